@@ -1,0 +1,65 @@
+"""What every engine gives: a session over one loaded graph.
+
+A session is small on purpose. It knows arrays; it knows nothing of images,
+queues or gRPC. It isn't thread-safe: one owner thread calls it at a time.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class TensorSpec(NamedTuple):
+    """One input or output of a session."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    """None where the size is free."""
+    dtype: np.dtype[Any]
+
+
+class BatchSizes(NamedTuple):
+    """The batch sizes that a session runs.
+
+    ``fixed`` empty: any size from 1 to ``largest`` (None: no limit).
+    Otherwise only the sizes in ``fixed``, ascending.
+    """
+
+    largest: int | None = None
+    fixed: tuple[int, ...] = ()
+
+    def limit(self, wanted: int) -> int:
+        """The largest batch to form where ``wanted`` would be welcome."""
+        if self.fixed:
+            return max((size for size in self.fixed if size <= wanted), default=self.fixed[0])
+        return wanted if self.largest is None else min(wanted, self.largest)
+
+
+class Session(Protocol):
+    """One graph on one device.
+
+    ``runtime`` names the engine as the contract does (``onnxrt``, ``torch``, …);
+    ``device``, ``precision`` and ``provider`` say what is really in use, never
+    what was asked for.
+    """
+
+    runtime: str
+    device: str
+    precision: str
+    provider: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batch_sizes: BatchSizes
+    metadata: Mapping[str, str]
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; every output by its name."""
+        ...
+
+    def close(self) -> None:
+        """Free the graph; the session can't be used afterwards."""
+        ...

@@ -1,0 +1,66 @@
+"""The exceptions of the house.
+
+Code below ``rpc`` raises these and never sees a status code; one table in
+``rpc/status.py`` maps them to the codes of the wire contract.
+
+    HearthError
+    ├── InvalidInput            the request is at fault: bytes, mime, option, framing
+    │   └── UnknownTask         no task of that name
+    ├── Unavailable             try again later, or elsewhere
+    │   ├── NotReady            the model is downloading, loading, or failed; or the node drains
+    │   └── Overloaded          a queue is full
+    ├── DeadlinePassed          the client's deadline passed before the work was done
+    ├── ModelFailed             the model itself failed on good input
+    └── SetupError              the node can't be set up as asked
+        ├── SettingsError       a setting is unknown or wrong
+        ├── BackendUnavailable  the engine or device asked for can't be had here
+        └── ModelUnavailable    model files are missing, broken, or out of reach
+"""
+
+
+class HearthError(Exception):
+    """Base of all errors that hearth raises on purpose; the message is one clear line."""
+
+
+class InvalidInput(HearthError):
+    """The request is at fault: its bytes, mime, options or framing."""
+
+
+class UnknownTask(InvalidInput):
+    """No task of that name is served here."""
+
+
+class Unavailable(HearthError):
+    """The node can't do this now."""
+
+
+class NotReady(Unavailable):
+    """The model isn't ready (yet), or the node is draining."""
+
+
+class Overloaded(Unavailable):
+    """A bounded queue is full."""
+
+
+class DeadlinePassed(HearthError):
+    """The deadline passed before the work was done."""
+
+
+class ModelFailed(HearthError):
+    """The model failed on input that looked right."""
+
+
+class SetupError(HearthError):
+    """The node can't be set up as asked."""
+
+
+class SettingsError(SetupError):
+    """A setting is unknown or wrong."""
+
+
+class BackendUnavailable(SetupError):
+    """The engine, provider or device asked for can't be had on this machine."""
+
+
+class ModelUnavailable(SetupError):
+    """Model files are missing, broken, or out of reach."""

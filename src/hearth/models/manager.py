@@ -1,0 +1,69 @@
+"""What the node needs of a model manager, and of the place where it comes from.
+
+A manager is a plain class made from sessions and files, usable in a notebook
+without a node. Its operations are coroutines that go through its own batch
+queues: there is no second way into a model.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from hearth.batching import BatchQueue
+
+Progress = Callable[[str, int, int | None], None]
+"""``progress(what, done, total)``; total is None where it isn't known. Called from any thread."""
+
+
+def no_progress(what: str, done: int, total: int | None) -> None:
+    """For callers that don't show any."""
+
+
+class Manager(Protocol):
+    """A loaded model."""
+
+    service: str
+    model_id: str
+    runtime: str
+    """As in the contract: ``onnxrt``, ``torch``, …; what is really in use."""
+    device: str
+    precisions: tuple[str, ...]
+
+    @property
+    def queues(self) -> tuple[BatchQueue[object, object], ...]:
+        """The batch queues, one for each session."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What else is true of the model, for the capabilities' ``extra``."""
+        ...
+
+    def load_derived(self) -> None:
+        """Take over what was derived from the model and cached (label vectors); blocking."""
+        ...
+
+    async def derive(self, progress: Progress) -> None:
+        """Make what is derived and not cached yet, through the queues."""
+        ...
+
+    def close(self) -> None:
+        """End the queues and free the sessions."""
+        ...
+
+
+class ModelSource(Protocol):
+    """How the node comes by one manager: three blocking steps, run outside the loop."""
+
+    service: str
+
+    def is_local(self) -> bool:
+        """Whether all files are here already, whole; never touches the network."""
+        ...
+
+    def download(self, progress: Progress) -> None:
+        """Fetch what is missing; raises ModelUnavailable. Resumes what an earlier try left."""
+        ...
+
+    def load(self) -> Manager:
+        """Make the manager; raises SetupError."""
+        ...

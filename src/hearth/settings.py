@@ -1,0 +1,277 @@
+"""One settings object for flags, environment and ``hearth.toml``.
+
+What is given first wins: command-line flags, the environment, the file, the defaults.
+Environment names are ``HEARTH_`` and the setting's path with ``__`` for the dots
+(``HEARTH_CLIP__BACKEND``); the seed's own names are understood as well.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from hearth.errors import SettingsError
+
+PREFIX = "HEARTH_"
+CONFIG_FILE = "hearth.toml"
+
+SEED_NAMES: Mapping[str, str] = {
+    "BATCH_SIZE": "batch_size",
+    "ADVERTISE_IP": "mdns.advertise_ip",
+    "CLIP_BACKEND": "clip.backend",
+    "CLIP_DEVICE": "clip.device",
+    "CLIP_MAX_BATCH_SIZE": "clip.max_batch_size",
+    "CLIP_ONNX_IMAGE": "clip.onnx_image",
+    "CLIP_ONNX_TEXT": "clip.onnx_text",
+    "CLIP_ORT_PROVIDERS": "clip.ort_providers",
+    "CLIP_RKNN_MODEL": "clip.rknn_model",
+    "CLIP_RKNN_TARGET": "clip.rknn_target",
+    "CLIP_MDNS_TYPE": "mdns.type",
+    "CLIP_MDNS_NAME": "mdns.name",
+    "CLIP_MDNS_UUID": "mdns.uuid",
+    "CLIP_MDNS_STATUS": "mdns.status",
+    "CLIP_MDNS_VERSION": "mdns.version",
+}
+"""The environment of the seed's node, and the setting each name means today."""
+
+
+def _split(value: object) -> object:
+    """``"a, b"`` as a list, so that lists can come from the environment."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClipSettings(_Section):
+    """The service ``clip``."""
+
+    backend: Literal["onnxrt", "torch", "rknn"] = Field("onnxrt", description="the engine")
+    model: str = Field(
+        "ViT-B-32:laion2b_s34b_b79k",
+        description="ARCH:TAG of open_clip, a hub repository ORG/NAME, or a local folder",
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    require_device: bool = Field(
+        False, description="fail rather than fall back to the CPU without a word"
+    )
+    max_batch_size: PositiveInt | None = Field(
+        None, description="the largest batch; unset: batch_size"
+    )
+    onnx_image: Path | None = Field(None, description="an ONNX file of the image tower")
+    onnx_text: Path | None = Field(None, description="an ONNX file of the text tower")
+    ort_providers: Names | None = Field(
+        None, description="ONNX Runtime's execution providers, first choice first"
+    )
+    rknn_model: Path | None = Field(None, description="an RKNN file (backend rknn)")
+    rknn_target: str = Field("rk3588", description="the board of the RKNN file")
+    templates: Literal["auto", "single", "simple", "openai"] = Field(
+        "auto",
+        description="prompts for a class name: single (1), open_clip's simple (7) or openai (80); "
+        "auto: simple where open_clip is installed, else single",
+    )
+
+
+class OcrSettings(_Section):
+    """The service ``ocr``."""
+
+    threads: PositiveInt | None = Field(None, description="threads of a session; unset: all cores")
+
+
+class MdnsSettings(_Section):
+    """How the node is found."""
+
+    enabled: bool = Field(True, description="announce the node by mDNS")
+    advertise_ip: str | None = Field(
+        None, description="the one IPv4 address to announce; unset: the default route's"
+    )
+    type: str = Field("_homenative-node._tcp.local.", description="the first service type")
+    name: str | None = Field(None, description="the instance name; unset: from host and uuid")
+    uuid: str | None = Field(None, description="unset: made once and kept in the data folder")
+    status: str | None = Field(None, description="a fixed TXT status; unset: the node's own")
+    version: str | None = Field(None, description="the TXT version; unset: hearth's own")
+
+
+class HubSettings(_Section):
+    """Where model files come from."""
+
+    endpoint: str | None = Field(None, description="the hub's address; unset: HF_ENDPOINT's")
+    offline: bool = Field(False, description="never touch the network")
+    retry_seconds: NonNegativeFloat = Field(
+        300, description="wait before a failed download is tried again"
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that a node can be told."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field("0.0.0.0", description="the address to listen on")
+    port: int = Field(50051, ge=0, le=65535, description="the port to listen on; 0: any free one")
+    data_dir: Path = Field(Path("data"), description="where models, caches and identity are kept")
+    services: Names = Field(("clip", "ocr"), description="what to serve")
+    batch_size: PositiveInt = Field(8, description="the largest batch of any model")
+    queue_capacity: PositiveInt = Field(1024, description="requests that may wait for a model")
+    decode_threads: PositiveInt | None = Field(
+        None, description="threads that decode images; unset: one a core"
+    )
+    max_payload_mb: PositiveInt = Field(64, description="the largest request, in MiB", le=1024)
+    max_image_pixels: PositiveInt = Field(
+        178_956_970, description="the largest image, in pixels (Pillow's own limit)"
+    )
+    grace_seconds: NonNegativeFloat = Field(
+        10, description="how long a stop waits for requests in flight"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much")
+    log_format: Literal["text", "json"] = Field("text", description="for people or for machines")
+
+    clip: ClipSettings = ClipSettings()
+    ocr: OcrSettings = OcrSettings()
+    mdns: MdnsSettings = MdnsSettings()
+    hub: HubSettings = HubSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load` merges the sources itself, so that the seed's names and the error
+        # messages can say where a value came from.
+        return (init_settings,)
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    config: Path | None = None,
+) -> Settings:
+    """The settings of this process.
+
+    ``flags`` maps paths (``clip.backend``) to values; None values are not given.
+    ``config`` names a TOML file that must exist; without it ``hearth.toml`` of the
+    working directory is read where there is one. Raises SettingsError, one line.
+    """
+    origins: dict[str, str] = {}
+    merged: dict[str, Any] = {}
+    environment = os.environ if environment is None else environment
+    layers = [
+        _from_file(config),
+        _from_environment(environment),
+        ((path, value, "the command line") for path, value in (flags or {}).items()),
+    ]
+    for layer in layers:
+        for path, value, origin in layer:
+            if value is not None:
+                _put(merged, path, value)
+                origins[path] = origin
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, origins)) from None
+
+
+def describe() -> Iterator[tuple[str, str, str, str]]:
+    """Rows of (path, environment names, default, meaning), for the README and the help."""
+    seed = {path: name for name, path in SEED_NAMES.items()}
+    for path, field in _fields(Settings):
+        names = PREFIX + path.upper().replace(".", "__")
+        if path in seed:
+            names = f"{names}, {seed[path]}"
+        yield path, names, _show(field.default), field.description or ""
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            yield from _fields(section, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def _show(default: object) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return ", ".join(default) if isinstance(default, tuple) else str(default)
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        branch = tree.setdefault(parent, {})
+        if not isinstance(branch, dict):
+            raise SettingsError(f"{parent} is a section: give it settings, not a value")
+        tree = branch
+    tree[leaf] = value
+
+
+def _from_file(config: Path | None) -> Iterator[tuple[str, Any, str]]:
+    path = config or Path(CONFIG_FILE)
+    if config is None and not path.is_file():
+        return
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"can't read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} isn't valid TOML: {error}") from None
+    yield from ((key, value, str(path)) for key, value in _leaves(tree))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
+    for name, path in SEED_NAMES.items():
+        if environment.get(name):
+            yield path, environment[name], name
+    for name, value in environment.items():
+        # HEARTH_NODES and its kin belong to the client; they are no settings of a node.
+        if name.startswith(PREFIX) and name not in CLIENT_NAMES:
+            yield name.removeprefix(PREFIX).lower().replace("__", "."), value, name
+
+
+CLIENT_NAMES = frozenset({"HEARTH_NODE"})
+"""Environment names with our prefix that ``hearth infer`` reads, not the node."""
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    path = ".".join(part for part in location if not part.isdigit())
+    origin = next((where for at, where in origins.items() if at.startswith(path)), "")
+    given = f" (from {origin})" if origin else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting {path}{given}; the README lists them all"
+    return f"{path} = {first['input']!r}{given}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -1,0 +1,70 @@
+"""Options of tasks: what a client may put into ``meta``."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hearth.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its names in ``meta``, its kind and its bounds (both included)."""
+
+    name: str
+    kind: Literal["int", "float", "choice"]
+    default: Any
+    help: str
+    aliases: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def read(self, meta: Mapping[str, str]) -> Any:
+        """The value that ``meta`` gives, or the default; raises InvalidInput."""
+        for name in (self.name, *self.aliases):
+            if name in meta:
+                return self._parse(name, meta[name].strip())
+        return self.default
+
+    def _parse(self, name: str, text: str) -> Any:
+        if self.kind == "choice":
+            if text not in self.choices:
+                raise InvalidInput(f"{name} = {text!r}: choose from {', '.join(self.choices)}")
+            return text
+        try:
+            value = float(text)
+        except ValueError:
+            raise InvalidInput(f"{name} = {text!r} is not a number") from None
+        if not math.isfinite(value) or (self.kind == "int" and value != int(value)):
+            raise InvalidInput(f"{name} = {text!r} is not a whole number")
+        if self.least is not None and value < self.least:
+            raise InvalidInput(f"{name} = {text} is less than {self.least:g}")
+        if self.most is not None and value > self.most:
+            raise InvalidInput(f"{name} = {text} is more than {self.most:g}")
+        return int(value) if self.kind == "int" else value
+
+
+def read_all(options: Sequence[Option], meta: Mapping[str, str]) -> dict[str, Any]:
+    """Every option by its name; raises InvalidInput for the first that is wrong."""
+    return {option.name: option.read(meta) for option in options}
+
+
+TOP_K = Option(
+    "topk",
+    "int",
+    5,
+    "how many labels; more than there are means all",
+    # All of these are sent by clients of the field.
+    aliases=("top_k", "TopK", "topK", "top-k", "lumen.top_k"),
+    least=1,
+)
+
+RAW_VECTOR = Option(
+    "accept",
+    "choice",
+    "application/json",
+    "application/octet-stream gives the vector as raw little-endian float32",
+    choices=("application/json", "application/octet-stream", "*/*", ""),
+)
