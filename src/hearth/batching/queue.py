@@ -26,6 +26,9 @@ class Ticket(NamedTuple):
     """On the clock of ``time.monotonic()``; None: no hurry."""
 
 
+NO_HURRY = Ticket()
+
+
 class QueueStatistics(NamedTuple):
     """A queue at one moment; counts are since it was made."""
 
@@ -75,7 +78,7 @@ class BatchQueue(Generic[Item, Answer]):
         self._owner.start()
 
     async def submit(
-        self, item: Item, *, key: Hashable = None, ticket: Ticket = Ticket()
+        self, item: Item, *, key: Hashable = None, ticket: Ticket = NO_HURRY
     ) -> Answer:
         """The answer to one item.
 
@@ -88,7 +91,7 @@ class BatchQueue(Generic[Item, Answer]):
         return await future
 
     async def submit_all(
-        self, items: Sequence[tuple[Item, Hashable]], *, ticket: Ticket = Ticket()
+        self, items: Sequence[tuple[Item, Hashable]], *, ticket: Ticket = NO_HURRY
     ) -> list[Answer]:
         """The answers to several items with their keys, in order; accepted or refused as one."""
         return list(await asyncio.gather(*self._enqueue(items, ticket)))
@@ -184,9 +187,7 @@ class BatchQueue(Generic[Item, Answer]):
         try:
             answers = self._run([entry.item for entry in batch])
             if len(answers) != len(batch):
-                raise ModelFailed(
-                    f"{self.name} gave {len(answers)} answers to {len(batch)} items"
-                )
+                raise ModelFailed(f"{self.name} gave {len(answers)} answers to {len(batch)} items")
             return list(zip(batch, answers, strict=True))
         except Exception as error:
             if len(batch) > 1:
