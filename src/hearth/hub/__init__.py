@@ -1,0 +1,8 @@
+"""Where model files come from: local folders, and repositories of a hub."""
+
+from hearth.hub.layout import Layout
+from hearth.hub.progress import Progress, no_progress
+from hearth.hub.reference import ModelReference
+from hearth.hub.store import HubStore
+
+__all__ = ["HubStore", "Layout", "ModelReference", "Progress", "no_progress"]

@@ -1,0 +1,99 @@
+"""Cutting large payloads into chunks, and putting chunked answers together.
+
+The contract's rules: chunks of one request share the correlation id and
+``total``, ``seq`` counts from 0, ``offset`` is the number of bytes before the
+chunk. Nothing here knows gRPC calls, only messages.
+"""
+
+from collections.abc import Iterator
+
+from hearth.client.messages import Failure, Job, Outcome
+from hearth.contract.ml_service_pb2 import ErrorCode, InferRequest, InferResponse
+
+WHOLE_LIMIT = 1 << 20
+"""Bytes: a larger payload is cut, so that no message nears the 4 MiB of default servers."""
+CHUNK_SIZE = 512 << 10
+"""Bytes, as the clients of the field cut."""
+LARGEST_RESULT = 1 << 30
+"""Bytes of one answer that we are willing to hold."""
+
+
+def split(job: Job, correlation_id: str) -> Iterator[InferRequest]:
+    """The messages of one job: a single one, or chunks that all carry the meta."""
+    size = len(job.payload)
+    if size <= WHOLE_LIMIT:
+        yield InferRequest(
+            correlation_id=correlation_id,
+            task=job.task,
+            payload=job.payload,
+            payload_mime=job.mime,
+            meta=job.meta,
+        )
+        return
+    total = -(-size // CHUNK_SIZE)
+    for seq in range(total):
+        offset = seq * CHUNK_SIZE
+        yield InferRequest(
+            correlation_id=correlation_id,
+            task=job.task,
+            payload=job.payload[offset : offset + CHUNK_SIZE],
+            payload_mime=job.mime,
+            meta=job.meta,
+            seq=seq,
+            total=total,
+            offset=offset,
+        )
+
+
+class Assembly:
+    """The answer to one job, as its messages arrive."""
+
+    __slots__ = ("_held", "_pieces", "job")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._pieces: list[InferResponse] = []
+        self._held = 0
+
+    def add(self, message: InferResponse) -> Outcome | None:
+        """Take one message; the outcome once it was the last one, or the node broke a rule."""
+        if message.HasField("error"):
+            return Outcome(self.job, meta=dict(message.meta), error=_failure(message))
+        self._pieces.append(message)
+        self._held += len(message.result)
+        if self._held > LARGEST_RESULT:
+            return self._broken(f"an answer of more than {LARGEST_RESULT >> 20} MiB")
+        return self._join() if message.is_final else None
+
+    def _join(self) -> Outcome:
+        pieces = sorted(self._pieces, key=lambda piece: piece.seq)
+        total = max(1, pieces[-1].total)
+        offset = 0
+        for seq, piece in enumerate(pieces):
+            if max(1, piece.total) != total or piece.seq != seq:
+                return self._broken(f"an answer with the wrong chunks (chunk {seq} of {total})")
+            if piece.offset != offset:
+                return self._broken(f"chunk {seq} at byte {piece.offset}, not at {offset}")
+            offset += len(piece.result)
+        if len(pieces) != total:
+            return self._broken(f"{len(pieces)} of {total} chunks")
+        last = self._pieces[-1]
+        return Outcome(
+            self.job,
+            body=b"".join(piece.result for piece in pieces),
+            mime=last.result_mime,
+            schema=last.result_schema,
+            meta=dict(last.meta),
+        )
+
+    def _broken(self, what: str) -> Outcome:
+        return Outcome(self.job, error=Failure("INTERNAL", f"the node sent {what}"))
+
+
+def _failure(message: InferResponse) -> Failure:
+    error = message.error
+    try:
+        code = ErrorCode.Name(error.code).removeprefix("ERROR_CODE_")
+    except ValueError:  # a code of a later contract
+        code = str(error.code)
+    return Failure("UNKNOWN" if code == "UNSPECIFIED" else code, error.message, error.detail)

@@ -1,0 +1,55 @@
+"""What goes to a node and what comes back, as a caller sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request: a task and what it is done to."""
+
+    task: str
+    payload: bytes
+    mime: str = ""
+    meta: Mapping[str, str] = field(default_factory=dict)
+    """Options of the task; keys and values are strings."""
+    tag: Any = None
+    """The caller's own; it comes back with the outcome and isn't sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job has no answer."""
+
+    code: str
+    """A name of a gRPC status (``INVALID_ARGUMENT``, ``UNAVAILABLE``, …)."""
+    message: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.code})" if self.message else self.code
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one job: an answer, or ``error``."""
+
+    job: Job
+    body: bytes = b""
+    mime: str = ""
+    """As the node wrote it, such as ``application/json;schema=labels_v1``."""
+    schema: str = ""
+    meta: Mapping[str, str] = field(default_factory=dict)
+    error: Failure | None = None
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is JSON."""
+        return self.mime.partition(";")[0].strip().lower() == "application/json"
+
+    def json(self) -> Any:
+        """The body as JSON; raises ValueError where it isn't."""
+        return orjson.loads(self.body)

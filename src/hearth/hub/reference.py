@@ -1,0 +1,119 @@
+"""What a user may write where a model is asked for."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hearth.errors import SettingsError
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_REPOSITORY = re.compile(f"{_NAME}/{_NAME}")
+_ARCHITECTURE = re.compile(f"{_NAME}(/{_NAME})*")
+_TAG = re.compile(_NAME)
+# OpenAI's own spelling of architectures, ViT-B/32, which looks like ORG/NAME.
+_BARE = re.compile(r"ViT-[A-Za-z]+/\d+(@\d+px)?")
+
+ONNX_ORGANISATION = "immich-app"
+"""Publishes open_clip's models as pairs of ONNX files, in repositories named ARCH__TAG."""
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A model as a setting names it.
+
+    Of ``folder``, ``repository``, and ``architecture`` with ``tag``, those of the kind are set.
+    """
+
+    kind: Literal["folder", "repository", "open_clip"]
+    text: str
+    """As the user wrote it."""
+    folder: Path | None = None
+    repository: str | None = None
+    architecture: str | None = None
+    """In open_clip's spelling: ``ViT-B-32``."""
+    tag: str | None = None
+
+    @property
+    def model_id(self) -> str:
+        """What clients see: ARCH:TAG as written, a repository's NAME, a folder's name."""
+        if self.folder is not None:
+            return self.folder.expanduser().resolve().name or "model"
+        if self.repository is not None:
+            return self.repository.split("/")[1]
+        return self.text
+
+    @property
+    def folder_name(self) -> str:
+        """The model id as the name of a folder: only A-Z a-z 0-9 . _ -, no dot in front."""
+        plain = self.model_id.replace(":", "__").replace("/", "-")
+        name = re.sub(r"[^A-Za-z0-9._-]", "-", plain).lstrip(".")[:100]
+        if name == plain:
+            return name
+        # Names that differ only in what was replaced mustn't share a folder.
+        return f"{name}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}".lstrip("-")
+
+    def onnx_repositories(self) -> tuple[str, ...]:
+        """Repositories that may hold the model as ONNX, the likeliest first.
+
+        Both spellings of a tag are in use: laion2b_e16, but laion2b-s34b-b79k.
+        """
+        if self.repository is not None:
+            return (self.repository,)
+        if self.architecture is None or self.tag is None:
+            return ()
+        tags = dict.fromkeys((self.tag, self.tag.replace("_", "-")))
+        return tuple(f"{ONNX_ORGANISATION}/{self.architecture}__{tag}" for tag in tags)
+
+
+def parse(text: str) -> ModelReference:
+    """The model that a setting names; raises SettingsError.
+
+    Understood are a local folder (one that exists, or starts with ``/``, ``./``, ``../`` or
+    ``~``), a repository ``ORG/NAME`` of the hub (also ``hf-hub:ORG/NAME``), and open_clip's
+    ``ARCH:TAG`` (also ``ARCH__TAG``).
+    """
+    text = text.strip()
+    if text.startswith("hf-hub:"):
+        return _repository(text, text.removeprefix("hf-hub:"))
+    if text.startswith(("/", "./", "../", "~")) or text in (".", "..") or _is_folder(text):
+        return ModelReference("folder", text, folder=Path(text).expanduser())
+    if ":" in text:
+        return _open_clip(text, *text.split(":", 1))
+    if "/" in text and not _BARE.fullmatch(text):
+        return _repository(text, text)
+    if "__" in text:
+        return _open_clip(text, *text.split("__", 1))
+    if _ARCHITECTURE.fullmatch(text):
+        raise SettingsError(
+            f"{text} names an architecture but no weights: write {text}:TAG "
+            f"(as in ViT-B-32:openai), ORG/NAME of the hub, or ./{text} for a local folder"
+        )
+    raise _unclear(text)
+
+
+def _repository(text: str, name: str) -> ModelReference:
+    if not _REPOSITORY.fullmatch(name):
+        raise _unclear(text)
+    return ModelReference("repository", text, repository=name)
+
+
+def _open_clip(text: str, architecture: str, tag: str) -> ModelReference:
+    if not _ARCHITECTURE.fullmatch(architecture) or not _TAG.fullmatch(tag):
+        raise _unclear(text)
+    return ModelReference("open_clip", text, architecture=architecture.replace("/", "-"), tag=tag)
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _unclear(text: str) -> SettingsError:
+    return SettingsError(
+        f"{text!r} names no model: write ARCH:TAG (as in ViT-B-32:openai), "
+        "ORG/NAME of the hub, or a local folder"
+    )

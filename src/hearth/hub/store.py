@@ -1,0 +1,248 @@
+"""Model files of the hub on the local disk.
+
+    data/hub/ORG--NAME/main.json         what the hub lists, and what of it is verified
+    data/hub/ORG--NAME/COMMIT/…          the files
+    data/hub/ORG--NAME/.partial/HASH     what an interrupted download left, to be resumed
+    data/hub/.locks/ORG--NAME            held while one process downloads
+
+Once a file of a commit is here, the store stays at that commit: files that go together
+come from one state of the repository, and a restart never changes a model. To take a
+newer state, remove the repository's folder.
+"""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hearth.errors import ModelUnavailable, SettingsError
+from hearth.hub import record as records
+from hearth.hub.listing import Listing, RemoteFile
+from hearth.hub.progress import Progress, no_progress
+from hearth.hub.record import Record
+from hearth.hub.remote import Damaged, Remote, RepositoryMissing
+
+_TRUE = {"1", "on", "yes", "true"}
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class HubStore:
+    """Finds and downloads model repositories; every method blocks and is thread-safe."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        endpoint: str | None = None,
+        offline: bool = False,
+        timeout: float = 10,
+    ) -> None:
+        """``endpoint``: the hub's address, or HF_ENDPOINT's, or the public hub's.
+
+        ``offline``, or HF_HUB_OFFLINE, forbids the network altogether. ``timeout`` is the
+        longest silence in seconds before the hub counts as out of reach. A token is taken
+        from HF_TOKEN. Raises SettingsError for an endpoint that is no address.
+        """
+        self.folder = data_dir / "hub"
+        self.offline = offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE
+        self._remote = Remote(endpoint, timeout)
+
+    def files(self, repository: str, revision: str = "main") -> list[str]:
+        """The paths in a repository, sorted.
+
+        From the local record where files of it are here, else from the hub. Raises
+        ModelUnavailable where the hub is out of reach or has no such repository.
+        """
+        record = self._pinned(repository, revision)
+        if record is not None:
+            return sorted(record.listing.files)
+        self._require_online(repository)
+        return sorted(self._remote.listing(repository, revision).files)
+
+    def choose(self, repositories: Iterable[str]) -> str:
+        """The first repository that is here, or else the first that the hub has.
+
+        Raises ModelUnavailable.
+        """
+        candidates = list(repositories)
+        for repository in candidates:
+            if self._pinned(repository, "main") is not None:
+                return repository
+        for repository in candidates:
+            try:
+                self.files(repository)
+            except RepositoryMissing:
+                continue
+            return repository
+        raise ModelUnavailable(f"the hub has none of {', '.join(candidates)}")
+
+    def find(self, repository: str, patterns: Iterable[str], revision: str = "main") -> Path | None:
+        """The folder with the files that the patterns choose, all verified; else None.
+
+        Never touches the network, never writes, and reads no more than sizes.
+        """
+        record = self._pinned(repository, revision)
+        if record is None:
+            return None
+        try:
+            wanted = record.listing.select(patterns)
+        except ModelUnavailable:
+            return None
+        return record.snapshot if all(map(record.has, wanted)) else None
+
+    def download(
+        self,
+        repository: str,
+        patterns: Iterable[str],
+        progress: Progress = no_progress,
+        revision: str = "main",
+    ) -> Path:
+        """The folder with the files that the patterns choose, after fetching what is missing.
+
+        ``progress`` gets the repository's name, the bytes here and the bytes in all. Bytes
+        that an earlier try left are not fetched again. A file counts only once its size
+        and hash are those that the hub lists. Processes that want the same repository
+        take turns. See ``Listing.select`` for the patterns. Raises ModelUnavailable.
+        """
+        patterns = list(patterns)
+        found = self.find(repository, patterns, revision)
+        if found is not None:
+            return found
+        self._require_online(repository)
+        try:
+            with self._turn(repository, progress):
+                record = self._pinned(repository, revision) or self._look_up(repository, revision)
+                self._complete(record, record.listing.select(patterns), progress)
+                return record.snapshot
+        except OSError as error:
+            raise self._disk_error(repository, error) from error
+
+    def _pinned(self, repository: str, revision: str) -> Record | None:
+        """The record, where a verified file ties us to its commit."""
+        record = records.load(self._folder_of(repository), revision)
+        return record if record is not None and record.verified else None
+
+    def _look_up(self, repository: str, revision: str) -> Record:
+        listing = self._remote.listing(repository, revision)
+        return Record(self._folder_of(repository), revision, listing)
+
+    def _complete(self, record: Record, wanted: list[RemoteFile], progress: Progress) -> None:
+        missing = [file for file in wanted if not record.has(file)]
+        partial = record.folder / ".partial"
+        partial.mkdir(parents=True, exist_ok=True)
+        total = sum(file.size for file in wanted)
+        done = total - sum(file.size for file in missing)
+        self._require_space(record.listing.repository, missing, partial)
+        progress(record.listing.repository, done, total)
+        for file in missing:
+            here = done
+
+            def received(size: int, here: int = here) -> None:
+                progress(record.listing.repository, here + size, total)
+
+            self._take(record, file, partial / file.digest, received)
+            done += file.size
+        progress(record.listing.repository, total, total)
+        # Other files' remains may lie there still.
+        if not any(partial.iterdir()):
+            partial.rmdir()
+
+    def _take(
+        self, record: Record, file: RemoteFile, part: Path, received: Callable[[int], None]
+    ) -> None:
+        """Have one file in its place, and let it count once it is proved whole."""
+        target = record.local(file)
+        # Whole already where a process was killed before it could write that down.
+        if not file.matches(target):
+            self._fetch(record.listing, file, part, received)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.replace(target)
+        record.verified.add(file.path)
+        record.save()
+
+    def _fetch(
+        self, listing: Listing, file: RemoteFile, part: Path, received: Callable[[int], None]
+    ) -> None:
+        """Have ``part`` whole and on the disk, or gone where it can't become whole."""
+        try:
+            resumed = True
+            while resumed:
+                resumed = part.exists()
+                self._remote.fetch(listing, file, part, received)
+                part.touch()
+                if file.matches(part):
+                    with part.open("rb") as written:
+                        records.sync(written.fileno())
+                    return
+                # What an earlier try left may be at fault (a power cut can garble it):
+                # once more from the start, then it is the hub's.
+                part.unlink()
+            raise Damaged(
+                f"{file.path} of {listing.repository} came damaged "
+                f"(its {file.kind} is wrong) and was removed; try again"
+            )
+        except Damaged:
+            part.unlink(missing_ok=True)
+            raise
+        except OSError as error:
+            if error.errno in _FULL:
+                # Give the room back: more than this download may need it.
+                part.unlink(missing_ok=True)
+            raise
+
+    def _require_online(self, repository: str) -> None:
+        if self.offline:
+            raise ModelUnavailable(
+                f"{repository} isn't in {self.folder}, and the hub may not be asked "
+                "(hub.offline or HF_HUB_OFFLINE)"
+            )
+
+    def _require_space(self, repository: str, missing: list[RemoteFile], partial: Path) -> None:
+        here = {part.name: part.stat().st_size for part in partial.iterdir()}
+        need = sum(max(0, file.size - here.get(file.digest, 0)) for file in missing)
+        free = shutil.disk_usage(partial).free
+        if need > free:
+            raise ModelUnavailable(
+                f"no room for {repository}: {_megabytes(need)} needed, "
+                f"{_megabytes(free)} free in {self.folder}"
+            )
+
+    def _disk_error(self, repository: str, error: OSError) -> ModelUnavailable:
+        if error.errno in _FULL:
+            return ModelUnavailable(f"no room for {repository}: the disk of {self.folder} is full")
+        return ModelUnavailable(f"can't keep {repository} in {self.folder}: {error.strerror}")
+
+    @contextmanager
+    def _turn(self, repository: str, progress: Progress) -> Iterator[None]:
+        """One download of a repository at a time, over all processes of this data folder."""
+        import filelock
+
+        path = self.folder / ".locks" / self._folder_of(repository).name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path)
+        timeout = 0.0
+        while True:
+            try:
+                lock.acquire(timeout=timeout, poll_interval=0.1)
+                break
+            except filelock.Timeout:
+                # Also the moment at which the caller can stop us.
+                progress(f"{repository}: another process downloads it", 0, None)
+                timeout = 1.0
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _folder_of(self, repository: str) -> Path:
+        # Names become paths and addresses: let nothing through that could mean another.
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repository, re.ASCII):
+            raise SettingsError(f"{repository!r} is no repository of the hub: write ORG/NAME")
+        return self.folder / repository.replace("/", "--")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,171 @@
+"""From texts to token ids.
+
+A tokenizer here is a callable: texts in, int64 ids (texts, context) out, padded and
+cut to the context. What open_clip's tokenizers do to a text before they split it is
+done here as well (open_clip 3.3, ``tokenizer.py``).
+"""
+
+import gzip
+import html
+import importlib.util
+import string
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hearth.errors import ModelUnavailable
+
+Tokens = NDArray[np.int64]
+Tokenizer = Callable[[Sequence[str]], Tokens]
+
+CONTEXT = 77
+"""Tokens in a text of CLIP's own models."""
+
+_START, _END = "<start_of_text>", "<end_of_text>"
+_MERGES = 49152 - 256 - 2
+"""How many of the vocabulary file's merges CLIP uses; open_clip's SimpleTokenizer."""
+
+# What CLIP takes for one word; open_clip's SimpleTokenizer.
+_WORDS = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"""
+
+
+def clean(text: str, how: str = "lower") -> str:
+    """A text as open_clip's tokenizers see it: ``lower``, ``whitespace`` or ``canonicalize``."""
+    import ftfy
+
+    text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+    if how == "canonicalize":
+        # As SigLIP was trained: no case and no punctuation.
+        text = text.replace("_", " ").translate(_NO_PUNCTUATION).lower()
+    text = " ".join(text.split())
+    return text.lower() if how == "lower" else text
+
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+class JsonTokenizer:
+    """A ``tokenizer.json`` of the ``tokenizers`` library, or its object.
+
+    ``pad_id`` fills texts shorter than ``context``; ``how`` names the cleaning.
+    """
+
+    def __init__(self, tokenizer: Any, *, context: int, pad_id: int, how: str) -> None:
+        self.context = context
+        self.how = how
+        self._tokenizer = tokenizer
+        self._tokenizer.enable_truncation(max_length=context)
+        self._tokenizer.no_padding()
+        self._pad_id = pad_id
+
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        """The ids, int64 (texts, context)."""
+        tokens = np.full((len(texts), self.context), self._pad_id, np.int64)
+        for row, text in zip(tokens, texts, strict=True):
+            ids = self._tokenizer.encode(clean(text, self.how)).ids
+            row[: len(ids)] = ids
+        return tokens
+
+
+def from_folder(folder: Path, model_config: Mapping[str, Any]) -> JsonTokenizer:
+    """The tokenizer of a folder with a ``tokenizer.json``.
+
+    ``model_config`` is open_clip's model config (its ``text_cfg`` counts). Raises
+    ModelUnavailable where the files aren't there or aren't right.
+    """
+    import json
+
+    import tokenizers
+
+    path = folder / "tokenizer.json"
+    text_config = model_config.get("text_cfg") or {}
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        settings = {}
+    except Exception as error:  # the library raises bare Exceptions
+        raise ModelUnavailable(f"{path} can't be used: {' '.join(str(error).split())}") from None
+    if not path.is_file():
+        raise ModelUnavailable(f"no tokenizer.json in {folder}")
+    context = int(text_config.get("context_length") or CONTEXT)
+    # A tokenizer of a language model keeps the case unless the config says otherwise;
+    # CLIP's own doesn't.
+    default = "whitespace" if text_config.get("hf_tokenizer_name") else "lower"
+    how = (text_config.get("tokenizer_kwargs") or {}).get("clean") or default
+    return JsonTokenizer(tokenizer, context=context, pad_id=_pad_id(tokenizer, settings), how=how)
+
+
+def clip_tokenizer(context: int = CONTEXT) -> JsonTokenizer:
+    """CLIP's own tokenizer from the vocabulary file of an installed open_clip.
+
+    The file is found without importing the package, and so without torch. Raises
+    ModelUnavailable where open_clip isn't installed.
+    """
+    spec = importlib.util.find_spec("open_clip")
+    path = Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise ModelUnavailable(
+            "there is no tokenizer.json beside the text model; "
+            "put one there, or pip install 'hearth[torch]' for CLIP's own"
+        )
+    return JsonTokenizer(byte_pair_tokenizer(path), context=context, pad_id=0, how="lower")
+
+
+def byte_pair_tokenizer(vocabulary: Path) -> Any:
+    """CLIP's byte-pair tokenizer as an object of the ``tokenizers`` library.
+
+    ``vocabulary`` is CLIP's ``bpe_simple_vocab_16e6.txt.gz``. Its ids are those of
+    open_clip's SimpleTokenizer for every text that is cleaned as ``lower``, except that
+    the names of the two special tokens count anywhere in a text.
+    """
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers.processors import TemplateProcessing
+
+    lines = gzip.decompress(vocabulary.read_bytes()).decode("utf-8").split("\n")
+    merges = [(left, right) for left, right in map(str.split, lines[1 : _MERGES + 1])]
+    letters = _byte_letters()
+    pieces = [*letters, *(letter + "</w>" for letter in letters)]
+    pieces += [left + right for left, right in merges]
+    ids = {piece: number for number, piece in enumerate([*pieces, _START, _END])}
+    tokenizer = Tokenizer(
+        models.BPE(vocab=ids, merges=merges, end_of_word_suffix="</w>", continuing_subword_prefix="")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    tokenizer.add_special_tokens(
+        [AddedToken(name, special=True, normalized=False) for name in (_START, _END)]
+    )
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{_START} $A {_END}", special_tokens=[(name, ids[name]) for name in (_START, _END)]
+    )
+    return tokenizer
+
+
+def _byte_letters() -> list[str]:
+    """A visible letter for each byte, in the order of CLIP's vocabulary.
+
+    Bytes that are visible in Latin-1 stand for themselves and come first; the others
+    get the letters from U+0100 on (GPT-2's ``bytes_to_unicode``).
+    """
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return [chr(byte) for byte in visible] + [chr(0x100 + n) for n in range(256 - len(visible))]
+
+
+def _pad_id(tokenizer: Any, settings: Mapping[str, Any]) -> int:
+    """The id that fills up: the config's ``pad_token``, the file's own, or 0."""
+    token = settings.get("pad_token")
+    if isinstance(token, Mapping):
+        token = token.get("content")
+    number = tokenizer.token_to_id(token) if isinstance(token, str) else None
+    if number is None:
+        number = (tokenizer.padding or {}).get("pad_id", 0)
+    return int(number)

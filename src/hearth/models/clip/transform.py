@@ -1,0 +1,159 @@
+"""From a picture to what the image tower takes.
+
+The same numbers as open_clip's own transform (``image_transform_v2`` with
+``is_train=False``, open_clip 3.3), without torch: where that resizes the whole picture
+and then throws most of it away, only the part that stays is ever computed, so that a
+20000×10 picture costs no more than any other. Pixels differ by rounding at most (1 of 255).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hearth.errors import ModelUnavailable
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of CLIP's training pictures; open_clip's ``constants.py``."""
+
+ResizeMode = Literal["shortest", "squash", "longest"]
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """How pictures become tensors; fields as in open_clip's preprocess config.
+
+    ``height`` and ``width`` in pixels. ``resize_mode``: shortest (edge to size, then
+    the centre), squash (to size, whatever the shape) or longest (edge to size, the rest
+    filled with ``fill_color``).
+    """
+
+    height: int = 224
+    width: int = 224
+    mean: tuple[float, ...] = OPENAI_MEAN
+    std: tuple[float, ...] = OPENAI_STD
+    interpolation: str = "bicubic"
+    resize_mode: ResizeMode = "shortest"
+    fill_color: int = 0
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "ImageTransform":
+        """From an open_clip ``preprocess_cfg``; what it doesn't say is as in CLIP.
+
+        Raises ModelUnavailable where it says something that can't be done.
+        """
+        try:
+            height, width = _pair(config.get("size", 224))
+            transform = cls(
+                height,
+                width,
+                _three(config.get("mean", OPENAI_MEAN)),
+                _three(config.get("std", OPENAI_STD)),
+                config.get("interpolation") or "bicubic",
+                config.get("resize_mode") or "shortest",
+                int(config.get("fill_color") or 0),
+            )
+        except (TypeError, ValueError) as error:
+            raise ModelUnavailable(f"the preprocess config is wrong: {error}") from None
+        if transform.resize_mode not in ("shortest", "squash", "longest"):
+            raise ModelUnavailable(f"unknown resize_mode {transform.resize_mode!r}")
+        if config.get("mode", "RGB") != "RGB":
+            raise ModelUnavailable(f"unknown picture mode {config['mode']!r}")
+        return transform
+
+    @property
+    def at_least(self) -> int:
+        """The size in pixels for ``ImageReader.read(at_least=…)``."""
+        return max(self.height, self.width)
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        """The tensor of an RGB picture of any size: float32 (3, height, width)."""
+        picture = np.asarray(self.resized(image))
+        # (x / 255 - mean) / std as one multiplication and one addition.
+        std = np.array(self.std)
+        scale = (1 / (255 * std)).astype(np.float32)
+        offset = (-np.array(self.mean) / std).astype(np.float32)
+        tensor = np.empty((3, self.height, self.width), np.float32)
+        np.multiply(picture.transpose(2, 0, 1), scale[:, None, None], out=tensor)
+        tensor += offset[:, None, None]
+        return tensor
+
+    def resized(self, image: Image.Image) -> Image.Image:
+        """The picture at ``width`` × ``height``."""
+        if self.resize_mode == "squash":
+            return self._resample(image, (self.width, self.height), None)
+        if self.resize_mode == "longest":
+            return self._padded(image)
+        return self._cropped(image)
+
+    def _cropped(self, image: Image.Image) -> Image.Image:
+        """The shortest edge to its size, and of that the centre."""
+        whole_width, whole_height = self._covering(image.width, image.height)
+        left = round((whole_width - self.width) / 2.0)
+        top = round((whole_height - self.height) / 2.0)
+        across, down = image.width / whole_width, image.height / whole_height
+        box = (
+            left * across,
+            top * down,
+            # Rounding must not lead out of the picture: Pillow would refuse.
+            min((left + self.width) * across, image.width),
+            min((top + self.height) * down, image.height),
+        )
+        return self._resample(image, (self.width, self.height), box)
+
+    def _covering(self, width: int, height: int) -> tuple[int, int]:
+        """The whole picture's size once it just covers the target."""
+        if self.width == self.height:
+            # torchvision's Resize with one number: the longer edge is truncated.
+            if width <= height:
+                return self.width, int(self.width * height / width)
+            return int(self.height * width / height), self.height
+        # open_clip's ResizeKeepRatio: both edges are rounded.
+        ratio = min(height / self.height, width / self.width)
+        return round(width / ratio), round(height / ratio)
+
+    def _padded(self, image: Image.Image) -> Image.Image:
+        """The longest edge to its size, and bars around the rest."""
+        ratio = max(image.height / self.height, image.width / self.width)
+        width = max(1, round(image.width / ratio))
+        height = max(1, round(image.height / ratio))
+        inner = self._resample(image, (width, height), None)
+        if (width, height) == (self.width, self.height):
+            return inner
+        canvas = Image.new("RGB", (self.width, self.height), (self.fill_color,) * 3)
+        canvas.paste(inner, ((self.width - width) // 2, (self.height - height) // 2))
+        return canvas
+
+    def _resample(
+        self,
+        image: Image.Image,
+        size: tuple[int, int],
+        box: tuple[float, float, float, float] | None,
+    ) -> Image.Image:
+        # A target that isn't square is always bicubic in open_clip's "shortest".
+        keeps_ratio = self.resize_mode == "shortest" and self.width != self.height
+        bilinear = self.interpolation == "bilinear" and not keeps_ratio
+        method = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
+        return image.resize(size, method, box)
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    """(height, width) of a config's ``size``: a number or a list of one or two."""
+    values = list(size) if isinstance(size, list | tuple) else [size]
+    height, width = int(values[0]), int(values[-1])
+    if len(values) > 2 or height < 1 or width < 1:
+        raise ValueError(f"size = {size!r}")
+    return height, width
+
+
+def _three(values: Any) -> tuple[float, ...]:
+    """Three numbers, one for each channel; one number counts for all."""
+    numbers = tuple(float(v) for v in values) if isinstance(values, list | tuple) else ()
+    numbers = numbers or (float(values),) * 3
+    if len(numbers) != 3:
+        raise ValueError(f"{values!r} aren't three numbers")
+    return numbers

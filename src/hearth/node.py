@@ -1,0 +1,250 @@
+"""The node: puts the house together and owns its life cycle."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol, Self
+
+from hearth import __version__
+from hearth.errors import SettingsError
+from hearth.models.manager import ModelSource, Progress, no_progress
+from hearth.models.slot import ModelSlot
+from hearth.rpc import capabilities
+from hearth.rpc.server import MIB, Server
+from hearth.rpc.servicer import InferenceServicer
+from hearth.rpc.stream import StreamLimits
+from hearth.settings import Settings
+from hearth.tasks.registry import TASKS
+from hearth.tasks.router import Router
+from hearth.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+# Once nothing is in flight, idle streams get this long to see their end.
+FAREWELL_SECONDS = 0.5
+
+
+class Presence(Protocol):
+    """How the node is seen on the LAN; ``discovery.Announcer`` is the real one."""
+
+    async def start(self) -> None: ...
+    async def set_status(self, status: str) -> None: ...
+    async def set_runtime(self, runtime: str) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Node:
+    """One inference node.
+
+    ``sources`` and ``tasks`` are what it serves (by default what the settings name).
+    Use it as ``async with Node(settings) as node``, or with ``start`` and ``stop``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sources: Sequence[ModelSource] | None = None,
+        tasks: Sequence[Task] = TASKS,
+        progress: Progress = no_progress,
+    ) -> None:
+        self.settings = settings
+        self.port = 0
+        """The port that was bound; 0 before."""
+        self.status = "starting"
+        self.slots = {
+            source.service: ModelSlot(source, changed=self._changed, progress=progress)
+            for source in (sources_of(settings) if sources is None else sources)
+        }
+        self._decoding = ThreadPoolExecutor(
+            settings.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode"
+        )
+        self.router = Router(tasks, self.slots, self._decoding)
+        largest = settings.max_payload_mb * MIB
+        servicer = InferenceServicer(self.router, StreamLimits(largest), version=__version__)
+        self._new_server = partial(Server, servicer, largest_request=largest)
+        self._server: Server | None = None
+        self._presence: Presence | None = None
+        self._background: list[asyncio.Task[None]] = []
+        self._watchers: list[asyncio.Future[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Bind the port, then announce the node and load the models in the background.
+
+        Raises SettingsError where the port can't be had.
+        """
+        self._server = self._new_server()
+        await self._report()
+        self.port = await self._server.start(self.settings.host, self.settings.port)
+        log.info("listening on %s:%d", self.settings.host, self.port)
+        if self.settings.mdns.enabled:
+            self._presence = announcer_of(self.settings, self.port)
+            self._run(self._presence.start())
+        self._run(self._report_changes())
+        for slot in self.slots.values():
+            self._run(slot.run(retry_seconds=self.settings.hub.retry_seconds))
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Drain and end: requests in flight are answered for at most ``grace`` seconds."""
+        self.status = "draining"
+        await self._report()
+        if self._presence is not None:
+            await self._presence.close()
+        grace = self.settings.grace_seconds if grace is None else grace
+        try:
+            async with asyncio.timeout(grace):
+                await self.router.drain()
+        except TimeoutError:
+            log.warning("requests were still in flight after %g s; they are cut off", grace)
+        if self._server is not None:
+            await self._server.stop(FAREWELL_SECONDS)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for slot in self.slots.values():
+            slot.close()
+        self._decoding.shutdown(wait=False, cancel_futures=True)
+        log.info("stopped")
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return when the condition holds; it is looked at after every change of a model."""
+        while not condition():
+            watcher = asyncio.get_running_loop().create_future()
+            self._watchers.append(watcher)
+            await watcher
+
+    async def wait_settled(self) -> None:
+        """Return when every model is ready, failed, or waits for a download."""
+        await self.wait_until(lambda: capabilities.settled(self.router))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._background.append(asyncio.create_task(work))
+
+    def _changed(self) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+
+    async def _report_changes(self) -> None:
+        reported: tuple[object, ...] = ()
+
+        def news() -> bool:
+            return self._condition() != reported
+
+        while True:
+            await self.wait_until(news)
+            reported = self._condition()
+            if self.status == "starting" and capabilities.settled(self.router):
+                self.status = "ready"
+                log.info("ready: %s", self._summary())
+                self._changed()
+            await self._report()
+
+    def _condition(self) -> tuple[object, ...]:
+        return tuple((slot.state, slot.settled) for slot in self.slots.values())
+
+    def _summary(self) -> str:
+        return ", ".join(
+            f"{slot.service} {slot.state}" + (f" ({slot.reason})" if slot.reason else "")
+            for slot in self.slots.values()
+        )
+
+    async def _report(self) -> None:
+        """Show the state where it is looked for; it lives here and in the slots alone."""
+        if self._server is not None:
+            serving = self.status == "ready"
+            await self._server.report(
+                serving,
+                [(name, serving and slot.manager is not None) for name, slot in self.slots.items()],
+            )
+        if self._presence is not None:
+            parts = capabilities.of_services(self.router, largest_request=0)
+            await self._presence.set_runtime(capabilities.merged(parts, version="").runtime)
+            await self._presence.set_status(self.status)
+
+
+def sources_of(settings: Settings) -> list[ModelSource]:
+    """Where the models of the services that the settings name come from."""
+    from hearth.hub.store import HubStore
+    from hearth.media.images import ImageReader
+    from hearth.models.clip.source import ClipSource
+    from hearth.models.ocr.source import OcrSource
+
+    reader = ImageReader(settings.max_image_pixels)
+    hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
+    makers: dict[str, Callable[[], ModelSource]] = {
+        "clip": lambda: ClipSource(
+            settings.clip,
+            hub=hub,
+            data_dir=settings.data_dir,
+            reader=reader,
+            batch_size=settings.batch_size,
+            queue_capacity=settings.queue_capacity,
+        ),
+        "ocr": lambda: OcrSource(
+            settings.ocr,
+            reader=reader,
+            batch_size=settings.batch_size,
+            queue_capacity=settings.queue_capacity,
+        ),
+    }
+    for name in settings.services:
+        if name not in makers:
+            raise SettingsError(f"services: no service {name!r}; there are {', '.join(makers)}")
+    return [makers[name]() for name in dict.fromkeys(settings.services)]
+
+
+def announcer_of(settings: Settings, port: int) -> Presence:
+    """The mDNS announcer of a node on this port."""
+    from hearth.discovery.announcer import Announcer
+    from hearth.discovery.identity import node_uuid
+
+    return Announcer(
+        settings.mdns,
+        uuid=node_uuid(settings.data_dir, settings.mdns.uuid),
+        port=port,
+        version=__version__,
+        runtime="none",
+    )
+
+
+def serve(settings: Settings, *, progress: Progress = no_progress) -> int:
+    """Run a node until SIGTERM or SIGINT; the exit code. A second signal ends it at once."""
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform: the standard loop does
+        loop_factory = None
+    else:
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(_serve(settings, progress))
+
+
+async def _serve(settings: Settings, progress: Progress) -> int:
+    told = asyncio.Event()
+
+    def stop(signum: int) -> None:
+        if told.is_set():
+            log.warning("stopped at once")
+            os._exit(128 + signum)
+        log.info("stopping: requests in flight are answered first")
+        told.set()
+
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop, signum)
+    async with Node(settings, progress=progress):
+        await told.wait()
+    return 0

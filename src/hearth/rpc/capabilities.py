@@ -1,0 +1,112 @@
+"""What the node can do, as the contract's Capability messages."""
+
+from collections.abc import Iterable, Sequence
+
+from hearth.contract import ml_service_pb2 as pb
+from hearth.models.slot import ModelSlot
+from hearth.tasks.options import Option
+from hearth.tasks.router import Router
+from hearth.tasks.task import Task
+
+# Clients of family C route to no node whose capability has an empty version.
+PROTOCOL_VERSION = "1.0.0"
+
+
+def settled(router: Router) -> bool:
+    """Whether no model is about to become ready from files that are here already.
+
+    Until then capabilities are UNAVAILABLE: some clients read them once a connection.
+    """
+    return all(slot.settled for slot in router.slots.values())
+
+
+def of_services(router: Router, *, largest_request: int) -> list[pb.Capability]:
+    """One Capability for each service, ready or not."""
+    return [
+        _capability(
+            slot,
+            [task for task in router.tasks if task.service == slot.service],
+            largest_request,
+        )
+        for slot in router.slots.values()
+    ]
+
+
+def merged(parts: Sequence[pb.Capability], *, version: str) -> pb.Capability:
+    """All services in one Capability; ``extra`` keys carry the service's name in front."""
+    runtimes = {part.runtime for part in parts if part.runtime}
+    return pb.Capability(
+        service_name="hearth",
+        model_ids=_distinct(name for part in parts for name in part.model_ids),
+        runtime=runtimes.pop() if len(runtimes) == 1 else "mixed" if runtimes else "none",
+        max_concurrency=max((part.max_concurrency for part in parts), default=0),
+        precisions=_distinct(name for part in parts for name in part.precisions),
+        extra={
+            "version": version,
+            **{
+                f"{part.service_name}.{key}": value
+                for part in parts
+                for key, value in part.extra.items()
+            },
+        },
+        tasks=[task for part in parts for task in part.tasks],
+        protocol_version=PROTOCOL_VERSION,
+    )
+
+
+def _capability(slot: ModelSlot, tasks: Iterable[Task], largest_request: int) -> pb.Capability:
+    extra = {"state": str(slot.state)}
+    if slot.reason:
+        extra["reason"] = slot.reason
+    manager = slot.manager
+    if manager is None:
+        return pb.Capability(
+            service_name=slot.service, extra=extra, protocol_version=PROTOCOL_VERSION
+        )
+    limits = {
+        "max_payload_bytes": str(largest_request),
+        "max_batch": str(max((queue.max_batch for queue in manager.queues), default=1)),
+    }
+    return pb.Capability(
+        service_name=slot.service,
+        model_ids=[manager.model_id],
+        runtime=manager.runtime,
+        max_concurrency=max((queue.capacity for queue in manager.queues), default=1),
+        precisions=manager.precisions,
+        extra={**extra, "device": manager.device, **manager.facts},
+        tasks=[
+            _io_task(name, task, limits)
+            for task in tasks
+            if task.missing(manager) is None
+            for name in task.names
+        ],
+        protocol_version=PROTOCOL_VERSION,
+    )
+
+
+def _io_task(name: str, task: Task, limits: dict[str, str]) -> pb.IOTask:
+    return pb.IOTask(
+        name=name,
+        input_mimes=task.inputs,
+        output_mimes=task.outputs,
+        limits={
+            **limits,
+            **task.limits,
+            **{option.name: _describe(option) for option in task.options},
+        },
+    )
+
+
+def _describe(option: Option) -> str:
+    parts = [option.kind, f"default {option.default}"]
+    if option.least is not None:
+        parts.append(f"at least {option.least:g}")
+    if option.most is not None:
+        parts.append(f"at most {option.most:g}")
+    if option.choices:
+        parts.append("one of " + " ".join(choice for choice in option.choices if choice))
+    return ", ".join(parts)
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

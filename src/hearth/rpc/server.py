@@ -1,0 +1,81 @@
+"""The gRPC server: the contract's service, standard health and reflection on one port."""
+
+from collections.abc import Iterable
+
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from hearth.contract import ml_service_pb2 as pb
+from hearth.contract import ml_service_pb2_grpc as pb_grpc
+from hearth.errors import SettingsError
+from hearth.rpc.servicer import InferenceServicer
+
+SERVICE = pb.DESCRIPTOR.services_by_name["Inference"].full_name
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+MIB = 1024 * 1024
+FOREVER_MS = 2**31 - 1
+
+
+def options(largest_request: int) -> list[tuple[str, int]]:
+    """Channel arguments that the clients of the field need; see the contract's section on it."""
+    return [
+        # grpc-go pings every 10 s; by default the server would call that abuse and
+        # cut the connection.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A payload at its limit needs room for the rest of the message.
+        ("grpc.max_receive_message_length", largest_request + MIB),
+        ("grpc.max_send_message_length", -1),
+        # Some clients read capabilities once a connection: make them connect again
+        # every few minutes, and never cut a stream for it.
+        ("grpc.max_connection_age_ms", 5 * 60 * 1000),
+        ("grpc.max_connection_age_grace_ms", FOREVER_MS),
+        # Two nodes on one port would each get some of the clients.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+class Server:
+    """A bound port and the services behind it."""
+
+    def __init__(self, servicer: InferenceServicer, *, largest_request: int) -> None:
+        self._server = aio.server(options=options(largest_request))
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        pb_grpc.add_InferenceServicer_to_server(servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+
+    async def start(self, host: str, port: int) -> int:
+        """Bind and serve; the port that was bound. Raises SettingsError where it is taken."""
+        try:
+            bound = self._server.add_insecure_port(f"{_bracketed(host)}:{port}")
+        except RuntimeError:
+            raise SettingsError(
+                f"can't listen on {host}:{port}: another program does, or the address is not "
+                "this machine's; choose another --port"
+            ) from None
+        await self._server.start()
+        return bound
+
+    async def report(self, serving: bool, services: Iterable[tuple[str, bool]]) -> None:
+        """Set what grpc.health.v1 says of the node and of each service."""
+        for name in ("", SERVICE):
+            await self._health.set(name, SERVING if serving else NOT_SERVING)
+        for name, up in services:
+            await self._health.set(name, SERVING if up else NOT_SERVING)
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls, give open ones ``grace`` seconds, then end them."""
+        await self._server.stop(grace)
+
+
+def _bracketed(host: str) -> str:
+    """IPv6 addresses stand in brackets before a port."""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,57 @@
+"""The four calls of ``home_native.v1.Inference``."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+
+from hearth.contract import ml_service_pb2 as pb
+from hearth.contract import ml_service_pb2_grpc as pb_grpc
+from hearth.rpc import capabilities
+from hearth.rpc.stream import InferStream, StreamLimits
+from hearth.tasks.router import Router
+
+
+class InferenceServicer(pb_grpc.InferenceServicer):
+    """Answers from the router's models; never behind their queues, but for Infer."""
+
+    def __init__(self, router: Router, limits: StreamLimits, *, version: str) -> None:
+        self._router = router
+        self._limits = limits
+        self._version = version
+
+    async def Infer(  # type: ignore[override]  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.InferRequest],
+        context: "grpc.aio.ServicerContext[pb.InferRequest, pb.InferResponse]",
+    ) -> None:
+        """Many requests, many answers; see ``rpc.stream``."""
+        await InferStream(self._router, context, self._limits).run(request_iterator)
+
+    async def GetCapabilities(  # noqa: N802
+        self, request: Empty, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
+    ) -> pb.Capability:
+        """All services merged."""
+        return capabilities.merged(await self._capabilities(context), version=self._version)
+
+    async def StreamCapabilities(  # noqa: N802
+        self, request: Empty, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
+    ) -> AsyncIterator[pb.Capability]:
+        """One message for each service."""
+        for capability in await self._capabilities(context):
+            yield capability
+
+    async def Health(  # noqa: N802
+        self, request: Empty, context: "grpc.aio.ServicerContext[Empty, Empty]"
+    ) -> Empty:
+        """Answers as long as the process lives."""
+        return Empty()
+
+    async def _capabilities(
+        self, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
+    ) -> list[pb.Capability]:
+        if not capabilities.settled(self._router):
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, "models are loading; ask again in a second"
+            )
+        return capabilities.of_services(self._router, largest_request=self._limits.largest_request)

@@ -1,0 +1,5 @@
+"""Being written."""
+
+from hearth.tasks.task import Task
+
+CLIP_TASKS: tuple[Task, ...] = ()

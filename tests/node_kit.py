@@ -1,0 +1,190 @@
+"""Nodes for tests: the real one on a real socket, with small tasks of the tests' own.
+
+The service ``lab`` stands beside the real ones: its model is a batch queue over a
+plain function, so that a test can say what happens when.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from hearth.batching import BatchQueue
+from hearth.contract import ml_service_pb2 as pb
+from hearth.contract import ml_service_pb2_grpc as pb_grpc
+from hearth.errors import InvalidInput
+from hearth.models.manager import Progress
+from hearth.node import Node
+from hearth.settings import load
+from hearth.tasks.options import TOP_K
+from hearth.tasks.task import Call, Result, Task
+
+
+def upper(batch: Sequence[bytes]) -> list[bytes]:
+    """The lab's model: it fails on ``poison``, and is otherwise right."""
+    if b"poison" in batch:
+        raise RuntimeError("poison")
+    return [item.upper() for item in batch]
+
+
+class Lab:
+    """A model manager whose model is a function over a batch of payloads."""
+
+    service = "lab"
+    model_id = "lab-1"
+    runtime = "python"
+    device = "cpu"
+    precisions = ("fp32",)
+
+    def __init__(self, run: Callable[[Sequence[bytes]], Sequence[bytes]], capacity: int) -> None:
+        self.queue: BatchQueue[bytes, bytes] = BatchQueue(
+            run, name="lab", max_batch=8, capacity=capacity
+        )
+
+    @property
+    def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
+        return (self.queue,)
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"kind": "test"}
+
+    def load_derived(self) -> None: ...
+
+    async def derive(self, progress: Progress) -> None: ...
+
+    def close(self) -> None:
+        self.queue.close()
+
+
+class LabSource:
+    """Brings a Lab up, by steps that a test can hold or break."""
+
+    service = "lab"
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[bytes]], Sequence[bytes]] = upper,
+        *,
+        local: bool = True,
+        capacity: int = 1024,
+        download: Callable[[], None] = lambda: None,
+        load: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._run, self._local, self._capacity = run, local, capacity
+        self._download, self._load = download, load
+
+    def is_local(self) -> bool:
+        return self._local
+
+    def download(self, progress: Progress) -> None:
+        progress("weights", 1, 2)
+        self._download()
+
+    def load(self) -> Lab:
+        self._load()
+        return Lab(self._run, self._capacity)
+
+
+def _parse(_: Lab, call: Call) -> bytes:
+    if call.request.payload.startswith(b"bad"):
+        raise InvalidInput("bad input")
+    return call.request.payload
+
+
+async def _ask(lab: Lab, payload: bytes, call: Call) -> bytes:
+    return await lab.queue.submit(payload, ticket=call.ticket)
+
+
+def _render(lab: Lab, answer: bytes, call: Call) -> Result:
+    return Result(
+        answer * int(call.request.meta.get("times", "1")),
+        "application/json;schema=lab_v1",
+        "lab_v1",
+        {"topk": str(call.options["topk"]), "lumen.model.id": lab.model_id},
+    )
+
+
+async def _nothing(_: Lab, payload: bytes, call: Call) -> bytes:
+    return payload
+
+
+LAB_TASKS = (
+    Task("upper", "lab", "upper case", ("text/plain",), "lab_v1", _parse, _ask, _render,
+         options=(TOP_K,), aliases=("shout",)),
+    Task("upper_aside", "lab", "upper case, parsed aside", ("text/plain",), "lab_v1", _parse,
+         _ask, _render, options=(TOP_K,), decodes=True),
+    Task("noop", "lab", "nothing", ("application/octet-stream",), "lab_v1", _parse, _nothing,
+         _render, options=(TOP_K,)),
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def lab_node(
+    source: LabSource | None = None, *, settled: bool = True, **flags: Any
+) -> AsyncIterator[Node]:
+    """A running node with the lab alone, on loopback, without mDNS."""
+    flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "hub.retry_seconds": 0.05,
+             "grace_seconds": 2, **flags}  # fmt: skip
+    settings = load(flags, environment={}, config=_empty_config())
+    node = Node(settings, sources=[source or LabSource()], tasks=LAB_TASKS)
+    async with node:
+        if settled:
+            await node.wait_until(lambda: node.status == "ready")
+        yield node
+
+
+def _empty_config() -> Path:
+    return Path("/dev/null")
+
+
+@asynccontextmanager
+async def stub_of(node: Node) -> AsyncIterator[pb_grpc.InferenceStub]:
+    """A client's stub on a channel of its own."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel:
+        yield pb_grpc.InferenceStub(channel)
+
+
+def ask(payload: bytes = b"x", cid: str = "1", task: str = "upper", **fields: Any) -> pb.InferRequest:
+    """One request message."""
+    return pb.InferRequest(correlation_id=cid, task=task, payload=payload, **fields)
+
+
+async def talk(
+    stub: pb_grpc.InferenceStub, requests: Iterable[pb.InferRequest], **call: Any
+) -> list[pb.InferResponse]:
+    """Send all, half-close, and read to the end; raises what the RPC ends with."""
+    stream = stub.Infer(iter(requests), **call)
+    return [response async for response in stream]
+
+
+async def write_all(stream: Any, requests: Iterable[pb.InferRequest]) -> None:
+    """Send requests without half-closing."""
+    for request in requests:
+        await stream.write(request)
+
+
+class Gate:
+    """A model that stands still until it is let go, and says when it was entered."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._entered = threading.Event()
+        self.batches: list[list[bytes]] = []
+
+    def __call__(self, batch: Sequence[bytes]) -> list[bytes]:
+        self.batches.append(list(batch))
+        self._entered.set()
+        if not self._open.wait(30):
+            raise TimeoutError("the test never opened the gate")
+        return upper(batch)
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def entered(self) -> None:
+        assert await asyncio.to_thread(self._entered.wait, 10), "no batch came"

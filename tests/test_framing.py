@@ -1,0 +1,296 @@
+"""The framing rules of the contract, one by one, and any interleaving of them."""
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hearth.contract import ml_service_pb2 as pb
+from hearth.rpc import framing
+from hearth.rpc.framing import Assembler, Broken, Whole
+
+MIB = 1024 * 1024
+
+
+def assembler(**limits: int) -> Assembler:
+    return Assembler(**{"largest_request": MIB, "largest_held": 4 * MIB, **limits})
+
+
+def whole(cid: str = "a", payload: bytes = b"x", **fields: object) -> pb.InferRequest:
+    return pb.InferRequest(correlation_id=cid, task="t", payload=payload, **fields)
+
+
+def chunks(cid: str, parts: list[bytes], meta: dict[str, str] | None = None, everywhere=False):
+    offset = 0
+    for seq, part in enumerate(parts):
+        yield pb.InferRequest(
+            correlation_id=cid,
+            task="t" if seq == 0 or everywhere else "",
+            payload=part,
+            payload_mime="image/png" if seq == 0 or everywhere else "",
+            meta=meta if meta and (seq == 0 or everywhere) else None,
+            seq=seq,
+            total=len(parts),
+            offset=offset,
+        )
+        offset += len(part)
+
+
+def feed_all(target: Assembler, messages) -> list[framing.Incoming]:
+    return [out for message in messages for out in target.feed(message)]
+
+
+@pytest.mark.parametrize("total", [0, 1])
+def test_a_message_with_total_up_to_one_is_whole(total):
+    [request] = assembler().feed(whole(total=total, meta={"topk": "3"}, payload_mime="text/plain"))
+    assert request == Whole("a", "t", b"x", "text/plain", {"topk": "3"})
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_chunks_come_out_as_one_request_whether_meta_is_repeated_or_not(everywhere):
+    parts = [b"one", b"two", b"three"]
+    out = feed_all(assembler(), chunks("a", parts, {"topk": "3"}, everywhere))
+    assert out == [Whole("a", "t", b"onetwothree", "image/png", {"topk": "3"})]
+
+
+def test_a_request_is_complete_with_its_last_chunk_and_not_before():
+    target = assembler()
+    first, second = chunks("a", [b"1", b"2"])
+    assert target.feed(first) == []
+    assert len(target.feed(second)) == 1
+    assert target.finish() == []
+
+
+def test_chunks_may_come_in_any_order():
+    messages = list(chunks("a", [b"one", b"two", b"three", b"four"]))
+    for order in ([3, 2, 1, 0], [1, 0, 3, 2], [2, 0, 1, 3]):
+        out = feed_all(assembler(), [messages[i] for i in order])
+        assert [request.payload for request in out] == [b"onetwothreefour"]
+        assert out[0].mime == "image/png"
+
+
+def test_a_batch_of_whole_requests_is_released_by_its_second_message():
+    target = assembler()
+    batch = [whole(f"{i}", b"p%d" % i, seq=i, total=3) for i in range(3)]
+    assert target.feed(batch[0]) == []
+    assert [r.correlation_id for r in target.feed(batch[1])] == ["0", "1"]
+    assert [r.correlation_id for r in target.feed(batch[2])] == ["2"]
+    assert target.finish() == []
+    assert target.begun == 3
+
+
+def test_several_held_first_messages_of_one_batch_size_are_all_released():
+    target = assembler()
+    first, second = whole("a", seq=0, total=2), whole("b", seq=0, total=2)
+    assert target.feed(first) == target.feed(second) == []
+    out = target.feed(whole("c", seq=1, total=2))
+    assert [request.correlation_id for request in out] == ["a", "b", "c"]
+
+
+def test_a_batch_releases_no_first_message_of_another_size():
+    target = assembler()
+    target.feed(whole("a", seq=0, total=3))
+    assert [r.correlation_id for r in target.feed(whole("b", seq=1, total=2))] == ["b"]
+    [broken] = target.finish()
+    assert isinstance(broken, Broken) and "2 of 3 chunks are missing" in str(broken.error)
+
+
+def test_a_chunked_request_survives_a_batch_of_the_same_total():
+    target = assembler()
+    one, two = chunks("a", [b"1", b"2", b"3"]), None
+    first, second, third = one
+    target.feed(first)
+    target.feed(second)
+    two = target.feed(whole("b", seq=1, total=3))
+    assert [request.correlation_id for request in two] == ["b"]
+    assert [request.payload for request in target.feed(third)] == [b"123"]
+
+
+def test_equal_ids_on_one_stream_are_told_apart_by_their_offsets():
+    one, two = chunks("", [b"aaaa", b"aa"]), chunks("", [b"b", b"bbb"])
+    interleaved = [message for pair in zip(one, two, strict=True) for message in pair]
+    out = feed_all(assembler(), interleaved)
+    assert [request.payload for request in out] == [b"aaaaaa", b"bbbb"]
+
+
+def test_empty_and_repeated_ids_of_whole_requests_are_echoed_each():
+    out = feed_all(assembler(), [whole(""), whole(""), whole("x"), whole("x")])
+    assert [request.correlation_id for request in out] == ["", "", "x", "x"]
+
+
+def test_missing_chunks_are_told_at_half_close():
+    target = assembler()
+    first, _, third = chunks("a", [b"1", b"2", b"3"])
+    assert feed_all(target, [first, third]) == []
+    [broken] = target.finish()
+    assert broken.correlation_id == "a" and "1 of 3 chunks" in str(broken.error)
+
+
+def test_a_lone_first_message_of_many_is_incomplete_at_half_close():
+    target = assembler()
+    target.feed(whole(seq=0, total=2))
+    [broken] = target.finish()
+    assert isinstance(broken, Broken)
+
+
+def test_a_wrong_offset_breaks_the_request_and_no_other():
+    target = assembler()
+    first, second = chunks("a", [b"12345", b"678"])
+    second.offset = 4
+    out = feed_all(target, [first, whole("b"), second, whole("c")])
+    assert [type(request) for request in out] == [Whole, Broken, Whole]
+    assert "chunk 1 starts at 4, not at 5" in str(out[1].error)
+
+
+def test_a_chunk_that_comes_twice_breaks_the_request():
+    first, second, third = chunks("a", [b"1", b"2", b"3"])
+    out = feed_all(assembler(), [first, second, second, third])
+    assert isinstance(out[0], Broken) and "twice" in str(out[0].error)
+
+
+def test_a_chunk_past_the_end_breaks_the_request():
+    first, second = chunks("a", [b"1", b"2"])
+    second.seq = 2
+    [broken] = feed_all(assembler(), [first, second])
+    assert "chunk 2 of 2" in str(broken.error)
+
+
+def test_an_oversized_request_is_read_to_its_end_before_it_fails_and_its_bytes_are_dropped():
+    target = assembler(largest_request=10)
+    messages = list(chunks("a", [b"123456"] * 4))
+    assert feed_all(target, messages[:3]) == []
+    assert sum(len(m.payload) for r in target._open for m in r.chunks.values()) == 0
+    [broken] = target.feed(messages[3])
+    assert "larger than 10 bytes" in str(broken.error)
+
+
+def test_an_oversized_single_message_fails_at_once():
+    [broken] = assembler(largest_request=10).feed(whole(payload=b"x" * 11))
+    assert "larger than 10 bytes" in str(broken.error)
+
+
+def test_bytes_of_unfinished_requests_are_bounded_by_stream():
+    target = assembler(largest_held=2000)
+    out = feed_all(target, (whole(f"{i}", b"x" * 100, seq=0, total=2) for i in range(50)))
+    assert out == []
+    assert sum(len(m.payload) for r in target._open for m in r.chunks.values()) <= 2000
+
+
+def test_requests_begun_are_counted_once_each():
+    target = assembler()
+    feed_all(target, chunks("a", [b"1", b"2", b"3"]))
+    assert target.begun == 1
+    feed_all(target, [whole("b"), *(whole(f"{i}", seq=i, total=2) for i in range(2))])
+    assert target.begun == 4
+
+
+@given(st.data())
+def test_any_interleaving_comes_out_as_it_went_in(data):
+    """Chunked and whole requests, chunks of each in any order, in any interleaving."""
+    names = count()
+    sent: dict[tuple[str, bytes], int] = {}
+    queues: list[list[pb.InferRequest]] = []
+    for parts in data.draw(
+        st.lists(st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=5), max_size=6)
+    ):
+        cid = f"chunked-{next(names)}"
+        sent[cid, b"".join(parts)] = 1
+        queues.append(data.draw(st.permutations(list(chunks(cid, parts)))))
+    for payload in data.draw(st.lists(st.binary(max_size=9), max_size=6)):
+        cid = data.draw(st.sampled_from(["", "same", "chunked-0"]))
+        sent[cid, payload] = sent.get((cid, payload), 0) + 1
+        queues.append([whole(cid, payload)])
+    target, out = assembler(), []
+    while queues:
+        queue = data.draw(st.sampled_from(queues))
+        out += target.feed(queue.pop(0))
+        queues = [queue for queue in queues if queue]
+    assert target.finish() == []
+    got: dict[tuple[str, bytes], int] = {}
+    for request in out:
+        assert isinstance(request, Whole), request
+        key = request.correlation_id, request.payload
+        got[key] = got.get(key, 0) + 1
+    assert got == sent
+    assert target.begun == len(out)
+
+
+@given(st.lists(st.integers(min_value=1, max_value=6), min_size=1, max_size=5), st.data())
+def test_any_batches_of_whole_requests_come_out_as_they_went_in(sizes, data):
+    """Family A: batches follow one another; each message is whole."""
+    target, out, sent = assembler(), [], []
+    for number, size in enumerate(sizes):
+        for index in range(size):
+            message = whole(f"{number}.{index}", data.draw(st.binary(max_size=5)), seq=index)
+            message.total = size
+            sent.append((message.correlation_id, message.payload))
+            out += target.feed(message)
+    assert target.finish() == []
+    assert sorted((r.correlation_id, r.payload) for r in out) == sorted(sent)
+
+
+@given(
+    st.lists(
+        st.builds(
+            pb.InferRequest,
+            correlation_id=st.sampled_from(["", "a", "b"]),
+            payload=st.binary(max_size=20),
+            seq=st.integers(0, 6),
+            total=st.integers(0, 5),
+            offset=st.integers(0, 40),
+        ),
+        max_size=30,
+    )
+)
+def test_no_messages_however_wrong_raise_or_stay_behind(messages):
+    target = assembler(largest_request=50, largest_held=2000)
+    out = feed_all(target, messages) + target.finish()
+    assert all(isinstance(request, Whole | Broken) for request in out)
+    assert target.begun == len(out)
+    assert target.finish() == []
+
+
+def respond(body: bytes) -> list[pb.InferResponse]:
+    return list(
+        framing.responses(
+            "id", body, mime="application/json;schema=s_v1", schema="s_v1", meta={"k": "v"}
+        )
+    )
+
+
+def test_a_result_that_fits_is_one_message():
+    [message] = respond(b"{}")
+    assert (message.seq, message.total, message.offset, message.is_final) == (0, 1, 0, True)
+    assert message.result_mime == "application/json;schema=s_v1"
+    assert message.result_schema == "s_v1"
+    assert message.correlation_id == "id" and message.meta["k"] == "v"
+
+
+def test_a_larger_result_is_cut_into_chunks_that_clients_can_receive():
+    body = bytes(range(256)) * 40_000
+    messages = respond(body)
+    assert len(messages) > 1
+    offset = 0
+    for seq, message in enumerate(messages):
+        assert message.ByteSize() < 4 * MIB
+        assert (message.seq, message.total, message.offset) == (seq, len(messages), offset)
+        assert message.is_final == (seq == len(messages) - 1)
+        assert (message.correlation_id, message.result_schema) == ("id", "s_v1")
+        assert message.result_mime == "application/json;schema=s_v1" and message.meta["k"] == "v"
+        offset += len(message.result)
+    assert b"".join(message.result for message in messages) == body
+
+
+def test_a_failure_is_final_and_carries_code_and_message():
+    message = framing.failure("id", pb.ERROR_CODE_INVALID_ARGUMENT, "why")
+    assert message.is_final and message.correlation_id == "id" and message.result == b""
+    assert (message.error.code, message.error.message) == (1, "why")
+
+
+def test_framing_imports_no_grpc():
+    import subprocess
+    import sys
+
+    code = "import sys, hearth.rpc.framing; sys.exit('grpc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

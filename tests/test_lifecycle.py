@@ -1,0 +1,161 @@
+"""From start to stop: states, capabilities, health, draining."""
+
+import asyncio
+import threading
+
+import grpc
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from node_kit import Gate, LabSource, ask, lab_node, stub_of, talk
+
+from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
+from hearth.models.slot import ModelState
+
+EMPTY = Empty()
+SERVING, NOT_SERVING = 1, 2
+
+
+class Hold:
+    """A step of a model's life that waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self._go = threading.Event()
+
+    def __call__(self) -> None:
+        assert self._go.wait(30)
+
+    def let_go(self) -> None:
+        self._go.set()
+
+
+async def health_of(node, service: str = "") -> int:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        return (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status
+
+
+async def test_while_local_models_load_capabilities_are_unavailable_then_there():
+    hold = Hold()
+    async with lab_node(LabSource(load=hold), settled=False) as node, stub_of(node) as stub:
+        await stub.Health(EMPTY)
+        for call in (stub.GetCapabilities(EMPTY), stub.StreamCapabilities(EMPTY).read()):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await talk(stub, [ask()])
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert await health_of(node) == await health_of(node, "lab") == NOT_SERVING
+        hold.let_go()
+        await node.wait_until(lambda: node.status == "ready")
+        assert (await stub.GetCapabilities(EMPTY)).tasks  # on the same connection
+        assert (await talk(stub, [ask()]))[0].result == b"X"
+
+
+async def test_a_model_that_must_be_downloaded_holds_nobody_up():
+    hold = Hold()
+    source = LabSource(local=False, download=hold)
+    async with lab_node(source) as node, stub_of(node) as stub:
+        slot = node.slots["lab"]
+        await node.wait_until(lambda: slot.state == ModelState.DOWNLOADING)
+        capability = await stub.GetCapabilities(EMPTY)
+        assert capability.extra["lab.state"] == "downloading" and not capability.tasks
+        assert await health_of(node) == SERVING and await health_of(node, "lab") == NOT_SERVING
+        hold.let_go()
+        await node.wait_until(lambda: slot.state == ModelState.READY)
+        assert (await stub.GetCapabilities(EMPTY)).extra["lab.state"] == "ready"
+        assert (await talk(stub, [ask()]))[0].result == b"X"
+
+
+async def test_a_failed_download_is_told_and_tried_again():
+    tries = []
+
+    def download() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ModelUnavailable("the hub can't be reached")
+
+    async with lab_node(LabSource(local=False, download=download)) as node, stub_of(node) as stub:
+        slot = node.slots["lab"]
+        await node.wait_until(lambda: slot.state == ModelState.ABSENT)
+        capability = await stub.GetCapabilities(EMPTY)
+        assert capability.extra["lab.reason"] == "the hub can't be reached"
+        await node.wait_until(lambda: slot.state == ModelState.READY)
+        assert len(tries) == 3
+
+
+async def test_a_model_that_can_not_be_loaded_fails_with_its_reason_and_the_node_serves_on():
+    def load() -> None:
+        raise BackendUnavailable("no such device")
+
+    async with lab_node(LabSource(load=load)) as node, stub_of(node) as stub:
+        capability = await stub.GetCapabilities(EMPTY)
+        assert capability.extra["lab.state"] == "failed"
+        assert capability.extra["lab.reason"] == "no such device"
+        assert capability.protocol_version == "1.0.0"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await talk(stub, [ask()])
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "no such device" in caught.value.details()
+
+
+async def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new():
+    gate = Gate()
+    async with lab_node(LabSource(gate), grace_seconds=10) as node, stub_of(node) as stub:
+        stream = stub.Infer()
+        await stream.write(ask(b"in flight", "1"))
+        await gate.entered()
+        stopping = asyncio.create_task(node.stop())
+        while node.status != "draining" or not node.router._draining:
+            await asyncio.sleep(0.005)
+        assert await health_of(node) == NOT_SERVING
+        await stream.write(ask(b"new", "2"))
+        refused = await asyncio.wait_for(stream.read(), 5)
+        assert (refused.correlation_id, refused.error.code) == ("2", 2)
+        gate.open()
+        answer = await asyncio.wait_for(stream.read(), 5)
+        assert (answer.correlation_id, answer.result) == ("1", b"IN FLIGHT")
+        await asyncio.wait_for(stopping, 5)
+
+
+async def test_a_stop_waits_no_longer_than_its_grace():
+    gate = Gate()
+    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+        stream = stub.Infer()
+        await stream.write(ask())
+        await gate.entered()
+        stopping = asyncio.create_task(node.stop(grace=0.1))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await asyncio.wait_for(stream.read(), 5)
+            raise await stream.code()
+        gate.open()
+        await asyncio.wait_for(stopping, 10)
+
+
+async def test_idle_streams_do_not_delay_a_stop():
+    async with lab_node(grace_seconds=30) as node, stub_of(node) as stub:
+        stream = stub.Infer()
+        await stream.write(ask())
+        await stream.read()
+        await asyncio.wait_for(node.stop(), 5)
+
+
+async def test_a_port_that_is_taken_is_a_clear_error():
+    async with lab_node() as node:
+        with pytest.raises(SettingsError, match=str(node.port)):
+            async with lab_node(port=node.port):
+                pass
+
+
+async def test_reflection_lists_the_services():
+    async with (
+        lab_node() as node,
+        grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel,
+    ):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        [answer] = [a async for a in stub.ServerReflectionInfo(iter([request]))]
+        names = {service.name for service in answer.list_services_response.service}
+        assert {"home_native.v1.Inference", "grpc.health.v1.Health"} <= names
