@@ -149,7 +149,9 @@ async def stub_of(node: Node) -> AsyncIterator[pb_grpc.InferenceStub]:
         yield pb_grpc.InferenceStub(channel)
 
 
-def ask(payload: bytes = b"x", cid: str = "1", task: str = "upper", **fields: Any) -> pb.InferRequest:
+def ask(
+    payload: bytes = b"x", cid: str = "1", task: str = "upper", **fields: Any
+) -> pb.InferRequest:
     """One request message."""
     return pb.InferRequest(correlation_id=cid, task=task, payload=payload, **fields)
 

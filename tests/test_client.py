@@ -250,7 +250,8 @@ async def test_leaving_early_cancels_the_call() -> None:
         try:
             async for request in requests:
                 yield echo(request)
-        except asyncio.CancelledError:
+        except BaseException as e:
+            print("GOT", repr(e), flush=True)
             cancelled.set()
             raise
 

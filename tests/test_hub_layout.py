@@ -64,7 +64,7 @@ def test_the_first_missing_file_is_named(tmp_path: Path) -> None:
     assert layouts(files) == ()
     with pytest.raises(ModelUnavailable, match=r"holds no onnx model: textual/model.onnx is"):
         select(Layout.ONNX, files, tmp_path)
-    with pytest.raises(ModelUnavailable, match="open_clip_config.json is missing"):
+    with pytest.raises(ModelUnavailable, match=r"open_clip_config.json is missing"):
         select(Layout.OPEN_CLIP, files, tmp_path)
 
 

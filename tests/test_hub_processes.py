@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,6 +60,15 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
+def lines_of(*processes: subprocess.Popen[str]) -> list[str]:
+    """What several processes print, growing as they do."""
+    lines: list[str] = []
+    for process in processes:
+        assert process.stdout is not None
+        threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True).start()
+    return lines
+
+
 def part_size(data: Path) -> int:
     return sum(path.stat().st_size for path in data.glob("hub/*/.partial/*"))
 
@@ -94,10 +105,9 @@ def test_two_processes_that_start_on_one_empty_folder_share_one_download(
     pause = hub.pause(NAME, "model.onnx", after=CHUNK)
     with node(DOWNLOAD, tmp_path, hub.url) as first, node(DOWNLOAD, tmp_path, hub.url) as second:
         assert pause.reached.wait(20)
-        # Which of them came second isn't known; it says that it waits.
-        wait_until(lambda: (tmp_path / "hub" / ".locks").is_dir())
-        seen = threading_read([first, second])
-        wait_until(lambda: any("another process" in line for line in seen))
+        # Which of them came second isn't known, but that one says that it waits.
+        lines = lines_of(first, second)
+        wait_until(lambda: any("another process" in line for line in lines))
         pause.release()
         assert first.wait(20) == 0
         assert second.wait(20) == 0
@@ -105,20 +115,7 @@ def test_two_processes_that_start_on_one_empty_folder_share_one_download(
     assert HubStore(tmp_path, endpoint=hub.url).find(NAME, PATHS) is not None
 
 
-def threading_read(processes: list[subprocess.Popen[str]]) -> list[str]:
-    """The lines of several processes, as they come."""
-    import threading
-
-    lines: list[str] = []
-    for process in processes:
-        assert process.stdout is not None
-        threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True).start()
-    return lines
-
-
 def test_two_threads_share_one_download(hub: HubServer, model: bytes, tmp_path: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     store = HubStore(tmp_path, endpoint=hub.url)
     with ThreadPoolExecutor(2) as pool:
         folders = list(pool.map(lambda _: store.download(NAME, PATHS), range(2)))

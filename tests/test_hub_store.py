@@ -233,7 +233,7 @@ def test_the_token_goes_to_the_hub_and_to_nobody_else(
     hub: HubServer, store: HubStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add_repository("org/private", FILES, token="hf_secret")
-    with pytest.raises(ModelUnavailable, match="no such repository .* HF_TOKEN"):
+    with pytest.raises(ModelUnavailable, match=r"no such repository .* HF_TOKEN"):
         store.files("org/private")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.forget()

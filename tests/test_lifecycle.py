@@ -8,10 +8,10 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from node_kit import Gate, LabSource, ask, lab_node, stub_of, talk
 
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.models.slot import ModelState
+from node_kit import Gate, LabSource, ask, lab_node, stub_of, talk
 
 EMPTY = Empty()
 SERVING, NOT_SERVING = 1, 2

@@ -5,9 +5,9 @@ import asyncio
 import grpc
 import pytest
 from google.protobuf.empty_pb2 import Empty
-from node_kit import Gate, LabSource, ask, lab_node, stub_of, talk, write_all
 
 from hearth.contract import ml_service_pb2 as pb
+from node_kit import Gate, LabSource, ask, lab_node, stub_of, talk, write_all
 
 INVALID, UNAVAILABLE, INTERNAL = 1, 2, 4
 EMPTY = Empty()

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 
 from hearth import __version__
 from hearth.errors import SettingsError
+from hearth.models.aside import aside
 from hearth.models.manager import ModelSource, Progress, no_progress
 from hearth.models.slot import ModelSlot
 from hearth.rpc import capabilities
@@ -112,10 +113,18 @@ class Node:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        for slot in self.slots.values():
-            slot.close()
+        await self._close_models()
         self._decoding.shutdown(wait=False, cancel_futures=True)
         log.info("stopped")
+
+    async def _close_models(self) -> None:
+        """Free what can be freed now; a batch that still runs ends with the process."""
+        closing = [aside(slot.close) for slot in self.slots.values()]
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await asyncio.gather(*closing)
+        except TimeoutError:
+            log.warning("a model was still busy")
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Return when the condition holds; it is looked at after every change of a model."""

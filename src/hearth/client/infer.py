@@ -88,7 +88,8 @@ class InferStream:
     async def _read(self) -> None:
         failure = NO_ANSWER
         try:
-            while isinstance(message := await self._call.read(), InferResponse):
+            # Not `read()`: that gives up unread answers once the status has come.
+            async for message in self._call:
                 self._take(message)
         except grpc.aio.AioRpcError as error:
             failure = failure_of(error)

@@ -2,16 +2,13 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
 
 from hearth.errors import ModelUnavailable, NotReady, SetupError
+from hearth.models.aside import aside
 from hearth.models.manager import Manager, ModelSource, Progress, no_progress
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +60,10 @@ class ModelSlot:
         never raised.
         """
         try:
-            if not await _aside(self._source.is_local):
+            if not await aside(self._source.is_local):
                 await self._fetch(retry_seconds)
             self._move(ModelState.LOADING)
-            manager = await _aside(self._load)
+            manager = await aside(self._load)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -101,7 +98,7 @@ class ModelSlot:
         while True:
             self._move(ModelState.DOWNLOADING, settled=True)
             try:
-                await _aside(partial(self._source.download, self._relay()))
+                await aside(partial(self._source.download, self._relay()))
             except ModelUnavailable as error:
                 self._move(ModelState.ABSENT, str(error))
                 log.warning(
@@ -141,29 +138,3 @@ class ModelSlot:
             self.settled = settled
         log.info("%s is %s", self.service, state)
         self._changed()
-
-
-async def _aside(work: Callable[[], T]) -> T:
-    """Run blocking work on a thread of its own, which a stopping node does not wait for."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(outcome: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(outcome)  # type: ignore[arg-type]
-
-    def run() -> None:
-        outcome, failure = None, None
-        try:
-            outcome = work()
-        except Exception as error:
-            failure = error
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, outcome, failure)
-
-    threading.Thread(target=run, name="model", daemon=True).start()
-    return await done

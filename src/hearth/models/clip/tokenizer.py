@@ -106,7 +106,9 @@ def clip_tokenizer(context: int = CONTEXT) -> JsonTokenizer:
     ModelUnavailable where open_clip isn't installed.
     """
     spec = importlib.util.find_spec("open_clip")
-    path = Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if spec and spec.origin else None
+    path = (
+        Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if spec and spec.origin else None
+    )
     if path is None or not path.is_file():
         raise ModelUnavailable(
             "there is no tokenizer.json beside the text model; "
@@ -132,7 +134,9 @@ def byte_pair_tokenizer(vocabulary: Path) -> Any:
     pieces += [left + right for left, right in merges]
     ids = {piece: number for number, piece in enumerate([*pieces, _START, _END])}
     tokenizer = Tokenizer(
-        models.BPE(vocab=ids, merges=merges, end_of_word_suffix="</w>", continuing_subword_prefix="")
+        models.BPE(
+            vocab=ids, merges=merges, end_of_word_suffix="</w>", continuing_subword_prefix=""
+        )
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

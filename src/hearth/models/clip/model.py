@@ -1,0 +1,309 @@
+"""CLIP: pictures and texts in one space of vectors."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hearth.backends import Array, Session
+from hearth.batching import BatchQueue, Ticket
+from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady
+from hearth.media import ImageReader
+from hearth.models.clip.labels import LabelCache, LabelSet
+from hearth.models.clip.tokenizer import Tokenizer
+from hearth.models.clip.transform import ImageTransform
+from hearth.models.manager import Progress
+
+Vector = NDArray[np.float32]
+
+TRAINED_SCALE = 100.0
+"""Where CLIP's training clamps the logit scale, and where published models end up
+(Radford et al. 2021, 2.5): for models whose files don't tell."""
+
+LONGEST_TEXT = 65536
+"""Characters in a text. A context is 77 tokens: more can't change a vector, but takes time."""
+
+_LONG_TEXT = 2000
+"""From this many characters on, a text is split into tokens outside the loop."""
+
+_NO_HURRY = Ticket()
+
+
+class Tower(NamedTuple):
+    """One half of a model: a graph from pixels or tokens to vectors."""
+
+    session: Session
+    input: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...]
+    """Of the input."""
+    output: str
+    dim: int | None
+
+
+class ClipModel:
+    """A loaded CLIP; satisfies ``models.manager.Manager``.
+
+    ``image`` and ``text`` are sessions with one input each: pixels (n, 3, height, width)
+    and token ids (n, context). Without ``text`` and its ``tokenizer`` the model embeds
+    pictures only. ``logit_scale`` is the factor itself (not its logarithm). ``labels``
+    are the label sets to classify with and where their vectors are cached.
+    Raises ModelUnavailable where the parts don't go together. Owns the sessions.
+    """
+
+    service = "clip"
+
+    def __init__(
+        self,
+        *,
+        model_id: str,
+        image: Session,
+        transform: ImageTransform,
+        reader: ImageReader,
+        text: Session | None = None,
+        tokenizer: Tokenizer | None = None,
+        logit_scale: float = TRAINED_SCALE,
+        logit_bias: float | None = None,
+        labels: Sequence[LabelSet] = (),
+        cache: LabelCache | None = None,
+        max_batch: int = 8,
+        queue_capacity: int = 1024,
+    ) -> None:
+        self.model_id = model_id
+        self.transform = transform
+        self.logit_scale = logit_scale
+        self.logit_bias = logit_bias
+        self.label_sets: Mapping[str, LabelSet] = {labels.name: labels for labels in labels}
+        self._reader = reader
+        self._tokenizer = tokenizer
+        self._cache = cache
+        self._vectors: dict[str, Vector] = {}
+        self._making: dict[str, int] = {}
+        self._image = _tower(image, "image")
+        self._text = _tower(text, "text") if text is not None and tokenizer is not None else None
+        self._sessions = [session for session in (image, text) if session is not None]
+        self._check_parts()
+        self.runtime = image.runtime
+        self.device = image.device
+        self.precisions = tuple(dict.fromkeys(s.precision for s in self._sessions))
+        self._images = _queue("clip-image", self._image, max_batch, queue_capacity)
+        self._texts = self._text and _queue("clip-text", self._text, max_batch, queue_capacity)
+
+    @property
+    def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
+        """The queues of the image tower and, where there is one, the text tower."""
+        return (self._images,) if self._texts is None else (self._images, self._texts)
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What is true of the model, for people and for capabilities."""
+        session = self._image.session
+        facts = {
+            "image_size": f"{self.transform.width}x{self.transform.height}",
+            "logit_scale": f"{self.logit_scale:.6g}",
+            "provider": session.provider,
+            "device": self.device,
+            "max_batch": str(min(queue.max_batch for queue in self.queues)),
+        }
+        if self.dim is not None:
+            facts["embedding_dim"] = str(self.dim)
+        if self._text is None:
+            facts["text"] = "no text tower"
+        elif self._text.shape[1:2] and self._text.shape[1]:
+            facts["context_length"] = str(self._text.shape[1])
+        for name, labels in self.label_sets.items():
+            facts[f"labels.{name}"] = self._labels_missing(labels) or str(len(labels.labels))
+        return facts
+
+    @property
+    def dim(self) -> int | None:
+        """The length of a vector; None as long as neither graph nor cache tells."""
+        return self._image.dim or (self._text.dim if self._text else None)
+
+    def prepare_image(self, payload: bytes) -> Array:
+        """An image file as the image tower takes it; blocking. Raises InvalidInput."""
+        image = self._reader.read(payload, at_least=self.transform.at_least)
+        return self.transform.prepare(image).astype(self._image.dtype, copy=False)
+
+    async def embed_image(self, pixels: Array, ticket: Ticket = _NO_HURRY) -> Vector:
+        """The unit vector, float32 (dim,), of what ``prepare_image`` gave.
+
+        Raises ModelFailed, and what a batch queue raises.
+        """
+        return await self._images.submit(pixels, ticket=ticket)
+
+    async def embed_text(self, text: str, ticket: Ticket = _NO_HURRY) -> Vector:
+        """The unit vector, float32 (dim,), of a text; the empty text has one too.
+
+        Raises InvalidInput for a text over ``LONGEST_TEXT``, NotReady without a text tower,
+        ModelFailed, and what a batch queue raises.
+        """
+        tokens = await self._tokens([text])
+        return await self._text_queue().submit(tokens[0], ticket=ticket)
+
+    async def embed_texts(self, texts: Sequence[str], ticket: Ticket = _NO_HURRY) -> Vector:
+        """The unit vectors, float32 (texts, dim), in order; raises as ``embed_text``."""
+        tokens = await self._tokens(texts)
+        rows = await self._text_queue().submit_all([(row, None) for row in tokens], ticket=ticket)
+        return np.stack(rows)
+
+    def text_missing(self) -> str | None:
+        """Why texts can't be embedded, or None."""
+        return None if self._text is not None else f"{self.model_id} has no text tower here"
+
+    def labels_missing(self, name: str) -> str | None:
+        """Why nothing can be classified with a label set yet, or None."""
+        labels = self.label_sets.get(name)
+        return f"no label set {name!r}" if labels is None else self._labels_missing(labels)
+
+    def classify(self, vector: Vector, name: str, count: int) -> list[tuple[str, float]]:
+        """The likeliest labels of a set with their probabilities, the best first.
+
+        ``vector`` is a picture's unit vector; no more than there are labels come back.
+        Raises NotReady while the set has no vectors.
+        """
+        if (reason := self.labels_missing(name)) is not None:
+            raise NotReady(reason)
+        scores = self.scores(vector, self._vectors[name])
+        best = np.argsort(-scores, kind="stable")[:count]
+        labels = self.label_sets[name].labels
+        return [(labels[index], float(scores[index])) for index in best]
+
+    def scores(self, vector: Vector, labels: Vector) -> Vector:
+        """Probabilities, float32 (labels,), of a unit vector (dim,) against (labels, dim).
+
+        softmax(scale · labels · vector + bias) with the model's own scale and bias, as in
+        zero-shot classification with CLIP (Radford et al. 2021, figure 3).
+        """
+        logits = self.logit_scale * (labels @ vector) + (self.logit_bias or 0.0)
+        weights = np.exp(logits - logits.max())
+        return np.asarray(weights / weights.sum(), np.float32)
+
+    def load_derived(self) -> None:
+        """Take the label vectors over from the cache, those that are there and right."""
+        if self._cache is not None and self._text is not None:
+            self._vectors.update(self._cache.load(self.label_sets.values()))
+
+    async def derive(self, progress: Progress) -> None:
+        """Make the vectors of the label sets that have none, the smallest set first."""
+        if self._text is None:
+            return
+        todo = [labels for labels in self.label_sets.values() if labels.name not in self._vectors]
+        for labels in sorted(todo, key=lambda labels: labels.prompt_count):
+            self._vectors[labels.name] = await self._embed_labels(labels, progress)
+            if self._cache is not None:
+                await asyncio.to_thread(self._cache.save, self.label_sets, dict(self._vectors))
+
+    def close(self) -> None:
+        """End the queues and free the sessions."""
+        for queue in self.queues:
+            queue.close()
+        for session in self._sessions:
+            session.close()
+
+    async def _embed_labels(self, labels: LabelSet, progress: Progress) -> Vector:
+        """One unit vector for each label: the mean over its prompts, made a unit again."""
+        vectors = []
+        done = 0
+        what = f"vectors of {len(labels.labels)} {labels.name} labels"
+        size = self._text_queue().max_batch
+        for prompts in labels.prompts:
+            # A batch at a time: requests of clients come in between.
+            parts = [
+                await self.embed_texts(prompts[start : start + size])
+                for start in range(0, len(prompts), size)
+            ]
+            vectors.append(np.concatenate(parts).mean(axis=0))
+            done += 1
+            self._making[labels.name] = done
+            progress(what, done, len(labels.labels))
+        return _unit(np.stack(vectors))
+
+    def _labels_missing(self, labels: LabelSet) -> str | None:
+        if labels.name in self._vectors:
+            return None
+        if (reason := self.text_missing()) is not None:
+            return reason
+        done = self._making.get(labels.name, 0)
+        return f"the vectors of its labels are being made: {done} of {len(labels.labels)}"
+
+    async def _tokens(self, texts: Sequence[str]) -> Array:
+        if self._text is None or self._tokenizer is None:
+            raise NotReady(self.text_missing() or "")
+        length = max(map(len, texts), default=0)
+        if length > LONGEST_TEXT:
+            raise InvalidInput(f"the text has {length} characters; at most {LONGEST_TEXT}")
+        if length > _LONG_TEXT:
+            tokens = await asyncio.to_thread(self._tokenizer, texts)
+        else:
+            tokens = self._tokenizer(texts)
+        return tokens.astype(self._text.dtype, copy=False)
+
+    def _text_queue(self) -> BatchQueue[Array, Vector]:
+        if self._texts is None:
+            raise NotReady(self.text_missing() or "")
+        return self._texts
+
+    def _check_parts(self) -> None:
+        wanted = (3, self.transform.height, self.transform.width)
+        if not _fits(wanted, self._image.shape[1:]):
+            raise ModelUnavailable(
+                f"{self.model_id}: the image graph takes {_shown(self._image.shape)}, "
+                f"but the preprocess config makes {_shown((None, *wanted))}"
+            )
+        if self._text and self._text.dim and self._image.dim not in (None, self._text.dim):
+            raise ModelUnavailable(
+                f"{self.model_id}: the image graph gives vectors of {self._image.dim}, "
+                f"the text graph of {self._text.dim}: they aren't of one model"
+            )
+
+
+def _tower(session: Session, what: str) -> Tower:
+    if len(session.inputs) != 1:
+        names = ", ".join(spec.name for spec in session.inputs)
+        raise ModelUnavailable(f"the {what} graph should have one input, but takes {names}")
+    [taken] = session.inputs
+    # Exporters add hidden states; what counts is called an embedding, or is alone a matrix.
+    given = min(session.outputs, key=lambda spec: ("embed" not in spec.name, len(spec.shape) != 2))
+    dim = given.shape[-1] if given.shape else None
+    return Tower(session, taken.name, taken.dtype, taken.shape, given.name, dim)
+
+
+def _queue(name: str, tower: Tower, max_batch: int, capacity: int) -> BatchQueue[Array, Vector]:
+    largest = tower.session.batch_sizes.limit(max_batch)
+    return BatchQueue(_runner(tower), name=name, max_batch=largest, capacity=capacity)
+
+
+def _runner(tower: Tower) -> Callable[[Sequence[Array]], Sequence[Vector]]:
+    """What turns a batch of items into unit vectors, on the queue's thread."""
+    sizes = tower.session.batch_sizes.fixed
+
+    def run(items: Sequence[Array]) -> Sequence[Vector]:
+        size = next((size for size in sizes if size >= len(items)), len(items))
+        stacked = np.stack([*items, *[items[-1]] * (size - len(items))])
+        vectors = tower.session.run({tower.input: stacked})[tower.output]
+        vectors = np.asarray(vectors[: len(items)], np.float32)
+        if not np.isfinite(vectors).all():
+            # Alone in its batch, the culprit fails alone: the queue sees to that.
+            raise ModelFailed("the model gave numbers that aren't finite")
+        return list(_unit(vectors))
+
+    return run
+
+
+def _unit(vectors: Vector) -> Vector:
+    """Each row at length 1; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def _fits(shape: Sequence[int], spec: Sequence[int | None]) -> bool:
+    return len(shape) == len(spec) and all(
+        want in (None, size) for size, want in zip(shape, spec, strict=True)
+    )
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return "×".join("n" if size is None else str(size) for size in shape)
