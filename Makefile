@@ -1,50 +1,71 @@
 # The two commands of the README are `make demo` and `make test`; each sets up all it needs.
 PYTHON ?= python3.11
+# Where pip finds torch, if not where it finds the rest: TORCH_ARGS="--index-url …"
+TORCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --no-deps --require-hashes
 
-.PHONY: help demo serve test lint format stubs tables pins bench clean
+.PHONY: help demo serve test lint format stubs tables pins tools clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --upgrade pip
 
-# A stamp for each set of packages: made again when the pins change.
+# A stamp for each set of packages: made again when its pins change.
 $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet --require-hashes -r requirements/demo.txt
-	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@echo "installing the node into $(VENV) (about a minute)"
+	@$(INSTALL) -r requirements/demo.txt
+	@$(PIP) install --quiet --no-deps --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
-	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+$(VENV)/.dev: requirements/dev.txt requirements/torch.txt $(VENV)/.demo
+	@echo "installing what the tests need into $(VENV) (torch is large)"
+	@$(PIP) install --quiet $(TORCH_ARGS) -r requirements/torch.txt
+	@$(INSTALL) -r requirements/dev.txt
 	@touch $@
 
-demo: $(VENV)/.demo ## set up .venv, start a node, find it by mDNS, run every ready task on sample photographs
-	$(BIN)/python examples/demo.py
+demo: $(VENV)/.demo ## start a node, find it by mDNS, run every ready task on sample photographs
+	@$(BIN)/python examples/demo.py
 
 serve: $(VENV)/.demo ## start a node with this folder's settings
 	$(BIN)/hearth serve
 
-test: $(VENV)/.dev ## everything CI runs: linters, types, tests
+test: $(VENV)/.dev ## what CI runs: linters, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev ## linters and types alone
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev ## mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-stubs: $(VENV)/.dev ## generate src/hearth/contract from proto/
-	$(BIN)/python proto/generate.py
+stubs: $(VENV)/.dev ## write src/hearth/contract from proto/
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python proto/generate.py
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info src/*.egg-info
+tables: $(VENV)/.demo ## write the README's tables from the code
+	$(BIN)/python -m hearth.cli.tables --write README.md
+
+pins: ## write requirements/*.txt from pyproject.toml
+	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
+	for extra in server demo dev; do \
+	  build/uv/bin/uv pip compile --quiet pyproject.toml --extra $$extra --universal \
+	    --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package torch \
+	    --no-header --no-annotate --output-file requirements/$$extra.txt; \
+	done
+
+tools: ## Debian's tools that some tests use (as root; the tests skip what isn't there)
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends avahi-daemon avahi-utils dbus iproute2 procps
+
+clean: ## remove what the other targets made, but for data/
+	rm -rf $(VENV) build dist src/*.egg-info

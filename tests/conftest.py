@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+import lan_kit
 from hub_kit import HubServer
+from lan_kit import Lan
 
 # --- the model hub (hub_kit.py) -----------------------------------------------------------
 

@@ -217,6 +217,17 @@ class Avahi:
         rows = [line.split(";", len(columns) - 1) for line in output.splitlines()]
         return [dict(zip(columns, row, strict=True)) for row in rows if row[0] == "="]
 
+    @contextmanager
+    def publish(self, name: str, service_type: str, port: int) -> Iterator[None]:
+        """A service of avahi's own, without TXT entries."""
+        with ExitStack() as stack:
+            outer, self._stack = self._stack, stack
+            try:
+                self._start("Established", "avahi-publish", "-s", name, service_type, str(port))
+            finally:
+                self._stack = outer
+            yield
+
     def _start(self, sign: str, *argv: str) -> None:
         """Start a daemon and return when it has printed ``sign``; it ends with us."""
         process = self._host.popen(

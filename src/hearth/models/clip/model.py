@@ -1,22 +1,20 @@
 """CLIP: pictures and texts in one space of vectors."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hearth.backends import Array, Session
 from hearth.batching import BatchQueue, Ticket
-from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady
+from hearth.errors import InvalidInput, ModelUnavailable, NotReady
 from hearth.media import ImageReader
 from hearth.models.clip.labels import LabelCache, LabelSet
 from hearth.models.clip.tokenizer import Tokenizer
+from hearth.models.clip.tower import Tower, Vector, unit
 from hearth.models.clip.transform import ImageTransform
 from hearth.models.manager import Progress
-
-Vector = NDArray[np.float32]
 
 TRAINED_SCALE = 100.0
 """Where CLIP's training clamps the logit scale, and where published models end up
@@ -29,18 +27,6 @@ _LONG_TEXT = 2000
 """From this many characters on, a text is split into tokens outside the loop."""
 
 _NO_HURRY = Ticket()
-
-
-class Tower(NamedTuple):
-    """One half of a model: a graph from pixels or tokens to vectors."""
-
-    session: Session
-    input: str
-    dtype: np.dtype[Any]
-    shape: tuple[int | None, ...]
-    """Of the input."""
-    output: str
-    dim: int | None
 
 
 class ClipModel:
@@ -81,15 +67,15 @@ class ClipModel:
         self._cache = cache
         self._vectors: dict[str, Vector] = {}
         self._making: dict[str, int] = {}
-        self._image = _tower(image, "image")
-        self._text = _tower(text, "text") if text is not None and tokenizer is not None else None
+        self._image = Tower(image, "image")
+        self._text = Tower(text, "text") if text is not None and tokenizer is not None else None
         self._sessions = [session for session in (image, text) if session is not None]
         self._check_parts()
         self.runtime = image.runtime
         self.device = image.device
         self.precisions = tuple(dict.fromkeys(s.precision for s in self._sessions))
-        self._images = _queue("clip-image", self._image, max_batch, queue_capacity)
-        self._texts = self._text and _queue("clip-text", self._text, max_batch, queue_capacity)
+        self._images = self._image.queue(max_batch, queue_capacity)
+        self._texts = self._text and self._text.queue(max_batch, queue_capacity)
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
@@ -111,8 +97,8 @@ class ClipModel:
             facts["embedding_dim"] = str(self.dim)
         if self._text is None:
             facts["text"] = "no text tower"
-        elif self._text.shape[1:2] and self._text.shape[1]:
-            facts["context_length"] = str(self._text.shape[1])
+        elif context := self._text.shape[-1]:
+            facts["context_length"] = str(context)
         for name, labels in self.label_sets.items():
             facts[f"labels.{name}"] = self._labels_missing(labels) or str(len(labels.labels))
         return facts
@@ -205,21 +191,21 @@ class ClipModel:
 
     async def _embed_labels(self, labels: LabelSet, progress: Progress) -> Vector:
         """One unit vector for each label: the mean over its prompts, made a unit again."""
-        vectors = []
-        done = 0
-        what = f"vectors of {len(labels.labels)} {labels.name} labels"
+        prompts = [prompt for prompts in labels.prompts for prompt in prompts]
+        owners = [index for index, prompts in enumerate(labels.prompts) for _ in prompts]
+        sums = None
         size = self._text_queue().max_batch
-        for prompts in labels.prompts:
-            # A batch at a time: requests of clients come in between.
-            parts = [
-                await self.embed_texts(prompts[start : start + size])
-                for start in range(0, len(prompts), size)
-            ]
-            vectors.append(np.concatenate(parts).mean(axis=0))
-            done += 1
-            self._making[labels.name] = done
-            progress(what, done, len(labels.labels))
-        return _unit(np.stack(vectors))
+        for start in range(0, len(prompts), size):
+            # One batch at a time, so that requests of clients come in between.
+            vectors = await self.embed_texts(prompts[start : start + size])
+            if sums is None:
+                sums = np.zeros((len(labels.labels), vectors.shape[1]))
+            np.add.at(sums, owners[start : start + size], vectors)
+            self._making[labels.name] = min(start + size, len(prompts))
+            progress(f"{labels.name} label vectors", self._making[labels.name], len(prompts))
+        if sums is None:
+            raise ModelUnavailable(f"the label set {labels.name} is empty")
+        return unit(sums)
 
     def _labels_missing(self, labels: LabelSet) -> str | None:
         if labels.name in self._vectors:
@@ -227,7 +213,7 @@ class ClipModel:
         if (reason := self.text_missing()) is not None:
             return reason
         done = self._making.get(labels.name, 0)
-        return f"the vectors of its labels are being made: {done} of {len(labels.labels)}"
+        return f"the label vectors are still being made ({100 * done // labels.prompt_count} %)"
 
     async def _tokens(self, texts: Sequence[str]) -> Array:
         if self._text is None or self._tokenizer is None:
@@ -248,62 +234,13 @@ class ClipModel:
 
     def _check_parts(self) -> None:
         wanted = (3, self.transform.height, self.transform.width)
-        if not _fits(wanted, self._image.shape[1:]):
+        if not self._image.takes(wanted):
             raise ModelUnavailable(
-                f"{self.model_id}: the image graph takes {_shown(self._image.shape)}, "
-                f"but the preprocess config makes {_shown((None, *wanted))}"
+                f"{self.model_id}: the image graph takes {self._image.shown}, "
+                f"but its preprocess config makes {self.transform.width}×{self.transform.height}"
             )
         if self._text and self._text.dim and self._image.dim not in (None, self._text.dim):
             raise ModelUnavailable(
-                f"{self.model_id}: the image graph gives vectors of {self._image.dim}, "
+                f"{self.model_id}: the image graph gives vectors of {self._image.dim} numbers, "
                 f"the text graph of {self._text.dim}: they aren't of one model"
             )
-
-
-def _tower(session: Session, what: str) -> Tower:
-    if len(session.inputs) != 1:
-        names = ", ".join(spec.name for spec in session.inputs)
-        raise ModelUnavailable(f"the {what} graph should have one input, but takes {names}")
-    [taken] = session.inputs
-    # Exporters add hidden states; what counts is called an embedding, or is alone a matrix.
-    given = min(session.outputs, key=lambda spec: ("embed" not in spec.name, len(spec.shape) != 2))
-    dim = given.shape[-1] if given.shape else None
-    return Tower(session, taken.name, taken.dtype, taken.shape, given.name, dim)
-
-
-def _queue(name: str, tower: Tower, max_batch: int, capacity: int) -> BatchQueue[Array, Vector]:
-    largest = tower.session.batch_sizes.limit(max_batch)
-    return BatchQueue(_runner(tower), name=name, max_batch=largest, capacity=capacity)
-
-
-def _runner(tower: Tower) -> Callable[[Sequence[Array]], Sequence[Vector]]:
-    """What turns a batch of items into unit vectors, on the queue's thread."""
-    sizes = tower.session.batch_sizes.fixed
-
-    def run(items: Sequence[Array]) -> Sequence[Vector]:
-        size = next((size for size in sizes if size >= len(items)), len(items))
-        stacked = np.stack([*items, *[items[-1]] * (size - len(items))])
-        vectors = tower.session.run({tower.input: stacked})[tower.output]
-        vectors = np.asarray(vectors[: len(items)], np.float32)
-        if not np.isfinite(vectors).all():
-            # Alone in its batch, the culprit fails alone: the queue sees to that.
-            raise ModelFailed("the model gave numbers that aren't finite")
-        return list(_unit(vectors))
-
-    return run
-
-
-def _unit(vectors: Vector) -> Vector:
-    """Each row at length 1; a row of zeros stays."""
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
-
-
-def _fits(shape: Sequence[int], spec: Sequence[int | None]) -> bool:
-    return len(shape) == len(spec) and all(
-        want in (None, size) for size, want in zip(shape, spec, strict=True)
-    )
-
-
-def _shown(shape: Sequence[int | None]) -> str:
-    return "×".join("n" if size is None else str(size) for size in shape)

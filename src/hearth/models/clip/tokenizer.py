@@ -24,6 +24,7 @@ Tokenizer = Callable[[Sequence[str]], Tokens]
 CONTEXT = 77
 """Tokens in a text of CLIP's own models."""
 
+_VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 _START, _END = "<start_of_text>", "<end_of_text>"
 _MERGES = 49152 - 256 - 2
 """How many of the vocabulary file's merges CLIP uses; open_clip's SimpleTokenizer."""
