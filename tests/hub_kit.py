@@ -140,9 +140,7 @@ class HubServer:
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        for fault in self._faults.values():
-            if fault.pause is not None:
-                fault.pause.release()
+        self.mend()
         self._server.shutdown()
         self._thread.join()
         self._server.close_connections()
@@ -227,7 +225,10 @@ class HubServer:
         self._fault(repository, path).size = size
 
     def pause(self, repository: str, path: str, *, after: int) -> Pause:
-        """Stop in the middle of the file until released: as slow as a test wants it."""
+        """Stop every transfer of the file after ``after`` bytes until released.
+
+        As slow as a test wants it: wait for ``pause.reached``, look, ``pause.release()``.
+        """
         pause = self._fault(repository, path).pause = Pause(after)
         return pause
 
@@ -240,7 +241,10 @@ class HubServer:
         self._hangs = True
 
     def mend(self) -> None:
-        """Behave again."""
+        """Behave again, and let go of what is paused."""
+        for fault in self._faults.values():
+            if fault.pause is not None:
+                fault.pause.release()
         self._faults.clear()
         self._status = None
         self._hangs = False
@@ -313,7 +317,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.hub.requests.append(self._request)
         if (status := self.server.hub.refusal()) is not None:
             return self._send(status, {}, b'{"error": "told to"}')
-        match path.strip("/").split("/"):
+        match [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]:
             case ["api", "models", org, name]:
                 self._with(f"{org}/{name}", "main", self._info)
             case ["api", "models", org, name, "revision", revision]:

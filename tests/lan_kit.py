@@ -56,6 +56,7 @@ class Host:
         self.name = name
         self.namespace = namespace
         self.address = address
+        self._handle = f"/run/netns/{namespace}"
 
     def ip(self, arguments: str) -> None:
         """``ip ARGUMENTS`` inside."""
@@ -72,7 +73,12 @@ class Host:
     def run(self, *argv: str, timeout: float = 20, **options: Any) -> str:
         """Run a process inside to its end; its output. Fails where it fails."""
         done = subprocess.run(
-            self.command(*argv), text=True, capture_output=True, timeout=timeout, **options
+            self.command(*argv),
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            **options,
         )
         assert done.returncode == 0, f"{argv}: {done.stderr}"
         return done.stdout
@@ -81,12 +87,12 @@ class Host:
     def entered(self) -> Iterator[None]:
         """Let the calling thread live inside: sockets that it makes belong to this host."""
         libc = ctypes.CDLL(None, use_errno=True)
-        with open("/proc/thread-self/ns/net") as home, open(_handle(self.namespace)) as here:
-            assert libc.setns(here.fileno(), _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        with _namespace("/proc/thread-self/ns/net") as home, _namespace(self._handle) as here:
+            assert libc.setns(here, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
             try:
                 yield
             finally:
-                assert libc.setns(home.fileno(), _CLONE_NEWNET) == 0
+                assert libc.setns(home, _CLONE_NEWNET) == 0
 
     @contextmanager
     def loop(self) -> Iterator["HostLoop"]:
@@ -163,20 +169,30 @@ def _cabling(host: Host, switch: str) -> list[str]:
 
 
 def _make(stack: ExitStack, namespace: str, commands: Sequence[str]) -> None:
-    made = subprocess.run(["ip", "netns", "add", namespace], capture_output=True, text=True)
-    require(made.returncode == 0, f"the right to make network namespaces ({made.stderr.strip()})")
-    stack.callback(subprocess.run, ["ip", "netns", "del", namespace], check=False)
+    trouble = _try_ip(f"netns add {namespace}")
+    require(not trouble, f"the right to make network namespaces ({trouble})")
+    stack.callback(_ip, f"netns del {namespace}")
     for command in commands:
         _ip(command)
 
 
 def _ip(arguments: str) -> None:
-    done = subprocess.run(["ip", *arguments.split()], capture_output=True, text=True)
-    assert done.returncode == 0, f"ip {arguments}: {done.stderr}"
+    trouble = _try_ip(arguments)
+    assert not trouble, f"ip {arguments}: {trouble}"
 
 
-def _handle(namespace: str) -> Path:
-    return Path("/run/netns") / namespace
+def _try_ip(arguments: str) -> str:
+    done = subprocess.run(["ip", *arguments.split()], capture_output=True, text=True, check=False)
+    return done.stderr.strip() or f"exit code {done.returncode}" if done.returncode else ""
+
+
+@contextmanager
+def _namespace(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class Avahi:

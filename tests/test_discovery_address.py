@@ -9,7 +9,7 @@ import lan_kit
 from hearth.discovery.address import advertised_address, checked_address, multicast_addresses
 from hearth.discovery.watcher import AddressWatcher
 from hearth.errors import SettingsError
-from lan_kit import Host, Lan
+from lan_kit import Host
 
 
 def seen_from(host: Host, look: Callable[[], str]) -> str:
@@ -17,25 +17,34 @@ def seen_from(host: Host, look: Callable[[], str]) -> str:
         return look()
 
 
-def add_link(host: Host, name: str, address: str, kind: str = "bridge") -> None:
-    host.ip(f"link add {name} type {kind}")
+def add_link(host: Host, name: str, address: str) -> None:
+    """An interface that is up, with a cable plugged in."""
+    host.ip(f"link add {name} type veth peer name {name}-far")
     host.ip(f"addr add {address} dev {name}")
     host.ip(f"link set {name} up")
-    if kind == "bridge":  # a bridge with nothing plugged in isn't running
-        host.ip(f"link add {name}-p type dummy")
-        host.ip(f"link set {name}-p up master {name}")
+    host.ip(f"link set {name}-far up")
+
+
+def add_bridge(host: Host, name: str, address: str) -> None:
+    """A bridge as container engines make it, with one container's link on it."""
+    host.ip(f"link add {name} type bridge")
+    host.ip(f"addr add {address} dev {name}")
+    host.ip(f"link set {name} up")
+    host.ip("link add veth0 type veth peer name veth1")
+    host.ip(f"link set veth0 up master {name}")
+    host.ip("link set veth1 up")
 
 
 def test_the_default_routes_address_is_announced() -> None:
     with lan_kit.lan("node") as lan:
-        add_link(lan["node"], "eth1", "10.1.1.1/24", "dummy")
+        add_link(lan["node"], "eth1", "10.1.1.1/24")
         assert seen_from(lan["node"], advertised_address) == lan["node"].address
 
 
 def test_a_container_bridge_is_never_announced() -> None:
     with lan_kit.lan("node") as lan:
         node = lan["node"]
-        add_link(node, "docker0", "172.17.0.1/16")
+        add_bridge(node, "docker0", "172.17.0.1/16")
         assert seen_from(node, advertised_address) == node.address
         # The same where no default route points the way.
         node.ip("route del default")
@@ -47,12 +56,12 @@ def test_a_container_bridge_is_never_announced() -> None:
 def test_a_vpn_that_takes_the_default_route_does_not_take_the_announcement() -> None:
     with lan_kit.lan("node") as lan:
         node = lan["node"]
-        add_link(node, "wg0", "10.8.0.2/24", "dummy")
+        add_link(node, "wg0", "10.8.0.2/24")
         node.ip("route replace default dev wg0")
         assert seen_from(node, advertised_address) == node.address
 
 
-def test_a_machine_with_loopback_alone_announces_loopback(lan: Lan) -> None:
+def test_a_machine_with_loopback_alone_announces_loopback() -> None:
     with lan_kit.lan("node") as alone:
         alone["node"].ip("link set eth0 down")
         assert seen_from(alone["node"], advertised_address) == "127.0.0.1"
@@ -62,7 +71,7 @@ def test_a_machine_with_loopback_alone_announces_loopback(lan: Lan) -> None:
 def test_containers_may_ask_on_their_bridge_but_the_announced_address_comes_first() -> None:
     with lan_kit.lan("node") as lan:
         node = lan["node"]
-        add_link(node, "docker0", "172.17.0.1/16")
+        add_bridge(node, "docker0", "172.17.0.1/16")
         with node.entered():
             spoken = multicast_addresses(advertised_address())
         assert spoken[0] == node.address

@@ -97,7 +97,7 @@ def test_anything_else_is_refused_in_one_line(text: str) -> None:
 @given(st.text(min_size=1))
 def test_a_folder_name_is_always_safe(name: str) -> None:
     reference = ModelReference("open_clip", name, architecture="a", tag="b")
-    assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", reference.folder_name)
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", reference.folder_name)
 
 
 def test_folder_names_that_would_clash_are_told_apart() -> None:

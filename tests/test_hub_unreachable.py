@@ -46,7 +46,7 @@ def test_a_hub_that_hangs(hub: HubServer, tmp_path: Path) -> None:
 
 def test_a_hub_that_hangs_in_the_middle_of_a_file(hub: HubServer, tmp_path: Path) -> None:
     hub.add_repository(NAME, {"model.onnx": bytes(2_000_000)})
-    hub.pause(NAME, "model.onnx", after=1_000_000)
+    hub.pause(NAME, "model.onnx", after=300_000)
     assert "no answer in time" in failure(hub.url, tmp_path, timeout=0.2)
     hub.mend()
     hub.forget()

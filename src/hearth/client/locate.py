@@ -1,9 +1,10 @@
 """Which node to ask: a named one, or the first on the LAN that can do the task."""
 
 import asyncio
+import difflib
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from typing import NamedTuple
 
 from hearth.client.capabilities import Capabilities
 from hearth.client.stream import Connection
@@ -12,47 +13,127 @@ from hearth.discovery.record import NodeRecord
 from hearth.errors import HearthError, Unavailable, UnknownTask
 
 DEFAULT_PORT = 50051
-SEARCH_SECONDS = 5.0
+SEARCH_SECONDS = 3.0
 """How long the LAN is searched; a node that can do the task ends the search."""
 LOADING_SECONDS = 30.0
-"""How long a named node may go on loading its models before it is given up."""
+"""How long a node that was found may go on loading its models before it is given up."""
 
 
-def named_node(given: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The node that the caller or the environment names, as ``HOST:PORT``; None: search."""
-    name = (given or environment.get("HEARTH_NODE", "")).strip()
-    return with_port(name) if name else None
+class Found(NamedTuple):
+    """A node and what it can do."""
+
+    target: str
+    capabilities: Capabilities
+
+
+async def locate(task: str, node: str | None = None) -> Found:
+    """A node that can do ``task``: ``node`` or HEARTH_NODE's where one is named, else the LAN's.
+
+    Raises UnknownTask where no node that was asked can do it, Unavailable where none answers.
+    """
+    name = node or os.environ.get("HEARTH_NODE", "").strip()
+    return await _named(task, with_port(name)) if name else await _searched(task)
 
 
 def with_port(name: str) -> str:
     """``name`` with hearth's usual port where it has none; IPv6 addresses get their brackets."""
     host, colon, port = name.rpartition(":")
-    if name.startswith("[") or (colon and ":" not in host):
-        return name if port.isdigit() else f"{name}:{DEFAULT_PORT}"
-    return f"[{name}]:{DEFAULT_PORT}" if colon else f"{name}:{DEFAULT_PORT}"
+    if name.startswith("["):
+        return f"{name}:{DEFAULT_PORT}" if name.endswith("]") else name
+    if ":" in host:
+        return f"[{name}]:{DEFAULT_PORT}"
+    return name if colon and port else f"{host or port}:{DEFAULT_PORT}"
 
 
-async def ask(target: str, *, patience: float = LOADING_SECONDS) -> Capabilities:
-    """What a named node can do; raises Unavailable, DeadlinePassed."""
+async def ask(target: str) -> Capabilities:
+    """What the node can do, once it has loaded its models; raises Unavailable, DeadlinePassed."""
     async with Connection(target) as node:
-        return await node.capabilities(patience=patience)
+        return await node.capabilities(patience=LOADING_SECONDS)
 
 
-async def find_for(task: str, *, timeout: float = SEARCH_SECONDS) -> tuple[str, Capabilities]:
-    """The first node of the LAN that can do ``task``: its ``HOST:PORT``, and all that it can do.
+async def _named(task: str, target: str) -> Found:
+    try:
+        capabilities = await ask(target)
+    except Unavailable as error:
+        raise Unavailable(f"{error}; is a node running there? `hearth discover` lists those that "
+                          "are") from None  # fmt: skip
+    if task not in capabilities.tasks:
+        raise UnknownTask(missing(task, {target: capabilities}))
+    return Found(target, capabilities)
 
-    Raises UnknownTask where the nodes found can't, Unavailable where none is found.
-    """
-    async with Browser() as browser:
-        search = _Search(task)
+
+async def _searched(task: str) -> Found:
+    async with Browser() as browser, asyncio.TaskGroup() as tasks:
+        search = _Search(task, tasks)
+        watching = tasks.create_task(search.watch(browser))
         try:
-            async with asyncio.timeout(timeout):
-                async for event in browser:
-                    search.ask(event.node)
-                    if event.kind == "removed":
-                        search.forget(event.node)
-        except TimeoutError:
-            pass
+            return await search.result()
         finally:
-            await search.close()
-    return search.result()
+            watching.cancel()
+            search.close()
+
+
+class _Search:
+    """Asks every node that comes up, all at once, until one can do the task."""
+
+    def __init__(self, task: str, tasks: asyncio.TaskGroup) -> None:
+        self._task = task
+        self._tasks = tasks
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._answers: dict[str, Capabilities] = {}
+        self._failures: dict[str, str] = {}
+        self._found: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+
+    async def watch(self, browser: Browser) -> None:
+        async for kind, node in browser:
+            asked = self._asking.get(node.target)
+            if kind != "removed" and (asked is None or asked.done()):
+                self._asking[node.target] = self._tasks.create_task(self._ask(node))
+
+    async def result(self) -> Found:
+        await asyncio.wait({self._found}, timeout=SEARCH_SECONDS)
+        if not self._found.done() and (loading := set(self._asking.values())):
+            asked = asyncio.create_task(asyncio.wait(loading, timeout=LOADING_SECONDS))
+            await asyncio.wait({self._found, asked}, return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+        if self._found.done():
+            return self._found.result()
+        if self._answers:
+            raise UnknownTask(missing(self._task, self._answers))
+        if self._failures:
+            raise Unavailable("; ".join(self._failures.values()))
+        raise Unavailable(
+            "no node found on this network: start one with `hearth serve`, or name one with "
+            "--node HOST:PORT"
+        )
+
+    def close(self) -> None:
+        for task in self._asking.values():
+            task.cancel()
+
+    async def _ask(self, node: NodeRecord) -> None:
+        try:
+            capabilities = await ask(node.target)
+        except HearthError as error:
+            self._failures[node.target] = str(error)
+            return
+        self._answers[node.target] = capabilities
+        if self._task in capabilities.tasks and not self._found.done():
+            self._found.set_result(Found(node.target, capabilities))
+
+
+def missing(task: str, nodes: Mapping[str, Capabilities]) -> str:
+    """One line: why none of the nodes can do the task, and what they can do."""
+    ready = sorted({name for node in nodes.values() for name in node.tasks})
+    who = ", ".join(nodes)
+    troubles = [
+        f"{service.name} at {target} is {service.trouble}"
+        for target, node in nodes.items()
+        for service in node.services
+        if service.trouble and not service.tasks
+    ]
+    parts = [f"{who} can't do {task!r}"]
+    if close := difflib.get_close_matches(task, ready, 1):
+        parts.append(f"did you mean {close[0]}?")
+    parts.append(f"it can do: {', '.join(ready)}" if ready else "no task is ready there")
+    return "; ".join([*parts, *troubles])

@@ -58,9 +58,9 @@ def instance_label(name: str | None, node: str) -> str:
 
 def _clean(text: str, longest: int) -> str:
     """``text`` without dots and control characters, cut to ``longest`` bytes of UTF-8."""
-    text = unicodedata.normalize("NFC", text).replace(".", "-")
+    text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text).replace(".", "-"))
     text = "".join(char for char in text if unicodedata.category(char) not in {"Cc", "Cs"})
-    text = re.sub(r"\s+", " ", text).strip(" -")
+    text = text.strip(" -")
     return text.encode()[:longest].decode(errors="ignore").rstrip(" -")
 
 

@@ -46,13 +46,14 @@ class ModelReference:
 
     @property
     def folder_name(self) -> str:
-        """The model id as the name of a folder: only A-Z a-z 0-9 . _ -, no dot in front."""
+        """The model id as the name of a folder: only A-Z a-z 0-9 . _ -, no . or - in front."""
         plain = self.model_id.replace(":", "__").replace("/", "-")
-        name = re.sub(r"[^A-Za-z0-9._-]", "-", plain).lstrip(".")[:100]
+        name = re.sub(r"[^A-Za-z0-9._-]", "-", plain).lstrip(".-")[:100]
         if name == plain:
             return name
         # Names that differ only in what was replaced mustn't share a folder.
-        return f"{name}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}".lstrip("-")
+        digest = hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        return f"{name}-{digest}" if name else digest
 
     def onnx_repositories(self) -> tuple[str, ...]:
         """Repositories that may hold the model as ONNX, the likeliest first.

@@ -13,7 +13,7 @@ class Option:
     """One option: its names in ``meta``, its kind and its bounds (both included)."""
 
     name: str
-    kind: Literal["int", "float", "choice"]
+    kind: Literal["int", "float", "choice", "text"]
     default: Any
     help: str
     aliases: tuple[str, ...] = ()
@@ -29,6 +29,8 @@ class Option:
         return self.default
 
     def _parse(self, name: str, text: str) -> Any:
+        if self.kind == "text":
+            return text
         if self.kind == "choice":
             if text not in self.choices:
                 raise InvalidInput(f"{name} = {text!r}: choose from {', '.join(self.choices)}")
@@ -61,10 +63,10 @@ TOP_K = Option(
     least=1,
 )
 
+# Clients put whole lists of mimes here; only the raw vector's changes anything.
 RAW_VECTOR = Option(
     "accept",
-    "choice",
+    "text",
     "application/json",
     "application/octet-stream gives the vector as raw little-endian float32",
-    choices=("application/json", "application/octet-stream", "*/*", ""),
 )

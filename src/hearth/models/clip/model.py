@@ -75,7 +75,7 @@ class ClipModel:
         self.device = image.device
         self.precisions = tuple(dict.fromkeys(s.precision for s in self._sessions))
         self._images = self._image.queue(max_batch, queue_capacity)
-        self._texts = self._text and self._text.queue(max_batch, queue_capacity)
+        self._texts = self._text.queue(max_batch, queue_capacity) if self._text else None
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:

@@ -1,0 +1,44 @@
+"""From what a model gave to bytes: the schemas that several tasks share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from hearth.tasks.task import JSON, RAW, Call, Result
+
+EMBEDDING = "embedding_v1"
+LABELS = "labels_v1"
+MODEL_ID = "lumen.model.id"
+
+
+def as_json(content: Mapping[str, Any], schema: str, meta: Mapping[str, str]) -> Result:
+    """``content`` as the JSON of a schema; arrays of numpy must be C-contiguous."""
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    # Clients compare the mime byte for byte: no space after the semicolon.
+    return Result(body, f"{JSON};schema={schema}", schema, meta)
+
+
+def embedding(vector: NDArray[np.float32], model_id: str, call: Call) -> Result:
+    """A vector as embedding_v1.
+
+    With ``accept`` = application/octet-stream it comes as raw little-endian float32,
+    its length in the meta.
+    """
+    dim = int(vector.shape[0])
+    meta = {"dim": str(dim), MODEL_ID: model_id}
+    if RAW in call.options.get("accept", ""):
+        return Result(vector.astype("<f4", copy=False).tobytes(), RAW, EMBEDDING, meta)
+    content = {"vector": np.ascontiguousarray(vector), "dim": dim, "model_id": model_id}
+    return as_json(content, EMBEDDING, meta)
+
+
+def labels(scored: Sequence[tuple[str, float]], model_id: str) -> Result:
+    """Labels with their scores, the best first, as labels_v1."""
+    content = {
+        "labels": [{"label": label, "score": score} for label, score in scored],
+        "model_id": model_id,
+    }
+    return as_json(content, LABELS, {"labels_count": str(len(scored)), MODEL_ID: model_id})
