@@ -244,6 +244,39 @@ def test_the_token_goes_to_the_hub_and_to_nobody_else(
     assert {request.token for request in hub.requests if request not in storage} == {"hf_secret"}
 
 
+def test_a_gated_repository_says_what_is_to_be_done(hub: HubServer, store: HubStore) -> None:
+    hub.add_repository("org/gated", FILES, gated=True)
+    with pytest.raises(ModelUnavailable, match="its licence must be accepted on the hub first"):
+        store.download("org/gated", PATTERNS)
+
+
+def test_remains_of_a_commit_that_has_gone_are_cleared_away(
+    hub: HubServer, store: HubStore
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        store.download(NAME, ["visual/model.onnx"], stop_at(1_000_000))
+    hub.add_repository(NAME, {"visual/model.onnx": b"newer"})
+    folder = store.download(NAME, ["visual/model.onnx"])
+    assert (folder / "visual/model.onnx").read_bytes() == b"newer"
+    assert not (folder.parent / ".partial").exists()
+
+
+def test_the_hub_of_the_tests_serves_the_hub_library_as_well(
+    hub: HubServer, store: HubStore, tmp_path: Path
+) -> None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    folder = Path(
+        snapshot_download(
+            NAME, endpoint=hub.url, cache_dir=tmp_path / "other", allow_patterns=list(PATTERNS)
+        )
+    )
+    assert (folder / "visual/model.onnx").read_bytes() == MODEL
+    assert not (folder / "visual/model_fp16.onnx").exists()
+
+
 @pytest.mark.parametrize("path", ["../outside.json", "/outside.json", "a/../../outside.json"])
 def test_a_listing_cannot_lead_out_of_its_folder(
     hub: HubServer, store: HubStore, path: str

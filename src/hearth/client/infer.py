@@ -10,7 +10,7 @@ import grpc.aio
 
 from hearth.client.chunks import Assembly, split
 from hearth.client.messages import Failure, Job, Outcome
-from hearth.client.status import failure_of
+from hearth.client.status import NO_ANSWER, FirstStatus
 from hearth.contract.ml_service_pb2 import InferRequest, InferResponse
 
 Jobs = AsyncIterable[Job] | Iterable[Job]
@@ -18,8 +18,6 @@ InferCall = grpc.aio.StreamStreamCall[InferRequest, InferResponse]
 
 CLOSING_SECONDS = 1.0
 """How long we wait for the node to end the stream once all is answered."""
-
-NO_ANSWER = Failure("UNAVAILABLE", "the node ended the stream without an answer")
 CANCELLED = Failure("CANCELLED", "the call was cancelled")
 
 
@@ -44,6 +42,7 @@ class InferStream:
         )
         self._all_drawn = False
         self._ended: Failure | None = None
+        self._status = FirstStatus(call)
 
     async def outcomes(self) -> AsyncGenerator[Outcome, None]:
         """Outcomes as they come; an exception of the jobs' iterator ends them."""
@@ -92,7 +91,7 @@ class InferStream:
             async for message in self._call:
                 self._take(message)
         except grpc.aio.AioRpcError as error:
-            failure = failure_of(error)
+            failure = self._status.failure(error)
         except asyncio.CancelledError:
             failure = CANCELLED
             raise

@@ -93,10 +93,11 @@ class _Search:
     async def result(self) -> Found:
         await asyncio.wait({self._found}, timeout=SEARCH_SECONDS)
         if not self._found.done() and (loading := set(self._asking.values())):
-            asked = asyncio.create_task(asyncio.wait(loading, timeout=LOADING_SECONDS))
-            await asyncio.wait({self._found, asked}, return_when=asyncio.FIRST_COMPLETED)
-            asked.cancel()
-        if self._found.done():
+            over = asyncio.ensure_future(asyncio.wait(loading, timeout=LOADING_SECONDS))
+            over.add_done_callback(lambda _: self._found.cancel())
+            await asyncio.wait({self._found})
+            over.cancel()
+        if self._found.done() and not self._found.cancelled():
             return self._found.result()
         if self._answers:
             raise UnknownTask(missing(self._task, self._answers))

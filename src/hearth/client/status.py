@@ -1,11 +1,15 @@
 """gRPC's statuses in plain words."""
 
 import re
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import grpc.aio
 
 from hearth.client.messages import Failure
 from hearth.errors import DeadlinePassed, HearthError, InvalidInput, Unavailable
+
+T = TypeVar("T")
 
 _ERRORS: dict[str, type[HearthError]] = {
     "INVALID_ARGUMENT": InvalidInput,
@@ -22,9 +26,52 @@ _CONNECT = re.compile(r"failed to connect to (?:all addresses|remote host)", re.
 _CAUSE = re.compile(r"(?:connect: )?([A-Z][a-z ]+?)(?: \(\d+\))?$")
 
 
+NO_ANSWER = Failure("UNAVAILABLE", "the node ended the stream without an answer")
+
+# What grpc.aio says of a write that failed because the stream had ended.
+_FAILED_WRITE = "Internal error from Core"
+
+
+class FirstStatus:
+    """The status that a call got first.
+
+    grpc.aio overwrites the status that a node sent when one of our writes fails after
+    it (grpc/grpc#36066). A callback sees it before that; where the failed write comes
+    first, the error that is raised in the end has it.
+    """
+
+    def __init__(self, call: "grpc.aio.Call") -> None:
+        self._noted: tuple[str, str] | None = None
+        call.add_done_callback(self._note)
+
+    def failure(self, error: grpc.aio.AioRpcError) -> Failure:
+        """What ended the call that raised ``error``."""
+        if error.details() != _FAILED_WRITE:
+            return failure_of(error)
+        code, details = self._noted or ("INTERNAL", _FAILED_WRITE)
+        return NO_ANSWER if code == "OK" or details == _FAILED_WRITE else _failure(code, details)
+
+    def _note(self, call: "grpc.aio.Call") -> None:
+        self._noted = _now(call.code()).name, _now(call.details()) or ""
+
+
+def _now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as result:
+        value: T = result.value
+        return value
+    coroutine.close()
+    raise RuntimeError("the call isn't done")
+
+
 def failure_of(error: grpc.aio.AioRpcError) -> Failure:
     """What a status that ended a call means for the requests on it."""
-    code, details = error.code().name, error.details() or ""
+    return _failure(error.code().name, error.details() or "")
+
+
+def _failure(code: str, details: str) -> Failure:
     if code == "DEADLINE_EXCEEDED":
         return Failure(code, "no answer in time")
     if code == "UNIMPLEMENTED":

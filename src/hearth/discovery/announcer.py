@@ -112,6 +112,7 @@ class Announcer:
                         "mDNS can't be used here (%s): clients need this node's address", error
                     )
                 self._warned = True
+                log.debug("what failed in mDNS", exc_info=error)
                 await self._leave()
 
     async def _update(self) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Self
 
 from zeroconf import DNSQuestionType, IPVersion, ServiceStateChange, Zeroconf
-from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo
 
 from hearth.discovery.address import advertised_address, multicast_addresses
+from hearth.discovery.multicast import open_zeroconf
 from hearth.discovery.record import TYPES, NodeRecord
-from hearth.discovery.responder import quieten_zeroconf
 from hearth.discovery.watcher import AddressWatcher
 from hearth.errors import Unavailable
 
@@ -50,11 +50,10 @@ class Browser:
         self._mover: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        quieten_zeroconf()
         self._interfaces = multicast_addresses(advertised_address())
         try:
-            self._zeroconf = AsyncZeroconf(interfaces=self._interfaces, ip_version=IPVersion.V4Only)
-        except (OSError, RuntimeError) as error:
+            self._zeroconf = await open_zeroconf(self._interfaces)
+        except OSError as error:
             raise Unavailable(f"can't look for nodes by mDNS: {error}; name one instead") from None
         self._listen()
         self._watcher.start()

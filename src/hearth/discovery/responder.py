@@ -1,11 +1,10 @@
 """One service instance under several service types, answered for on the LAN.
 
-The only module that announces through zeroconf. It knows names, addresses and TXT
+The one module that announces through zeroconf. It knows names, addresses and TXT
 records; when and why they change is the announcer's business.
 """
 
 import asyncio
-import logging
 import random
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,6 @@ from zeroconf import (  # type: ignore[attr-defined]
     DNSOutgoing,
     DNSQuestion,
     DNSService,
-    IPVersion,
     RecordUpdate,
     RecordUpdateListener,
     ServiceInfo,
@@ -22,6 +20,8 @@ from zeroconf import (  # type: ignore[attr-defined]
     current_time_millis,
 )
 from zeroconf.asyncio import AsyncZeroconf
+
+from hearth.discovery.multicast import open_zeroconf
 
 # RFC 6762 §8.1: wait up to 250 ms, then probe three times, 250 ms apart.
 # (zeroconf's own registration waits 500 ms between probes, and tries one type after the other.)
@@ -35,13 +35,6 @@ _CLASS_IN = 1
 _QUERY = 0
 _TTL = 120
 """Seconds, for records that name a host (RFC 6762 §10)."""
-
-
-def quieten_zeroconf() -> None:
-    """Keep zeroconf's tracebacks out of a node's log; what matters is said by our own modules."""
-    library = logging.getLogger("zeroconf")
-    if library.getEffectiveLevel() > logging.DEBUG:
-        library.setLevel(logging.CRITICAL)
 
 
 class Responder:
@@ -65,14 +58,9 @@ class Responder:
 
     async def open(self, interfaces: list[str]) -> None:
         """Join the mDNS group on these addresses; raises OSError where that can't be."""
-        quieten_zeroconf()
-        self._zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only)
+        self._zeroconf = await open_zeroconf(interfaces)
         self._interfaces = interfaces
-        core = self._zeroconf.zeroconf
-        await core.async_wait_for_start()
-        if not core.engine.senders:
-            raise OSError("no interface here takes multicast")
-        core.async_add_listener(self._rivals, None)
+        self._core.async_add_listener(self._rivals, None)
 
     async def claim(self, label: str) -> str:
         """The label, or ``label-2``, ``label-3``, … where others answer for it already."""
@@ -150,7 +138,8 @@ class Responder:
             probe.add_question(DNSQuestion(name, _TYPE_ANY, _CLASS_IN))
             # Not ServiceInfo's record: that one would flush caches, which a probe must not.
             record = DNSService(name, _TYPE_SRV, _CLASS_IN, _TTL, 0, 0, self._port, self._server)
-            probe.add_authorative_answer(record)  # type: ignore[arg-type]
+            # Not by its method, which insists on the pointer that zeroconf's own probes show.
+            probe.authorities.append(record)  # type: ignore[arg-type]
         return probe
 
     async def _is_taken(self, label: str, *, within: float) -> bool:

@@ -155,6 +155,7 @@ class Remote:
         """Turn what goes wrong with the hub into one line; leave errors of the disk alone."""
         import httpx2
         from huggingface_hub.errors import (
+            GatedRepoError,
             HfHubHTTPError,
             OfflineModeIsEnabled,
             RepositoryNotFoundError,
@@ -163,10 +164,12 @@ class Remote:
         unreachable: tuple[type[Exception], ...] = (httpx2.HTTPError, httpx2.InvalidURL, *more)
         try:
             yield
-        except RepositoryNotFoundError as error:
-            raise RepositoryMissing(f"can't fetch {repository}: {of_answer(error)}") from error
         except HfHubHTTPError as error:
-            raise ModelUnavailable(f"can't fetch {repository}: {of_answer(error)}") from error
+            gone = isinstance(error, RepositoryNotFoundError) and not isinstance(
+                error, GatedRepoError
+            )
+            kind = RepositoryMissing if gone else ModelUnavailable
+            raise kind(f"can't fetch {repository}: {of_answer(error)}") from error
         except OfflineModeIsEnabled as error:
             raise ModelUnavailable(f"can't fetch {repository}: HF_HUB_OFFLINE is set") from error
         except unreachable as error:

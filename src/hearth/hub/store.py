@@ -146,9 +146,8 @@ class HubStore:
             self._take(record, file, partial / file.digest, received)
             done += file.size
         progress(record.listing.repository, total, total)
-        # Other files' remains may lie there still.
-        if not any(partial.iterdir()):
-            partial.rmdir()
+        # It is our turn, so whatever lies there still belongs to a commit that has gone.
+        shutil.rmtree(partial)
 
     def _take(
         self, record: Record, file: RemoteFile, part: Path, received: Callable[[int], None]

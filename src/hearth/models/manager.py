@@ -5,18 +5,13 @@ without a node. Its operations are coroutines that go through its own batch
 queues: there is no second way into a model.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from hearth.batching import BatchQueue
+from hearth.hub.progress import Progress, no_progress
 
-Progress = Callable[[str, int, int | None], None]
-"""``progress(what, done, total)``; total is None where it isn't known. Called from any thread."""
-
-
-def no_progress(what: str, done: int, total: int | None) -> None:
-    """For callers that don't show any."""
-
+__all__ = ["Manager", "ModelSource", "Progress", "no_progress"]
 
 class Manager(Protocol):
     """A loaded model."""

@@ -1,14 +1,190 @@
 """The one door to open_clip, which brings torch and torchvision with it."""
 
 import importlib.util
+import logging
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hearth.backends import require_backend
-from hearth.errors import BackendUnavailable
+import numpy as np
+
+from hearth.backends import TensorSpec, require_backend
+from hearth.backends.torch import TorchSession, choose_device, precision_of
+from hearth.errors import BackendUnavailable, ModelUnavailable
+from hearth.models.clip import tokenizer as tokenizers
+from hearth.models.clip.files import read_json
+from hearth.models.clip.parts import Parts
+from hearth.models.clip.tokenizer import CONTEXT, Tokenizer, Tokens
+from hearth.models.clip.transform import ImageTransform
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+"""What open_clip calls a model's weights, the safe format first."""
 
 _kept_alive: list[Any] = []
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An open_clip model on the disk."""
+
+    name: str
+    """What ``open_clip.create_model`` is asked for: an architecture or ``local-dir:…``."""
+    config: Mapping[str, Any]
+    """open_clip's model config."""
+    weights: Path
+    tokenizer: Path | None = None
+    """A folder with ``tokenizer.json``; None: CLIP's own tokenizer."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of ``create_model``."""
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "Checkpoint":
+        """A folder as open_clip publishes it; raises ModelUnavailable."""
+        if not (folder / CONFIG).is_file():
+            raise ModelUnavailable(f"{folder} holds no open_clip model: {CONFIG} is missing")
+        config = read_json(folder / CONFIG).get("model_cfg")
+        if not isinstance(config, dict):
+            raise ModelUnavailable(f"{folder / CONFIG} has no model_cfg")
+        weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+        if weights is None:
+            raise ModelUnavailable(f"{folder} holds no weights: {' or '.join(WEIGHTS)} is missing")
+        tokenizer = folder if tokenizer_repository(config) else None
+        return cls(f"local-dir:{folder}", config, weights, tokenizer)
+
+    @classmethod
+    def of_architecture(
+        cls,
+        architecture: str,
+        weights: Path,
+        *,
+        pretrained: Mapping[str, Any] | None = None,
+        tokenizer: Path | None = None,
+    ) -> "Checkpoint":
+        """Weights for one of open_clip's architectures.
+
+        ``pretrained`` is open_clip's entry for the weights' tag, which says how their
+        pictures are prepared and which activation they were trained with. Raises
+        ModelUnavailable for an unknown architecture.
+        """
+        config = architecture_config(architecture)
+        options: dict[str, Any] = {"pretrained": str(weights)}
+        if pretrained is not None:
+            keys = ("mean", "std", "interpolation", "resize_mode")
+            options["force_preprocess_cfg"] = {k: pretrained[k] for k in keys if k in pretrained}
+            # Without it OpenAI's weights run with the wrong activation, and open_clip
+            # only warns.
+            options["force_quick_gelu"] = bool(pretrained.get("quick_gelu"))
+        return cls(architecture, config, weights, tokenizer, options)
+
+
+@dataclass(frozen=True)
+class OpenClip:
+    """A loaded open_clip model."""
+
+    module: Any
+    """``CLIP`` or ``CustomTextCLIP``, in evaluation mode on its device."""
+    transform: ImageTransform
+    preprocess: Mapping[str, Any]
+    tokenizer: Tokenizer
+    context: int
+    dim: int
+    logit_scale: float
+    logit_bias: float | None
+
+
+def load(checkpoint: Checkpoint, device: str = "cpu") -> OpenClip:
+    """Load a checkpoint with open_clip; raises ModelUnavailable, BackendUnavailable."""
+    open_clip = import_open_clip()
+    try:
+        with _quiet():
+            module = open_clip.create_model(
+                checkpoint.name, device=device, require_pretrained=True, **checkpoint.options
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelUnavailable(f"open_clip can't load {checkpoint.weights}: {reason}") from error
+    module.eval()
+    context = int((checkpoint.config.get("text_cfg") or {}).get("context_length") or CONTEXT)
+    bias = getattr(module, "logit_bias", None)
+    preprocess = dict(module.visual.preprocess_cfg)
+    return OpenClip(
+        module,
+        ImageTransform.from_config(preprocess),
+        preprocess,
+        _tokenizer(open_clip, checkpoint, context),
+        context,
+        int(checkpoint.config["embed_dim"]),
+        float(module.logit_scale.exp()),
+        None if bias is None else float(bias),
+    )
+
+
+def torch_parts(
+    checkpoint: Checkpoint, model_id: str, *, device: str, require_device: bool
+) -> Parts:
+    """The two towers of a checkpoint as torch sessions; raises SetupError."""
+    require_backend("torch")
+    device = choose_device(device, require_device=require_device)
+    model = load(checkpoint, device)
+    height, width = model.transform.height, model.transform.width
+    embedding = TensorSpec("embedding", (None, model.dim), np.dtype(np.float32))
+    precision = precision_of(model.module)
+
+    def session(function: Any, taken: TensorSpec) -> TorchSession:
+        return TorchSession(
+            lambda tensor: function(tensor).float(),
+            inputs=[taken],
+            outputs=[embedding],
+            device=device,
+            precision=precision,
+        )
+
+    pixels = TensorSpec("image", (None, 3, height, width), np.dtype(np.float32))
+    tokens = TensorSpec("text", (None, model.context), np.dtype(np.int64))
+    return Parts(
+        model_id,
+        session(model.module.encode_image, pixels),
+        model.transform,
+        files=(checkpoint.weights,),
+        logit_scale=model.logit_scale,
+        logit_bias=model.logit_bias,
+        text=session(model.module.encode_text, tokens),
+        tokenizer=model.tokenizer,
+    )
+
+
+def architecture_config(architecture: str) -> Mapping[str, Any]:
+    """open_clip's config of an architecture; raises ModelUnavailable."""
+    config: Mapping[str, Any] | None = import_open_clip().get_model_config(architecture)
+    if config is None:
+        raise ModelUnavailable(f"open_clip has no architecture {architecture}")
+    return config
+
+
+def pretrained_entry(architecture: str, tag: str) -> Mapping[str, Any]:
+    """open_clip's entry for published weights; raises ModelUnavailable."""
+    open_clip = import_open_clip()
+    entry: Mapping[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
+    if not entry:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture))
+        hint = f"its tags are {tags}" if tags else "nor any other weights of that architecture"
+        raise ModelUnavailable(f"open_clip doesn't know {architecture}:{tag}; {hint}")
+    if not entry.get("hf_hub"):
+        raise ModelUnavailable(f"the weights of {architecture}:{tag} are not on the hub")
+    return entry
+
+
+def tokenizer_repository(config: Mapping[str, Any]) -> str | None:
+    """The hub repository of a model's tokenizer; None where it is CLIP's own."""
+    return (config.get("text_cfg") or {}).get("hf_tokenizer_name") or None
 
 
 def import_open_clip() -> Any:
@@ -23,6 +199,37 @@ def import_open_clip() -> Any:
         reason = " ".join(str(error).split())
         raise BackendUnavailable(f"open_clip can't be imported: {reason}") from None
     return open_clip
+
+
+def _tokenizer(open_clip: Any, checkpoint: Checkpoint, context: int) -> Tokenizer:
+    if checkpoint.tokenizer is not None:
+        return tokenizers.from_folder(checkpoint.tokenizer, checkpoint.config)
+    options = (checkpoint.config.get("text_cfg") or {}).get("tokenizer_kwargs") or {}
+    simple = open_clip.SimpleTokenizer(context_length=context, **options)
+
+    def tokenize(texts: Any) -> Tokens:
+        tokens: Tokens = simple(list(texts)).numpy()
+        return tokens
+
+    return tokenize
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip tells every step on the root logger, and torch warns of its own future."""
+
+    def important(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    # A logger's own filter doesn't touch what other loggers hand up to it.
+    root = logging.getLogger()
+    root.addFilter(important)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeFilter(important)
 
 
 def _define_missing_operators() -> None:

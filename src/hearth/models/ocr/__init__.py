@@ -1,0 +1,1 @@
+"""Text in images: PP-OCRv6 as rapidocr packages it, on our own sessions."""

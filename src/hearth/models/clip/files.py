@@ -1,0 +1,122 @@
+"""A CLIP as ONNX files: the pair of graphs, and what lies around them.
+
+    visual/model.onnx     visual/preprocess_cfg.json
+    textual/model.onnx    textual/tokenizer.json    textual/tokenizer_config.json
+    config.json           open_clip's model config
+    hearth.json           written by our export: model id, logit scale, where it came from
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hearth.backends.onnx import OnnxSession
+from hearth.errors import ModelUnavailable
+from hearth.models.clip import tokenizer as tokenizers
+from hearth.models.clip.parts import Parts
+from hearth.models.clip.transform import ImageTransform
+from hearth.settings import ClipSettings
+
+ABOUT = "hearth.json"
+
+IMAGE = Path("visual", "model.onnx")
+TEXT = Path("textual", "model.onnx")
+
+
+@dataclass(frozen=True)
+class OnnxFiles:
+    """Where the two graphs are; without ``text`` the model embeds pictures only."""
+
+    image: Path
+    text: Path | None
+    name: str
+    """The model's id where no ``hearth.json`` tells."""
+
+    @classmethod
+    def in_folder(cls, folder: Path, name: str) -> "OnnxFiles":
+        """The graphs of a folder in the layout above."""
+        return cls(folder / IMAGE, folder / TEXT, name)
+
+    @classmethod
+    def of_paths(cls, image: Path, text: Path | None) -> "OnnxFiles":
+        """Graphs that a user names one by one."""
+        in_layout = image.parent.name == IMAGE.parent.name and image.name == IMAGE.name
+        folder = image.resolve().parent.parent
+        return cls(image, text, folder.name if in_layout and folder.name else image.stem)
+
+    def load(self, settings: ClipSettings) -> Parts:
+        """The sessions and what goes with them; raises SetupError."""
+        about = self._read(ABOUT)
+        image = _session(self.image, settings)
+        parts = Parts(
+            model_id=about.get("model_id") or self.name,
+            image=image,
+            transform=ImageTransform.from_config(self._preprocessing(image)),
+            files=(self.image,),
+            logit_scale=_number(about.get("logit_scale")),
+            logit_bias=_number(about.get("logit_bias")),
+        )
+        if self.text is None:
+            return parts
+        tokenizer, files = self._tokenizer(self.text)
+        try:
+            text = _session(self.text, settings)
+        except BaseException:
+            image.close()
+            raise
+        context = text.inputs[0].shape[-1] if text.inputs else None
+        if isinstance(context, int):
+            # The graph knows best how long its texts are.
+            tokenizer.set_context(context)
+        return parts.with_text(text, tokenizer, (self.text, *files))
+
+    def _preprocessing(self, image: OnnxSession) -> Mapping[str, Any]:
+        config = self._read("preprocess_cfg.json")
+        if config:
+            return config
+        # CLIP's own, at the size that the graph takes.
+        shape = image.inputs[0].shape if image.inputs else ()
+        height, width = shape[-2:] if len(shape) == 4 else (None, None)
+        return {"size": [height, width]} if height and width else {}
+
+    def _tokenizer(self, text: Path) -> tuple[tokenizers.JsonTokenizer, tuple[Path, ...]]:
+        config = self._read("config.json")
+        for folder in (text.parent, text.parent.parent):
+            path = folder / "tokenizer.json"
+            if path.is_file():
+                return tokenizers.from_folder(folder, config), (path,)
+        return tokenizers.clip_tokenizer(), ()
+
+    def _read(self, name: str) -> Mapping[str, Any]:
+        """A JSON file beside the image graph or one folder up; empty where there is none."""
+        for folder in (self.image.parent, self.image.parent.parent):
+            path = folder / name
+            if path.is_file():
+                return read_json(path)
+        return {}
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """The object in a JSON file; raises ModelUnavailable."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"{path} can't be read: {error}") from None
+    if not isinstance(content, dict):
+        raise ModelUnavailable(f"{path} holds no JSON object")
+    return content
+
+
+def _session(path: Path, settings: ClipSettings) -> OnnxSession:
+    return OnnxSession(
+        path,
+        device=settings.device,
+        providers=settings.ort_providers,
+        require_device=settings.require_device,
+    )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,34 @@
+"""What a loaded CLIP consists of, whichever engine it came from."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hearth.backends import Session
+from hearth.models.clip.tokenizer import Tokenizer
+from hearth.models.clip.transform import ImageTransform
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Sessions, and what belongs to them."""
+
+    model_id: str
+    image: Session
+    transform: ImageTransform
+    files: tuple[Path, ...]
+    """The files that the model's vectors depend on."""
+    logit_scale: float | None = None
+    """None where the files don't tell."""
+    logit_bias: float | None = None
+    text: Session | None = None
+    tokenizer: Tokenizer | None = None
+
+    def with_text(self, text: Session, tokenizer: Tokenizer, files: tuple[Path, ...]) -> "Parts":
+        """The same with a text tower."""
+        return replace(self, text=text, tokenizer=tokenizer, files=(*self.files, *files))
+
+    def close(self) -> None:
+        """Free the sessions."""
+        for session in (self.image, self.text):
+            if session is not None:
+                session.close()

@@ -1,0 +1,53 @@
+"""The numbers of the pipeline: those of ``config.yaml`` in rapidocr 3.10, under its names.
+
+A test holds them against the installed package. What is ours is below the line.
+"""
+
+# Global
+TEXT_SCORE = 0.5
+MIN_SIDE_LEN = 30
+MAX_SIDE_LEN = 2000
+MIN_HEIGHT = 30
+WIDTH_HEIGHT_RATIO = 8
+
+# Det
+DET_LIMIT_SIDE_LEN = 736
+DET_LIMIT_TYPE = "min"
+DET_MEAN = (0.5, 0.5, 0.5)
+DET_STD = (0.5, 0.5, 0.5)
+DET_THRESH = 0.3
+DET_BOX_THRESH = 0.5
+DET_MAX_CANDIDATES = 1000
+"""Also the most lines that an image can have."""
+DET_UNCLIP_RATIO = 1.6
+DET_USE_DILATION = True
+DET_SCORE_MODE = "fast"
+
+# Cls: (channels, height, width)
+CLS_IMAGE_SHAPE = (3, 48, 192)
+CLS_THRESH = 0.9
+CLS_LABELS = ("0", "180")
+
+# Rec: (channels, height, least width)
+REC_IMAGE_SHAPE = (3, 48, 320)
+
+# ------------------------------------------------------------------------------------------
+
+TALLEST = 8
+"""A taller image (height to width) is given a margin on its right up to this ratio.
+
+Detection scales the shortest edge up to 736 pixels: a strip of 50 × 2000 would become
+one of 736 × 29440, and take gigabytes. rapidocr does as much for wide images only."""
+
+WIDEST = 120
+"""A wider image (width to height) is given a margin below up to this ratio: past 125,
+rapidocr's scaling fails, or makes gigabytes of a few pixels."""
+
+WIDTH_STEP = 64
+"""Lines are padded to a multiple of this many pixels, so that lines of about one length
+share a batch while none of them is mostly padding; and a line's padding, and so its text,
+depends on the line alone. (rapidocr pads each batch to its longest line.)"""
+
+WIDEST_BATCH = 2560
+"""Pixels that the lines of one run may have together. Recognition answers with 18,710
+numbers for every 8 pixels: this is 24 MB; longer runs are no faster on a CPU (measured)."""

@@ -1,0 +1,94 @@
+"""Where the OCR model comes from: rapidocr's package carries it, so it is always there."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hearth.errors import ModelUnavailable
+from hearth.media import ImageReader
+from hearth.models.manager import Progress
+from hearth.settings import OcrSettings
+
+if TYPE_CHECKING:
+    from hearth.models.ocr.model import OcrModel
+
+MODEL_ID = "PP-OCRv6-small"
+
+# In the package's folder `models`; a later rapidocr may bring others: its version is pinned.
+DETECTION = "PP-OCRv6_det_small.onnx"
+ORIENTATION = "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
+RECOGNITION = "PP-OCRv6_rec_small.onnx"
+
+_CURE = "pip install 'hearth[server]'"
+
+
+class OcrSource:
+    """The source of the service ``ocr``; satisfies ``models.manager.ModelSource``."""
+
+    service = "ocr"
+
+    def __init__(
+        self,
+        settings: OcrSettings,
+        *,
+        reader: ImageReader,
+        batch_size: int = 8,
+        queue_capacity: int = 1024,
+    ) -> None:
+        self._settings = settings
+        self._reader = reader
+        self._batch_size = batch_size
+        self._queue_capacity = queue_capacity
+
+    def is_local(self) -> bool:
+        """Whether rapidocr's package and its model files are installed."""
+        return _missing() is None
+
+    def download(self, progress: Progress) -> None:
+        """Nothing to fetch: raises ModelUnavailable where the package isn't whole."""
+        if (missing := _missing()) is not None:
+            raise ModelUnavailable(missing)
+
+    def load(self) -> "OcrModel":
+        """Open the three sessions; raises ModelUnavailable and BackendUnavailable."""
+        if (missing := _missing()) is not None:
+            raise ModelUnavailable(missing)
+        try:
+            from hearth.models.ocr.model import OcrModel
+        except ImportError as error:
+            raise ModelUnavailable(f"OCR can't be imported ({error}): {_CURE}") from error
+        from hearth.backends.onnx import OnnxSession
+
+        def session(name: str) -> OnnxSession:
+            # Without the arena: the memory of the largest page would stay for good.
+            return OnnxSession(_folder() / name, threads=self._settings.threads, arena=False)
+
+        return OcrModel(
+            model_id=MODEL_ID,
+            detection=session(DETECTION),
+            orientation=session(ORIENTATION),
+            recognition=session(RECOGNITION),
+            reader=self._reader,
+            max_batch=self._batch_size,
+            queue_capacity=self._queue_capacity,
+        )
+
+
+def _folder() -> Path:
+    """The folder of the models; found without importing the package."""
+    spec = find_spec("rapidocr")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelUnavailable(f"the package rapidocr isn't installed: {_CURE}")
+    return Path(spec.submodule_search_locations[0]) / "models"
+
+
+def _missing() -> str | None:
+    """What is missing and what to do about it, in one line; None where all is there."""
+    try:
+        folder = _folder()
+    except ModelUnavailable as error:
+        return str(error)
+    absent = [
+        name for name in (DETECTION, ORIENTATION, RECOGNITION) if not (folder / name).is_file()
+    ]
+    return f"rapidocr's package lacks {', '.join(absent)}: {_CURE}" if absent else None

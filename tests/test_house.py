@@ -1,0 +1,84 @@
+"""The rules of the house: imports go down, and nothing heavy comes along unasked."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hearth
+
+ROOT = Path(hearth.__file__).parent
+
+BASE = {"hearth", "errors"}
+MAY_IMPORT = {
+    "hearth": set(),
+    "errors": set(),
+    "contract": set(),
+    "settings": BASE,
+    "logs": BASE,
+    "batching": {"errors"},
+    "backends": {"errors"},
+    "hub": BASE,
+    "media": BASE,
+    "discovery": {*BASE, "settings"},
+    "models": {*BASE, "settings", "batching", "backends", "hub", "media"},
+    "tasks": {*BASE, "models", "batching", "backends"},
+    "rpc": {*BASE, "contract", "tasks", "models"},
+    "node": {*BASE, "rpc", "tasks", "models", "media", "hub", "discovery", "settings"},
+    "client": {*BASE, "contract", "discovery"},
+}
+ABOVE_ALL = {"cli"}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The rooms of hearth that a module imports from, lazily or not."""
+    for part in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(part, ast.ImportFrom) and part.module and not part.level:
+            names = [part.module] + [f"{part.module}.{alias.name}" for alias in part.names]
+        elif isinstance(part, ast.Import):
+            names = [alias.name for alias in part.names]
+        for name in names:
+            if name == "hearth":
+                continue
+            if name.startswith("hearth."):
+                room = name.split(".")[1]
+                yield room if (ROOT / room).is_dir() or (ROOT / f"{room}.py").exists() else "hearth"
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if "_pb2" not in path.name)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down(path):
+    relative = path.relative_to(ROOT)
+    room = relative.parts[0].removesuffix(".py").replace("__init__", "hearth")
+    if room in ABOVE_ALL:
+        return
+    assert set(imports_of(path)) - {room} <= MAY_IMPORT[room]
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+HEAVY = {"torch", "torchvision", "open_clip", "onnxruntime", "cv2", "huggingface_hub", "rapidocr"}
+
+
+@pytest.mark.parametrize("module", ["hearth.node", "hearth.cli", "hearth.client"])
+def test_nothing_heavy_is_imported_before_it_is_needed(module):
+    assert not HEAVY & loaded_by(f"import {module}")
+
+
+def test_the_client_imports_nothing_of_the_server():
+    loaded = loaded_by("import hearth.client.stream")
+    # grpc imports grpc_health and grpc_reflection itself, where they are installed.
+    assert not {"numpy", "PIL", "uvloop", "orjson"} & loaded
