@@ -65,7 +65,7 @@ pins: ## write requirements/*.txt from pyproject.toml
 
 tools: ## Debian's tools that some tests use (as root; the tests skip what isn't there)
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends avahi-daemon avahi-utils dbus iproute2 procps
+	apt-get install -y -qq --no-install-recommends avahi-daemon avahi-utils dbus iproute2 util-linux
 
 clean: ## remove what the other targets made, but for data/
 	rm -rf $(VENV) build dist src/*.egg-info

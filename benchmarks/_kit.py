@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, subprocess servers with measured CPU, tables, the JSON line."""
+"""What the benchmarks share: options, servers with measured CPU, tables, the JSON line."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,13 +77,12 @@ def report(
 
 
 @contextmanager
-def server(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator["Serving"]:
+def server(script: str, *arguments: str) -> Iterator["Serving"]:
     """A server process that prints its port on its first line."""
     process = subprocess.Popen(
         [sys.executable, str(HERE / script), *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **(env or {})},
     )
     try:
         assert process.stdout is not None

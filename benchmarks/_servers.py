@@ -7,14 +7,13 @@
 
 import asyncio
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import uvloop
 from grpc import aio
 
+from _models import FOLDER
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.node import Node
@@ -25,7 +24,9 @@ from hearth.tasks.task import Call, Result, Task
 class Echo(pb_grpc.InferenceServicer):
     """Answers each message at once, in the way that costs grpc.aio least."""
 
-    async def Infer(self, request_iterator: AsyncIterator[pb.InferRequest], context: Any) -> None:
+    async def Infer(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.InferRequest], context: Any
+    ) -> None:
         """Read a message, write a message."""
         async for message in request_iterator:
             await context.write(
@@ -79,6 +80,8 @@ NOOP = Task(
 async def _run(node: Node) -> None:
     async with node:
         await node.wait_until(lambda: node.status == "ready")
+        # Label vectors would be made in the background of what is measured.
+        await node.wait_until(lambda: all(slot.derived for slot in node.slots.values()))
         print(node.port, flush=True)
         await asyncio.Event().wait()
 
@@ -87,20 +90,15 @@ def main() -> None:
     """``_servers.py echo | noop | clip FOLDER``."""
     kind, *rest = sys.argv[1:]
     common = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "log_level": "warning"}
-    config = Path(tempfile.gettempdir()) / "no-such-config" if False else None
     if kind == "echo":
         uvloop.run(echo())
     elif kind == "noop":
-        settings = load(common, environment={}, config=config)
+        settings = load(common, environment={})
         uvloop.run(_run(Node(settings, sources=[Nothing()], tasks=[NOOP])))  # type: ignore[list-item]
     else:
-        with tempfile.TemporaryDirectory() as data:
-            settings = load(
-                {**common, "services": "clip", "clip.model": rest[0], "data_dir": data},
-                environment={},
-                config=config,
-            )
-            uvloop.run(_run(Node(settings)))
+        clip = {"services": "clip", "clip.model": rest[0], "clip.templates": "single"}
+        settings = load({**common, **clip, "data_dir": FOLDER}, environment={})
+        uvloop.run(_run(Node(settings)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Fixtures that several test modules share; each block belongs to the kit it names."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import clip_kit
 import lan_kit
 from hub_kit import HubServer
 from lan_kit import Lan
@@ -26,3 +29,24 @@ def lan() -> Iterator[Lan]:
     """Hosts ``node``, ``second`` and ``client`` on one LAN, for the whole session."""
     with lan_kit.lan("node", "second", "client") as hosts:
         yield hosts
+
+
+# --- CLIP models (clip_kit.py) --------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def tiny_module() -> Any:
+    """A tiny open_clip model with random weights, on the CPU."""
+    return clip_kit.tiny_module()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_module: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model in a folder named ``tiny``, as open_clip publishes models."""
+    return clip_kit.write_open_clip(tmp_path_factory.mktemp("open_clip") / "tiny", tiny_module)
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a folder of ONNX files; not to be written to."""
+    return clip_kit.export(tiny_folder, tmp_path_factory.mktemp("onnx") / "tiny")

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import pytest
 
 Result = TypeVar("Result")
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _SUBNET = "192.168.77"
@@ -95,17 +96,18 @@ class Host:
                 assert libc.setns(home, _CLONE_NEWNET) == 0
 
     @contextmanager
-    def loop(self) -> Iterator["HostLoop"]:
+    def loop(self, factory: LoopFactory | None = None) -> Iterator["HostLoop"]:
         """An event loop in a thread inside, for code under test that is ours."""
-        with HostLoop(self) as loop:
+        with HostLoop(self, factory) as loop:
             yield loop
 
 
 class HostLoop:
     """``call`` runs coroutines on a loop whose sockets belong to one host."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, factory: LoopFactory | None = None) -> None:
         self._host = host
+        self._factory = factory
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._live, name=f"lan-{host.name}")
 
@@ -123,7 +125,7 @@ class HostLoop:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
 
     def _live(self) -> None:
-        with self._host.entered(), asyncio.Runner() as runner:
+        with self._host.entered(), asyncio.Runner(loop_factory=self._factory) as runner:
             self._loop = runner.get_loop()
             self._loop.call_soon(self._ready.set)
             self._loop.run_forever()
@@ -225,11 +227,11 @@ class Avahi:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def browse(self, service_type: str) -> list[dict[str, str]]:
-        """What ``avahi-browse -rpt`` resolves: name, type, host, address, port, txt."""
+    def browse(self) -> list[dict[str, str]]:
+        """All that ``avahi-browse -arpt`` resolves: name, type, host, address, port, txt."""
         columns = ("flag", "interface", "protocol", "name", "type", "domain", "host", "address",
                    "port", "txt")  # fmt: skip
-        output = self._host.run("avahi-browse", "-rpt", service_type, env=self._environment)
+        output = self._host.run("avahi-browse", "-arpt", env=self._environment)
         rows = [line.split(";", len(columns) - 1) for line in output.splitlines()]
         return [dict(zip(columns, row, strict=True)) for row in rows if row[0] == "="]
 

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import pytest
+import uvloop
 from zeroconf import DNSIncoming
 
 import lan_kit
 from hearth.discovery.announcer import Announcer
 from hearth.discovery.browser import Browser, NodeEvent, find
 from hearth.discovery.record import HOMENATIVE, LUMEN, TYPES, NodeRecord
-from hearth.errors import SettingsError
+from hearth.errors import SettingsError, Unavailable
 from hearth.settings import MdnsSettings
 from lan_kit import Avahi, Host, HostLoop, Lan, wait_for
 
@@ -54,9 +55,18 @@ def on_air(loop: HostLoop, *nodes: Announcer) -> Iterator[None]:
         loop.call(context.__aexit__(None, None, None))
 
 
+@contextmanager
+def browsing(loop: HostLoop) -> Iterator[Browser]:
+    browser = loop.call(Browser().__aenter__())
+    try:
+        yield browser
+    finally:
+        loop.call(browser.__aexit__())
+
+
 @pytest.fixture(scope="module")
 def node_loop(lan: Lan) -> Iterator[HostLoop]:
-    with lan["node"].loop() as loop:
+    with lan["node"].loop(uvloop.new_event_loop) as loop:  # what a node runs on
         yield loop
 
 
@@ -109,52 +119,41 @@ def test_a_node_is_found_in_about_a_second_changes_and_says_goodbye(
     node_loop: HostLoop, client_loop: HostLoop, lan: Lan
 ) -> None:
     node = announcer()
-
-    async def watch() -> None:
-        async with Browser() as browser:
-            await until_event(browser, "added", uuid=UUID)
-            heard["found"] = time.monotonic()
-            [seen] = await browser.find(5, lambda nodes: nodes and len(nodes[0].types) == 2)
-            assert (seen.address, seen.port) == (lan["node"].address, PORT)
-            assert seen.target == f"{lan['node'].address}:{PORT}"
-            assert (seen.status, seen.version, seen.runtime) == ("starting", "1.2.3", "onnxrt")
-            assert seen.types == TYPES
-            assert seen.txt["v"] == "1.2.3"
-            assert seen.name.endswith("-0a1b2c3d")
-            await asyncio.wrap_future(later(node.set_status("ready")))
-            await until_event(browser, "updated", status="ready")
-            await asyncio.wrap_future(later(node.set_runtime("torch")))
-            await until_event(browser, "updated", runtime="torch")
-            await asyncio.wrap_future(later(node.close()))
-            await until_event(browser, "removed", uuid=UUID)
-            heard["removed"] = time.monotonic()
-            assert browser.nodes == []
-
-    def later(work):  # type: ignore[no-untyped-def]
-        return asyncio.run_coroutine_threadsafe(work, node_loop._loop)
-
-    heard: dict[str, float] = {}
-    watching = asyncio.run_coroutine_threadsafe(watch(), client_loop._loop)
-    begun = time.monotonic()
-    node_loop.call(node.start())
-    assert time.monotonic() - begun < 0.2  # in the background
-    watching.result(15)
-    print(f"found after {heard['found'] - begun:.2f} s")
-    assert heard["found"] - begun < 2
+    with browsing(client_loop) as browser:
+        begun = time.monotonic()
+        node_loop.call(node.start())
+        assert time.monotonic() - begun < 0.2  # it goes on in the background
+        client_loop.call(until_event(browser, "added", uuid=UUID))
+        assert time.monotonic() - begun < 2
+        [seen] = client_loop.call(browser.find(5, lambda nodes: nodes[0].types == TYPES))
+        assert (seen.address, seen.port) == (lan["node"].address, PORT)
+        assert (seen.status, seen.version, seen.runtime) == ("starting", "1.2.3", "onnxrt")
+        assert seen.txt["v"] == "1.2.3"
+        assert seen.name.endswith("-0a1b2c3d")
+        node_loop.call(node.set_status("ready"))
+        client_loop.call(until_event(browser, "updated", status="ready"))
+        node_loop.call(node.set_runtime("torch"))
+        client_loop.call(until_event(browser, "updated", runtime="torch"))
+        begun = time.monotonic()
+        node_loop.call(node.close())
+        client_loop.call(until_event(browser, "removed", uuid=UUID))
+        assert time.monotonic() - begun < 1
+        assert browser.nodes == []
 
 
 def test_avahi_resolves_both_service_types(node_loop: HostLoop, lan: Lan, avahi: Avahi) -> None:
     node = announcer(name="Büro 1.OG", status="fixed", version="9.9")
     with on_air(node_loop, node):
-        for service_type in ("_homenative-node._tcp", "_lumen._tcp"):
-            [row] = avahi.browse(service_type)
+        rows = {row["type"]: row for row in avahi.browse()}
+        assert set(rows) == {"_homenative-node._tcp", "_lumen._tcp"}
+        for row in rows.values():
             assert row["name"] == r"B\195\188ro\0321-OG"
             assert (row["address"], row["port"]) == (lan["node"].address, str(PORT))
             assert row["protocol"] == "IPv4"
             txt = set(row["txt"].strip('"').split('" "'))
             assert txt == {f"uuid={UUID}", "status=fixed", "version=9.9", "v=9.9",
                            "runtime=onnxrt"}  # fmt: skip
-    assert avahi.browse("_lumen._tcp") == []
+    wait_for(lambda: avahi.browse() == [])
 
 
 @pytest.mark.parametrize("asker", ["client", "node"])
@@ -163,7 +162,7 @@ def test_one_unicast_reply_holds_all_that_todays_clients_ever_ask_for(
 ) -> None:
     with on_air(node_loop, announcer()):
         for service_type in (LUMEN, HOMENATIVE):
-            [reply] = ask_like_todays_clients(lan[asker], service_type, 0.7)
+            [reply] = ask_like_todays_clients(lan[asker], service_type, 0.3)
             message = DNSIncoming(reply)
             assert message.id == 4711
             records = message.answers()  # of all sections
@@ -220,19 +219,18 @@ def test_nodes_that_start_at_once_under_one_name_end_up_with_two(
 
 def test_a_new_address_is_announced_in_place_of_the_old() -> None:
     with lan_kit.lan("node", "client") as lan, ExitStack() as stack:
-        node_loop = stack.enter_context(lan["node"].loop())
+        node_loop = stack.enter_context(lan["node"].loop(uvloop.new_event_loop))
         client_loop = stack.enter_context(lan["client"].loop())
         node = announcer()
         with on_air(node_loop, node):
-            browser = client_loop.call(Browser().__aenter__())
-            stack.callback(lambda: client_loop.call(browser.__aexit__(None, None, None)))
+            browser = stack.enter_context(browsing(client_loop))
             client_loop.call(until_event(browser, "added", address=lan["node"].address))
             lan["node"].ip("addr flush dev eth0")
             lan["node"].ip("addr add 192.168.77.99/24 dev eth0")
             lan["node"].ip("route add default via 192.168.77.254")
             client_loop.call(until_event(browser, "updated", address="192.168.77.99"))
             assert node.address == "192.168.77.99"
-            [reply] = ask_like_todays_clients(lan["client"], LUMEN, 0.5)
+            [reply] = ask_like_todays_clients(lan["client"], LUMEN, 0.3)
             addresses = [record for record in DNSIncoming(reply).answers() if record.type == A]
             assert [socket.inet_ntoa(record.address) for record in addresses] == ["192.168.77.99"]
 
@@ -240,7 +238,7 @@ def test_a_new_address_is_announced_in_place_of_the_old() -> None:
 def test_a_node_without_a_network_finds_itself_and_is_found_when_the_network_comes() -> None:
     with lan_kit.lan("node", "client") as lan, ExitStack() as stack:
         lan["node"].ip("link set eth0 down")
-        node_loop = stack.enter_context(lan["node"].loop())
+        node_loop = stack.enter_context(lan["node"].loop(uvloop.new_event_loop))
         client_loop = stack.enter_context(lan["client"].loop())
         with on_air(node_loop, announcer()):
             [alone] = node_loop.call(find(5, len))
@@ -254,11 +252,10 @@ def test_a_node_without_a_network_finds_itself_and_is_found_when_the_network_com
 def test_a_browser_asks_on_a_network_that_it_joins_later() -> None:
     with lan_kit.lan("node", "client") as lan, ExitStack() as stack:
         lan["client"].ip("link set eth0 down")
-        node_loop = stack.enter_context(lan["node"].loop())
+        node_loop = stack.enter_context(lan["node"].loop(uvloop.new_event_loop))
         client_loop = stack.enter_context(lan["client"].loop())
         with on_air(node_loop, announcer()):
-            browser = client_loop.call(Browser().__aenter__())
-            stack.callback(lambda: client_loop.call(browser.__aexit__(None, None, None)))
+            browser = stack.enter_context(browsing(client_loop))
             lan["client"].ip("link set eth0 up")
             lan["client"].ip("route add default via 192.168.77.254")
             client_loop.call(until_event(browser, "added", uuid=UUID))
@@ -278,7 +275,7 @@ def test_a_container_reaches_its_hosts_node_over_the_bridge(lan: Lan) -> None:
         box.ip("link set eth9 up")
         box.ip("route add default via 172.17.0.1")
         with on_air(loop, announcer()):
-            [reply] = ask_like_todays_clients(box, LUMEN, 0.5)
+            [reply] = ask_like_todays_clients(box, LUMEN, 0.3)
             addresses = [record for record in DNSIncoming(reply).answers() if record.type == A]
             assert [socket.inet_ntoa(record.address) for record in addresses] == [node.address]
 
@@ -295,6 +292,8 @@ def test_where_mdns_cannot_be_used_one_warning_is_all(
             loop.call(node.start())
             wait_for(lambda: caplog.records)
             loop.call(node.set_status("ready"))
+            with pytest.raises(Unavailable, match="UDP port 5353"):
+                loop.call(find(1))
         # The port comes free; the next change of the network is the time to try again.
         own["node"].ip("addr add 192.168.77.60/24 dev eth0")
         loop.call(asyncio.wait_for(node.announced(), 5))
@@ -312,7 +311,7 @@ def test_an_idle_node_costs_no_cpu(node_loop: HostLoop) -> None:
     with on_air(node_loop, announcer()):
         node_loop.call(asyncio.sleep(0.5))  # the announcement is sent three times
         spent = node_loop.call(cpu_of_a_second())
-    assert spent < 0.005
+    assert spent < 0.01
 
 
 @pytest.mark.parametrize("wrong", ["lumen", "_lumen.local.", "x._lumen._tcp.local.", "_a._tcp.x"])

@@ -6,7 +6,12 @@ from collections.abc import Callable
 import pytest
 
 import lan_kit
-from hearth.discovery.address import advertised_address, checked_address, multicast_addresses
+from hearth.discovery.address import (
+    advertised_address,
+    checked_address,
+    multicast_addresses,
+    only_address,
+)
 from hearth.discovery.watcher import AddressWatcher
 from hearth.errors import SettingsError
 from lan_kit import Host
@@ -87,6 +92,13 @@ def test_an_address_that_no_host_can_have_is_a_setting_error(wrong: str) -> None
 def test_an_address_asked_for_is_taken_as_it_is() -> None:
     assert advertised_address(checked_address(" 10.0.0.7 ")) == "10.0.0.7"
     assert checked_address("") is None
+
+
+def test_a_server_on_one_address_announces_that_one() -> None:
+    hosts = ("192.168.1.5", "localhost", "0.0.0.0", "::", "nas.local")
+    assert [only_address(host) for host in hosts] == [
+        "192.168.1.5", "127.0.0.1", None, None, None,
+    ]  # fmt: skip
 
 
 def test_the_watcher_tells_of_a_change_once_for_a_burst() -> None:

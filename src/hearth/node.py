@@ -226,6 +226,7 @@ def announcer_of(settings: Settings, port: int) -> Presence:
         port=port,
         version=__version__,
         runtime="none",
+        host=settings.host,
     )
 
 

@@ -41,7 +41,7 @@ class TorchSession:
         self.device = device
         self.precision = precision
         self.batch_sizes = BatchSizes()
-        self.metadata = dict(metadata or {})
+        self.metadata: Mapping[str, str] = dict(metadata or {})
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Call the function once; every output by its name. Raises ModelFailed."""

@@ -53,6 +53,15 @@ def checked_address(text: str | None) -> str | None:
     return str(address)
 
 
+def only_address(host: str) -> str | None:
+    """The IPv4 address that a server on ``host`` listens on, where it is just one."""
+    try:
+        address = ipaddress.IPv4Address(LOOPBACK if host == "localhost" else host)
+    except ValueError:
+        return None
+    return None if address.is_unspecified else str(address)
+
+
 def advertised_address(explicit: str | None = None) -> str:
     """The one IPv4 address to announce now.
 

@@ -9,7 +9,12 @@ from typing import NamedTuple
 from zeroconf import BadTypeInNameException
 from zeroconf import service_type_name as checked_type  # type: ignore[attr-defined]
 
-from hearth.discovery.address import advertised_address, checked_address, multicast_addresses
+from hearth.discovery.address import (
+    advertised_address,
+    checked_address,
+    multicast_addresses,
+    only_address,
+)
 from hearth.discovery.identity import instance_label
 from hearth.discovery.record import LUMEN
 from hearth.discovery.responder import Responder
@@ -32,13 +37,21 @@ class Announcer:
 
     One task owns everything that is on the wire; the setters only tell it that something
     is new. Where mDNS can't be used it says so once, and tries again when the machine's
-    addresses change. Raises SettingsError for settings that can't be announced.
+    addresses change. ``host`` is where the node listens: one address there is the one to
+    announce. Raises SettingsError for settings that can't be announced.
     """
 
     def __init__(
-        self, settings: MdnsSettings, *, uuid: str, port: int, version: str, runtime: str
+        self,
+        settings: MdnsSettings,
+        *,
+        uuid: str,
+        port: int,
+        version: str,
+        runtime: str,
+        host: str = "0.0.0.0",
     ) -> None:
-        self._explicit = checked_address(settings.advertise_ip)
+        self._explicit = checked_address(settings.advertise_ip) or only_address(host)
         self._types = _service_types(settings.type)
         self._fixed_status = settings.status
         self._version = settings.version or version
@@ -57,7 +70,7 @@ class Announcer:
         self._reported: tuple[str, str] | None = None
         self._label: str | None = None
         self._rival: str | None = None
-        self._defended = self._warned = False
+        self._defended = self._warned = self._closed = False
         self._owner: asyncio.Task[None] | None = None
 
     @property
@@ -72,6 +85,8 @@ class Announcer:
 
     async def start(self) -> None:
         """Begin to announce, in the background: it takes a second to make sure of the name."""
+        if self._closed:
+            return
         self._watcher.start()
         self._changed.set()
         self._owner = asyncio.create_task(self._follow())
@@ -92,6 +107,7 @@ class Announcer:
 
     async def close(self) -> None:
         """Say goodbye and end; takes about a quarter of a second."""
+        self._closed = True
         self._watcher.close()
         if self._owner is not None:
             self._owner.cancel()

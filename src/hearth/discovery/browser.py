@@ -8,7 +8,7 @@ from zeroconf import DNSQuestionType, IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo
 
 from hearth.discovery.address import advertised_address, multicast_addresses
-from hearth.discovery.multicast import open_zeroconf
+from hearth.discovery.multicast import ask_at_once, open_zeroconf
 from hearth.discovery.record import TYPES, NodeRecord
 from hearth.discovery.watcher import AddressWatcher
 from hearth.errors import Unavailable
@@ -16,8 +16,8 @@ from hearth.errors import Unavailable
 RESOLVE_SECONDS = 3.0
 """How long a node may take to say where it is, once its name is known."""
 
-# Questions whose answers come by multicast: a unicast answer to port 5353 would reach only
-# one of the processes on this host that share the port, a node among them.
+# The questions that we repeat are answered by multicast: a unicast answer to port 5353 reaches
+# only one of the processes on this host that share the port, and that may be a node.
 _QM = DNSQuestionType.QM
 
 Condition = Callable[[Sequence[NodeRecord]], object]
@@ -98,6 +98,7 @@ class Browser:
             handlers=[self._on_service],
             question_type=_QM,
         )
+        ask_at_once(self._zeroconf.zeroconf, self._types)
 
     async def _follow_addresses(self) -> None:
         """Ask again on networks that this machine joins while we watch."""

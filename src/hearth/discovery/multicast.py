@@ -2,12 +2,20 @@
 
 import logging
 import socket
+from collections.abc import Iterable
 
-from zeroconf import IPVersion
+from zeroconf import DNSOutgoing, DNSQuestion, IPVersion, Zeroconf  # type: ignore[attr-defined]
 from zeroconf.asyncio import AsyncZeroconf
 
 MDNS_PORT = 5353
 """RFC 6762 §5"""
+
+# RFC 1035 §3.2 and §4.1.1
+TYPE_PTR = 12
+TYPE_SRV = 33
+TYPE_ANY = 255
+CLASS_IN = 1
+QUERY = 0
 
 
 async def open_zeroconf(addresses: list[str]) -> AsyncZeroconf:
@@ -21,11 +29,27 @@ async def open_zeroconf(addresses: list[str]) -> AsyncZeroconf:
         library.setLevel(logging.CRITICAL)
     _check_port()
     opened = AsyncZeroconf(interfaces=addresses, ip_version=IPVersion.V4Only)
-    await opened.zeroconf.async_wait_for_start()
-    if not opened.zeroconf.engine.senders:
+    try:
+        await opened.zeroconf.async_wait_for_start()
+        if not opened.zeroconf.engine.senders:
+            raise OSError("no interface here takes multicast")
+    except BaseException:
         await opened.async_close()
-        raise OSError("no interface here takes multicast")
+        raise
     return opened
+
+
+def ask_at_once(zeroconf: Zeroconf, types: Iterable[str]) -> None:
+    """Ask for services of these types; who answers does so by unicast, without delay.
+
+    Answers by multicast may take more than a second, where somebody else has just asked.
+    """
+    message = DNSOutgoing(QUERY)
+    for type_ in types:
+        question = DNSQuestion(type_, TYPE_PTR, CLASS_IN)
+        question.unicast = True
+        message.add_question(question)
+    zeroconf.async_send(message)
 
 
 def _check_port() -> None:

@@ -21,18 +21,13 @@ from zeroconf import (  # type: ignore[attr-defined]
 )
 from zeroconf.asyncio import AsyncZeroconf
 
-from hearth.discovery.multicast import open_zeroconf
+from hearth.discovery.multicast import CLASS_IN, QUERY, TYPE_ANY, TYPE_SRV, open_zeroconf
 
 # RFC 6762 §8.1: wait up to 250 ms, then probe three times, 250 ms apart.
 # (zeroconf's own registration waits 500 ms between probes, and tries one type after the other.)
 _PROBES = 3
 _PROBE_SECONDS = 0.25
 
-# RFC 1035 §3.2
-_TYPE_SRV = 33
-_TYPE_ANY = 255
-_CLASS_IN = 1
-_QUERY = 0
 _TTL = 120
 """Seconds, for records that name a host (RFC 6762 §10)."""
 
@@ -132,12 +127,12 @@ class Responder:
         By multicast, not the unicast that RFC 6762 recommends: a unicast answer to port 5353
         reaches only one of the processes that share the port on this host.
         """
-        probe = DNSOutgoing(_QUERY)
+        probe = DNSOutgoing(QUERY)
         for type_ in self._types:
             name = f"{label}.{type_}"
-            probe.add_question(DNSQuestion(name, _TYPE_ANY, _CLASS_IN))
+            probe.add_question(DNSQuestion(name, TYPE_ANY, CLASS_IN))
             # Not ServiceInfo's record: that one would flush caches, which a probe must not.
-            record = DNSService(name, _TYPE_SRV, _CLASS_IN, _TTL, 0, 0, self._port, self._server)
+            record = DNSService(name, TYPE_SRV, CLASS_IN, _TTL, 0, 0, self._port, self._server)
             # Not by its method, which insists on the pointer that zeroconf's own probes show.
             probe.authorities.append(record)  # type: ignore[arg-type]
         return probe
@@ -156,7 +151,7 @@ class Responder:
     def _has_owner(self, name: str) -> bool:
         now = current_time_millis()
         return any(
-            record.type == _TYPE_SRV and not record.is_expired(now)
+            record.type == TYPE_SRV and not record.is_expired(now)
             for record in self._core.cache.entries_with_name(name)
         )
 

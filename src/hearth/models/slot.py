@@ -41,6 +41,8 @@ class ModelSlot:
         self.reason = ""
         self.settled = False
         """False while a model whose files are here may still become ready in a moment."""
+        self.derived = False
+        """True once all that is derived from the model (label vectors) is there as well."""
         self.manager: Manager | None = None
         self._source = source
         self._changed = changed
@@ -92,6 +94,7 @@ class ModelSlot:
         except Exception as error:
             self._report_failure(error)
         else:
+            self.derived = True
             self._move(ModelState.READY)
 
     async def _fetch(self, retry_seconds: float) -> None:
@@ -133,8 +136,9 @@ class ModelSlot:
         self._report_failure(error)
 
     def _move(self, state: ModelState, reason: str = "", *, settled: bool | None = None) -> None:
+        if state != self.state:
+            log.info("%s is %s", self.service, state)
         self.state, self.reason = state, reason
         if settled is not None:
             self.settled = settled
-        log.info("%s is %s", self.service, state)
         self._changed()

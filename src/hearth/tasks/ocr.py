@@ -1,5 +1,71 @@
-"""Being written."""
+"""The task of the service ``ocr``."""
 
-from hearth.tasks.task import Task
+from typing import TYPE_CHECKING
 
-OCR_TASKS: tuple[Task, ...] = ()
+from hearth.models.ocr import parameters
+from hearth.tasks import render
+from hearth.tasks.options import Option
+from hearth.tasks.task import IMAGES, Call, Result, Task
+
+if TYPE_CHECKING:  # the model brings OpenCV and rapidocr along
+    from hearth.models.ocr.model import Line, OcrModel
+    from hearth.models.ocr.page import Page
+
+SCHEMA = "ocr_v1"
+
+MIN_CONFIDENCE = Option(
+    "min_confidence",
+    "float",
+    parameters.TEXT_SCORE,
+    "leave out lines that are less certain than this",
+    # The Go SDKs send recognition_threshold; the others are what such nodes and rapidocr call it.
+    aliases=(
+        "ocr.min_confidence",
+        "recognition_threshold",
+        "rec_threshold",
+        "rec_thresh",
+        "text_score",
+    ),
+    least=0,
+    most=1,
+)
+
+
+def _parse(model: "OcrModel", call: Call) -> "Page":
+    # Whatever the label says: the reader looks at the bytes.
+    return model.prepare_image(call.request.payload)
+
+
+async def _read(model: "OcrModel", page: "Page", call: Call) -> "list[Line]":
+    return await model.read(
+        page, min_confidence=call.options[MIN_CONFIDENCE.name], ticket=call.ticket
+    )
+
+
+def _render(model: "OcrModel", lines: "list[Line]", _: Call) -> Result:
+    content = {
+        "items": [
+            {"box": line.box, "text": line.text, "confidence": line.confidence} for line in lines
+        ],
+        "count": len(lines),
+        "model_id": model.model_id,
+    }
+    meta = {"count": str(len(lines)), render.MODEL_ID: model.model_id}
+    return render.as_json(content, SCHEMA, meta)
+
+
+OCR_TASKS: tuple[Task, ...] = (
+    Task(
+        name="ocr",
+        service="ocr",
+        summary="the lines of text in a picture, and where they stand",
+        inputs=IMAGES,
+        schema=SCHEMA,
+        parse=_parse,
+        call=_read,
+        render=_render,
+        options=(MIN_CONFIDENCE,),
+        limits={"max_lines": str(parameters.DET_MAX_CANDIDATES)},
+        decodes=True,
+    ),
+)

@@ -1,9 +1,9 @@
 """A CLIP as ONNX files: the pair of graphs, and what lies around them.
 
-    visual/model.onnx     visual/preprocess_cfg.json
-    textual/model.onnx    textual/tokenizer.json    textual/tokenizer_config.json
-    config.json           open_clip's model config
-    hearth.json           written by our export: model id, logit scale, where it came from
+visual/model.onnx     visual/preprocess_cfg.json
+textual/model.onnx    textual/tokenizer.json    textual/tokenizer_config.json
+config.json           open_clip's model config
+hearth.json           written by our export: model id, logit scale, where it came from
 """
 
 import json

@@ -111,7 +111,7 @@ def load(checkpoint: Checkpoint, device: str = "cpu") -> OpenClip:
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelUnavailable(f"open_clip can't load {checkpoint.weights}: {reason}") from error
-    module.eval()
+    module.eval().requires_grad_(False)
     context = int((checkpoint.config.get("text_cfg") or {}).get("context_length") or CONTEXT)
     bias = getattr(module, "logit_bias", None)
     preprocess = dict(module.visual.preprocess_cfg)

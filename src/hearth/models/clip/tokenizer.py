@@ -8,6 +8,7 @@ done here as well (open_clip 3.3, ``tokenizer.py``).
 import gzip
 import html
 import importlib.util
+import json
 import string
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,25 +50,35 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class JsonTokenizer:
-    """A ``tokenizer.json`` of the ``tokenizers`` library, or its object.
+    """A tokenizer of the ``tokenizers`` library, as open_clip would use it.
 
-    ``pad_id`` fills texts shorter than ``context``; ``how`` names the cleaning.
+    ``pad_id`` fills texts shorter than ``context``; ``how`` names the cleaning;
+    ``dropped`` is an id that open_clip replaces by 0 (``strip_sep_token``).
     """
 
-    def __init__(self, tokenizer: Any, *, context: int, pad_id: int, how: str) -> None:
-        self.context = context
-        self.how = how
+    def __init__(
+        self, tokenizer: Any, *, context: int, pad_id: int, how: str, dropped: int | None = None
+    ) -> None:
         self._tokenizer = tokenizer
-        self._tokenizer.enable_truncation(max_length=context)
         self._tokenizer.no_padding()
         self._pad_id = pad_id
+        self._how = how
+        self._dropped = dropped
+        self.set_context(context)
+
+    def set_context(self, context: int) -> None:
+        """How many tokens a text is padded or cut to."""
+        self.context = context
+        self._tokenizer.enable_truncation(max_length=context)
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """The ids, int64 (texts, context)."""
         tokens = np.full((len(texts), self.context), self._pad_id, np.int64)
         for row, text in zip(tokens, texts, strict=True):
-            ids = self._tokenizer.encode(clean(text, self.how)).ids
+            ids = self._tokenizer.encode(clean(text, self._how)).ids
             row[: len(ids)] = ids
+        if self._dropped is not None:
+            tokens[tokens == self._dropped] = 0
         return tokens
 
 
@@ -77,27 +88,33 @@ def from_folder(folder: Path, model_config: Mapping[str, Any]) -> JsonTokenizer:
     ``model_config`` is open_clip's model config (its ``text_cfg`` counts). Raises
     ModelUnavailable where the files aren't there or aren't right.
     """
-    import json
-
     import tokenizers
 
     path = folder / "tokenizer.json"
-    text_config = model_config.get("text_cfg") or {}
+    text = model_config.get("text_cfg") or {}
+    options = text.get("tokenizer_kwargs") or {}
+    if text.get("tokenizer_mode"):
+        raise ModelUnavailable(f"{path}: tokenizer_mode {text['tokenizer_mode']} isn't known here")
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-    except FileNotFoundError:
-        settings = {}
+        settings = _settings(folder / "tokenizer_config.json")
     except Exception as error:  # the library raises bare Exceptions
         raise ModelUnavailable(f"{path} can't be used: {' '.join(str(error).split())}") from None
-    if not path.is_file():
-        raise ModelUnavailable(f"no tokenizer.json in {folder}")
-    context = int(text_config.get("context_length") or CONTEXT)
-    # A tokenizer of a language model keeps the case unless the config says otherwise;
+    # A language model's tokenizer keeps the case unless the config says otherwise;
     # CLIP's own doesn't.
-    default = "whitespace" if text_config.get("hf_tokenizer_name") else "lower"
-    how = (text_config.get("tokenizer_kwargs") or {}).get("clean") or default
-    return JsonTokenizer(tokenizer, context=context, pad_id=_pad_id(tokenizer, settings), how=how)
+    default = "whitespace" if text.get("hf_tokenizer_name") else "lower"
+    pad_id = _id(tokenizer, settings.get("pad_token"))
+    if pad_id is None:
+        pad_id = (tokenizer.padding or {}).get("pad_id", 0)
+    return JsonTokenizer(
+        tokenizer,
+        context=int(text.get("context_length") or CONTEXT),
+        pad_id=pad_id,
+        how=options.get("clean") or default,
+        dropped=_id(tokenizer, settings.get("sep_token"))
+        if options.get("strip_sep_token")
+        else None,
+    )
 
 
 def clip_tokenizer(context: int = CONTEXT) -> JsonTokenizer:
@@ -165,12 +182,12 @@ def _byte_letters() -> list[str]:
     return [chr(byte) for byte in visible] + [chr(0x100 + n) for n in range(256 - len(visible))]
 
 
-def _pad_id(tokenizer: Any, settings: Mapping[str, Any]) -> int:
-    """The id that fills up: the config's ``pad_token``, the file's own, or 0."""
-    token = settings.get("pad_token")
+def _settings(path: Path) -> Mapping[str, Any]:
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _id(tokenizer: Any, token: object) -> int | None:
+    """The id of a special token as ``tokenizer_config.json`` writes it."""
     if isinstance(token, Mapping):
         token = token.get("content")
-    number = tokenizer.token_to_id(token) if isinstance(token, str) else None
-    if number is None:
-        number = (tokenizer.padding or {}).get("pad_id", 0)
-    return int(number)
+    return tokenizer.token_to_id(token) if isinstance(token, str) else None

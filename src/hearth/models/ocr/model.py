@@ -1,6 +1,6 @@
 """PP-OCR: the text lines of an image, and where they stand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hearth.backends import Session
@@ -112,29 +112,21 @@ class OcrModel:
         """
         with self._idle.busy():
             found = await self._pages.submit(page, ticket=ticket)
-            readings = await self._read_lines(found.lines, ticket)
+            readings = await self.read_lines(found.lines, ticket)
         return [
             Line(box, text, confidence)
             for box, (text, confidence) in zip(polygons(page, found.boxes), readings, strict=True)
             if text.strip() and confidence >= min_confidence
         ]
 
-    def load_derived(self) -> None:
-        """Nothing is derived."""
+    async def read_lines(
+        self, lines: Sequence[Pixels], ticket: Ticket = _NO_HURRY
+    ) -> list[Reading]:
+        """What lines of any size say, in order; each BGR (height, width, 3), uint8.
 
-    async def derive(self, progress: Progress) -> None:
-        """Nothing is derived."""
-
-    def close(self) -> None:
-        """End the queues and free the sessions."""
-        self._idle.cancel()
-        for queue in self.queues:
-            queue.close()
-        for session in self._sessions:
-            session.close()
-
-    async def _read_lines(self, lines: list[Pixels], ticket: Ticket) -> list[Reading]:
-        """What lines of any width say, in order."""
+        A line that stands on its head is turned first; what a line says depends on no
+        other. Raises ModelFailed, and what a batch queue raises.
+        """
         if not lines:
             return []
         turned = await self._orientation.submit_all([(line, None) for line in lines], ticket=ticket)
@@ -149,3 +141,17 @@ class OcrModel:
         )
         in_order = dict(zip(order, readings, strict=True))
         return [in_order[index] for index in range(len(lines))]
+
+    def load_derived(self) -> None:
+        """Nothing is derived."""
+
+    async def derive(self, progress: Progress) -> None:
+        """Nothing is derived."""
+
+    def close(self) -> None:
+        """End the queues and free the sessions."""
+        self._idle.cancel()
+        for queue in self.queues:
+            queue.close()
+        for session in self._sessions:
+            session.close()

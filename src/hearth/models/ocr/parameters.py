@@ -39,8 +39,8 @@ TALLEST = 8
 Detection scales the shortest edge up to 736 pixels: a strip of 50 × 2000 would become
 one of 736 × 29440, and take gigabytes. rapidocr does as much for wide images only."""
 
-WIDEST = 120
-"""A wider image (width to height) is given a margin below up to this ratio: past 125,
+WIDEST = 100
+"""A wider image (width to height) is given a margin below up to this ratio: past 117,
 rapidocr's scaling fails, or makes gigabytes of a few pixels."""
 
 WIDTH_STEP = 64

@@ -120,10 +120,9 @@ class Recogniser:
 def padded_width(line: Pixels) -> int:
     """How wide a line is for recognition: 48 pixels high, its width rounded up."""
     height, width = line.shape[:2]
-    scaled = math.ceil(p.REC_IMAGE_SHAPE[1] * width / height)
-    stepped = math.ceil(scaled / p.WIDTH_STEP) * p.WIDTH_STEP
-    least: int = p.REC_IMAGE_SHAPE[2]
-    return max(least, stepped)
+    _, flat, least = p.REC_IMAGE_SHAPE
+    steps = math.ceil(math.ceil(flat * width / height) / p.WIDTH_STEP)
+    return max(least, int(steps) * p.WIDTH_STEP)
 
 
 def _run(session: Session, batch: Array) -> Array:

@@ -1,0 +1,39 @@
+"""The command ``hearth`` and its subcommands."""
+
+from typing import Annotated
+
+import typer
+
+from hearth.cli import discover, doctor, infer, models, serve
+from hearth.cli.help import WithSettings, WithTasks
+
+app = typer.Typer(
+    name="hearth",
+    help="The inference node for a home or office network, and its client.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve", cls=WithSettings)(serve.serve)
+app.command("discover")(discover.discover)
+app.command("infer", cls=WithTasks)(infer.infer)
+app.add_typer(models.app, name="models")
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from hearth import __version__
+
+        typer.echo(f"hearth {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """The inference node for a home or office network, and its client."""

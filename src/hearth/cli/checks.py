@@ -1,0 +1,196 @@
+"""What ``hearth doctor`` looks at: each check says how a thing is, and what to do about it."""
+
+import asyncio
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from hearth.errors import HearthError
+from hearth.settings import Settings
+
+GIB = 1 << 30
+LITTLE_SPACE = 2 * GIB
+"""Bytes; a large CLIP takes more than one GiB."""
+HUB_SECONDS = 5.0
+INSTALL_SERVER = "pip install 'hearth[server]'"
+
+
+class State(StrEnum):
+    """How a thing is."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Worth knowing; nothing that was configured fails for it."""
+    BAD = "bad"
+    """Something that was configured can't work."""
+
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    area: str
+    name: str
+    state: State
+    what: str
+    cure: str = ""
+    """What to do; empty where there is nothing to do."""
+
+
+def everything(settings: Settings) -> Iterator[Check]:
+    """All checks; those that take long come last."""
+    yield _program()
+    yield from _engines(settings)
+    yield _exporter()
+    yield _data_folder(settings.data_dir)
+    yield _port(settings)
+    yield _mdns(settings)
+    yield from _services(settings)
+
+
+def _program() -> Check:
+    from hearth import __version__
+
+    machine = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    what = f"{__version__}, {machine}, {os.cpu_count()} cores"
+    return Check("machine", "hearth", State.OK, what)
+
+
+def has_server() -> bool:
+    """Whether the packages that a node needs are installed."""
+    return all(map(importlib.util.find_spec, ("numpy", "onnxruntime", "grpc_health", "PIL")))
+
+
+def _engines(settings: Settings) -> Iterator[Check]:
+    from hearth.cli.engines import devices
+
+    if not has_server():
+        what = "not installed: this is a client's installation"
+        yield Check("engine", "node", State.NOTE, what, INSTALL_SERVER)
+        return
+    from hearth.backends import BACKENDS
+
+    for backend in BACKENDS.values():
+        wanted = "clip" in settings.services and settings.clip.backend == backend.name
+        missing = State.BAD if wanted else State.NOTE
+        if backend.lacking:
+            yield Check("engine", backend.name, missing, backend.lacking)
+        elif backend.unavailable() is not None:
+            yield Check("engine", backend.name, missing, "not installed", backend.install)
+        else:
+            try:
+                yield Check("engine", backend.name, State.OK, devices(backend.name))
+            except Exception as error:  # a broken installation may raise anything
+                what = f"can't be imported: {' '.join(str(error).split())}"
+                yield Check("engine", backend.name, missing, what, backend.install)
+
+
+def _exporter() -> Check:
+    needed = ("torch", "open_clip", "onnx")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        what = f"`hearth models export` needs {', '.join(missing)}"
+        return Check("engine", "export", State.NOTE, what, "pip install 'hearth[export]'")
+    return Check("engine", "export", State.OK, "`hearth models export` can be used")
+
+
+def _data_folder(folder: Path) -> Check:
+    place = folder.absolute()
+    existing = next(parent for parent in (place, *place.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        cure = "change its owner, or choose another with --data-dir"
+        return Check("node", "data", State.BAD, f"{place} can't be written", cure)
+    free = shutil.disk_usage(existing).free
+    what = f"{place}, {free / GIB:.0f} GiB free" + ("" if place.exists() else ", will be made")
+    if free < LITTLE_SPACE:
+        return Check("node", "data", State.NOTE, what, "make room: models take up to some GiB")
+    return Check("node", "data", State.OK, what)
+
+
+def _port(settings: Settings) -> Check:
+    if settings.port == 0:
+        return Check("node", "port", State.OK, "any free one")
+    where = f"{settings.host}:{settings.port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As the node's server binds: a port whose last owner has just gone is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            what = f"{where} can't be had: {(error.strerror or str(error)).lower()}"
+            cure = "if that isn't your node, choose another --port or --host"
+            return Check("node", "port", State.BAD, what, cure)
+    return Check("node", "port", State.OK, f"{where} is free")
+
+
+def _mdns(settings: Settings) -> Check:
+    from hearth.discovery.address import (
+        LOOPBACK,
+        advertised_address,
+        checked_address,
+        multicast_addresses,
+    )
+
+    if not settings.mdns.enabled:
+        return Check("node", "mdns", State.NOTE, "switched off: clients must name the node")
+    try:
+        address = advertised_address(checked_address(settings.mdns.advertise_ip))
+        asyncio.run(_open_mdns(multicast_addresses(address)))
+    except (HearthError, OSError) as error:
+        cure = "clients can name the node with --node HOST:PORT"
+        return Check("node", "mdns", State.BAD, f"can't be used: {error}", cure)
+    if address == LOOPBACK:
+        what = "no network here: announced as 127.0.0.1, to this machine alone"
+        cure = "set --advertise-ip where another machine should find the node"
+        return Check("node", "mdns", State.NOTE, what, cure)
+    return Check("node", "mdns", State.OK, f"announced as {address}")
+
+
+async def _open_mdns(addresses: list[str]) -> None:
+    from hearth.discovery.multicast import open_zeroconf
+
+    opened = await open_zeroconf(addresses)
+    await opened.async_close()
+
+
+def _services(settings: Settings) -> Iterator[Check]:
+    if not has_server():
+        return
+    from hearth.node import sources_of
+
+    for name in dict.fromkeys(settings.services):
+        try:
+            (source,) = sources_of(settings.model_copy(update={"services": (name,)}))
+            yield _service(settings, name, source.is_local())
+        except HearthError as error:
+            yield Check("service", name, State.BAD, str(error))
+
+
+def _service(settings: Settings, name: str, is_local: bool) -> Check:
+    model = settings.clip.model if name == "clip" else "its model"
+    if is_local:
+        return Check("service", name, State.OK, f"{model} is here")
+    if name != "clip" or settings.clip.backend != "onnxrt":
+        return Check("service", name, State.NOTE, f"{model} will be downloaded at the first start")
+    from hearth.hub.reference import parse
+    from hearth.hub.store import HubStore
+
+    hub = HubStore(
+        settings.data_dir,
+        endpoint=settings.hub.endpoint,
+        offline=settings.hub.offline,
+        timeout=HUB_SECONDS,
+    )
+    try:
+        repository = hub.choose(parse(model).onnx_repositories())
+    except HearthError as error:
+        cure = f"have network, or `hearth models export {model}` where torch is installed"
+        return Check("service", name, State.BAD, f"{model} isn't here: {error}", cure)
+    what = f"{model} will be downloaded at the first start, from {repository}"
+    return Check("service", name, State.NOTE, what)

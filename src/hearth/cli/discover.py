@@ -1,0 +1,40 @@
+"""``hearth discover``: the nodes of the network."""
+
+from typing import Annotated
+
+import typer
+
+
+def discover(
+    timeout: Annotated[
+        float, typer.Option("--timeout", "-t", min=0.1, help="Seconds to look for nodes.")
+    ] = 3.0,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on, and show nodes as they come and go.")
+    ] = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="A line of JSON for each node; with --watch for each event."),
+    ] = False,
+) -> int:
+    """List the nodes of the network with their status, models and tasks.
+
+    The exit code is 1 where no node is found.
+    """
+    import asyncio
+
+    from hearth.cli import FAILURE, OK
+    from hearth.cli.console import hint
+    from hearth.cli.nodes import EventLines, NodeLines, NodeTable, View
+    from hearth.cli.watch import watch_nodes
+
+    view: View = NodeTable(live=watch) if not json else EventLines() if watch else NodeLines()
+    with view:
+        asyncio.run(watch_nodes(view.show, None if watch else timeout))
+    if not view.shown:
+        hint(
+            "no node found: is one running (`hearth serve`), and on this network? "
+            "A node without mDNS is asked with `hearth infer --node HOST:PORT`."
+        )
+        return FAILURE
+    return OK

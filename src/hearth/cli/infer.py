@@ -1,0 +1,75 @@
+"""``hearth infer``: do a task to files or texts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def infer(  # noqa: PLR0917
+    task: Annotated[str, typer.Argument(help="What to do: clip_classify, ocr, …")],
+    files: Annotated[
+        list[str] | None, typer.Argument(help="Images, or texts for a text task; - is stdin.")
+    ] = None,
+    texts: Annotated[
+        list[str] | None, typer.Option("--text", "-t", help="A text. May be repeated.")
+    ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            "--node",
+            "-n",
+            metavar="HOST:PORT",
+            help="The node to ask; else HEARTH_NODE's, "
+            "else the first on the network that can do it.",
+        ),
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the task."),
+    ] = None,
+    topk: Annotated[int | None, typer.Option(min=1, help="How many labels.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds for all inputs together.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON for each input, in their order.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The answers' bytes as they came, in order.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write --json lines (or --raw bytes) to this file.")
+    ] = None,
+) -> int:
+    """Do a task to files or texts, all over one call.
+
+    Answers are printed as they come. The exit code is 0 only if none failed.
+    """  # fmt: skip
+    from hearth.cli.inputs import gather
+    from hearth.cli.report import JsonReport, RawReport, Report, TableReport
+    from hearth.cli.run import run
+
+    inputs = gather(files or [], texts or [])
+    if not inputs:
+        raise typer.BadParameter("give it files, - for stdin, or --text")
+    if json and raw:
+        raise typer.BadParameter("choose --json or --raw")
+    meta = dict(_pair(option) for option in options or [])
+    if topk is not None:
+        meta["topk"] = str(topk)
+    report: Report
+    if raw:
+        report = RawReport(inputs, out)
+    elif json or out:
+        report = JsonReport(inputs, out)
+    else:
+        report = TableReport(inputs)
+    return run(task, inputs, report, meta=meta, node=node, timeout=timeout)
+
+
+def _pair(option: str) -> tuple[str, str]:
+    key, equals, value = option.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(f"--option {option}: write it as KEY=VALUE")
+    return key, value

@@ -1,0 +1,162 @@
+"""How the outcomes of ``hearth infer`` are printed: a table, lines of JSON, or plain bytes."""
+
+import base64
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from hearth.cli import show
+from hearth.cli.console import notes, output
+from hearth.cli.inputs import LONGEST_LABEL, Input
+from hearth.client import Outcome
+
+BAR_FROM = 5
+"""Inputs from which on a progress bar is worth its line."""
+
+
+class Report(ABC):
+    """Takes each outcome once, in any order; its job's tag is the index of its input."""
+
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        self.inputs = inputs
+        self.done = self.failed = 0
+        self._stack = ExitStack()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._stack.close()
+
+    def begin(self, target: str) -> None:
+        """The node is known, work begins."""
+        console = self._console()
+        if console.is_terminal and len(self.inputs) >= BAR_FROM:
+            self._bar = Progress(
+                TextColumn(target),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+                redirect_stdout=console is output(),
+            )
+            self._bar.add_task(target, total=len(self.inputs))
+            self._stack.enter_context(self._bar)
+
+    def add(self, outcome: Outcome) -> None:
+        """Print an outcome, or keep it until its turn."""
+        self.done += 1
+        self.failed += outcome.error is not None
+        self.write(outcome)
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0])
+
+    @abstractmethod
+    def write(self, outcome: Outcome) -> None:
+        """Print an outcome, or keep it until its turn."""
+
+    def _console(self) -> Console:
+        """Where a progress bar may be: where nothing else is written past rich."""
+        return output() if output().is_terminal else notes()
+
+
+class TableReport(Report):
+    """For people: answers as they come."""
+
+    def begin(self, target: str) -> None:
+        super().begin(target)
+        longest = max(len(source.label) for source in self.inputs)
+        self._width = min(longest, LONGEST_LABEL, output().width // 2)
+
+    def write(self, outcome: Outcome) -> None:
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_column(width=self._width, overflow="fold", style="bold")
+        row.add_column(overflow="fold")
+        label = self.inputs[outcome.job.tag].label
+        row.add_row(Text(label), show.answer(outcome))
+        output().print(row)
+
+
+class _OrderedReport(Report):
+    """For programs: in the order of the inputs, to a file or to stdout."""
+
+    def __init__(self, inputs: Sequence[Input], out: Path | None) -> None:
+        super().__init__(inputs)
+        self._out = out
+        self._early: dict[int, bytes] = {}
+        self._next = 0
+
+    def __enter__(self) -> Self:
+        self._sink: IO[bytes] = sys.stdout.buffer
+        if self._out is not None:
+            self._sink = self._stack.enter_context(self._out.open("wb"))
+        return self
+
+    def write(self, outcome: Outcome) -> None:
+        self._early[outcome.job.tag] = self.form(outcome)
+        while self._next in self._early:
+            self._sink.write(self._early.pop(self._next))
+            self._next += 1
+        self._sink.flush()
+
+    def form(self, outcome: Outcome) -> bytes:
+        """The bytes that are written for one outcome."""
+        raise NotImplementedError
+
+    def _console(self) -> Console:
+        return notes()
+
+
+class JsonReport(_OrderedReport):
+    """One line of JSON for each input."""
+
+    def form(self, outcome: Outcome) -> bytes:
+        import orjson
+
+        source = self.inputs[outcome.job.tag]
+        line = {
+            "file": source.file,
+            **({} if source.text is None else {"text": source.text}),
+            "task": outcome.job.task,
+            "result": _result(outcome),
+            "error": _error(outcome),
+            "meta": dict(outcome.meta),
+        }
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+class RawReport(_OrderedReport):
+    """The bytes as the node sent them; errors go to stderr."""
+
+    def form(self, outcome: Outcome) -> bytes:
+        if outcome.error is not None:
+            label = self.inputs[outcome.job.tag].label
+            notes().print(Text(f"{label}: {outcome.error}", style="red"), soft_wrap=True)
+        return outcome.body
+
+
+def _result(outcome: Outcome) -> Any:
+    if outcome.error is not None:
+        return None
+    if outcome.is_json:
+        try:
+            return outcome.json()
+        except ValueError:
+            pass  # shown as what it is: bytes
+    return {"mime": outcome.mime, "base64": base64.b64encode(outcome.body).decode()}
+
+
+def _error(outcome: Outcome) -> dict[str, str] | None:
+    if outcome.error is None:
+        return None
+    return {"code": outcome.error.code, "message": outcome.error.message}

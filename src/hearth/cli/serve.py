@@ -1,0 +1,91 @@
+"""``hearth serve``: run a node."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hearth.errors import SettingsError, SetupError
+
+
+def serve(  # noqa: PLR0917
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", "-p", help="The port to listen on; 0: any free one.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where models, caches and identity are kept.")
+    ] = None,
+    services: Annotated[
+        list[str] | None,
+        typer.Option("--service", "--services", help="What to serve: clip,ocr. May be repeated."),
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="The engine of clip: onnxrt, torch.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="clip's model: ARCH:TAG, ORG/NAME, or a folder.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    require_device: Annotated[
+        bool, typer.Option("--require-device", help="Fail rather than fall back to the CPU.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="The node's name on the network.")] = None,
+    no_mdns: Annotated[bool, typer.Option("--no-mdns", help="Don't announce the node.")] = False,
+    advertise_ip: Annotated[
+        str | None, typer.Option(help="The one IPv4 address to announce.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A settings file; else ./hearth.toml.")
+    ] = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="NAME=VALUE", help="Any other setting. May be repeated."
+        ),
+    ] = None,
+) -> int:
+    """Run a node until Ctrl-C or SIGTERM."""
+    from hearth.cli.progress import Bar
+    from hearth.logs import configure
+    from hearth.settings import load
+
+    flags: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "services": ",".join(services) if services else None,
+        "clip.backend": backend,
+        "clip.model": model,
+        "clip.device": device,
+        "clip.require_device": True if require_device else None,
+        "mdns.name": name,
+        "mdns.enabled": False if no_mdns else None,
+        "mdns.advertise_ip": advertise_ip,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    settings = load({**flags, **assignments(others or [])}, config=config)
+    try:
+        from hearth.node import serve as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "hearth":
+            raise
+        raise SetupError(
+            f"a node needs more than the client ({error.name} is missing): "
+            "pip install 'hearth[server]'"
+        ) from None
+    configure(settings.log_level, settings.log_format)
+    with Bar() as bar:
+        return run(settings, progress=bar.progress)
+
+
+def assignments(texts: list[str]) -> dict[str, str]:
+    """``NAME=VALUE`` texts as a mapping; raises SettingsError."""
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise SettingsError(f"--set {text}: write it as NAME=VALUE, like clip.backend=torch")
+        pairs[name.strip()] = value.strip()
+    return pairs

@@ -1,0 +1,87 @@
+"""Answers for people: one renderable for each schema of the contract."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hearth.client import Outcome
+
+FIRST_VALUES = 4
+"""How many numbers of a vector are shown."""
+LONGEST_JSON = 2000
+"""Characters of an unknown answer that are shown."""
+
+
+def answer(outcome: Outcome) -> RenderableType:
+    """What the node answered, or why it didn't."""
+    if outcome.error is not None:
+        return Text(f"✗ {outcome.error}", style="red")
+    if not outcome.is_json:
+        return Text(f"{len(outcome.body):,} bytes of {outcome.mime or 'unknown type'}")
+    try:
+        content = outcome.json()
+        return _SHOWN.get(outcome.schema, _anything)(content)
+    except (ValueError, KeyError, TypeError, IndexError):
+        # The node's answer isn't what its schema promises: show what came.
+        return Text(outcome.body.decode("utf-8", "replace")[:LONGEST_JSON])
+
+
+def _labels(content: Any) -> RenderableType:
+    grid = _grid()
+    for label in content["labels"]:
+        grid.add_row(f"{100 * label['score']:5.1f} %", Text(label["label"]))
+    return grid if content["labels"] else Text("no label", style="dim")
+
+
+def _embedding(content: Any) -> RenderableType:
+    values = " ".join(f"{value:+.4f}" for value in content["vector"][:FIRST_VALUES])
+    more = " …" if len(content["vector"]) > FIRST_VALUES else ""
+    return Text(f"{content['dim']} numbers: {values}{more}")
+
+
+def _ocr(content: Any) -> RenderableType:
+    grid = _grid()
+    for item in content["items"]:
+        grid.add_row(f"{100 * item['confidence']:5.1f} %", Text(item["text"]))
+    return grid if content["items"] else Text("no text", style="dim")
+
+
+def _faces(content: Any) -> RenderableType:
+    grid = _grid()
+    for face in content["faces"]:
+        left, top, right, bottom = (round(edge) for edge in face["bbox"])
+        grid.add_row(
+            f"{100 * face['confidence']:5.1f} %",
+            f"{right - left}×{bottom - top} pixels at {left}, {top}",
+        )
+    return grid if content["faces"] else Text("no face", style="dim")
+
+
+def _generated(content: Any) -> RenderableType:
+    return Text(content["text"])
+
+
+def _anything(content: Any) -> RenderableType:
+    import orjson
+
+    text = orjson.dumps(content).decode()
+    return Text(text if len(text) <= LONGEST_JSON else text[:LONGEST_JSON] + " …")
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(justify="right", style="cyan", no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+_SHOWN: dict[str, Callable[[Any], RenderableType]] = {
+    "labels_v1": _labels,
+    "embedding_v1": _embedding,
+    "ocr_v1": _ocr,
+    "face_v1": _faces,
+    "text_generation_v1": _generated,
+}

@@ -1,0 +1,317 @@
+"""Make ONNX files of an open_clip model, and prove them against torch."""
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hearth import __version__
+from hearth.backends import Session
+from hearth.errors import BackendUnavailable, HearthError, ModelUnavailable, SettingsError
+from hearth.hub.reference import ModelReference, parse
+from hearth.hub.store import HubStore
+from hearth.models.clip import files as onnx_files
+from hearth.models.clip import openclip
+from hearth.models.clip.openclip import Checkpoint, OpenClip
+from hearth.models.clip.origins import OpenClipModel, export_folder
+from hearth.models.clip.parts import Parts
+from hearth.models.clip.tokenizer import byte_pair_tokenizer
+from hearth.models.clip.tower import unit
+from hearth.models.manager import Progress, no_progress
+from hearth.settings import ClipSettings
+
+OPSET = 17
+"""Understood by every ONNX Runtime since 1.14; the exporter needs a tenth of the time
+that the newer one takes."""
+
+LEAST_COSINE = 0.999
+"""Below it an export is refused: fp32 graphs come to 0.999999."""
+
+_BATCHES = (1, 4)
+
+_SAMPLE_TEXTS = (
+    "a photo of a cat",
+    "",
+    "Crème brûlée & “curly quotes” — 😀👩‍👩‍👧",
+    "many words " * 60,
+)
+
+
+class ExportReport(NamedTuple):
+    """What was made, and how near it is to torch."""
+
+    folder: Path
+    model_id: str
+    """Under this name a node serves it: ``hearth serve`` with ``clip.model`` set to it."""
+    dim: int
+    image_size: tuple[int, int]
+    """Height and width in pixels."""
+    context: int
+    """Tokens in a text."""
+    logit_scale: float
+    image_cosine: float
+    """The smallest cosine between ONNX Runtime's vectors and torch's, over all samples."""
+    text_cosine: float
+
+
+def export_model(
+    name: str,
+    *,
+    data_dir: Path,
+    checkpoint: Path | None = None,
+    target: Path | None = None,
+    endpoint: str | None = None,
+    offline: bool = False,
+    force: bool = False,
+    progress: Progress = no_progress,
+) -> ExportReport:
+    """Export an open_clip model as two ONNX graphs with a dynamic batch axis.
+
+    ``name`` is ARCH:TAG, ORG/NAME of the hub, or a local folder as open_clip publishes
+    it; with ``checkpoint``, a local file of weights, it is one of open_clip's
+    architectures (ARCH, or ARCH:TAG to choose the name that the model gets). Missing
+    files are downloaded into ``data_dir`` (``endpoint`` and ``offline`` as in HubStore).
+
+    The folder is ``target``, or the one in ``data_dir`` where a node with the same
+    ``data_dir`` finds it by the model's name. It appears whole or not at all, and only
+    after ONNX Runtime's vectors were compared with torch's; ``force`` keeps it even if
+    they differ. Blocking. Raises BackendUnavailable where the packages aren't
+    installed, ModelUnavailable for anything wrong with the model, SettingsError for a
+    name that can't be meant.
+    """
+    _require_packages()
+    progress("loading the model", 0, 5)
+    if checkpoint is not None:
+        reference, source = _local(name, checkpoint)
+    else:
+        reference = parse(name)
+        source = _fetched(
+            reference, HubStore(data_dir, endpoint=endpoint, offline=offline), progress
+        )
+    folder = target or export_folder(data_dir, reference)
+    _require_free(folder)
+    model = openclip.load(source)
+    work = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        _write(work, source, model, progress)
+        progress("comparing with torch", 3, 5)
+        image, text = _compare(work, model)
+        if min(image, text) < LEAST_COSINE and not force:
+            raise ModelUnavailable(
+                f"the export of {name} differs from torch: cosine {image:.6f} for images, "
+                f"{text:.6f} for texts, at least {LEAST_COSINE} is needed"
+            )
+        report = ExportReport(
+            folder,
+            reference.model_id,
+            model.dim,
+            (model.transform.height, model.transform.width),
+            model.context,
+            model.logit_scale,
+            image,
+            text,
+        )
+        _write_json(work / onnx_files.ABOUT, _about(report, model, source))
+        progress("moving the files into place", 4, 5)
+        _move_into_place(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    progress("done", 5, 5)
+    return report
+
+
+def _require_packages() -> None:
+    openclip.import_open_clip()
+    try:
+        import onnx  # noqa: F401  the exporter needs it
+    except ImportError:
+        raise BackendUnavailable("onnx isn't installed: pip install 'hearth[export]'") from None
+
+
+def _local(name: str, weights: Path) -> tuple[ModelReference, Checkpoint]:
+    """An architecture with a local file of weights, and the name that it gets."""
+    if not weights.is_file():
+        raise ModelUnavailable(f"no such file: {weights}")
+    architecture, _, tag = name.partition(":")
+    reference = parse(f"{architecture}:{tag or weights.stem}")
+    if reference.architecture is None:
+        raise SettingsError(f"{name!r} is no architecture of open_clip")
+    return reference, Checkpoint.of_architecture(reference.architecture, weights)
+
+
+def _fetched(reference: ModelReference, hub: HubStore, progress: Progress) -> Checkpoint:
+    origin = OpenClipModel(reference, hub)
+    if not origin.is_local():
+        origin.download(progress)
+    return origin.checkpoint()
+
+
+def _write(folder: Path, source: Checkpoint, model: OpenClip, progress: Progress) -> None:
+    image, text = folder / onnx_files.IMAGE, folder / onnx_files.TEXT
+    image.parent.mkdir(parents=True)
+    text.parent.mkdir()
+    progress("writing the image graph", 1, 5)
+    shape = (2, 3, model.transform.height, model.transform.width)
+    _write_graph(image, model.module, "image", np.zeros(shape, np.float32))
+    _write_json(image.with_name("preprocess_cfg.json"), model.preprocess)
+    progress("writing the text graph", 2, 5)
+    _write_graph(text, model.module, "text", _tokens(model, _SAMPLE_TEXTS[:2]))
+    _write_tokenizer(text.parent, source)
+    _write_json(folder / "config.json", source.config)
+
+
+def _write_graph(path: Path, module: Any, name: str, sample: NDArray[Any]) -> None:
+    import torch
+
+    class Encoder(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, taken: Any) -> Any:
+            encode = self.module.encode_image if name == "image" else self.module.encode_text
+            return encode(taken, normalize=True)
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    # Its fused operator can't be exported.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing, and of the newer exporter
+            torch.onnx.export(
+                Encoder().eval(),
+                (torch.from_numpy(sample),),
+                str(path),
+                input_names=[name],
+                output_names=["embedding"],
+                dynamic_axes={name: {0: "batch"}, "embedding": {0: "batch"}},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelUnavailable(f"the {name} tower can't be exported: {reason}") from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _write_tokenizer(folder: Path, source: Checkpoint) -> None:
+    if source.tokenizer is not None:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            if (source.tokenizer / name).is_file():
+                shutil.copyfile(source.tokenizer / name, folder / name)
+        return
+    vocabulary = openclip.import_open_clip().tokenizer.default_bpe()
+    tokenizer = byte_pair_tokenizer(Path(vocabulary))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    # Id 0, with which open_clip fills a context up, is the exclamation mark.
+    _write_json(
+        folder / "tokenizer_config.json",
+        {"pad_token": tokenizer.id_to_token(0), "tokenizer_class": "PreTrainedTokenizerFast"},
+    )
+
+
+def _compare(folder: Path, model: OpenClip) -> tuple[float, float]:
+    """The smallest cosine of images and of texts; raises ModelUnavailable."""
+    from hearth.models.clip.files import OnnxFiles
+
+    try:
+        parts = OnnxFiles.in_folder(folder, "export").load(ClipSettings(device="cpu"))
+    except HearthError as error:
+        raise ModelUnavailable(f"the export can't be loaded: {error}") from error
+    try:
+        return _compare_images(parts, model), _compare_texts(parts, model)
+    finally:
+        parts.close()
+
+
+def _compare_images(parts: Parts, model: OpenClip) -> float:
+    random = np.random.default_rng(0)
+    # From noise to soft colours, tall and wide.
+    coarse = random.integers(0, 256, (4, 24, 24, 3), np.uint8)
+    sizes = [(24, 24), (300, 200), (97, 640), (400, 31)]
+    pictures = [
+        Image.fromarray(picture).resize(size) for picture, size in zip(coarse, sizes, strict=True)
+    ]
+    pixels = np.stack([parts.transform.prepare(picture) for picture in pictures])
+    return _least_cosine(parts.image, model.module.encode_image, pixels, pixels)
+
+
+def _compare_texts(parts: Parts, model: OpenClip) -> float:
+    assert parts.text is not None and parts.tokenizer is not None
+    expected = np.asarray(model.tokenizer(_SAMPLE_TEXTS))
+    tokens = np.asarray(parts.tokenizer(_SAMPLE_TEXTS))
+    if not np.array_equal(tokens, expected):
+        raise ModelUnavailable("the exported tokenizer gives other tokens than open_clip's")
+    dtype = parts.text.inputs[0].dtype
+    return _least_cosine(parts.text, model.module.encode_text, tokens.astype(dtype), expected)
+
+
+def _least_cosine(
+    session: Session, encode: Callable[..., Any], mine: NDArray[Any], reference: NDArray[Any]
+) -> float:
+    import torch
+
+    with torch.inference_mode():
+        expected = unit(encode(torch.from_numpy(reference)).numpy()).astype(np.float64)
+    least = 1.0
+    for batch in _BATCHES:
+        for start in range(0, len(mine), batch):
+            feeds = {session.inputs[0].name: mine[start : start + batch]}
+            [vectors] = session.run(feeds).values()
+            products = unit(vectors).astype(np.float64) * expected[start : start + batch]
+            least = min(least, float(products.sum(axis=1).min()))
+    return least
+
+
+def _about(report: ExportReport, model: OpenClip, source: Checkpoint) -> Mapping[str, Any]:
+    return {
+        "format": 1,
+        "model_id": report.model_id,
+        "logit_scale": model.logit_scale,
+        "logit_bias": model.logit_bias,
+        "embedding_dim": report.dim,
+        "image_cosine": report.image_cosine,
+        "text_cosine": report.text_cosine,
+        "source": source.weights.name,
+        "opset": OPSET,
+        "versions": {
+            "hearth": __version__,
+            **{name: version(name) for name in ("open-clip-torch", "torch", "onnx")},
+        },
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _tokens(model: OpenClip, texts: Sequence[str]) -> NDArray[np.int32]:
+    return np.asarray(model.tokenizer(texts), np.int32)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def _require_free(folder: Path) -> None:
+    """Refuse to replace a folder that isn't an earlier export."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / onnx_files.ABOUT).is_file():
+        raise ModelUnavailable(f"{folder} holds something else than an export: choose another")
+
+
+def _move_into_place(work: Path, folder: Path) -> None:
+    """Put the finished folder where an earlier one may be."""
+    old = work.with_name(f"{work.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.replace(old)
+    work.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,318 @@
+"""The contract of a session, the same for every engine, and what is peculiar to each."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from hearth.backends import BACKENDS, BatchSizes, Session, TensorSpec, require_backend
+from hearth.backends._onnx_weights import weight_precision
+from hearth.backends.onnx import OnnxSession, available_providers
+from hearth.backends.torch import TorchSession, choose_device
+from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable
+
+WEIGHTS = np.arange(12, dtype=np.float32).reshape(3, 4) / 7
+
+
+def write_graph(path: Path, *, batch: int | str = "batch", dtype: type = np.float32) -> Path:
+    """y = x @ WEIGHTS and z = -x, at a free or a fixed batch."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Neg", ["x"], ["z"])],
+        "test",
+        [helper.make_tensor_value_info("x", kind, [batch, 3])],
+        [
+            helper.make_tensor_value_info("y", kind, [batch, 4]),
+            helper.make_tensor_value_info("z", kind, [batch, 3]),
+        ],
+        [numpy_helper.from_array(WEIGHTS.astype(dtype), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {"author": "hearth"})
+    onnx.save(model, path)
+    return path
+
+
+def onnx_session(folder: Path) -> Session:
+    return OnnxSession(write_graph(folder / "model.onnx"))
+
+
+def torch_session(_: Path) -> Session:
+    import torch
+
+    weights = torch.from_numpy(WEIGHTS)
+    single = np.dtype(np.float32)
+    return TorchSession(
+        lambda x: (x @ weights, -x),
+        inputs=[TensorSpec("x", (None, 3), single)],
+        outputs=[TensorSpec("y", (None, 4), single), TensorSpec("z", (None, 3), single)],
+        device="cpu",
+        precision="fp32",
+        metadata={"author": "hearth"},
+    )
+
+
+@pytest.fixture(params=[onnx_session, torch_session])
+def session(request, tmp_path):
+    made = request.param(tmp_path)
+    yield made
+    made.close()
+
+
+# --- the contract ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_every_output_comes_back_by_its_name(session, batch):
+    x = np.random.default_rng(batch).normal(size=(batch, 3)).astype(np.float32)
+    outputs = session.run({"x": x})
+    assert list(outputs) == ["y", "z"]
+    assert outputs["y"] == pytest.approx(x @ WEIGHTS, abs=1e-5)
+    assert outputs["z"] == pytest.approx(-x)
+    assert outputs["y"].dtype == np.float32
+
+
+def test_inputs_and_outputs_are_described(session):
+    assert session.inputs == (TensorSpec("x", (None, 3), np.dtype(np.float32)),)
+    assert [(spec.name, spec.shape) for spec in session.outputs] == [
+        ("y", (None, 4)),
+        ("z", (None, 3)),
+    ]
+    assert session.batch_sizes.limit(32) == 32
+    assert session.metadata["author"] == "hearth"
+
+
+def test_what_is_in_use_is_told(session):
+    assert session.runtime in BACKENDS
+    assert session.device == "cpu"
+    assert session.precision == "fp32"
+    assert session.provider
+
+
+@pytest.mark.parametrize(
+    "feeds",
+    [
+        {},
+        {"unknown": np.zeros((1, 3), np.float32)},
+        {"x": np.zeros((1, 3), np.float32), "more": np.zeros(1, np.float32)},
+        {"x": np.zeros((1, 5), np.float32)},
+        {"x": np.zeros((1, 3), np.float64)},
+    ],
+)
+def test_wrong_feeds_fail_in_one_line_and_the_session_lives_on(session, feeds):
+    with pytest.raises(ModelFailed) as failure:
+        session.run(feeds)
+    assert "\n" not in str(failure.value)
+    assert session.run({"x": np.zeros((1, 3), np.float32)})["y"].shape == (1, 4)
+
+
+def test_an_answer_isnt_overwritten_by_the_next_one(session):
+    first = session.run({"x": np.ones((1, 3), np.float32)})["z"]
+    session.run({"x": np.full((1, 3), 5, np.float32)})
+    assert first.tolist() == [[-1, -1, -1]]
+
+
+def test_a_closed_session_says_so(session):
+    session.close()
+    session.close()
+    with pytest.raises(ModelFailed, match="closed"):
+        session.run({"x": np.zeros((1, 3), np.float32)})
+
+
+# --- ONNX Runtime ---------------------------------------------------------------------------
+
+
+def test_a_fixed_batch_is_reported(tmp_path):
+    session = OnnxSession(write_graph(tmp_path / "one.onnx", batch=1))
+    assert session.batch_sizes == BatchSizes(fixed=(1,))
+    assert session.batch_sizes.limit(8) == 1
+    with pytest.raises(ModelFailed):
+        session.run({"x": np.zeros((2, 3), np.float32)})
+
+
+def test_the_provider_is_the_one_that_was_taken(tmp_path):
+    path = write_graph(tmp_path / "model.onnx")
+    assert OnnxSession(path, device="cpu").provider == "CPUExecutionProvider"
+    assert OnnxSession(path, providers=["cpu"]).provider == "CPUExecutionProvider"
+    assert OnnxSession(path, providers=["CPUExecutionProvider"]).device == "cpu"
+
+
+def test_an_unknown_provider_is_an_error_that_names_those_there_are(tmp_path):
+    path = write_graph(tmp_path / "model.onnx")
+    with pytest.raises(BackendUnavailable, match="'abacus'.*CPUExecutionProvider"):
+        OnnxSession(path, providers=["abacus", "cpu"])
+
+
+def test_an_unknown_device_is_an_error(tmp_path):
+    path = write_graph(tmp_path / "model.onnx")
+    with pytest.raises(BackendUnavailable, match="gpu7"):
+        OnnxSession(path, device="gpu7")
+
+
+needs_no_cuda = pytest.mark.skipif(
+    "CUDAExecutionProvider" in available_providers(), reason="this machine has CUDA"
+)
+
+
+@needs_no_cuda
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:1", "mps"])
+def test_a_device_that_is_required_and_isnt_there_is_an_error(tmp_path, device):
+    path = write_graph(tmp_path / "model.onnx")
+    with pytest.raises(BackendUnavailable):
+        OnnxSession(path, device=device, require_device=True)
+
+
+@needs_no_cuda
+def test_a_device_that_isnt_there_and_isnt_required_is_a_warning(tmp_path, caplog):
+    path = write_graph(tmp_path / "model.onnx")
+    with caplog.at_level(logging.WARNING):
+        session = OnnxSession(path, device="cuda")
+    assert (session.provider, session.device) == ("CPUExecutionProvider", "cpu")
+    assert "using the CPU" in caplog.text
+
+
+def test_the_cpu_can_be_required(tmp_path):
+    path = write_graph(tmp_path / "model.onnx")
+    assert OnnxSession(path, device="cpu", require_device=True).device == "cpu"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x07" * 40])
+def test_a_broken_file_is_one_clear_line(tmp_path, content):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelUnavailable) as failure:
+        OnnxSession(path)
+    assert "broken.onnx" in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_file_cut_short_is_one_clear_line(tmp_path):
+    path = write_graph(tmp_path / "short.onnx")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ModelUnavailable, match=r"short\.onnx"):
+        OnnxSession(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ModelUnavailable, match=r"nothing\.onnx"):
+        OnnxSession(tmp_path / "nothing.onnx")
+
+
+def test_threads_and_arena_can_be_chosen(tmp_path):
+    path = write_graph(tmp_path / "model.onnx")
+    session = OnnxSession(path, threads=1, arena=False)
+    assert session.run({"x": np.zeros((1, 3), np.float32)})["y"].shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [(np.float32, "fp32"), (np.float16, "fp16"), (np.float64, "fp64")]
+)
+def test_the_precision_is_that_of_the_weights(tmp_path, dtype, precision):
+    path = write_graph(tmp_path / "model.onnx", dtype=dtype)
+    assert weight_precision(path) == precision
+    assert OnnxSession(path, device="cpu").precision == precision
+
+
+def test_quantised_weights_are_told_from_the_floats_around_them(tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [
+            numpy_helper.from_array(np.zeros((9, 9), np.int8), "weights"),
+            numpy_helper.from_array(np.zeros(9, np.float32), "scales"),
+            numpy_helper.from_array(np.zeros((50, 50), np.int64), "indices"),
+        ],
+    )
+    path = tmp_path / "quantised.onnx"
+    onnx.save(helper.make_model(graph), path)
+    assert weight_precision(path) == "int8"
+
+
+def test_weights_beside_the_graph_count_as_well(tmp_path):
+    path = write_graph(tmp_path / "model.onnx", dtype=np.float16)
+    model = onnx.load(path)
+    onnx.save(
+        model, path, save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
+    assert (tmp_path / "weights.bin").is_file()
+    assert weight_precision(path) == "fp16"
+    assert OnnxSession(path, device="cpu").precision == "fp16"
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 100, bytes(100)])
+def test_the_precision_of_what_is_no_model_is_unknown(tmp_path, content):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert weight_precision(path) is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_half_precision_runs_on_a_cpu(tiny_export, tmp_path):
+    # In a process of its own: at its default optimisation level ONNX Runtime crashes.
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    half = convert_float_to_float16(onnx.load(tiny_export / "visual" / "model.onnx"))
+    onnx.save(half, tmp_path / "half.onnx")
+    code = """
+import sys
+from pathlib import Path
+import numpy as np
+from hearth.backends.onnx import OnnxSession
+session = OnnxSession(Path(sys.argv[1]), device="cpu")
+assert session.precision == "fp16", session.precision
+assert session.inputs[0].dtype == np.float16
+[vector] = session.run({"image": np.zeros((2, 3, 32, 32), np.float16)}).values()
+assert np.isfinite(vector).all() and vector.dtype == np.float16
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "half.onnx")], check=True)
+
+
+# --- torch ----------------------------------------------------------------------------------
+
+
+def test_torch_takes_the_cpu_where_nothing_else_is():
+    import torch
+
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    assert (choose_device("auto") == "cpu") is not accelerated
+    assert choose_device("cpu", require_device=True) == "cpu"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "cuda:98"])
+def test_torch_names_the_devices_that_there_are(device, caplog):
+    with pytest.raises(BackendUnavailable, match="here are .*cpu"):
+        choose_device(device, require_device=True)
+    with caplog.at_level(logging.WARNING):
+        assert choose_device(device) == "cpu"
+    assert device in caplog.text
+
+
+def test_torch_refuses_a_device_that_cant_be_meant():
+    with pytest.raises(BackendUnavailable, match="tpu"):
+        choose_device("tpu")
+
+
+# --- the registry ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["onnxrt", "torch"])
+def test_installed_backends_are_usable(name):
+    assert BACKENDS[name].unavailable() is None
+    assert require_backend(name).name == name
+
+
+def test_rknn_says_that_it_isnt_there_yet():
+    with pytest.raises(BackendUnavailable, match="rknn"):
+        require_backend("rknn")
+
+
+def test_an_unknown_backend_is_an_error_that_names_those_there_are():
+    with pytest.raises(BackendUnavailable, match="onnxrt, torch"):
+        require_backend("abacus")
