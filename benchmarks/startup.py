@@ -48,7 +48,7 @@ def node(idle_seconds: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         started = kit.now()
         process = subprocess.Popen(
-            [sys.executable, "-m", "hearth.cli", "serve", "--port", "0", "--data-dir", folder],
+            [sys.executable, "-m", "hearth", "serve", "--port", "0", "--data-dir", folder],
             stderr=subprocess.PIPE,
             text=True,
             cwd=folder,

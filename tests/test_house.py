@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "node": {*BASE, "rpc", "tasks", "models", "media", "hub", "discovery", "settings"},
     "client": {*BASE, "contract", "discovery"},
 }
-ABOVE_ALL = {"cli"}
+ABOVE_ALL = {"cli", "__main__"}
 
 
 def imports_of(path: Path) -> Iterator[str]:

@@ -99,15 +99,10 @@ class Node:
     async def stop(self, grace: float | None = None) -> None:
         """Drain and end: requests in flight are answered for at most ``grace`` seconds."""
         self.status = "draining"
-        await self._report()
-        if self._presence is not None:
-            await self._presence.close()
-        grace = self.settings.grace_seconds if grace is None else grace
-        try:
-            async with asyncio.timeout(grace):
-                await self.router.drain()
-        except TimeoutError:
-            log.warning("requests were still in flight after %g s; they are cut off", grace)
+        await asyncio.gather(
+            self._say_goodbye(),
+            self._drain(self.settings.grace_seconds if grace is None else grace),
+        )
         if self._server is not None:
             await self._server.stop(FAREWELL_SECONDS)
         for task in self._background:
@@ -116,6 +111,18 @@ class Node:
         await self._close_models()
         self._decoding.shutdown(wait=False, cancel_futures=True)
         log.info("stopped")
+
+    async def _say_goodbye(self) -> None:
+        await self._report()
+        if self._presence is not None:
+            await self._presence.close()
+
+    async def _drain(self, grace: float) -> None:
+        try:
+            async with asyncio.timeout(grace):
+                await self.router.drain()
+        except TimeoutError:
+            log.warning("requests were still in flight after %g s; they are cut off", grace)
 
     async def _close_models(self) -> None:
         """Free what can be freed now; a batch that still runs ends with the process."""

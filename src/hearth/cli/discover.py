@@ -22,6 +22,7 @@ def discover(
     The exit code is 1 where no node is found.
     """
     import asyncio
+    from contextlib import aclosing
 
     from hearth.cli import FAILURE, OK
     from hearth.cli.console import hint
@@ -29,8 +30,14 @@ def discover(
     from hearth.cli.watch import watch_nodes
 
     view: View = NodeTable(live=watch) if not json else EventLines() if watch else NodeLines()
+
+    async def look() -> None:
+        async with aclosing(watch_nodes(None if watch else timeout)) as events:
+            async for kind, sighting in events:
+                view.show(kind, sighting)
+
     with view:
-        asyncio.run(watch_nodes(view.show, None if watch else timeout))
+        asyncio.run(look())
     if not view.shown:
         hint(
             "no node found: is one running (`hearth serve`), and on this network? "

@@ -1,9 +1,9 @@
 """Watches the network's nodes and asks each what it can do."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 from hearth.client import Capabilities, Connection
 from hearth.discovery.browser import Browser
@@ -26,35 +26,62 @@ class Sighting:
     """Why there are no capabilities; empty before the node was asked."""
 
 
-Listener = Callable[[str, Sighting], None]
-"""``listener(kind, sighting)``; the kinds are added, updated and removed."""
+class Event(NamedTuple):
+    """What happened to a node."""
+
+    kind: Literal["added", "updated", "removed"]
+    sighting: Sighting
 
 
-async def watch_nodes(listener: Listener, seconds: float | None) -> None:
-    """Tell of nodes for so many seconds, or for ever; every node is asked at once.
+async def watch_nodes(seconds: float | None) -> AsyncGenerator[Event, None]:
+    """What happens to nodes for so many seconds, or for ever; every node is asked at once.
 
     A node is ``added`` with its first answer, or with the reason why it gave none. Raises
     Unavailable where mDNS can't be used.
     """
-    async with Browser() as browser, asyncio.TaskGroup() as tasks:
-        watch = _Watch(listener, tasks)
-        following = tasks.create_task(watch.follow(browser))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await asyncio.Event().wait()
-        following.cancel()
-        watch.close()
+    async with Browser() as browser:
+        watch = _Watch(browser)
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                while True:
+                    event = await watch.events.get()
+                    # What the caller does meanwhile must not be cut off.
+                    deadline = limit.when()
+                    limit.reschedule(None)
+                    yield event
+                    limit.reschedule(deadline)
+        except TimeoutError:
+            pass
+        finally:
+            await watch.close()
+        for event in watch.unanswered():
+            yield event
 
 
 class _Watch:
-    def __init__(self, listener: Listener, tasks: asyncio.TaskGroup) -> None:
-        self._listener = listener
-        self._tasks = tasks
+    def __init__(self, browser: Browser) -> None:
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
         self._known: dict[str, Sighting] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._told: set[str] = set()
+        self._following = asyncio.create_task(self._follow(browser))
 
-    async def follow(self, browser: Browser) -> None:
+    async def close(self) -> None:
+        """Stop following and asking."""
+        tasks = [self._following, *self._asking.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def unanswered(self) -> list[Event]:
+        """Nodes that were found and haven't answered."""
+        return [
+            Event("added", replace(sighting, trouble=sighting.trouble or "no answer yet"))
+            for key, sighting in self._known.items()
+            if key not in self._told
+        ]
+
+    async def _follow(self, browser: Browser) -> None:
         async for kind, node in browser:
             key = node.uuid or node.target
             if kind == "removed":
@@ -67,17 +94,7 @@ class _Watch:
             # What changed on mDNS may have changed what the node can do: ask anew.
             if key in self._asking:
                 self._asking[key].cancel()
-            self._asking[key] = self._tasks.create_task(self._ask(key, node.target))
-
-    def close(self) -> None:
-        """Stop asking; nodes that haven't answered yet are told of as they are."""
-        for task in self._asking.values():
-            task.cancel()
-        for key, sighting in self._known.items():
-            if key not in self._told:
-                silent = replace(sighting, trouble=sighting.trouble or "no answer yet")
-                self._known[key] = silent
-                self._tell(key)
+            self._asking[key] = asyncio.create_task(self._ask(key, node.target))
 
     async def _ask(self, key: str, target: str) -> None:
         async with Connection(target) as connection:
@@ -96,9 +113,8 @@ class _Watch:
                 await asyncio.sleep(pause)
 
     def _tell(self, key: str) -> None:
-        kind = "updated" if key in self._told else "added"
+        self.events.put_nowait(Event("updated" if key in self._told else "added", self._known[key]))
         self._told.add(key)
-        self._listener(kind, self._known[key])
 
     def _remove(self, key: str) -> None:
         sighting = self._known.pop(key, None)
@@ -106,4 +122,4 @@ class _Watch:
             task.cancel()
         if sighting is not None and key in self._told:
             self._told.discard(key)
-            self._listener("removed", sighting)
+            self.events.put_nowait(Event("removed", sighting))

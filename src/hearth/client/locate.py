@@ -37,6 +37,8 @@ async def locate(task: str, node: str | None = None) -> Found:
 
 def with_port(name: str) -> str:
     """``name`` with hearth's usual port where it has none; IPv6 addresses get their brackets."""
+    if name.startswith(":"):
+        name = f"localhost{name}"
     host, colon, port = name.rpartition(":")
     if name.startswith("["):
         return f"{name}:{DEFAULT_PORT}" if name.endswith("]") else name
@@ -55,44 +57,37 @@ async def _named(task: str, target: str) -> Found:
     try:
         capabilities = await ask(target)
     except Unavailable as error:
-        raise Unavailable(f"{error}; is a node running there? `hearth discover` lists those that "
-                          "are") from None  # fmt: skip
+        raise Unavailable(f"{error}; `hearth discover` lists the nodes there are") from None
     if task not in capabilities.tasks:
         raise UnknownTask(missing(task, {target: capabilities}))
     return Found(target, capabilities)
 
 
 async def _searched(task: str) -> Found:
-    async with Browser() as browser, asyncio.TaskGroup() as tasks:
-        search = _Search(task, tasks)
-        watching = tasks.create_task(search.watch(browser))
+    async with Browser() as browser:
+        search = _Search(task, browser)
         try:
             return await search.result()
         finally:
-            watching.cancel()
-            search.close()
+            await search.close()
 
 
 class _Search:
     """Asks every node that comes up, all at once, until one can do the task."""
 
-    def __init__(self, task: str, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, task: str, browser: Browser) -> None:
         self._task = task
-        self._tasks = tasks
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._answers: dict[str, Capabilities] = {}
         self._failures: dict[str, str] = {}
         self._found: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-
-    async def watch(self, browser: Browser) -> None:
-        async for kind, node in browser:
-            asked = self._asking.get(node.target)
-            if kind != "removed" and (asked is None or asked.done()):
-                self._asking[node.target] = self._tasks.create_task(self._ask(node))
+        self._watching = asyncio.create_task(self._watch(browser))
 
     async def result(self) -> Found:
+        """The first node that can do the task; raises UnknownTask, Unavailable."""
         await asyncio.wait({self._found}, timeout=SEARCH_SECONDS)
         if not self._found.done() and (loading := set(self._asking.values())):
+            # Those that were found in time may take theirs to load.
             over = asyncio.ensure_future(asyncio.wait(loading, timeout=LOADING_SECONDS))
             over.add_done_callback(lambda _: self._found.cancel())
             await asyncio.wait({self._found})
@@ -108,9 +103,18 @@ class _Search:
             "--node HOST:PORT"
         )
 
-    def close(self) -> None:
-        for task in self._asking.values():
+    async def close(self) -> None:
+        """Stop looking and asking."""
+        tasks = [self._watching, *self._asking.values()]
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, browser: Browser) -> None:
+        async for kind, node in browser:
+            asked = self._asking.get(node.target)
+            if kind != "removed" and (asked is None or asked.done()):
+                self._asking[node.target] = asyncio.create_task(self._ask(node))
 
     async def _ask(self, node: NodeRecord) -> None:
         try:

@@ -1,0 +1,8 @@
+"""``python -m hearth``."""
+
+import sys
+
+from hearth.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""`hearth serve` as a process: signals, exit codes, errors of settings."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+import skimage
+from google.protobuf.empty_pb2 import Empty
+
+from hearth.contract import ml_service_pb2 as pb
+from hearth.contract import ml_service_pb2_grpc as pb_grpc
+
+PAGE = Path(skimage.__file__).parent / "data" / "page.png"
+
+
+class Serving:
+    """A `hearth serve` with ocr alone."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.log = ""
+
+    def read_until(self, pattern: str) -> "re.Match[str]":
+        """Read the log until a line matches."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log += line
+            if match := re.search(pattern, line):
+                return match
+        raise AssertionError(f"no {pattern!r} in the log:\n{self.log}")
+
+    def send(self, signum: int) -> None:
+        self.process.send_signal(signum)
+
+    def wait(self) -> int:
+        """The exit code."""
+        try:
+            self.log += self.process.communicate(timeout=20)[1]
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it doesn't end:\n{self.log}") from None
+        return self.process.returncode
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Serving]:
+    command = [sys.executable, "-m", "hearth", "serve", "--port", "0", "--service", "ocr",
+               "--no-mdns", "--host", "127.0.0.1", *arguments]  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    try:
+        yield Serving(process)
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def infer(node: Serving, port: int) -> Iterator[object]:
+    """An Infer stream with one slow request that has reached the model."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = pb_grpc.InferenceStub(channel)
+        more = threading.Event()
+
+        def requests() -> Iterator[pb.InferRequest]:
+            for number in range(4):
+                yield pb.InferRequest(
+                    correlation_id=str(number), task="ocr", payload=PAGE.read_bytes()
+                )
+            more.wait(30)
+
+        stream = stub.Infer(requests())
+        first = next(stream)
+        assert first.result_schema == "ocr_v1"
+        yield stream
+        more.set()
+
+
+def test_sigterm_answers_what_is_in_flight_and_exits_with_0(tmp_path):
+    with serving(tmp_path, "--set", "grace_seconds=60") as node:
+        port = int(node.read_until(r"listening on .*:(\d+)")[1])
+        node.read_until(r"ready: ")
+        with infer(node, port) as stream:
+            node.send(signal.SIGTERM)
+            answers = [next(stream) for _ in range(3)]
+            assert all(a.result_schema == "ocr_v1" or a.error.code == 2 for a in answers)
+            assert any(a.result_schema == "ocr_v1" for a in answers)
+        assert node.wait() == 0, node.log
+        assert "Traceback" not in node.log
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_node_exits_with_0(tmp_path, signum):
+    with serving(tmp_path) as node:
+        node.read_until(r"ready: ")
+        node.send(signum)
+        assert node.wait() == 0, node.log
+
+
+def test_a_second_sigterm_ends_it_at_once(tmp_path):
+    with serving(tmp_path, "--set", "grace_seconds=60") as node:
+        port = int(node.read_until(r"listening on .*:(\d+)")[1])
+        node.read_until(r"ready: ")
+        with infer(node, port):
+            node.send(signal.SIGTERM)
+            node.read_until("stopping")
+            node.send(signal.SIGTERM)
+            assert node.wait() == 128 + signal.SIGTERM
+            assert "at once" in node.log
+
+
+def test_the_port_is_bound_before_models_are_ready_and_no_torch_is_loaded(tmp_path):
+    with serving(tmp_path) as node:
+        port = int(node.read_until(r"listening on .*:(\d+)")[1])
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            pb_grpc.InferenceStub(channel).Health(Empty(), timeout=5)
+        node.read_until(r"ready: ")
+        maps = Path(f"/proc/{node.process.pid}/maps")
+        if maps.exists():
+            assert "libtorch" not in maps.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["--set", "clip.colour=red"], {}, ["unknown setting clip.colour"]),
+        (["--port", "70000"], {}, ["port", "70000"]),
+        ([], {"CLIP_BACKEND": "tf"}, ["CLIP_BACKEND", "tf"]),
+        ([], {"HEARTH_CLIP__MAX_BATCH_SIZE": "0"}, ["HEARTH_CLIP__MAX_BATCH_SIZE"]),
+        (["--service", "teleport"], {}, ["teleport"]),
+        (["--config", "no-such.toml"], {}, ["no-such.toml"]),
+        (["--host", "203.0.113.77"], {}, ["203.0.113.77"]),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line_and_exit_code_2(tmp_path, arguments, environment, words):
+    with serving(tmp_path, *arguments, **environment) as node:
+        assert node.wait() == 2
+        assert "Traceback" not in node.log
+        assert all(word in node.log.splitlines()[-1] for word in words), node.log
+
+
+def test_a_settings_file_in_the_working_directory_is_read(tmp_path):
+    (tmp_path / "hearth.toml").write_text('log_format = "json"\n[mdns]\nenabled = false\n')
+    with serving(tmp_path) as node:
+        assert '"message": "listening on' in node.read_until("listening")[0] or "{" in node.log
+        node.send(signal.SIGTERM)
+        assert node.wait() == 0
+
+
+def test_two_nodes_can_not_share_a_port(tmp_path):
+    with serving(tmp_path) as first:
+        port = first.read_until(r"listening on .*:(\d+)")[1]
+        with serving(tmp_path, "--port", port) as second:
+            assert second.wait() == 2
+            assert port in second.log and "Traceback" not in second.log
