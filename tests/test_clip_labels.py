@@ -1,5 +1,6 @@
 """Label sets, and the cache of their vectors."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -153,13 +154,22 @@ def test_a_damaged_cache_counts_as_absent(cache, part, damage):
     ],
 )
 def test_vectors_of_the_wrong_shape_or_kind_count_as_absent(cache, vectors):
-    np.savez(cache.vectors_path, fruit=vectors, tools=VECTORS["tools"])
+    replace_vectors(cache, fruit=vectors)
     assert cache.load([FRUIT]) == {}
 
 
 def test_nothing_is_ever_unpickled(cache):
-    np.savez(cache.vectors_path, allow_pickle=True, fruit=np.array([print, print], object))
+    replace_vectors(cache, fruit=np.array([print, print], object))
     assert cache.load([FRUIT]) == {}
+
+
+def replace_vectors(cache, **vectors):
+    """Other vectors, with a meta that vouches for them."""
+    np.savez(cache.vectors_path, allow_pickle=True, **vectors)
+    meta = json.loads(cache.meta_path.read_text())
+    meta["sha256"] = hashlib.sha256(cache.vectors_path.read_bytes()).hexdigest()
+    cache.meta_path.write_text(json.dumps(meta))
+    assert cache.load([TOOLS]) == {}
 
 
 def test_no_temporary_files_are_left(cache):

@@ -9,10 +9,13 @@ import socket
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from hearth.errors import HearthError
+from hearth.errors import HearthError, ModelUnavailable
 from hearth.settings import Settings
+
+if TYPE_CHECKING:
+    from hearth.hub.store import HubStore
 
 GIB = 1 << 30
 LITTLE_SPACE = 2 * GIB
@@ -173,12 +176,12 @@ def _services(settings: Settings) -> Iterator[Check]:
 
 
 def _service(settings: Settings, name: str, is_local: bool) -> Check:
-    model = settings.clip.model if name == "clip" else "its model"
+    if name != "clip":
+        what = "its model comes with a package" if is_local else "its model isn't installed"
+        return Check("service", name, State.OK if is_local else State.BAD, what)
+    model = settings.clip.model
     if is_local:
         return Check("service", name, State.OK, f"{model} is here")
-    if name != "clip" or settings.clip.backend != "onnxrt":
-        return Check("service", name, State.NOTE, f"{model} will be downloaded at the first start")
-    from hearth.hub.reference import parse
     from hearth.hub.store import HubStore
 
     hub = HubStore(
@@ -188,9 +191,23 @@ def _service(settings: Settings, name: str, is_local: bool) -> Check:
         timeout=HUB_SECONDS,
     )
     try:
-        repository = hub.choose(parse(model).onnx_repositories())
+        where = _repository(hub, settings)
     except HearthError as error:
-        cure = f"have network, or `hearth models export {model}` where torch is installed"
+        cure = f"bring its files; or `hearth models export {model}` where torch is installed"
         return Check("service", name, State.BAD, f"{model} isn't here: {error}", cure)
-    what = f"{model} will be downloaded at the first start, from {repository}"
-    return Check("service", name, State.NOTE, what)
+    return Check("service", name, State.NOTE, f"{model} will be downloaded at the start{where}")
+
+
+def _repository(hub: "HubStore", settings: Settings) -> str:
+    """Where the hub has the model; raises HearthError where it can't be had."""
+    from hearth.hub.reference import parse
+
+    if hub.offline:
+        raise ModelUnavailable("the hub may not be asked (hub.offline or HF_HUB_OFFLINE)")
+    reference = parse(settings.clip.model)
+    if settings.clip.backend == "onnxrt":
+        return f", from {hub.choose(reference.onnx_repositories())}"
+    if reference.repository is not None:
+        hub.files(reference.repository)
+        return f", from {reference.repository}"
+    return ""  # open_clip knows where; asking it would import torch

@@ -15,7 +15,9 @@ def _onnx_runtime() -> str:
 
     from hearth.backends.onnx import available_providers
 
-    names = (name.removesuffix("ExecutionProvider") for name in available_providers())
+    # Azure is no device: it sends the work to that company's cloud.
+    names = [name.removesuffix("ExecutionProvider") for name in available_providers()]
+    names = [name for name in names if name != "Azure"]
     return f"ONNX Runtime {onnxruntime.__version__}: {', '.join(names)}"
 
 

@@ -86,7 +86,7 @@ class Bar:
 
 
 def _line(what: str, done: int, total: int | None) -> str:
-    return f"{what}: {100 * done // total} %" if total else what
+    return f"{what}: {100 * done // total} %" if total and done else what
 
 
 def _move_logs(before: TextIO, after: TextIO) -> None:

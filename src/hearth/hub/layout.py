@@ -99,7 +99,7 @@ def _missing(layout: Layout, present: set[str]) -> str | None:
 
 def _beside_graphs(present: set[str]) -> set[str]:
     """The files right beside the two graphs that belong to them, and ``config.json``."""
-    chosen = present & {"config.json"}
+    chosen = present & {"config.json", "hearth.json"}
     for tower in ("visual", "textual"):
         beside = {path for path in present if PurePosixPath(path).parent.as_posix() == tower}
         variants = tuple(

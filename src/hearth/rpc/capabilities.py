@@ -71,7 +71,8 @@ def _capability(slot: ModelSlot, tasks: Iterable[Task], largest_request: int) ->
         service_name=slot.service,
         model_ids=[manager.model_id],
         runtime=manager.runtime,
-        max_concurrency=max((queue.capacity for queue in manager.queues), default=1),
+        # The narrowest of the queues that a request may go through.
+        max_concurrency=min((queue.capacity for queue in manager.queues), default=1),
         precisions=manager.precisions,
         extra={**extra, "device": manager.device, **manager.facts},
         tasks=[

@@ -29,7 +29,7 @@ class StreamLimits(NamedTuple):
 
     largest_request: int
     """Bytes of one request's payload."""
-    in_flight: int = 256
+    in_flight: int = 64
     """Requests being answered."""
     bytes_in_flight: int = 256 * 1024 * 1024
     """Payload bytes of requests incomplete or being answered."""

@@ -139,7 +139,10 @@ class LabelCache:
             if meta["format"] != _FORMAT or meta["made_from"] != self._made_from:
                 return {}
             known = meta["sets"]
-            with np.load(self.vectors_path, allow_pickle=False) as arrays:
+            packed = self.vectors_path.read_bytes()
+            if hashlib.sha256(packed).hexdigest() != meta["sha256"]:
+                return {}
+            with np.load(BytesIO(packed), allow_pickle=False) as arrays:
                 return {
                     labels.name: vectors
                     for labels in sets
@@ -156,13 +159,15 @@ class LabelCache:
         """Write vectors and meta, each in one step; the meta last, for it vouches."""
         self.vectors_path.parent.mkdir(parents=True, exist_ok=True)
         self.meta_path.unlink(missing_ok=True)
-        packed = BytesIO()
-        np.savez(packed, allow_pickle=False, **dict(vectors))
-        _write(self.vectors_path, packed.getvalue())
+        buffer = BytesIO()
+        np.savez(buffer, allow_pickle=False, **dict(vectors))
+        packed = buffer.getvalue()
+        _write(self.vectors_path, packed)
         meta = {
             "format": _FORMAT,
             "made_from": self._made_from,
             "sets": {name: _described(sets[name]) for name in vectors},
+            "sha256": hashlib.sha256(packed).hexdigest(),
             "hearth": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }

@@ -19,7 +19,7 @@ from hearth.models.ocr.steps import (
     padded_width,
 )
 
-WAITING_PAGES = 32
+WAITING_PAGES = 64
 """Pages that may wait for detection: each holds up to 12 MB, and takes about a second."""
 
 _NO_HURRY = Ticket()

@@ -1,5 +1,6 @@
 """Where the OCR model comes from: rapidocr's package carries it, so it is always there."""
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,21 +54,28 @@ class OcrSource:
         """Open the three sessions; raises ModelUnavailable and BackendUnavailable."""
         if (missing := _missing()) is not None:
             raise ModelUnavailable(missing)
-        try:
-            from hearth.models.ocr.model import OcrModel
-        except ImportError as error:
-            raise ModelUnavailable(f"OCR can't be imported ({error}): {_CURE}") from error
         from hearth.backends.onnx import OnnxSession
 
         def session(name: str) -> OnnxSession:
             # Without the arena: the memory of the largest page would stay for good.
             return OnnxSession(_folder() / name, threads=self._settings.threads, arena=False)
 
+        # rapidocr takes half a second to import, ONNX Runtime nearly as long to open
+        # the sessions, and neither needs the other.
+        with ThreadPoolExecutor(1) as aside:
+            opening = [
+                aside.submit(session, name) for name in (DETECTION, ORIENTATION, RECOGNITION)
+            ]
+            try:
+                from hearth.models.ocr.model import OcrModel
+            except ImportError as error:
+                raise ModelUnavailable(f"OCR can't be imported ({error}): {_CURE}") from error
+            detection, orientation, recognition = (opened.result() for opened in opening)
         return OcrModel(
             model_id=MODEL_ID,
-            detection=session(DETECTION),
-            orientation=session(ORIENTATION),
-            recognition=session(RECOGNITION),
+            detection=detection,
+            orientation=orientation,
+            recognition=recognition,
             reader=self._reader,
             max_batch=self._batch_size,
             queue_capacity=self._queue_capacity,

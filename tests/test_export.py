@@ -1,0 +1,234 @@
+"""Exports are proved against torch, and appear whole or not at all."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+
+import clip_kit
+from clip_kit import ARCHITECTURE, TEXTS, cosine, decoded, pictures
+from hearth.backends.onnx import OnnxSession
+from hearth.errors import ModelUnavailable, SettingsError
+from hearth.hub.layout import Layout, files_in, layouts
+from hearth.models.clip import export
+from hearth.models.clip.export import export_model
+
+PHOTO = pictures()["photo.jpg"]
+
+
+def files_of(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_an_export_has_the_known_layout_and_says_where_it_comes_from(tiny_export):
+    assert Layout.ONNX in layouts(files_in(tiny_export))
+    about = json.loads((tiny_export / "hearth.json").read_text())
+    assert about["model_id"] == "tiny"
+    assert about["logit_scale"] == pytest.approx(37.5)
+    assert about["logit_bias"] is None
+    assert min(about["image_cosine"], about["text_cosine"]) > 0.99999
+    assert about["source"] == "open_clip_model.safetensors"
+    assert about["versions"].keys() == {"hearth", "open-clip-torch", "torch", "onnx"}
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_the_batch_is_free_and_vectors_have_length_one(tiny_export, batch):
+    session = OnnxSession(tiny_export / "visual" / "model.onnx")
+    pixels = np.random.default_rng(0).normal(size=(batch, 3, 32, 32)).astype(np.float32)
+    [vectors] = session.run({"image": pixels}).values()
+    assert vectors.shape == (batch, 16)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_graphs_are_valid_for_other_programs(tiny_export):
+    for tower, name, shape in [("visual", "image", [0, 3, 32, 32]), ("textual", "text", [0, 77])]:
+        model = onnx.load(tiny_export / tower / "model.onnx")
+        onnx.checker.check_model(model, full_check=True)
+        [taken], [given] = model.graph.input, model.graph.output
+        assert (taken.name, given.name) == (name, "embedding")
+        assert [dim.dim_value for dim in taken.type.tensor_type.shape.dim] == shape
+        assert taken.type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """Makes a tiny model with changes, exports it, and loads what came out."""
+
+    def make(name="tiny", **changes):
+        module = clip_kit.tiny_module(**changes)
+        folder = clip_kit.write_open_clip(tmp_path / name, module, **changes)
+        return module, export_model(str(folder), data_dir=tmp_path / "data", offline=True)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"custom_text": True},
+        {"quick_gelu": True},
+        {"init_logit_bias": -10},
+        {"vision_cfg": {**clip_kit.TINY["vision_cfg"], "image_size": [32, 48]}},
+        {"vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}},
+        {"text_cfg": {**clip_kit.TINY["text_cfg"], "context_length": 32}},
+    ],
+    ids=["custom-text", "quick-gelu", "bias", "not-square", "resnet", "short-context"],
+)
+async def test_models_of_every_build_come_out_right(exported, tmp_path, changes):
+    module, report = exported(**changes)
+    assert min(report.image_cosine, report.text_cosine) > 0.99999
+    with clip_kit.loaded(tmp_path, model=str(report.folder)) as model:
+        vector = await model.embed_image(model.prepare_image(PHOTO))
+        [expected] = clip_kit.reference_image_vectors(module, [decoded(PHOTO)])
+        assert cosine(vector, expected) > 0.9999
+        assert (model.logit_bias is None) is ("init_logit_bias" not in changes)
+        assert (await model.embed_texts(TEXTS)).shape == (len(TEXTS), 16)
+
+
+def test_the_report_tells_what_was_made(exported, tmp_path):
+    steps = []
+    _, report = exported()
+    assert report.folder == tmp_path / "data" / "exports" / "tiny"
+    assert (report.model_id, report.dim, report.image_size) == ("tiny", 16, (32, 32))
+    assert (report.context, report.logit_scale) == (77, pytest.approx(37.5))
+    export_model(
+        str(tmp_path / "tiny"),
+        data_dir=tmp_path / "data",
+        offline=True,
+        progress=lambda *step: steps.append(step),
+    )
+    assert steps[0] == ("loading the model", 0, 5)
+    assert steps[-1] == ("done", 5, 5)
+
+
+async def test_a_node_finds_the_export_by_the_name_it_was_made_from(
+    exported, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    module, _ = exported()
+    with clip_kit.loaded(tmp_path / "data", model="./tiny") as model:
+        assert model.runtime == "onnxrt"
+        [expected] = clip_kit.reference_image_vectors(module, [decoded(PHOTO)])
+        vector = await model.embed_image(model.prepare_image(PHOTO))
+        assert cosine(vector, expected) > 0.9999
+
+
+async def test_a_local_checkpoint_of_a_known_architecture_can_be_exported(
+    tmp_path, tiny_module, monkeypatch
+):
+    import torch
+
+    open_clip = clip_kit.import_open_clip()
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", {ARCHITECTURE: clip_kit.TINY})
+    torch.save({"state_dict": tiny_module.state_dict()}, tmp_path / "epoch_5.pt")
+    report = export_model(
+        ARCHITECTURE, checkpoint=tmp_path / "epoch_5.pt", data_dir=tmp_path / "data"
+    )
+    name = f"{ARCHITECTURE}:epoch_5"
+    assert report.model_id == name
+    with clip_kit.loaded(tmp_path / "data", model=name) as model:
+        assert model.model_id == name
+        assert model.facts["logit_scale"] == "37.5"
+
+
+async def test_a_models_own_tokenizer_comes_along(tmp_path, tiny_module, tiny_export):
+    text = {**clip_kit.TINY["text_cfg"], "hf_tokenizer_name": "org/words"}
+    folder = clip_kit.write_open_clip(tmp_path / "words", tiny_module, text_cfg=text)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tiny_export / "textual" / name, folder / name)
+    report = export_model(str(folder), data_dir=tmp_path, offline=True)
+    with clip_kit.loaded(tmp_path, model=str(report.folder)) as model:
+        small, large = await model.embed_texts(["a cat", "A CAT"])
+        assert cosine(small, large) < 0.9999
+
+
+# --- what goes wrong ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spoilt(monkeypatch):
+    """An exporter whose image graph has other weights than the model."""
+    write = export._write_graph
+
+    def spoil(path, module, name, sample):
+        write(path, module, name, sample)
+        if name == "image":
+            model = onnx.load(path)
+            weights = next(w for w in model.graph.initializer if w.name.endswith("conv1.weight"))
+            weights.raw_data = weights.raw_data[::-1][: len(weights.raw_data)]
+            noise = np.random.default_rng(0).normal(size=list(weights.dims)).astype(np.float32)
+            weights.raw_data = noise.tobytes()
+            onnx.save(model, path)
+
+    monkeypatch.setattr(export, "_write_graph", spoil)
+
+
+def test_an_export_that_differs_from_torch_is_refused_and_leaves_nothing(
+    tiny_folder, tmp_path, spoilt
+):
+    with pytest.raises(ModelUnavailable, match=r"differs from torch: cosine -?0\.\d+ for images"):
+        export_model(str(tiny_folder), data_dir=tmp_path, offline=True)
+    assert files_of(tmp_path / "exports") == []
+
+
+def test_the_refused_can_be_kept_by_force(tiny_folder, tmp_path, spoilt):
+    report = export_model(str(tiny_folder), data_dir=tmp_path, offline=True, force=True)
+    assert report.image_cosine < 0.999 < report.text_cosine
+    assert json.loads((report.folder / "hearth.json").read_text())["image_cosine"] < 0.999
+
+
+def test_a_refused_export_leaves_an_earlier_one_alone(tiny_folder, tiny_export, tmp_path, spoilt):
+    target = tmp_path / "exports" / "tiny"
+    shutil.copytree(tiny_export, target)
+    before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    with pytest.raises(ModelUnavailable):
+        export_model(str(tiny_folder), data_dir=tmp_path, offline=True)
+    assert before == {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    assert [path.name for path in target.parent.iterdir()] == ["tiny"]
+
+
+def test_an_earlier_export_is_replaced_whole(tiny_folder, tiny_export, tmp_path):
+    target = tmp_path / "exports" / "tiny"
+    shutil.copytree(tiny_export, target)
+    (target / "left-over").write_text("x")
+    export_model(str(tiny_folder), data_dir=tmp_path, offline=True)
+    assert files_of(target) == files_of(tiny_export)
+    assert [path.name for path in target.parent.iterdir()] == ["tiny"]
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tiny_folder, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(PHOTO)
+    with pytest.raises(ModelUnavailable, match="something else"):
+        export_model(str(tiny_folder), data_dir=tmp_path, target=tmp_path / "photos", offline=True)
+    assert files_of(tmp_path / "photos") == ["cat.jpg"]
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(ModelUnavailable, match=r"nothing\.pt"):
+        export_model("ViT-B-32", checkpoint=tmp_path / "nothing.pt", data_dir=tmp_path)
+
+
+def test_a_checkpoint_of_another_architecture_is_one_clear_line(tmp_path, tiny_folder):
+    weights = tiny_folder / "open_clip_model.safetensors"
+    with pytest.raises(ModelUnavailable, match="open_clip can't load") as failure:
+        export_model("ViT-B-32", checkpoint=weights, data_dir=tmp_path)
+    assert "\n" not in str(failure.value)
+
+
+def test_an_unknown_architecture_is_named(tmp_path, tiny_folder):
+    weights = tiny_folder / "open_clip_model.safetensors"
+    with pytest.raises(ModelUnavailable, match="no architecture Nothing"):
+        export_model("Nothing", checkpoint=weights, data_dir=tmp_path)
+
+
+def test_a_name_that_cant_be_meant_is_refused(tmp_path):
+    with pytest.raises(SettingsError):
+        export_model("ViT-B-32", data_dir=tmp_path, offline=True)
+
+
+def test_an_onnx_folder_has_nothing_to_export(tmp_path, tiny_export):
+    with pytest.raises(ModelUnavailable, match="no open_clip weights"):
+        export_model(str(tiny_export), data_dir=tmp_path, offline=True)
