@@ -8,6 +8,7 @@ The vocabulary is CLIP's own (49408 pieces, 77 tokens), the towers are toys.
 
 import io
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from hearth.media import ImageReader
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.openclip import import_open_clip
 from hearth.models.clip.source import ClipSource
+from hearth.models.manager import no_progress
 from hearth.settings import ClipSettings
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request, Task
@@ -70,7 +72,7 @@ def tiny_module(seed: int = 0, **changes: Any) -> Any:
     module = kind(**config).eval()
     with torch.no_grad():
         # As initialised, all inputs come out nearly alike.
-        for name, parameter in module.named_parameters():
+        for parameter in module.parameters():
             if parameter.ndim >= 2:
                 parameter.mul_(1.5)
         module.logit_scale.fill_(np.log(37.5))
@@ -101,6 +103,25 @@ def export(folder: Path, target: Path) -> Path:
     from hearth.models.clip.export import export_model
 
     return export_model(str(folder), data_dir=target.parent, target=target, offline=True).folder
+
+
+def vit_b_32(folder: Path) -> tuple[Any, Path]:
+    """A ViT-B-32 with random weights, in memory, and its ONNX files in ``folder``.
+
+    The weights alone are 600 MB: they are never written as a checkpoint.
+    """
+    import torch
+
+    from hearth.models.clip import export, openclip
+
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = import_open_clip().create_model("ViT-B-32")
+    config = openclip.architecture_config("ViT-B-32")
+    checkpoint = openclip.Checkpoint("ViT-B-32", config, Path("random"))
+    export._write(folder, checkpoint, openclip.describe(module, checkpoint), no_progress)
+    return module, folder
 
 
 def source(

@@ -1,13 +1,16 @@
 """Fixtures that several test modules share; each block belongs to the kit it names."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cli_kit
 import clip_kit
 import lan_kit
+import node_kit
 from hub_kit import HubServer
 from lan_kit import Lan
 
@@ -50,3 +53,34 @@ def tiny_folder(tiny_module: Any, tmp_path_factory: pytest.TempPathFactory) -> P
 def tiny_export(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as a folder of ONNX files; not to be written to."""
     return clip_kit.export(tiny_folder, tmp_path_factory.mktemp("onnx") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def vit_b_32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
+    """A ViT-B-32 with random weights and the folder of its ONNX files (600 MB for a while)."""
+    folder = tmp_path_factory.mktemp("vit") / "ViT-B-32"
+    yield clip_kit.vit_b_32(folder)
+    shutil.rmtree(folder)
+
+
+# --- a whole node (node_kit.py) ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def node(
+    tiny_export: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[node_kit.NodeThread]:
+    """A ready node with ``clip`` (the tiny model on ONNX Runtime) and ``ocr``; no mDNS."""
+    flags = {"clip.model": str(tiny_export), "clip.templates": "single"}
+    with node_kit.NodeThread(**flags, data_dir=tmp_path_factory.mktemp("data")) as running:
+        yield running
+
+
+# --- the command line (cli_kit.py) ----------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def ocr_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a real node with ocr, a process of its own; it isn't announced."""
+    with cli_kit.ocr_node(tmp_path_factory.mktemp("ocr-node"), "--no-mdns") as address:
+        yield address

@@ -18,6 +18,7 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
 from hearth.models.manager import Progress
+from hearth.models.slot import ModelState
 from hearth.node import Node
 from hearth.settings import load
 from hearth.tasks.options import TOP_K
@@ -190,3 +191,47 @@ class Gate:
 
     async def entered(self) -> None:
         assert await asyncio.to_thread(self._entered.wait, 10), "no batch came"
+
+
+class NodeThread:
+    """A node on a thread and a loop of its own, for tests that ask from other processes."""
+
+    def __init__(self, **flags: Any) -> None:
+        flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, **flags}
+        self._settings = load(flags, environment={}, config=_empty_config())
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="node")
+        self.node: Node
+
+    @property
+    def port(self) -> int:
+        return self.node.port
+
+    @property
+    def target(self) -> str:
+        """HOST:PORT."""
+        return f"127.0.0.1:{self.node.port}"
+
+    def __enter__(self) -> "NodeThread":
+        self._thread.start()
+        self._do(self._start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._do(self.node.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(20)
+        self._loop.close()
+
+    async def _start(self) -> None:
+        self.node = Node(self._settings)
+        await self.node.start()
+        await self.node.wait_until(
+            lambda: (
+                all(slot.derived for slot in self.node.slots.values())
+                or any(slot.state == ModelState.FAILED for slot in self.node.slots.values())
+            )
+        )
+
+    def _do(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(60)

@@ -144,7 +144,7 @@ def test_the_provider_is_the_one_that_was_taken(tmp_path):
 
 def test_an_unknown_provider_is_an_error_that_names_those_there_are(tmp_path):
     path = write_graph(tmp_path / "model.onnx")
-    with pytest.raises(BackendUnavailable, match="'abacus'.*CPUExecutionProvider"):
+    with pytest.raises(BackendUnavailable, match=r"'abacus'.*CPUExecutionProvider"):
         OnnxSession(path, providers=["abacus", "cpu"])
 
 
@@ -238,9 +238,7 @@ def test_quantised_weights_are_told_from_the_floats_around_them(tmp_path):
 def test_weights_beside_the_graph_count_as_well(tmp_path):
     path = write_graph(tmp_path / "model.onnx", dtype=np.float16)
     model = onnx.load(path)
-    onnx.save(
-        model, path, save_as_external_data=True, location="weights.bin", size_threshold=0
-    )
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     assert (tmp_path / "weights.bin").is_file()
     assert weight_precision(path) == "fp16"
     assert OnnxSession(path, device="cpu").precision == "fp16"
@@ -287,7 +285,7 @@ def test_torch_takes_the_cpu_where_nothing_else_is():
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:98"])
 def test_torch_names_the_devices_that_there_are(device, caplog):
-    with pytest.raises(BackendUnavailable, match="here are .*cpu"):
+    with pytest.raises(BackendUnavailable, match=r"here are .*cpu"):
         choose_device(device, require_device=True)
     with caplog.at_level(logging.WARNING):
         assert choose_device(device) == "cpu"

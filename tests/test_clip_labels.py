@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import clip_kit
-from hearth.errors import SettingsError
 from hearth.models.clip.labels import (
     IMAGENET,
     SCENES,

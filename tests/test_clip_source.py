@@ -186,7 +186,7 @@ def test_an_interrupted_download_isnt_taken_for_a_model(hub, store, tiny_export)
 
 def test_onnx_tells_what_to_do_with_torchs_weights(hub, store, tiny_folder):
     hub.add_repository("org/tiny", tiny_folder)
-    with pytest.raises(ModelUnavailable, match="hearth models export org/tiny.*CLIP_BACKEND=torch"):
+    with pytest.raises(ModelUnavailable, match=r"models export org/tiny.*CLIP_BACKEND=torch"):
         source(store, model="org/tiny").download(no_progress)
 
 
@@ -362,9 +362,7 @@ def test_rknn_is_refused_before_anything_is_fetched(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["onnxrt", "torch"])
-def test_a_required_device_that_isnt_there_is_an_error(
-    tmp_path, tiny_export, tiny_folder, backend
-):
+def test_a_required_device_that_isnt_there_is_an_error(tmp_path, tiny_export, tiny_folder, backend):
     folder = tiny_export if backend == "onnxrt" else tiny_folder
     made = clip_kit.source(
         tmp_path, backend=backend, model=str(folder), device="cuda:99", require_device=True

@@ -1,5 +1,6 @@
 """Help pages that end with a table made by the code."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -14,7 +15,13 @@ class WithSettings(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
-        _print("Settings (--set NAME=VALUE, hearth.toml, or the environment)", tables.settings())
+        # The environment's names follow from the settings', and would take half the width.
+        rows = [(name, default, meaning) for name, _, default, meaning in tables.settings()]
+        _print(
+            "All settings: --set clip.backend=torch, or HEARTH_CLIP__BACKEND=torch in the "
+            "environment, or in hearth.toml",
+            rows,
+        )
 
 
 class WithTasks(TyperCommand):
@@ -29,11 +36,12 @@ class WithTasks(TyperCommand):
         _print("Tasks of hearth's own nodes", rows)
 
 
-def _print(title: str, rows: tables.Rows) -> None:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 1))
+def _print(title: str, rows: Sequence[tuple[str, ...]]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 1), header_style="bold")
     head, *body = rows
     for name in head:
         table.add_column(name, overflow="fold")
     for row in body:
         table.add_row(*row)
-    output().print(table, markup=False)
+    output().print(f" {title}\n", markup=False)
+    output().print(table)

@@ -83,13 +83,14 @@ def export(  # noqa: PLR0917
             force=force,
             progress=bar.progress,
         )
+    served = report.folder.resolve() if out else report.model_id if checkpoint else name
     output().print(
         f"cosine to torch, the least of all samples: images {report.image_cosine:.6f}, "
         f"texts {report.text_cosine:.6f}\n"
         f"{report.model_id}: {report.dim} numbers, images of "
         f"{report.image_size[1]}×{report.image_size[0]} pixels, {report.context} tokens\n"
         f"written to {report.folder}\n"
-        f"serve it: hearth serve --model {report.model_id if out is None else report.folder}",
+        f"serve it: hearth serve --model {served}",
         markup=False,
         soft_wrap=True,
     )

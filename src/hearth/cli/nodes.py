@@ -125,6 +125,7 @@ def facts(sighting: Sighting) -> dict[str, object]:
                 "precisions": list(service.precisions),
                 "models": list(service.models),
                 "tasks": [task.name for task in service.tasks],
+                "inputs": {task.name: list(task.inputs) for task in service.tasks},
             }
             for service in services
         ],

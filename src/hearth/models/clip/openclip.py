@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hearth.backends import TensorSpec, require_backend
-from hearth.backends.torch import TorchSession, choose_device, precision_of
+from hearth.backends.torch import TorchSession, precision_of
 from hearth.errors import BackendUnavailable, ModelUnavailable
 from hearth.models.clip import tokenizer as tokenizers
 from hearth.models.clip.files import read_json
@@ -111,15 +111,20 @@ def load(checkpoint: Checkpoint, device: str = "cpu") -> OpenClip:
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelUnavailable(f"open_clip can't load {checkpoint.weights}: {reason}") from error
+    return describe(module, checkpoint)
+
+
+def describe(module: Any, checkpoint: Checkpoint) -> OpenClip:
+    """What there is to know of a module that was made from a checkpoint."""
     module.eval().requires_grad_(False)
-    context = int((checkpoint.config.get("text_cfg") or {}).get("context_length") or CONTEXT)
     bias = getattr(module, "logit_bias", None)
     preprocess = dict(module.visual.preprocess_cfg)
+    context = int((checkpoint.config.get("text_cfg") or {}).get("context_length") or CONTEXT)
     return OpenClip(
         module,
         ImageTransform.from_config(preprocess),
         preprocess,
-        _tokenizer(open_clip, checkpoint, context),
+        _tokenizer(checkpoint, context),
         context,
         int(checkpoint.config["embed_dim"]),
         float(module.logit_scale.exp()),
@@ -127,13 +132,8 @@ def load(checkpoint: Checkpoint, device: str = "cpu") -> OpenClip:
     )
 
 
-def torch_parts(
-    checkpoint: Checkpoint, model_id: str, *, device: str, require_device: bool
-) -> Parts:
-    """The two towers of a checkpoint as torch sessions; raises SetupError."""
-    require_backend("torch")
-    device = choose_device(device, require_device=require_device)
-    model = load(checkpoint, device)
+def torch_parts(model: OpenClip, model_id: str, device: str, files: tuple[Path, ...]) -> Parts:
+    """The two towers of a model, which is on ``device``, as torch sessions."""
     height, width = model.transform.height, model.transform.width
     embedding = TensorSpec("embedding", (None, model.dim), np.dtype(np.float32))
     precision = precision_of(model.module)
@@ -153,7 +153,7 @@ def torch_parts(
         model_id,
         session(model.module.encode_image, pixels),
         model.transform,
-        files=(checkpoint.weights,),
+        files,
         logit_scale=model.logit_scale,
         logit_bias=model.logit_bias,
         text=session(model.module.encode_text, tokens),
@@ -201,11 +201,11 @@ def import_open_clip() -> Any:
     return open_clip
 
 
-def _tokenizer(open_clip: Any, checkpoint: Checkpoint, context: int) -> Tokenizer:
+def _tokenizer(checkpoint: Checkpoint, context: int) -> Tokenizer:
     if checkpoint.tokenizer is not None:
         return tokenizers.from_folder(checkpoint.tokenizer, checkpoint.config)
     options = (checkpoint.config.get("text_cfg") or {}).get("tokenizer_kwargs") or {}
-    simple = open_clip.SimpleTokenizer(context_length=context, **options)
+    simple = import_open_clip().SimpleTokenizer(context_length=context, **options)
 
     def tokenize(texts: Any) -> Tokens:
         tokens: Tokens = simple(list(texts)).numpy()

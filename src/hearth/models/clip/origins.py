@@ -3,6 +3,7 @@
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from hearth.backends.torch import choose_device
 from hearth.errors import ModelUnavailable
 from hearth.hub.layout import Layout, files_in, layouts, select
 from hearth.hub.reference import ModelReference
@@ -128,12 +129,10 @@ class OpenClipModel:
             self._hub.download(tokenizer, _TOKENIZER_FILES, progress)
 
     def load(self, settings: ClipSettings) -> Parts:
-        return openclip.torch_parts(
-            self.checkpoint(),
-            self._reference.model_id,
-            device=settings.device,
-            require_device=settings.require_device,
-        )
+        device = choose_device(settings.device, require_device=settings.require_device)
+        checkpoint = self.checkpoint()
+        model = openclip.load(checkpoint, device)
+        return openclip.torch_parts(model, self._reference.model_id, device, (checkpoint.weights,))
 
     def checkpoint(self) -> Checkpoint:
         """What is here; raises ModelUnavailable where it isn't, or isn't whole."""

@@ -65,6 +65,7 @@ class JsonTokenizer:
         self._how = how
         self._dropped = dropped
         self.set_context(context)
+        clean("")  # imports what it needs now, so that the first text doesn't wait for it
 
     def set_context(self, context: int) -> None:
         """How many tokens a text is padded or cut to."""

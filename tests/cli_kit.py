@@ -1,0 +1,112 @@
+"""The command line for tests: real processes, and a real node for them to talk to."""
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import skimage
+
+HEARTH = (sys.executable, "-m", "hearth")
+PAGE = Path(skimage.__file__).parent / "data" / "page.png"
+TITLE = "Region-based segmentation"
+"""The first line on the page."""
+
+
+@dataclass
+class Done:
+    """What a command of `hearth` left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict]:
+        """Its output as JSON lines."""
+        return [orjson.loads(line) for line in self.out.splitlines()]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Ours without what would lead a command astray; nothing reaches for a model hub."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HEARTH_", "CLIP_")) and name != "COLUMNS"
+    }
+    return {**clean, "HF_HUB_OFFLINE": "1", **changes}
+
+
+def hearth(
+    *arguments: object,
+    given: bytes | None = None,
+    cwd: Path | None = None,
+    timeout: float = 30,
+    **changes: str,
+) -> Done:
+    """Run a command to its end; ``changes`` are of the environment."""
+    done = subprocess.run(
+        [*HEARTH, *map(str, arguments)],
+        input=given,
+        stdin=subprocess.DEVNULL if given is None else None,
+        capture_output=True,
+        cwd=cwd,
+        timeout=timeout,
+        env=environment(**changes),
+        check=False,
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Lines:
+    """The lines of a running process, to be waited for with a deadline."""
+
+    def __init__(self, stream: "object") -> None:
+        self._lines: queue.Queue[str] = queue.Queue()
+        self.seen: list[str] = []
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def until(self, wanted: "object", timeout: float = 30) -> str:
+        """The first line of which ``wanted(line)`` is true."""
+        give_up = time.monotonic() + timeout
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, give_up - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError("it never came:\n" + "".join(self.seen)) from None
+            self.seen.append(line)
+            if wanted(line):
+                return line
+
+    def _read(self, stream: object) -> None:
+        for line in stream:
+            self._lines.put(line)
+
+
+@contextmanager
+def ocr_node(folder: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[str]:
+    """The address of a `hearth serve` with ocr alone, once it is ready."""
+    process = subprocess.Popen(
+        [*prefix, *HEARTH, "serve", "--port", "0", "--service", "ocr", *arguments],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    try:
+        log = Lines(process.stderr)
+        port = log.until(lambda line: "listening on" in line).rpartition(":")[2].strip()
+        log.until(lambda line: "ready: ocr ready" in line)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        process.stderr.close()

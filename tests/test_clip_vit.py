@@ -1,0 +1,57 @@
+"""ViT-B-32, the model that most nodes will run, with random weights: still open_clip's vectors."""
+
+import asyncio
+
+import pytest
+
+import clip_kit
+from clip_kit import TEXTS, cosine, decoded, pictures
+from hearth.models.clip import openclip
+from hearth.models.clip.model import ClipModel
+
+NEAR = 0.9999
+PICTURES = pictures()
+
+
+@pytest.fixture(scope="module")
+def expected(vit_b_32):
+    module, _ = vit_b_32
+    images = clip_kit.reference_image_vectors(module, [decoded(p) for p in PICTURES.values()])
+    return images, clip_kit.reference_text_vectors(module)
+
+
+@pytest.fixture(scope="module", params=["onnxrt", "torch"])
+def model(request, vit_b_32, tmp_path_factory):
+    module, folder = vit_b_32
+    data = tmp_path_factory.mktemp("data")
+    if request.param == "onnxrt":
+        with clip_kit.loaded(data, model=str(folder)) as made:
+            yield made
+        return
+    config = openclip.architecture_config("ViT-B-32")
+    checkpoint = openclip.Checkpoint("ViT-B-32", config, folder)
+    parts = openclip.torch_parts(openclip.describe(module, checkpoint), "ViT-B-32", "cpu", ())
+    made = ClipModel(
+        model_id="ViT-B-32",
+        image=parts.image,
+        text=parts.text,
+        transform=parts.transform,
+        tokenizer=parts.tokenizer,
+        reader=clip_kit.ImageReader(178_956_970),
+    )
+    yield made
+    made.close()
+
+
+async def test_pictures_of_every_kind_have_open_clips_vectors(model, expected):
+    vectors = await asyncio.gather(
+        *(model.embed_image(model.prepare_image(payload)) for payload in PICTURES.values())
+    )
+    cosines = dict(zip(PICTURES, map(cosine, vectors, expected[0]), strict=True))
+    assert min(cosines.values()) >= NEAR, cosines
+
+
+async def test_texts_have_open_clips_vectors(model, expected):
+    vectors = await model.embed_texts(TEXTS)
+    cosines = dict(zip(TEXTS, map(cosine, vectors, expected[1]), strict=True))
+    assert min(cosines.values()) >= NEAR, cosines
