@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-import cli_kit
 import clip_kit
 import lan_kit
 import node_kit
@@ -74,13 +73,3 @@ def node(
     flags = {"clip.model": str(tiny_export), "clip.templates": "single"}
     with node_kit.NodeThread(**flags, data_dir=tmp_path_factory.mktemp("data")) as running:
         yield running
-
-
-# --- the command line (cli_kit.py) ----------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def ocr_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """HOST:PORT of a real node with ocr, a process of its own; it isn't announced."""
-    with cli_kit.ocr_node(tmp_path_factory.mktemp("ocr-node"), "--no-mdns") as address:
-        yield address

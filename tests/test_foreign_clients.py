@@ -12,6 +12,7 @@ import pytest
 
 from cli_kit import PAGE, TITLE
 from lan_kit import require, require_tools
+from node_kit import NodeThread
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICE = "home_native.v1.Inference"
@@ -48,31 +49,31 @@ def objects(text: str) -> list[dict]:
     return found
 
 
-def test_a_go_client_lists_the_services_by_reflection(buf: str, ocr_address: str):
-    services = curl(buf, "--list-services", f"http://{ocr_address}")
+def test_a_go_client_lists_the_services_by_reflection(buf: str, node: NodeThread):
+    services = curl(buf, "--list-services", f"http://{node.target}")
     assert services.returncode == 0, services.stderr
     assert SERVICE in services.stdout and "grpc.health.v1.Health" in services.stdout
-    methods = curl(buf, "--list-methods", f"http://{ocr_address}")
+    methods = curl(buf, "--list-methods", f"http://{node.target}")
     assert {f"{SERVICE}/{name}" for name in
             ("Infer", "GetCapabilities", "StreamCapabilities", "Health")} <= set(
         methods.stdout.split()
     )  # fmt: skip
 
 
-def test_a_go_client_calls_health_and_capabilities(buf: str, ocr_address: str):
-    health = curl(buf, f"http://{ocr_address}/{SERVICE}/Health")
+def test_a_go_client_calls_health_and_capabilities(buf: str, node: NodeThread):
+    health = curl(buf, f"http://{node.target}/{SERVICE}/Health")
     assert (health.returncode, objects(health.stdout)) == (0, [{}]), health.stderr
     standard = curl(
-        buf, "-d", '{"service": "ocr"}', f"http://{ocr_address}/grpc.health.v1.Health/Check"
+        buf, "-d", '{"service": "ocr"}', f"http://{node.target}/grpc.health.v1.Health/Check"
     )
     assert objects(standard.stdout) == [{"status": "SERVING"}], standard.stderr
-    capabilities = curl(buf, f"http://{ocr_address}/{SERVICE}/GetCapabilities")
+    capabilities = curl(buf, f"http://{node.target}/{SERVICE}/GetCapabilities")
     (merged,) = objects(capabilities.stdout)
     assert merged["protocolVersion"] == "1.0.0"
-    assert [task["name"] for task in merged["tasks"]] == ["ocr"]
+    assert {"clip_classify", "clip_text_embed", "ocr"} <= {task["name"] for task in merged["tasks"]}
 
 
-def test_a_go_client_runs_an_infer_stream(buf: str, ocr_address: str, tmp_path: Path):
+def test_a_go_client_runs_an_infer_stream(buf: str, node: NodeThread, tmp_path: Path):
     page = base64.b64encode(PAGE.read_bytes()).decode()
     requests = tmp_path / "requests.json"
     requests.write_text(
@@ -81,7 +82,7 @@ def test_a_go_client_runs_an_infer_stream(buf: str, ocr_address: str, tmp_path: 
             for name, payload in (("good", page), ("bad", "AAAA"), ("also good", page))
         )
     )
-    done = curl(buf, "-d", f"@{requests}", f"http://{ocr_address}/{SERVICE}/Infer")
+    done = curl(buf, "-d", f"@{requests}", f"http://{node.target}/{SERVICE}/Infer")
     assert done.returncode == 0, done.stderr
     answers = {answer["correlationId"]: answer for answer in objects(done.stdout)}
     assert answers.keys() == {"good", "bad", "also good"}
@@ -93,9 +94,9 @@ def test_a_go_client_runs_an_infer_stream(buf: str, ocr_address: str, tmp_path: 
     assert answers["bad"]["error"]["code"] == "ERROR_CODE_INVALID_ARGUMENT"
 
 
-def test_a_go_client_with_one_bad_request_gets_a_status(buf: str, ocr_address: str):
+def test_a_go_client_with_one_bad_request_gets_a_status(buf: str, node: NodeThread):
     request = json.dumps({"correlationId": "1", "task": "fly", "payload": "AAAA"})
-    done = curl(buf, "-d", request, f"http://{ocr_address}/{SERVICE}/Infer")
+    done = curl(buf, "-d", request, f"http://{node.target}/{SERVICE}/Infer")
     assert done.returncode != 0
     assert '"code": "not_found"' in done.stderr and "fly" in done.stderr
 
@@ -121,25 +122,25 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return example / "infer.mjs"
 
 
-def node(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run_script(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = ["node", str(script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_a_node_js_client_lists_capabilities(script: Path, ocr_address: str):
-    done = node(script, ocr_address)
+def test_a_node_js_client_lists_capabilities(script: Path, node: NodeThread):
+    done = run_script(script, node.target)
     assert done.returncode == 0, done.stderr
-    (capability,) = map(json.loads, done.stdout.splitlines())
-    assert capability["serviceName"] == "ocr" and capability["tasks"] == ["ocr"]
+    found = {line["serviceName"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert found["ocr"]["tasks"] == ["ocr"] and "clip_embed" in found["clip"]["tasks"]
 
 
-def test_a_node_js_client_streams_files(script: Path, ocr_address: str, tmp_path: Path):
+def test_a_node_js_client_streams_files(script: Path, node: NodeThread, tmp_path: Path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     # Over half a MiB, so that it travels in chunks: what follows a PNG's end is ignored.
     large = tmp_path / "large.png"
     large.write_bytes(PAGE.read_bytes() + bytes(1_200_000))
-    done = node(script, ocr_address, "ocr", PAGE, bad, large)
+    done = run_script(script, node.target, "ocr", PAGE, bad, large)
     assert done.returncode == 1, done.stderr
     answers = {line["file"]: line for line in map(json.loads, done.stdout.splitlines())}
     for file in (PAGE, large):
@@ -147,7 +148,7 @@ def test_a_node_js_client_streams_files(script: Path, ocr_address: str, tmp_path
     assert "not an image" in answers[str(bad)]["error"]
 
 
-def test_a_node_js_client_sees_the_status_of_a_single_request(script: Path, ocr_address: str):
-    done = node(script, ocr_address, "fly", PAGE)
+def test_a_node_js_client_sees_the_status_of_a_single_request(script: Path, node: NodeThread):
+    done = run_script(script, node.target, "fly", PAGE)
     assert done.returncode == 1
     assert "fly" in json.loads(done.stdout)["error"]
