@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import orjson
 import skimage
@@ -68,13 +69,14 @@ def hearth(
 class Lines:
     """The lines of a running process, to be waited for with a deadline."""
 
-    def __init__(self, stream: "object") -> None:
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
         self._lines: queue.Queue[str] = queue.Queue()
         self.seen: list[str] = []
-        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
-    def until(self, wanted: "object", timeout: float = 30) -> str:
+    def until(self, wanted: Callable[[str], object], timeout: float = 30) -> str:
         """The first line of which ``wanted(line)`` is true."""
         give_up = time.monotonic() + timeout
         while True:
@@ -86,8 +88,13 @@ class Lines:
             if wanted(line):
                 return line
 
-    def _read(self, stream: object) -> None:
-        for line in stream:
+    def close(self) -> None:
+        """Once the process has ended."""
+        self._thread.join(10)
+        self._stream.close()
+
+    def _read(self) -> None:
+        for line in self._stream:
             self._lines.put(line)
 
 
@@ -101,12 +108,12 @@ def ocr_node(folder: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> Ite
         text=True,
         env=environment(),
     )
+    log = Lines(process.stderr)
     try:
-        log = Lines(process.stderr)
         port = log.until(lambda line: "listening on" in line).rpartition(":")[2].strip()
         log.until(lambda line: "ready: ocr ready" in line)
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
         assert process.wait(20) == 0
-        process.stderr.close()
+        log.close()

@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from hearth.errors import HearthError, SettingsError
+
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; the last is the shell's own for Ctrl-C."""
 
@@ -13,17 +15,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # gRPC's core writes notes of its own to stderr; they say nothing to a user.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from hearth.cli.app import app
-    from hearth.cli.console import complain
-    from hearth.errors import HearthError, SettingsError
 
     try:
         code = app(arguments, prog_name="hearth", standalone_mode=False)
-    except SettingsError as error:
-        complain(str(error))
-        return USAGE
-    except HearthError as error:
-        complain(str(error))
-        return FAILURE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -31,20 +25,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         return FAILURE
     except Exception as error:
-        if (message := _wrong_usage(error)) is None:
+        explained = _explain(error)
+        if explained is None:
             raise
+        from hearth.cli.console import complain
+
+        code, message = explained
         complain(message)
-        return USAGE
     return code if isinstance(code, int) else OK
 
 
-def _wrong_usage(error: Exception) -> str | None:
-    """What is wrong with the arguments, in one line; None where the error is another."""
-    # Typer keeps the class to itself, and has moved it between versions.
+def _explain(error: Exception) -> tuple[int, str] | None:
+    """Exit code and message for an error that is the user's to mend; None for our own."""
+    if isinstance(error, HearthError):
+        return USAGE if isinstance(error, SettingsError) else FAILURE, str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return FAILURE, f"{error.filename}: {(error.strerror or str(error)).lower()}"
+    # What Typer raises for wrong arguments: it keeps the class to itself, and has moved
+    # it between versions.
     describe = getattr(error, "format_message", None)
     if describe is None:
         return None
-    context = getattr(error, "ctx", None)
-    command = getattr(context, "command_path", "hearth")
+    command = getattr(getattr(error, "ctx", None), "command_path", "hearth")
     message = " ".join(str(describe()).split()).rstrip(".")
-    return f"{message[:1].lower()}{message[1:]} (see `{command} --help`)"
+    return USAGE, f"{message[:1].lower()}{message[1:]} (see `{command} --help`)"

@@ -76,13 +76,15 @@ class TableReport(Report):
     def begin(self, target: str) -> None:
         super().begin(target)
         longest = max(len(source.label) for source in self.inputs)
-        self._width = min(longest, LONGEST_LABEL, output().width // 2)
+        self._width = min(longest, LONGEST_LABEL, output().width // 3)
 
     def write(self, outcome: Outcome) -> None:
         row = Table.grid(padding=(0, 2, 0, 0))
-        row.add_column(width=self._width, overflow="fold", style="bold")
+        row.add_column(width=self._width, no_wrap=True, style="bold")
         row.add_column(overflow="fold")
         label = self.inputs[outcome.job.tag].label
+        if len(label) > self._width:
+            label = f"…{label[1 - self._width :]}"  # the end of a path says more
         row.add_row(Text(label), show.answer(outcome))
         output().print(row)
 

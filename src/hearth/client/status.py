@@ -82,6 +82,11 @@ def _failure(code: str, details: str) -> Failure:
     return Failure(code, details or "the call failed without a reason")
 
 
+def reached(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the status came from the node, and not from our side of the wire."""
+    return not _CONNECT.search(error.details() or "")
+
+
 def exception_of(target: str, error: grpc.aio.AioRpcError) -> HearthError:
     """The exception for a call to ``target`` that failed as a whole; one line."""
     failure = failure_of(error)

@@ -12,7 +12,7 @@ from hearth.client import capabilities
 from hearth.client.capabilities import Capabilities
 from hearth.client.infer import InferStream, Jobs
 from hearth.client.messages import Job, Outcome
-from hearth.client.status import exception_of
+from hearth.client.status import exception_of, reached
 from hearth.contract.ml_service_pb2_grpc import InferenceStub
 
 WINDOW = 16
@@ -80,8 +80,8 @@ class Connection:
             try:
                 return await self._ask_capabilities(timeout)
             except grpc.aio.AioRpcError as error:
-                unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
-                if not unavailable or loop.time() + pause > give_up:
+                loading = error.code() is grpc.StatusCode.UNAVAILABLE and reached(error)
+                if not loading or loop.time() + pause > give_up:
                     raise exception_of(self.target, error) from None
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)

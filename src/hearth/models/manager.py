@@ -13,6 +13,7 @@ from hearth.hub.progress import Progress, no_progress
 
 __all__ = ["Manager", "ModelSource", "Progress", "no_progress"]
 
+
 class Manager(Protocol):
     """A loaded model."""
 

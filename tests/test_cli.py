@@ -1,0 +1,130 @@
+"""The command line as a whole: help, versions, a client's installation."""
+
+import importlib.metadata as metadata
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from cli_kit import PAGE, TITLE, Done, environment, hearth
+from hearth.settings import describe
+from hearth.tasks.registry import TASKS
+from node_kit import NodeThread
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+
+HEAVY = ("grpc", "zeroconf", "numpy", "pydantic_settings", "orjson", "onnxruntime", "torch", "PIL")
+
+
+def test_the_version_is_the_package_s():
+    assert hearth("--version").out == f"hearth {metadata.version('hearth')}\n"
+
+
+def test_help_lists_the_commands_and_imports_nothing_heavy():
+    script = (
+        "import sys; from hearth.cli import main; main(['--help']); "
+        f"print('heavy:', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+    for command in ("serve", "discover", "infer", "models", "doctor"):
+        assert re.search(rf"│ {command} ", done.stdout)
+    assert done.stdout.rstrip().endswith("heavy: []")
+
+
+def test_the_help_of_serve_lists_every_setting_and_that_of_infer_every_task():
+    words = hearth("serve", "--help", COLUMNS="200").out.split()
+    assert {path for path, *_ in describe()} <= set(words)
+    words = hearth("infer", "--help", COLUMNS="200").out.replace(",", " ").split()
+    assert {name for task in TASKS for name in task.names} <= set(words)
+
+
+@pytest.mark.parametrize("arguments", [("serf",), ("serve", "--port", "x"), ("models", "lost")])
+def test_what_makes_no_sense_is_one_line_and_exit_code_2(arguments: tuple[str, ...]):
+    done = hearth(*arguments)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith("hearth: ")
+
+
+def test_a_setting_that_is_not_one_is_exit_code_2(tmp_path: Path):
+    for arguments, complaint in (
+        (("--set", "clip.engine=torch"), "unknown setting clip.engine (from the command line)"),
+        (("--set", "clip"), "write it as NAME=VALUE"),
+        (("--backend", "tensorflow"), "clip.backend = 'tensorflow'"),
+        (("--config", "nowhere.toml"), "can't read nowhere.toml"),
+    ):
+        done = hearth("serve", *arguments, cwd=tmp_path)
+        assert (done.code, done.err.count("\n")) == (2, 1) and complaint in done.err
+
+
+# --- an installation without the extra `server` -------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the packages that plain `hearth` requires, and no others."""
+    folder = tmp_path_factory.mktemp("client-only")
+    seen: set[str] = set()
+    wanted = ["hearth"]
+    while wanted:
+        name = canonicalize_name(wanted.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        distribution = metadata.distribution(name)
+        wanted += (
+            requirement.name
+            for requirement in map(Requirement, distribution.requires or ())
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        )
+        tops = {file.parts[0] for file in distribution.files or () if ".." not in file.parts}
+        for top in tops:
+            place, link = Path(str(distribution.locate_file(top))), folder / top
+            if place.exists() and not link.exists():
+                link.symlink_to(place)
+    return folder
+
+
+def as_client(packages: Path, *arguments: object) -> Done:
+    """Run the command line with no packages but those."""
+    done = subprocess.run(
+        # -S leaves site-packages out.
+        [sys.executable, "-S", "-m", "hearth", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=environment(PYTHONPATH=os.pathsep.join((str(SOURCE), str(packages)))),
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_client_s_installation_can_ask_a_node(client_only: Path, node: NodeThread):
+    done = as_client(client_only, "infer", "ocr", PAGE, "--node", node.target)
+    assert done.code == 0, done.err
+    assert TITLE in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [(("serve",), "server"), (("models", "export", "ViT-B-32:openai"), "export")],
+)
+def test_a_client_s_installation_says_what_to_install_for_more(
+    client_only: Path, arguments: tuple[str, ...], extra: str
+):
+    done = as_client(client_only, *arguments)
+    assert (done.code, done.err.count("\n")) == (1, 1), done.err
+    assert f"pip install 'hearth[{extra}]'" in done.err
+
+
+def test_a_client_s_installation_has_help_and_a_doctor(client_only: Path, tmp_path: Path):
+    assert as_client(client_only, "infer", "--help").code == 0
+    done = as_client(client_only, "doctor", "--data-dir", tmp_path, "--set", "port=0")
+    assert done.code == 0, done.err
+    assert "pip install 'hearth[server]'" in done.out

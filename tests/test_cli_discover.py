@@ -1,0 +1,131 @@
+"""`hearth discover`, and `hearth infer` without an address, on a LAN of our own."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+import lan_kit
+from cli_kit import HEARTH, PAGE, TITLE, Lines, environment, ocr_node
+from hearth.discovery.announcer import Announcer
+from hearth.settings import MdnsSettings
+from lan_kit import Host, Lan
+
+
+@pytest.fixture(scope="module")
+def cellar(lan: Lan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """The host of a node named cellar, with ocr."""
+    folder = tmp_path_factory.mktemp("cellar")
+    host = lan["node"]
+    with ocr_node(folder, "--name", "cellar", prefix=tuple(host.command())):
+        yield host
+
+
+def on(host: Host, *arguments: object, timeout: float = 30, **changes: str):
+    """Run a command of hearth on a host of the LAN."""
+    done = subprocess.run(
+        host.command(*HEARTH, *map(str, arguments)),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(**changes),
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_node_is_listed_with_all_that_is_known_of_it(lan: Lan, cellar: Host):
+    code, out, err = on(lan["client"], "discover", "--json", "--timeout", "2")
+    assert (code, err) == (0, "")
+    (node,) = map(orjson.loads, out.splitlines())
+    assert node["name"] == "cellar" and node["address"].startswith(f"{cellar.address}:")
+    assert (node["status"], node["runtime"], node["error"]) == ("ready", "onnxrt", None)
+    assert node["tasks"] == ["ocr"] and node["models"] == ["PP-OCRv6-small"]
+    (service,) = node["services"]
+    assert (service["name"], service["state"]) == ("ocr", "ready")
+    assert "image/png" in service["inputs"]["ocr"]
+
+
+def test_the_table_keeps_to_the_width(lan: Lan, cellar: Host):
+    def table(columns: int) -> tuple[int, str, str]:
+        return on(lan["client"], "discover", "--timeout", "2", COLUMNS=str(columns))
+
+    widths = (80, 120)
+    with ThreadPoolExecutor() as both:
+        for columns, (code, out, _) in zip(widths, both.map(table, widths), strict=True):
+            assert code == 0
+            words = out.split()
+            for expected in ("cellar", "ready", "onnxrt", "PP-OCRv6-small", "ocr"):
+                assert expected in words
+            assert max(map(len, out.splitlines())) <= columns and "\x1b" not in out
+
+
+def test_infer_finds_a_node_by_itself(lan: Lan, cellar: Host):
+    code, out, err = on(lan["client"], "infer", "ocr", PAGE)
+    assert (code, err) == (0, "") and TITLE in out
+    code, out, err = on(lan["client"], "infer", "clip_classify", PAGE)
+    assert code == 1 and err.count("\n") == 1
+    assert f"{cellar.address}" in err and "can't do 'clip_classify'" in err
+
+
+def test_nodes_are_told_of_as_they_come_and_go(lan: Lan, cellar: Host, tmp_path: Path):
+    with watching(lan["client"]) as lines:
+        lines.until(lambda line: event(line) == ("added", "cellar"))
+        with ocr_node(tmp_path, "--name", "attic", prefix=tuple(lan["second"].command())):
+            lines.until(lambda line: event(line)[1] == "attic" and '"status":"ready"' in line)
+        lines.until(lambda line: event(line) == ("removed", "attic"))
+
+
+def test_a_node_that_does_not_answer_is_listed_with_the_reason(lan: Lan, cellar: Host):
+    async def announce() -> Announcer:
+        announcer = Announcer(
+            MdnsSettings(name="ghost"), uuid="ghost", port=9, version="1", runtime="none"
+        )
+        await announcer.start()
+        return announcer
+
+    with lan["second"].loop() as loop:
+        ghost = loop.call(announce())
+        try:
+            with watching(lan["client"]) as lines:
+                line = lines.until(lambda line: event(line) == ("added", "ghost"))
+        finally:
+            loop.call(ghost.close())
+    assert orjson.loads(line)["error"] == "can't connect: connection refused"
+    assert orjson.loads(line)["tasks"] == []
+
+
+def test_where_there_is_no_node_it_says_what_to_do():
+    with lan_kit.lan("alone") as hosts:
+        code, out, err = on(hosts["alone"], "discover", "--timeout", "0.3")
+        assert (code, out) == (1, "")
+        assert err.startswith("no node found: ") and "hearth serve" in err
+        code, out, err = on(hosts["alone"], "infer", "ocr", PAGE)
+        assert (code, out) == (1, "")
+        assert err.startswith("hearth: no node found on this network: ")
+
+
+def event(line: str) -> tuple[str, str]:
+    content = orjson.loads(line)
+    return content["event"], content["name"]
+
+
+@contextmanager
+def watching(host: Host) -> Iterator[Lines]:
+    """The lines of `hearth discover --watch --json` on a host; Ctrl-C ends it with 130."""
+    process = host.popen(
+        *HEARTH, "discover", "--watch", "--json", stdout=subprocess.PIPE, env=environment()
+    )
+    lines = Lines(process.stdout)
+    try:
+        yield lines
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(10)
+        lines.close()
+        assert code == 130

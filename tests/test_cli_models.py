@@ -1,0 +1,94 @@
+"""`hearth models` and `hearth doctor`."""
+
+import socket
+from pathlib import Path
+
+from cli_kit import hearth
+from hub_kit import HubServer
+
+
+def test_models_that_are_configured_and_files_that_are_here_are_listed(
+    tmp_path: Path, tiny_export: Path
+):
+    exports = tmp_path / "data" / "exports"
+    exports.mkdir(parents=True)
+    (exports / "tiny").symlink_to(tiny_export)
+    (tmp_path / "hearth.toml").write_text('[clip]\nmodel = "ViT-B-32:openai"\n')
+    rows = hearth("models", "list", "--json", cwd=tmp_path).lines
+    clip, ocr, export = rows
+    assert (clip["service"], clip["model"]) == ("clip", "ViT-B-32:openai")
+    assert clip["state"].startswith("not here yet")
+    assert (ocr["service"], ocr["state"]) == ("ocr", "here")
+    assert (export["kind"], export["model"]) == ("export", "tiny")
+    assert export["bytes"] == sum(f.stat().st_size for f in tiny_export.rglob("*") if f.is_file())
+    table = hearth("models", "list", cwd=tmp_path, COLUMNS="80").out
+    assert "ViT-B-32:openai" in table and " MB " in table
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_a_model_is_exported_with_its_cosine_and_can_be_served_from_there(
+    tmp_path: Path, tiny_folder: Path
+):
+    out = tmp_path / "onnx"
+    done = hearth("models", "export", tiny_folder, "--out", out, cwd=tmp_path, timeout=100)
+    assert done.code == 0, done.err
+    assert "images 1.000000, texts 1.000000" in done.out
+    assert "writing the image graph" in done.err
+    assert f"hearth serve --model {out}" in done.out
+    check = hearth("doctor", "--json", "--set", f"clip.model={out}", "-s", "port=0", cwd=tmp_path)
+    assert {line["name"]: line for line in check.lines}["clip"]["state"] == "ok"
+    assert check.code == 0
+
+
+def test_a_name_that_cannot_be_exported_is_one_line(tmp_path: Path):
+    done = hearth("models", "export", "ViT-B-32", "--data-dir", tmp_path)
+    assert done.code == 2 and "ViT-B-32:openai" in done.err.splitlines()[-1]
+    assert "Traceback" not in done.err
+
+
+def checks(*arguments: object, **options: object) -> tuple[int, dict[str, dict]]:
+    done = hearth("doctor", "--json", *arguments, **options)
+    return done.code, {line["name"]: line for line in done.lines}
+
+
+def test_the_doctor_finds_nothing_wrong_where_nothing_is(tmp_path: Path):
+    code, found = checks("--set", "services=ocr", "--set", "port=0", cwd=tmp_path)
+    assert code == 0
+    assert found["ocr"]["state"] == found["onnxrt"]["state"] == found["data"]["state"] == "ok"
+    assert "CPU" in found["onnxrt"]["what"] and str(tmp_path) in found["data"]["what"]
+    assert found["mdns"]["state"] != "bad"
+
+
+def test_the_doctor_says_that_a_model_is_out_of_reach(tmp_path: Path):
+    code, found = checks("--set", "port=0", cwd=tmp_path)
+    assert code == 1 and found["clip"]["state"] == "bad"
+    assert "may not be asked" in found["clip"]["what"] and found["clip"]["cure"]
+    page = hearth("doctor", "--set", "port=0", cwd=tmp_path, COLUMNS="80")
+    assert page.code == 1 and "✗ clip" in page.out and "✓ ocr" in page.out
+    assert max(map(len, page.out.splitlines())) <= 80
+
+
+def test_the_doctor_asks_the_hub_whether_it_has_the_model(
+    tmp_path: Path, hub: HubServer, tiny_export: Path
+):
+    hub.add_repository("immich-app/tiny", tiny_export)
+    settings = ("--set", "port=0", "--set", f"hub.endpoint={hub.url}", "--set")
+    code, found = checks(*settings, "clip.model=immich-app/tiny", cwd=tmp_path, HF_HUB_OFFLINE="0")
+    assert (code, found["clip"]["state"]) == (0, "note")
+    assert "will be downloaded" in found["clip"]["what"]
+    code, found = checks(*settings, "clip.model=immich-app/lost", cwd=tmp_path, HF_HUB_OFFLINE="0")
+    assert (code, found["clip"]["state"]) == (1, "bad")
+
+
+def test_the_doctor_sees_all_that_is_wrong_at_once(tmp_path: Path):
+    place = tmp_path / "data"
+    place.write_text("not a folder")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wrong = (f"port={taken.getsockname()[1]}", "host=127.0.0.1", "clip.backend=rknn")
+        settings = [argument for setting in wrong for argument in ("--set", setting)]
+        code, found = checks("--data-dir", place, *settings, cwd=tmp_path)
+    assert code == 1
+    assert {name for name, check in found.items() if check["state"] == "bad"} == {
+        "clip", "data", "port", "rknn"
+    }  # fmt: skip
+    assert "already in use" in found["port"]["what"] and found["port"]["cure"]
