@@ -5,7 +5,7 @@ TORCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-INSTALL := $(PIP) install --quiet --no-deps --require-hashes
+INSTALL := $(PIP) install --quiet --quiet --no-deps --require-hashes
 
 .PHONY: help demo serve test lint format stubs tables pins tools clean
 
@@ -19,12 +19,12 @@ $(BIN)/python:
 $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(BIN)/python
 	@echo "installing the node into $(VENV) (about a minute)"
 	@$(INSTALL) -r requirements/demo.txt
-	@$(PIP) install --quiet --no-deps --editable .
+	@$(PIP) install --quiet --quiet --no-deps --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt requirements/torch.txt $(VENV)/.demo
 	@echo "installing what the tests need into $(VENV) (torch is large)"
-	@$(PIP) install --quiet $(TORCH_ARGS) -r requirements/torch.txt
+	@$(PIP) install --quiet --quiet $(TORCH_ARGS) -r requirements/torch.txt
 	@$(INSTALL) -r requirements/dev.txt
 	@touch $@
 

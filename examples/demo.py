@@ -52,7 +52,7 @@ def main() -> int:
             samples = write_samples(Path(folder))
             with running_node(Path(folder) / "node.log") as process:
                 node = wait_for_node(process)
-                show(["discover"])
+                show(["discover", "--timeout", "2"])
                 explain_missing(node)
                 run_tasks(node, samples)
                 stop(process)
@@ -76,8 +76,8 @@ def write_samples(folder: Path) -> dict[str, Path]:
 
 @contextmanager
 def running_node(log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A node on a free port; it is gone afterwards, whatever happens."""
-    command = ["serve", "--port", "0", "--data-dir", str(PROJECT / "data"), "--name", NAME]
+    """A node on a free port, with the project's data folder; it is gone afterwards."""
+    command = ["serve", "--port", "0", "--name", NAME]
     announce(command)
     with log.open("wb") as sink:
         process = subprocess.Popen([HEARTH, *command], stderr=sink, stdout=sink, cwd=PROJECT)
@@ -149,11 +149,7 @@ def events() -> Iterator["queue.Queue[str]"]:
 
 def is_busy(node: Node) -> bool:
     """Whether a model is on its way: coming from the hub, or getting its label vectors."""
-    return any(
-        service["state"] in {"downloading", "loading"}
-        or (service["state"] == "ready" and service["reason"])
-        for service in node["services"]
-    )
+    return any(service["changing"] for service in node["services"])
 
 
 def progress_of(node: Node) -> str:

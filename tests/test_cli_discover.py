@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +26,7 @@ def cellar(lan: Lan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]
         yield host
 
 
-def on(host: Host, *arguments: object, timeout: float = 30, **changes: str):
+def on(host: Host, *arguments: object, timeout: float = 30, **changes: str) -> tuple[int, str, str]:
     """Run a command of hearth on a host of the LAN."""
     done = subprocess.run(
         host.command(*HEARTH, *map(str, arguments)),
@@ -40,35 +40,34 @@ def on(host: Host, *arguments: object, timeout: float = 30, **changes: str):
 
 
 def test_a_node_is_listed_with_all_that_is_known_of_it(lan: Lan, cellar: Host):
-    code, out, err = on(lan["client"], "discover", "--json", "--timeout", "2")
-    assert (code, err) == (0, "")
-    (node,) = map(orjson.loads, out.splitlines())
+    look = ("discover", "--timeout", "2")
+    lines, narrow, wide = at_once(
+        lambda: on(lan["client"], *look, "--json"),
+        lambda: on(lan["client"], *look, COLUMNS="80"),
+        lambda: on(lan["client"], *look, COLUMNS="120"),
+    )
+    assert (lines[0], lines[2]) == (0, "")
+    (node,) = map(orjson.loads, lines[1].splitlines())
     assert node["name"] == "cellar" and node["address"].startswith(f"{cellar.address}:")
     assert (node["status"], node["runtime"], node["error"]) == ("ready", "onnxrt", None)
     assert node["tasks"] == ["ocr"] and node["models"] == ["PP-OCRv6-small"]
     (service,) = node["services"]
     assert (service["name"], service["state"]) == ("ocr", "ready")
     assert "image/png" in service["inputs"]["ocr"]
-
-
-def test_the_table_keeps_to_the_width(lan: Lan, cellar: Host):
-    def table(columns: int) -> tuple[int, str, str]:
-        return on(lan["client"], "discover", "--timeout", "2", COLUMNS=str(columns))
-
-    widths = (80, 120)
-    with ThreadPoolExecutor() as both:
-        for columns, (code, out, _) in zip(widths, both.map(table, widths), strict=True):
-            assert code == 0
-            words = out.split()
-            for expected in ("cellar", "ready", "onnxrt", "PP-OCRv6-small", "ocr"):
-                assert expected in words
-            assert max(map(len, out.splitlines())) <= columns and "\x1b" not in out
+    for columns, (code, out, _) in ((80, narrow), (120, wide)):
+        assert code == 0
+        for expected in ("cellar", "ready", "onnxrt", "PP-OCRv6-small", "ocr"):
+            assert expected in out.split()
+        assert max(map(len, out.splitlines())) <= columns and "\x1b" not in out
 
 
 def test_infer_finds_a_node_by_itself(lan: Lan, cellar: Host):
-    code, out, err = on(lan["client"], "infer", "ocr", PAGE)
-    assert (code, err) == (0, "") and TITLE in out
-    code, out, err = on(lan["client"], "infer", "clip_classify", PAGE)
+    done, lost = at_once(
+        lambda: on(lan["client"], "infer", "ocr", PAGE),
+        lambda: on(lan["client"], "infer", "clip_classify", PAGE),
+    )
+    assert (done[0], done[2]) == (0, "") and TITLE in done[1]
+    code, _, err = lost
     assert code == 1 and err.count("\n") == 1
     assert f"{cellar.address}" in err and "can't do 'clip_classify'" in err
 
@@ -102,12 +101,19 @@ def test_a_node_that_does_not_answer_is_listed_with_the_reason(lan: Lan, cellar:
 
 def test_where_there_is_no_node_it_says_what_to_do():
     with lan_kit.lan("alone") as hosts:
-        code, out, err = on(hosts["alone"], "discover", "--timeout", "0.3")
-        assert (code, out) == (1, "")
-        assert err.startswith("no node found: ") and "hearth serve" in err
-        code, out, err = on(hosts["alone"], "infer", "ocr", PAGE)
-        assert (code, out) == (1, "")
-        assert err.startswith("hearth: no node found on this network: ")
+        listed, asked = at_once(
+            lambda: on(hosts["alone"], "discover", "--timeout", "0.3"),
+            lambda: on(hosts["alone"], "infer", "ocr", PAGE),
+        )
+    assert listed[:2] == asked[:2] == (1, "")
+    assert listed[2].startswith("no node found: ") and "hearth serve" in listed[2]
+    assert asked[2].startswith("hearth: no node found on this network: ")
+
+
+def at_once(*commands: Callable[[], tuple[int, str, str]]) -> list[tuple[int, str, str]]:
+    """What the commands give, run side by side."""
+    with ThreadPoolExecutor() as threads:
+        return [future.result() for future in [threads.submit(each) for each in commands]]
 
 
 def event(line: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from hearth.hub.store import HubStore
 from hub_kit import HubServer
 
 NAME = "immich-app/ViT-B-32__openai"
-HINT = "; or put its files into a folder and name that folder as the model"
+HINT = "; a local folder with its files will do as well"
 
 
 def failure(endpoint: str, folder: Path, timeout: float = 1) -> str:

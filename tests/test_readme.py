@@ -26,7 +26,8 @@ def test_every_setting_and_every_task_has_its_row():
 
 
 def test_only_what_is_between_the_markers_is_replaced():
-    page = "a\n<!-- settings -->\nstale rows\n<!-- /settings -->\nb\n<!-- tasks --><!-- /tasks -->\nc\n"
+    stale = "<!-- settings -->\nstale rows\n<!-- /settings -->"
+    page = f"a\n{stale}\nb\n<!-- tasks --><!-- /tasks -->\nc\n"
     filled = tables.filled(page)
     assert filled.startswith("a\n<!-- settings -->\n| setting |") and filled.endswith("\nc\n")
     assert "stale" not in filled and "\n<!-- /settings -->\nb\n" in filled

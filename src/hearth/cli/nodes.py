@@ -121,6 +121,7 @@ def facts(sighting: Sighting) -> dict[str, object]:
                 "name": service.name,
                 "state": service.extra.get("state", "ready"),
                 "reason": service.extra.get("reason", ""),
+                "changing": service.changing,
                 "runtime": service.runtime,
                 "precisions": list(service.precisions),
                 "models": list(service.models),

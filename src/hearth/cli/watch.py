@@ -11,7 +11,7 @@ from hearth.discovery.record import NodeRecord
 from hearth.errors import HearthError
 
 LOADING_PAUSE = 1.0
-"""Seconds until a node that didn't answer is asked again."""
+"""Seconds until a node that didn't answer, or whose models are on their way, is asked again."""
 REFRESH_SECONDS = 10.0
 """Seconds after which an answer is old: models come and fail without a word on mDNS."""
 
@@ -102,7 +102,8 @@ class _Watch:
                 before = self._known[key]
                 try:
                     can = await connection.capabilities()
-                    after, pause = replace(before, capabilities=can, trouble=""), REFRESH_SECONDS
+                    after = replace(before, capabilities=can, trouble="")
+                    pause = LOADING_PAUSE if can.changing else REFRESH_SECONDS
                 except HearthError as error:
                     reason = str(error).removeprefix(f"{target}: ")
                     after = replace(before, capabilities=None, trouble=reason)

@@ -34,6 +34,14 @@ class Service:
     """What else is true; ``state`` and ``reason`` where a service isn't ready."""
 
     @property
+    def changing(self) -> bool:
+        """Whether it is about to become able to do more, by itself."""
+        state = self.extra.get("state", "ready")
+        return state in {"downloading", "loading"} or (
+            state == "ready" and self.trouble is not None
+        )
+
+    @property
     def trouble(self) -> str | None:
         """One line: why this service isn't ready or not wholly, or None where it is."""
         state = self.extra.get("state", "ready")
@@ -48,6 +56,11 @@ class Capabilities:
     """Everything that a node can do."""
 
     services: tuple[Service, ...]
+
+    @property
+    def changing(self) -> bool:
+        """Whether asking again soon may give another answer."""
+        return any(service.changing for service in self.services)
 
     @property
     def tasks(self) -> dict[str, TaskInfo]:

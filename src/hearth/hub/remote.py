@@ -175,7 +175,7 @@ class Remote:
         except unreachable as error:
             raise ModelUnavailable(
                 f"can't reach the model hub for {repository}: {of_connection(error)}; "
-                "or put its files into a folder and name that folder as the model"
+                "a local folder with its files will do as well"
             ) from error
 
 

@@ -25,6 +25,8 @@ from hearth.hub.progress import Progress, no_progress
 from hearth.hub.record import Record
 from hearth.hub.remote import Damaged, Remote, RepositoryMissing
 
+__all__ = ["HubStore", "RepositoryMissing"]
+
 _TRUE = {"1", "on", "yes", "true"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -65,7 +67,7 @@ class HubStore:
     def choose(self, repositories: Iterable[str]) -> str:
         """The first repository that is here, or else the first that the hub has.
 
-        Raises ModelUnavailable.
+        Raises ModelUnavailable; RepositoryMissing where the hub has none of them.
         """
         candidates = list(repositories)
         for repository in candidates:
@@ -77,7 +79,7 @@ class HubStore:
             except RepositoryMissing:
                 continue
             return repository
-        raise ModelUnavailable(f"the hub has none of {', '.join(candidates)}")
+        raise RepositoryMissing(f"the hub has none of {', '.join(candidates)}")
 
     def find(self, repository: str, patterns: Iterable[str], revision: str = "main") -> Path | None:
         """The folder with the files that the patterns choose, all verified; else None.

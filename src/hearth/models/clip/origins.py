@@ -7,7 +7,7 @@ from hearth.backends.torch import choose_device
 from hearth.errors import ModelUnavailable
 from hearth.hub.layout import Layout, files_in, layouts, select
 from hearth.hub.reference import ModelReference
-from hearth.hub.store import HubStore
+from hearth.hub.store import HubStore, RepositoryMissing
 from hearth.models.clip import openclip
 from hearth.models.clip.files import IMAGE, OnnxFiles
 from hearth.models.clip.openclip import Checkpoint
@@ -97,8 +97,8 @@ class OnnxModel:
     def _choose(self) -> str:
         try:
             return self._hub.choose(self._reference.onnx_repositories())
-        except ModelUnavailable as error:
-            if self._reference.kind == "repository" or self._hub.offline:
+        except RepositoryMissing as error:
+            if self._reference.kind == "repository":
                 raise
             raise ModelUnavailable(f"{error}; {_how_to_export(self._reference.text)}") from error
 
