@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,12 @@ def hearth(
         check=False,
     )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def at_once(*commands: Callable[[], Done]) -> list[Done]:
+    """What the commands leave behind, run side by side."""
+    with ThreadPoolExecutor() as threads:
+        return [future.result() for future in [threads.submit(each) for each in commands]]
 
 
 class Lines:

@@ -17,8 +17,8 @@ from hearth.batching import BatchQueue
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
+from hearth.lifecycle.slot import ModelState
 from hearth.models.manager import Progress
-from hearth.models.slot import ModelState
 from hearth.node import Node
 from hearth.settings import load
 from hearth.tasks.options import TOP_K

@@ -2,8 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import orjson
 import pytest
 
 import lan_kit
-from cli_kit import HEARTH, PAGE, TITLE, Lines, environment, ocr_node
+from cli_kit import HEARTH, PAGE, TITLE, Done, Lines, at_once, environment, ocr_node
 from hearth.discovery.announcer import Announcer
 from hearth.settings import MdnsSettings
 from lan_kit import Host, Lan
@@ -26,7 +25,7 @@ def cellar(lan: Lan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]
         yield host
 
 
-def on(host: Host, *arguments: object, timeout: float = 30, **changes: str) -> tuple[int, str, str]:
+def on(host: Host, *arguments: object, timeout: float = 30, **changes: str) -> Done:
     """Run a command of hearth on a host of the LAN."""
     done = subprocess.run(
         host.command(*HEARTH, *map(str, arguments)),
@@ -36,7 +35,7 @@ def on(host: Host, *arguments: object, timeout: float = 30, **changes: str) -> t
         env=environment(**changes),
         check=False,
     )
-    return done.returncode, done.stdout, done.stderr
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def test_a_node_is_listed_with_all_that_is_known_of_it(lan: Lan, cellar: Host):
@@ -46,19 +45,19 @@ def test_a_node_is_listed_with_all_that_is_known_of_it(lan: Lan, cellar: Host):
         lambda: on(lan["client"], *look, COLUMNS="80"),
         lambda: on(lan["client"], *look, COLUMNS="120"),
     )
-    assert (lines[0], lines[2]) == (0, "")
-    (node,) = map(orjson.loads, lines[1].splitlines())
+    assert (lines.code, lines.err) == (0, "")
+    (node,) = lines.lines
     assert node["name"] == "cellar" and node["address"].startswith(f"{cellar.address}:")
     assert (node["status"], node["runtime"], node["error"]) == ("ready", "onnxrt", None)
     assert node["tasks"] == ["ocr"] and node["models"] == ["PP-OCRv6-small"]
     (service,) = node["services"]
     assert (service["name"], service["state"]) == ("ocr", "ready")
     assert "image/png" in service["inputs"]["ocr"]
-    for columns, (code, out, _) in ((80, narrow), (120, wide)):
-        assert code == 0
+    for columns, table in ((80, narrow), (120, wide)):
+        assert table.code == 0
         for expected in ("cellar", "ready", "onnxrt", "PP-OCRv6-small", "ocr"):
-            assert expected in out.split()
-        assert max(map(len, out.splitlines())) <= columns and "\x1b" not in out
+            assert expected in table.out.split()
+        assert max(map(len, table.out.splitlines())) <= columns and "\x1b" not in table.out
 
 
 def test_infer_finds_a_node_by_itself(lan: Lan, cellar: Host):
@@ -66,10 +65,9 @@ def test_infer_finds_a_node_by_itself(lan: Lan, cellar: Host):
         lambda: on(lan["client"], "infer", "ocr", PAGE),
         lambda: on(lan["client"], "infer", "clip_classify", PAGE),
     )
-    assert (done[0], done[2]) == (0, "") and TITLE in done[1]
-    code, _, err = lost
-    assert code == 1 and err.count("\n") == 1
-    assert f"{cellar.address}" in err and "can't do 'clip_classify'" in err
+    assert (done.code, done.err) == (0, "") and TITLE in done.out
+    assert lost.code == 1 and lost.err.count("\n") == 1
+    assert f"{cellar.address}:" in lost.err and "can't do 'clip_classify'" in lost.err
 
 
 def test_nodes_are_told_of_as_they_come_and_go(lan: Lan, cellar: Host, tmp_path: Path):
@@ -105,15 +103,9 @@ def test_where_there_is_no_node_it_says_what_to_do():
             lambda: on(hosts["alone"], "discover", "--timeout", "0.3"),
             lambda: on(hosts["alone"], "infer", "ocr", PAGE),
         )
-    assert listed[:2] == asked[:2] == (1, "")
-    assert listed[2].startswith("no node found: ") and "hearth serve" in listed[2]
-    assert asked[2].startswith("hearth: no node found on this network: ")
-
-
-def at_once(*commands: Callable[[], tuple[int, str, str]]) -> list[tuple[int, str, str]]:
-    """What the commands give, run side by side."""
-    with ThreadPoolExecutor() as threads:
-        return [future.result() for future in [threads.submit(each) for each in commands]]
+    assert (listed.code, listed.out) == (asked.code, asked.out) == (1, "")
+    assert listed.err.startswith("no node found: ") and "hearth serve" in listed.err
+    assert asked.err.startswith("hearth: no node found on this network: ")
 
 
 def event(line: str) -> tuple[str, str]:

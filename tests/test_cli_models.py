@@ -1,9 +1,10 @@
 """`hearth models` and `hearth doctor`."""
 
 import socket
+from functools import partial
 from pathlib import Path
 
-from cli_kit import hearth
+from cli_kit import at_once, hearth
 from hub_kit import HubServer
 
 
@@ -70,12 +71,17 @@ def test_the_doctor_asks_the_hub_whether_it_has_the_model(
     tmp_path: Path, hub: HubServer, tiny_export: Path
 ):
     hub.add_repository("immich-app/tiny", tiny_export)
-    settings = ("--set", "port=0", "--set", f"hub.endpoint={hub.url}", "--set")
-    code, found = checks(*settings, "clip.model=immich-app/tiny", cwd=tmp_path, HF_HUB_OFFLINE="0")
-    assert (code, found["clip"]["state"]) == (0, "note")
-    assert "will be downloaded" in found["clip"]["what"]
-    code, found = checks(*settings, "clip.model=immich-app/lost", cwd=tmp_path, HF_HUB_OFFLINE="0")
-    assert (code, found["clip"]["state"]) == (1, "bad")
+    settings = ("--json", "-s", "port=0", "-s", f"hub.endpoint={hub.url}", "-s")
+    known, lost = at_once(
+        *(
+            partial(hearth, "doctor", *settings, f"clip.model={name}", cwd=tmp_path,
+                    HF_HUB_OFFLINE="0")
+            for name in ("immich-app/tiny", "immich-app/lost")
+        )
+    )  # fmt: skip
+    assert (known.code, known.lines[-2]["name"], known.lines[-2]["state"]) == (0, "clip", "note")
+    assert "will be downloaded" in known.lines[-2]["what"]
+    assert (lost.code, lost.lines[-2]["state"]) == (1, "bad")
 
 
 def test_the_doctor_sees_all_that_is_wrong_at_once(tmp_path: Path):

@@ -160,7 +160,7 @@ def test_an_oversized_request_is_read_to_its_end_before_it_fails_and_its_bytes_a
     target = assembler(largest_request=10)
     messages = list(chunks("a", [b"123456"] * 4))
     assert feed_all(target, messages[:3]) == []
-    assert sum(len(m.payload) for r in target._open for m in r.chunks.values()) == 0
+    assert target._held_bytes == 0
     [broken] = target.feed(messages[3])
     assert "larger than 10 bytes" in str(broken.error)
 
@@ -174,7 +174,19 @@ def test_bytes_of_unfinished_requests_are_bounded_by_stream():
     target = assembler(largest_held=2000)
     out = feed_all(target, (whole(f"{i}", b"x" * 100, seq=0, total=2) for i in range(50)))
     assert out == []
-    assert sum(len(m.payload) for r in target._open for m in r.chunks.values()) <= 2000
+    assert target._held_bytes == 2000
+    kept = [len(request.chunks) for requests in target._open.values() for request in requests]
+    assert sum(kept) == 20
+
+
+def test_unfinished_requests_are_bounded_by_stream_and_those_past_it_fail_alone():
+    target = assembler(most_open=10)
+    firsts = [whole(f"{i}", seq=0, total=2) for i in range(12)]
+    out = feed_all(target, firsts)
+    assert [broken.correlation_id for broken in out] == ["10", "11"]
+    out = feed_all(target, [whole(f"{i}", b"y", seq=1, total=2, offset=1) for i in range(10)])
+    assert [request.payload for request in out] == [b"xy"] * 10
+    assert target.begun == 12 and target._held_bytes == 0
 
 
 def test_requests_begun_are_counted_once_each():

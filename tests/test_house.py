@@ -25,9 +25,10 @@ MAY_IMPORT = {
     "media": BASE,
     "discovery": {*BASE, "settings"},
     "models": {*BASE, "settings", "batching", "backends", "hub", "media"},
-    "tasks": {*BASE, "models", "batching", "backends"},
-    "rpc": {*BASE, "contract", "tasks", "models"},
-    "node": {*BASE, "rpc", "tasks", "models", "media", "hub", "discovery", "settings"},
+    "lifecycle": {*BASE, "models"},
+    "tasks": {*BASE, "lifecycle", "models", "batching", "backends"},
+    "rpc": {*BASE, "contract", "tasks", "lifecycle"},
+    "node": {*BASE, "rpc", "lifecycle", "tasks", "models", "media", "hub", "discovery", "settings"},
     "client": {*BASE, "contract", "discovery"},
 }
 ABOVE_ALL = {"cli", "__main__"}

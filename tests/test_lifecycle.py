@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
-from hearth.models.slot import ModelState
+from hearth.lifecycle.slot import ModelState
 from node_kit import Gate, LabSource, ask, lab_node, stub_of, talk
 
 EMPTY = Empty()

@@ -301,7 +301,7 @@ async def test_capabilities_say_what_is_there():
         assert single.extra["state"] == merged.extra["lab.state"] == "ready"
         assert [task.name for task in single.tasks] == ["upper", "shout", "upper_aside", "noop"]
         assert not any(task.tensor_batching_supported for task in single.tasks)
-        assert single.tasks[0].limits["max_batch"] == "8"
+        assert single.tasks[0].limits["max_payload_bytes"] == str(64 * 1024 * 1024)
 
 
 async def test_a_long_call_with_pings_every_second_is_not_cut():

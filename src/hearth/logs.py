@@ -19,5 +19,5 @@ def configure(level: str, style: str) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("httpx", "filelock", "huggingface_hub", "PIL", "zeroconf"):
+    for chatty in ("httpx", "httpx2", "filelock", "huggingface_hub", "PIL", "zeroconf"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))

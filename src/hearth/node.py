@@ -11,9 +11,9 @@ from typing import Any, Protocol, Self
 
 from hearth import __version__
 from hearth.errors import SettingsError
-from hearth.models.aside import aside
+from hearth.lifecycle.aside import aside
+from hearth.lifecycle.slot import ModelSlot, all_settled
 from hearth.models.manager import ModelSource, Progress, no_progress
-from hearth.models.slot import ModelSlot
 from hearth.rpc import capabilities
 from hearth.rpc.server import MIB, Server
 from hearth.rpc.servicer import InferenceServicer
@@ -64,9 +64,11 @@ class Node:
         self._decoding = ThreadPoolExecutor(
             settings.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode"
         )
-        self.router = Router(tasks, self.slots, self._decoding)
+        self.router = Router(tasks, self.slots, self._decoding, settings.queue_capacity)
         largest = settings.max_payload_mb * MIB
-        servicer = InferenceServicer(self.router, StreamLimits(largest), version=__version__)
+        servicer = InferenceServicer(
+            self.router, StreamLimits.for_requests(largest), version=__version__
+        )
         self._new_server = partial(Server, servicer, largest_request=largest)
         self._server: Server | None = None
         self._presence: Presence | None = None
@@ -90,7 +92,11 @@ class Node:
         self.port = await self._server.start(self.settings.host, self.settings.port)
         log.info("listening on %s:%d", self.settings.host, self.port)
         if self.settings.mdns.enabled:
-            self._presence = announcer_of(self.settings, self.port)
+            try:
+                self._presence = announcer_of(self.settings, self.port)
+            except SettingsError:
+                await self._server.stop(0)
+                raise
             self._run(self._presence.start())
         self._run(self._report_changes())
         for slot in self.slots.values():
@@ -99,10 +105,10 @@ class Node:
     async def stop(self, grace: float | None = None) -> None:
         """Drain and end: requests in flight are answered for at most ``grace`` seconds."""
         self.status = "draining"
-        await asyncio.gather(
-            self._say_goodbye(),
-            self._drain(self.settings.grace_seconds if grace is None else grace),
-        )
+        await self._report()
+        await self._drain(self.settings.grace_seconds if grace is None else grace)
+        if self._presence is not None:
+            await self._presence.close()
         if self._server is not None:
             await self._server.stop(FAREWELL_SECONDS)
         for task in self._background:
@@ -111,11 +117,6 @@ class Node:
         await self._close_models()
         self._decoding.shutdown(wait=False, cancel_futures=True)
         log.info("stopped")
-
-    async def _say_goodbye(self) -> None:
-        await self._report()
-        if self._presence is not None:
-            await self._presence.close()
 
     async def _drain(self, grace: float) -> None:
         try:
@@ -140,12 +141,10 @@ class Node:
             self._watchers.append(watcher)
             await watcher
 
-    async def wait_settled(self) -> None:
-        """Return when every model is ready, failed, or waits for a download."""
-        await self.wait_until(lambda: capabilities.settled(self.router))
-
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        self._background.append(asyncio.create_task(work))
+        task = asyncio.create_task(work)
+        task.add_done_callback(_tell_failure)
+        self._background.append(task)
 
     def _changed(self) -> None:
         watchers, self._watchers = self._watchers, []
@@ -162,7 +161,7 @@ class Node:
         while True:
             await self.wait_until(news)
             reported = self._condition()
-            if self.status == "starting" and capabilities.settled(self.router):
+            if self.status == "starting" and all_settled(self.slots.values()):
                 self.status = "ready"
                 log.info("ready: %s", self._summary())
                 self._changed()
@@ -189,6 +188,12 @@ class Node:
             parts = capabilities.of_services(self.router, largest_request=0)
             await self._presence.set_runtime(capabilities.merged(parts, version="").runtime)
             await self._presence.set_status(self.status)
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """What runs beside the requests must not end unheard."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background work of the node ended", exc_info=error)
 
 
 def sources_of(settings: Settings) -> list[ModelSource]:

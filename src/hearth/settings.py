@@ -257,7 +257,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, Any
         if environment.get(name):
             yield path, environment[name], name
     for name, value in environment.items():
-        # HEARTH_NODES and its kin belong to the client; they are no settings of a node.
+        # Some names with our prefix belong to the client; they are no settings of a node.
         if name.startswith(PREFIX) and name not in CLIENT_NAMES:
             yield name.removeprefix(PREFIX).lower().replace("__", "."), value, name
 

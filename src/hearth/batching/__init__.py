@@ -1,5 +1,5 @@
 """Queues and their owner threads: items and a callable, nothing of models or gRPC."""
 
-from hearth.batching.queue import BatchQueue, QueueStatistics, Ticket
+from hearth.batching.queue import NO_HURRY, BatchQueue, QueueStatistics, Ticket
 
-__all__ = ["BatchQueue", "QueueStatistics", "Ticket"]
+__all__ = ["NO_HURRY", "BatchQueue", "QueueStatistics", "Ticket"]

@@ -134,10 +134,18 @@ class BatchQueue(Generic[Item, Answer]):
             # A request of many items (the lines of a page) may pass the mark when it
             # comes to a queue with room: it could never be served otherwise.
             if len(self._waiting) >= self.capacity:
+                self._drop_dead()
+            if len(self._waiting) >= self.capacity:
                 raise Overloaded(f"the queue of {self.name} is full ({self.capacity} waiting)")
             self._waiting.extend(entries)
             self._changed.notify()
         return [entry.future for entry in entries]
+
+    def _drop_dead(self) -> None:
+        """Make room: those who were cancelled no longer wait for anything."""
+        living = [entry for entry in self._waiting if not entry.future.cancelled()]
+        self._waiting.clear()
+        self._waiting.extend(living)
 
     def _serve(self) -> None:
         while batch := self._take():
@@ -189,7 +197,7 @@ class BatchQueue(Generic[Item, Answer]):
             if len(answers) != len(batch):
                 raise ModelFailed(f"{self.name} gave {len(answers)} answers to {len(batch)} items")
             return list(zip(batch, answers, strict=True))
-        except Exception as error:
+        except BaseException as error:  # also a panic in a native library: the owner lives on
             if len(batch) > 1:
                 middle = len(batch) // 2
                 return self._attempt(batch[:middle]) + self._attempt(batch[middle:])

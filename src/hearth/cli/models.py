@@ -64,6 +64,7 @@ def export(  # noqa: PLR0917
 
     settings = load({"data_dir": data_dir}, config=config)
     try:
+        from hearth.hub.reference import parse
         from hearth.models.clip.export import export_model
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "hearth":
@@ -72,6 +73,8 @@ def export(  # noqa: PLR0917
             f"exporting needs more than this ({error.name} is missing): "
             "pip install 'hearth[export]'"
         ) from None
+    if checkpoint is None:
+        parse(name)  # a name that can't be meant is told before torch is imported
     with Bar() as bar:
         report = export_model(
             name,

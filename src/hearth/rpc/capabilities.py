@@ -3,21 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from hearth.contract import ml_service_pb2 as pb
-from hearth.models.slot import ModelSlot
+from hearth.lifecycle.slot import ModelSlot
 from hearth.tasks.options import Option
 from hearth.tasks.router import Router
 from hearth.tasks.task import Task
 
 # Clients of family C route to no node whose capability has an empty version.
 PROTOCOL_VERSION = "1.0.0"
-
-
-def settled(router: Router) -> bool:
-    """Whether no model is about to become ready from files that are here already.
-
-    Until then capabilities are UNAVAILABLE: some clients read them once a connection.
-    """
-    return all(slot.settled for slot in router.slots.values())
 
 
 def of_services(router: Router, *, largest_request: int) -> list[pb.Capability]:
@@ -63,10 +55,7 @@ def _capability(slot: ModelSlot, tasks: Iterable[Task], largest_request: int) ->
         return pb.Capability(
             service_name=slot.service, extra=extra, protocol_version=PROTOCOL_VERSION
         )
-    limits = {
-        "max_payload_bytes": str(largest_request),
-        "max_batch": str(max((queue.max_batch for queue in manager.queues), default=1)),
-    }
+    limits = {"max_payload_bytes": str(largest_request)}
     return pb.Capability(
         service_name=slot.service,
         model_ids=[manager.model_id],

@@ -23,8 +23,8 @@ from hearth.errors import InvalidInput
 LARGEST_SINGLE = 4 * 1024 * 1024 - 64 * 1024
 CHUNK = 1024 * 1024
 
-# What an open request costs beside its bytes, so that many tiny ones are bounded too.
-OVERHEAD = 256
+MOST_OPEN = 1024
+"""Unfinished requests of one stream: more than any client needs."""
 
 
 class Message(Protocol):
@@ -68,13 +68,27 @@ class Broken(NamedTuple):
 Incoming = Whole | Broken
 
 
+class _Chunk(NamedTuple):
+    """One message, its fields read once: protobuf copies the payload at every look."""
+
+    task: str
+    payload: bytes
+    mime: str
+    meta: dict[str, str]
+    offset: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.payload)
+
+
 class _Open:
     """A request some of whose chunks are still to come."""
 
     def __init__(self, correlation_id: str, total: int) -> None:
         self.correlation_id = correlation_id
         self.total = total
-        self.chunks: dict[int, Message] = {}
+        self.chunks: dict[int, _Chunk] = {}
         self.seen = 0
         self.size = 0
         self.error: InvalidInput | None = None
@@ -84,12 +98,23 @@ class _Open:
         """Only the first message is here: it may be a whole request of a batch."""
         return self.seen == 1 and 0 in self.chunks
 
-    def fits(self, message: Message) -> bool:
+    def fits(self, seq: int, chunk: _Chunk) -> bool:
         """Whether the chunk continues what is here: equal ids may be open at once."""
-        before, after = self.chunks.get(message.seq - 1), self.chunks.get(message.seq + 1)
+        before, after = self.chunks.get(seq - 1), self.chunks.get(seq + 1)
         if before is not None:
-            return before.offset + len(before.payload) == message.offset
-        return after is not None and message.offset + len(message.payload) == after.offset
+            return before.end == chunk.offset
+        return after is not None and chunk.end == after.offset
+
+    def add(self, seq: int, chunk: _Chunk) -> None:
+        """Take a chunk, or note what is wrong with it."""
+        self.seen += 1
+        if seq >= self.total:
+            self.fail(InvalidInput(f"chunk {seq} of {self.total}"))
+        elif seq in self.chunks:
+            self.fail(InvalidInput(f"chunk {seq} came twice"))
+        elif self.error is None:
+            self.chunks[seq] = chunk
+            self.size += len(chunk.payload)
 
     def fail(self, error: InvalidInput) -> None:
         """Drop the bytes, and keep count of the chunks that are still to be swallowed."""
@@ -109,7 +134,7 @@ class _Open:
             if chunk.offset != end:
                 self.fail(InvalidInput(f"chunk {seq} starts at {chunk.offset}, not at {end}"))
                 break
-            end += len(chunk.payload)
+            end = chunk.end
         if self.error is not None:
             return Broken(self.correlation_id, self.error)
         ordered = [self.chunks[seq] for seq in range(self.total)]
@@ -118,100 +143,119 @@ class _Open:
             meta.update(chunk.meta)
         first = ordered[0]
         payload = b"".join(chunk.payload for chunk in ordered)
-        return Whole(self.correlation_id, first.task, payload, first.payload_mime, meta)
+        return Whole(self.correlation_id, first.task, payload, first.mime, meta)
 
 
 class Assembler:
     """Puts the requests of one stream together.
 
     ``largest_request`` and ``largest_held`` are bytes: of one request, and of all
-    requests of the stream that are still incomplete.
+    requests of the stream that are still incomplete; ``most_open`` is how many of these
+    there may be.
     """
 
-    def __init__(self, *, largest_request: int, largest_held: int) -> None:
+    def __init__(
+        self, *, largest_request: int, largest_held: int, most_open: int = MOST_OPEN
+    ) -> None:
         self.begun = 0
         """How many requests the stream has carried so far, complete or not."""
         self._largest_request = largest_request
         self._largest_held = largest_held
-        self._open: list[_Open] = []
+        self._most_open = most_open
+        self._held_bytes = 0
+        # Equal ids may be open at once: the eldest first.
+        self._open: dict[tuple[str, int], list[_Open]] = {}
+        self._open_count = 0
 
     def feed(self, message: Message) -> list[Incoming]:
         """The requests that this message completes or breaks."""
-        if message.total <= 1:
-            return [self._whole(message)]
-        if message.offset == 0 and message.seq > 0:
-            return [*self._release(message.total), self._whole(message)]
-        return self._chunk(message)
+        chunk = _Chunk(
+            message.task, message.payload, message.payload_mime, dict(message.meta), message.offset
+        )
+        total, seq = message.total, message.seq
+        if total <= 1:
+            return [self._whole(message.correlation_id, chunk)]
+        if chunk.offset == 0 and seq > 0:
+            return [*self._release(total), self._whole(message.correlation_id, chunk)]
+        return self._chunk(message.correlation_id, total, seq, chunk)
 
     def finish(self) -> list[Incoming]:
         """The client has half-closed: what is incomplete stays so."""
-        incomplete, self._open = self._open, []
+        incomplete = [request for requests in self._open.values() for request in requests]
+        self._open.clear()
+        self._held_bytes = self._open_count = 0
         return [request.finish() for request in incomplete]
 
-    def _whole(self, message: Message) -> Incoming:
+    def _whole(self, correlation_id: str, chunk: _Chunk) -> Incoming:
         self.begun += 1
-        return self._checked(message)
+        return self._checked(correlation_id, chunk)
 
-    def _checked(self, message: Message) -> Incoming:
-        size = len(message.payload)
-        if size > self._largest_request:
-            return Broken(message.correlation_id, self._too_large())
-        return Whole(
-            message.correlation_id,
-            message.task,
-            message.payload,
-            message.payload_mime,
-            dict(message.meta),
-        )
+    def _checked(self, correlation_id: str, chunk: _Chunk) -> Incoming:
+        if len(chunk.payload) > self._largest_request:
+            return Broken(correlation_id, self._too_large())
+        return Whole(correlation_id, chunk.task, chunk.payload, chunk.mime, chunk.meta)
 
     def _release(self, total: int) -> Iterator[Incoming]:
         """Held first messages of this batch size were whole requests after all."""
-        for request in [r for r in self._open if r.held and r.total == total]:
-            self._open.remove(request)
-            yield self._checked(request.chunks[0])
+        held = [
+            request
+            for requests in self._open.values()
+            for request in requests
+            if request.held and request.total == total
+        ]
+        for request in held:
+            self._remove(request)
+            yield self._checked(request.correlation_id, request.chunks[0])
 
-    def _chunk(self, message: Message) -> list[Incoming]:
-        request = self._request_of(message)
-        request.seen += 1
-        if message.seq >= request.total:
-            request.fail(InvalidInput(f"chunk {message.seq} of {request.total}"))
-        elif message.seq in request.chunks:
-            request.fail(InvalidInput(f"chunk {message.seq} came twice"))
-        elif request.error is None:
-            request.chunks[message.seq] = message
-            request.size += len(message.payload)
+    def _chunk(self, correlation_id: str, total: int, seq: int, chunk: _Chunk) -> list[Incoming]:
+        request = self._request_of(correlation_id, total, seq, chunk)
+        if request is None:
+            self.begun += 1
+            error = InvalidInput(f"more than {self._most_open} unfinished requests on this stream")
+            return [Broken(correlation_id, error)]
+        before = request.size
+        request.add(seq, chunk)
         if request.size > self._largest_request:
             request.fail(self._too_large())
-        elif sum(r.size + OVERHEAD for r in self._open) > self._largest_held:
+        elif self._held_bytes + request.size - before > self._largest_held:
             request.fail(InvalidInput("too many bytes in unfinished requests of this stream"))
+        self._held_bytes += request.size - before
         if request.seen < request.total:
             return []
         # A broken request is reported only now, when all of it was read: a client
         # that is still sending would see a send error instead of ours.
-        self._open.remove(request)
+        self._remove(request)
         return [request.finish()]
 
-    def _request_of(self, message: Message) -> _Open:
-        candidates = [
-            r
-            for r in self._open
-            if r.correlation_id == message.correlation_id and r.total == message.total
-        ]
-        if message.seq == 0:
+    def _request_of(self, correlation_id: str, total: int, seq: int, chunk: _Chunk) -> _Open | None:
+        """The request that the chunk belongs to, or a new one; None where there is no room."""
+        candidates = self._open.get((correlation_id, total), [])
+        if seq == 0:
             # A first message joins chunks that came ahead of it; beside another first
             # message it begins a request of its own.
             candidates = [r for r in candidates if 0 not in r.chunks and r.error is None]
         for fitting in (
-            (r for r in candidates if r.fits(message)),
-            (r for r in candidates if message.seq not in r.chunks),
+            (r for r in candidates if r.fits(seq, chunk)),
+            (r for r in candidates if seq not in r.chunks),
             candidates,
         ):
             if (request := next(iter(fitting), None)) is not None:
                 return request
+        if self._open_count >= self._most_open:
+            return None
         self.begun += 1
-        request = _Open(message.correlation_id, message.total)
-        self._open.append(request)
+        self._open_count += 1
+        request = _Open(correlation_id, total)
+        self._open.setdefault((correlation_id, total), []).append(request)
         return request
+
+    def _remove(self, request: _Open) -> None:
+        key = request.correlation_id, request.total
+        self._open[key].remove(request)
+        if not self._open[key]:
+            del self._open[key]
+        self._open_count -= 1
+        self._held_bytes -= request.size
 
     def _too_large(self) -> InvalidInput:
         return InvalidInput(f"the payload is larger than {self._largest_request} bytes")

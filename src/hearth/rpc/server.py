@@ -17,7 +17,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 MIB = 1024 * 1024
-FOREVER_MS = 2**31 - 1
+FOREVER = 2**31 - 1
 
 
 def options(largest_request: int) -> list[tuple[str, int]]:
@@ -28,13 +28,14 @@ def options(largest_request: int) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.keepalive_permit_without_calls", 1),
-        # A payload at its limit needs room for the rest of the message.
-        ("grpc.max_receive_message_length", largest_request + MIB),
+        # A message past this limit costs its whole stream: leave room to refuse one
+        # that is too large by itself.
+        ("grpc.max_receive_message_length", min(2 * largest_request + MIB, FOREVER)),
         ("grpc.max_send_message_length", -1),
         # Some clients read capabilities once a connection: make them connect again
         # every few minutes, and never cut a stream for it.
         ("grpc.max_connection_age_ms", 5 * 60 * 1000),
-        ("grpc.max_connection_age_grace_ms", FOREVER_MS),
+        ("grpc.max_connection_age_grace_ms", FOREVER),
         # Two nodes on one port would each get some of the clients.
         ("grpc.so_reuseport", 0),
     ]

@@ -7,6 +7,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
+from hearth.lifecycle.slot import all_settled
 from hearth.rpc import capabilities
 from hearth.rpc.stream import InferStream, StreamLimits
 from hearth.tasks.router import Router
@@ -50,7 +51,8 @@ class InferenceServicer(pb_grpc.InferenceServicer):
     async def _capabilities(
         self, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
     ) -> list[pb.Capability]:
-        if not capabilities.settled(self._router):
+        # Some clients read capabilities once a connection: better late than half.
+        if not all_settled(self._router.slots.values()):
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "models are loading; ask again in a second"
             )

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[pb.InferRequest, pb.InferResponse]
 
+# What a status may carry of a message: HTTP/2 headers that are too long break the call.
+LONGEST_MESSAGE = 400
+
 # How long the first failure of a stream waits to learn whether the stream carries
 # one request (status) or several (in-band); see the contract's section on errors.
 COMPANY_SECONDS = 0.1
@@ -31,8 +34,13 @@ class StreamLimits(NamedTuple):
     """Bytes of one request's payload."""
     in_flight: int = 64
     """Requests being answered."""
-    bytes_in_flight: int = 256 * 1024 * 1024
-    """Payload bytes of requests incomplete or being answered."""
+    bytes_held: int = 256 * 1024 * 1024
+    """Payload bytes of unfinished requests, and as many again of those being answered."""
+
+    @classmethod
+    def for_requests(cls, largest: int) -> "StreamLimits":
+        """Limits under which a request of ``largest`` bytes always fits."""
+        return cls(largest, bytes_held=max(cls._field_defaults["bytes_held"], largest))
 
 
 class InferStream:
@@ -43,7 +51,7 @@ class InferStream:
         self._context = context
         self._limits = limits
         self._assembler = framing.Assembler(
-            largest_request=limits.largest_request, largest_held=limits.bytes_in_flight
+            largest_request=limits.largest_request, largest_held=limits.bytes_held
         )
         remaining = context.time_remaining()
         self._deadline = None if remaining is None else time.monotonic() + remaining
@@ -53,6 +61,7 @@ class InferStream:
         self._half_closed = False
         self._in_flight = self._bytes = 0
         self._status: tuple[Code, str] | None = None
+        self._gone = False  # the client: nothing can be written any more
 
     async def run(self, messages: AsyncIterator[pb.InferRequest]) -> None:
         """Answer every request of the stream; returns when all answers are written."""
@@ -67,7 +76,7 @@ class InferStream:
             self._company.set()
             for incoming in self._assembler.finish():
                 self._begin(requests, incoming)
-        if self._status is not None:
+        if self._status is not None and not self._gone:
             code, message_ = self._status
             await self._context.abort(code.status, message_)
 
@@ -78,15 +87,14 @@ class InferStream:
 
     async def _room(self) -> None:
         """Stop reading while the stream occupies all that it may: HTTP/2 slows the client."""
-        while (
-            self._in_flight >= self._limits.in_flight or self._bytes > self._limits.bytes_in_flight
-        ):
+        while self._in_flight >= self._limits.in_flight or self._bytes > self._limits.bytes_held:
             self._freed.clear()
             await self._freed.wait()
 
     async def _serve(self, incoming: framing.Incoming) -> None:
         try:
-            await self._write(await self._answer(incoming))
+            with self._router.counted():  # until it is written: a stop waits for that
+                await self._write(await self._answer(incoming))
         finally:
             self._in_flight -= 1
             self._bytes -= _size(incoming)
@@ -114,7 +122,7 @@ class InferStream:
     async def _failed(
         self, incoming: framing.Incoming, error: Exception
     ) -> Iterable[pb.InferResponse]:
-        code, message = code_of(error), str(error)
+        code, message = code_of(error), _brief(str(error))
         if not isinstance(error, HearthError):
             log.exception("a request failed in a way that nobody foresaw")
             message = "the node failed; its log says why"
@@ -136,7 +144,20 @@ class InferStream:
     async def _write(self, messages: Iterable[pb.InferResponse]) -> None:
         async with self._writing:  # gRPC allows one write at a time
             for message in messages:
-                await self._context.write(message)
+                if self._gone:
+                    return
+                try:
+                    await self._context.write(message)
+                except Exception as error:  # gRPC raises several kinds, none of them public
+                    # The client has left; gRPC ends the call, and with it this stream.
+                    log.debug("an answer could not be written: %s", error)
+                    self._gone = True
+
+
+def _brief(message: str) -> str:
+    """One line of bounded length; clients put whatever they like into names and options."""
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[:LONGEST_MESSAGE]}…"
 
 
 def _size(incoming: framing.Incoming) -> int:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from hearth.batching import Ticket
-from hearth.errors import DeadlinePassed, InvalidInput, NotReady, UnknownTask
-from hearth.models.slot import ModelSlot
+from hearth.errors import DeadlinePassed, InvalidInput, NotReady, Overloaded, UnknownTask
+from hearth.lifecycle.slot import ModelSlot
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request, Result, Task
 
@@ -17,15 +17,22 @@ from hearth.tasks.task import Call, Request, Result, Task
 class Router:
     """Answers requests with the models of the node.
 
-    ``decoding`` are the threads that images are decoded in.
+    ``decoding`` are the threads that images are decoded in; at most ``decoding_capacity``
+    requests wait for them or are in them.
     """
 
     def __init__(
-        self, tasks: Iterable[Task], slots: Mapping[str, ModelSlot], decoding: Executor
+        self,
+        tasks: Iterable[Task],
+        slots: Mapping[str, ModelSlot],
+        decoding: Executor,
+        decoding_capacity: int = 1024,
     ) -> None:
         self.tasks = tuple(task for task in tasks if task.service in slots)
         self.slots = slots
         self._decoding = decoding
+        self._decoding_capacity = decoding_capacity
+        self._being_decoded = 0
         self._by_name = {name: task for task in self.tasks for name in task.names}
         self._active = 0
         self._draining = False
@@ -41,21 +48,20 @@ class Router:
         task = self._find(request.task)
         if self._draining:
             raise NotReady("this node is shutting down")
-        with self._counted():
-            manager = self.slots[task.service].require()
-            if (reason := task.missing(manager)) is not None:
-                raise NotReady(reason)
-            call = Call(request, read_all(task.options, request.meta), Ticket(request.deadline))
-            if task.decodes:
-                parsed = await self._parse_aside(task, manager, call)
-            else:
-                parsed = task.parse(manager, call)
-            result = task.render(manager, await task.call(manager, parsed, call), call)
+        manager = self.slots[task.service].require()
+        if (reason := task.missing(manager)) is not None:
+            raise NotReady(reason)
+        call = Call(request, read_all(task.options, request.meta), Ticket(request.deadline))
+        if task.decodes:
+            parsed = await self._parse_aside(task, manager, call)
+        else:
+            parsed = task.parse(manager, call)
+        result = task.render(manager, await task.call(manager, parsed, call), call)
         took = (time.perf_counter() - started) * 1000
         return replace(result, meta={**result.meta, "lat_ms": f"{took:.2f}"})
 
     async def drain(self) -> None:
-        """Refuse new requests; return when those in flight are answered."""
+        """Refuse new requests; return when those that were ``counted`` are done."""
         self._draining = True
         await self._idle.wait()
 
@@ -73,10 +79,17 @@ class Router:
                 raise DeadlinePassed("the deadline passed before the image was decoded")
             return task.parse(manager, call)
 
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, parse)
+        if self._being_decoded >= self._decoding_capacity:
+            raise Overloaded(f"{self._being_decoded} images wait to be decoded")
+        self._being_decoded += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._decoding, parse)
+        finally:
+            self._being_decoded -= 1
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def counted(self) -> Iterator[None]:
+        """While a request is in flight: until its answer has left."""
         self._active += 1
         self._idle.clear()
         try:

@@ -1,14 +1,15 @@
 """CLIP: pictures and texts in one space of vectors."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hearth.backends import Array, Session
-from hearth.batching import BatchQueue, Ticket
-from hearth.errors import InvalidInput, ModelUnavailable, NotReady
+from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.errors import InvalidInput, ModelUnavailable, NotReady, Overloaded
 from hearth.media import ImageReader
 from hearth.models.clip.labels import LabelCache, LabelSet
 from hearth.models.clip.tokenizer import Tokenizer
@@ -24,9 +25,12 @@ LONGEST_TEXT = 65536
 """Characters in a text. A context is 77 tokens: more can't change a vector, but takes time."""
 
 _LONG_TEXT = 2000
-"""From this many characters on, a text is split into tokens outside the loop."""
+"""From this many characters on, texts are split into tokens outside the loop."""
 
-_NO_HURRY = Ticket()
+_BUSY_SECONDS = 1.0
+"""Pause of background work when clients have filled the queue."""
+
+log = logging.getLogger(__name__)
 
 
 class ClipModel:
@@ -113,14 +117,14 @@ class ClipModel:
         image = self._reader.read(payload, at_least=self.transform.at_least)
         return self.transform.prepare(image).astype(self._image.dtype, copy=False)
 
-    async def embed_image(self, pixels: Array, ticket: Ticket = _NO_HURRY) -> Vector:
+    async def embed_image(self, pixels: Array, ticket: Ticket = NO_HURRY) -> Vector:
         """The unit vector, float32 (dim,), of what ``prepare_image`` gave.
 
         Raises ModelFailed, and what a batch queue raises.
         """
         return await self._images.submit(pixels, ticket=ticket)
 
-    async def embed_text(self, text: str, ticket: Ticket = _NO_HURRY) -> Vector:
+    async def embed_text(self, text: str, ticket: Ticket = NO_HURRY) -> Vector:
         """The unit vector, float32 (dim,), of a text; the empty text has one too.
 
         Raises InvalidInput for a text over ``LONGEST_TEXT``, NotReady without a text tower,
@@ -129,7 +133,7 @@ class ClipModel:
         tokens = await self._tokens([text])
         return await self._text_queue().submit(tokens[0], ticket=ticket)
 
-    async def embed_texts(self, texts: Sequence[str], ticket: Ticket = _NO_HURRY) -> Vector:
+    async def embed_texts(self, texts: Sequence[str], ticket: Ticket = NO_HURRY) -> Vector:
         """The unit vectors, float32 (texts, dim), in order; raises as ``embed_text``."""
         tokens = await self._tokens(texts)
         rows = await self._text_queue().submit_all([(row, None) for row in tokens], ticket=ticket)
@@ -179,8 +183,7 @@ class ClipModel:
         todo = [labels for labels in self.label_sets.values() if labels.name not in self._vectors]
         for labels in sorted(todo, key=lambda labels: labels.prompt_count):
             self._vectors[labels.name] = await self._embed_labels(labels, progress)
-            if self._cache is not None:
-                await asyncio.to_thread(self._cache.save, self.label_sets, dict(self._vectors))
+            await self._save_labels()
 
     def close(self) -> None:
         """End the queues and free the sessions."""
@@ -197,7 +200,7 @@ class ClipModel:
         size = self._text_queue().max_batch
         for start in range(0, len(prompts), size):
             # One batch at a time, so that requests of clients come in between.
-            vectors = await self.embed_texts(prompts[start : start + size])
+            vectors = await self._embed_patiently(prompts[start : start + size])
             if sums is None:
                 sums = np.zeros((len(labels.labels), vectors.shape[1]))
             np.add.at(sums, owners[start : start + size], vectors)
@@ -206,6 +209,23 @@ class ClipModel:
         if sums is None:
             raise ModelUnavailable(f"the label set {labels.name} is empty")
         return unit(sums)
+
+    async def _embed_patiently(self, texts: Sequence[str]) -> Vector:
+        """As ``embed_texts``, but where clients have filled the queue it waits for room."""
+        while True:
+            try:
+                return await self.embed_texts(texts)
+            except Overloaded:
+                await asyncio.sleep(_BUSY_SECONDS)
+
+    async def _save_labels(self) -> None:
+        if self._cache is None:
+            return
+        try:
+            await asyncio.to_thread(self._cache.save, self.label_sets, dict(self._vectors))
+        except OSError as error:
+            # They are here all the same, and made again at the next start.
+            log.warning("label vectors can't be kept in %s: %s", self._cache.vectors_path.parent, error)
 
     def _labels_missing(self, labels: LabelSet) -> str | None:
         if labels.name in self._vectors:
@@ -218,10 +238,10 @@ class ClipModel:
     async def _tokens(self, texts: Sequence[str]) -> Array:
         if self._text is None or self._tokenizer is None:
             raise NotReady(self.text_missing() or "")
-        length = max(map(len, texts), default=0)
-        if length > LONGEST_TEXT:
-            raise InvalidInput(f"the text has {length} characters; at most {LONGEST_TEXT}")
-        if length > _LONG_TEXT:
+        longest = max(map(len, texts), default=0)
+        if longest > LONGEST_TEXT:
+            raise InvalidInput(f"the text has {longest} characters; at most {LONGEST_TEXT}")
+        if sum(map(len, texts)) > _LONG_TEXT:
             tokens = await asyncio.to_thread(self._tokenizer, texts)
         else:
             tokens = self._tokenizer(texts)

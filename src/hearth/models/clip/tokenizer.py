@@ -125,9 +125,7 @@ def clip_tokenizer(context: int = CONTEXT) -> JsonTokenizer:
     ModelUnavailable where open_clip isn't installed.
     """
     spec = importlib.util.find_spec("open_clip")
-    path = (
-        Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if spec and spec.origin else None
-    )
+    path = Path(spec.origin).parent / _VOCABULARY if spec and spec.origin else None
     if path is None or not path.is_file():
         raise ModelUnavailable(
             "there is no tokenizer.json beside the text model; "

@@ -23,6 +23,7 @@ class IdleTrim:
         self._trim = trim or _trimmer()
         self._busy = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -33,17 +34,23 @@ class IdleTrim:
             yield
         finally:
             self._busy -= 1
-            if not self._busy:
+            if not self._busy and not self._closed:
                 loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(
-                    self._seconds, lambda: loop.run_in_executor(None, self._trim)
-                )
+                self._timer = loop.call_later(self._seconds, self._start, loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._closed:
+            loop.run_in_executor(None, self._trim)
 
     def cancel(self) -> None:
-        """Forget about it."""
+        """Forget about it; only from the loop."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def close(self) -> None:
+        """Forget about it for good; from any thread."""
+        self._closed = True
 
 
 def _trimmer() -> Callable[[], object]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hearth.backends import Session
-from hearth.batching import BatchQueue, Ticket
+from hearth.batching import NO_HURRY, BatchQueue, Ticket
 from hearth.media import ImageReader
 from hearth.models.manager import Progress
 from hearth.models.ocr import parameters
@@ -21,8 +21,6 @@ from hearth.models.ocr.steps import (
 
 WAITING_PAGES = 64
 """Pages that may wait for detection: each holds up to 12 MB, and takes about a second."""
-
-_NO_HURRY = Ticket()
 
 
 class Line(NamedTuple):
@@ -102,7 +100,7 @@ class OcrModel:
         page: Page,
         *,
         min_confidence: float = parameters.TEXT_SCORE,
-        ticket: Ticket = _NO_HURRY,
+        ticket: Ticket = NO_HURRY,
     ) -> list[Line]:
         """The text lines of a page, from top to bottom and left to right.
 
@@ -119,9 +117,7 @@ class OcrModel:
             if text.strip() and confidence >= min_confidence
         ]
 
-    async def read_lines(
-        self, lines: Sequence[Pixels], ticket: Ticket = _NO_HURRY
-    ) -> list[Reading]:
+    async def read_lines(self, lines: Sequence[Pixels], ticket: Ticket = NO_HURRY) -> list[Reading]:
         """What lines of any size say, in order; each BGR (height, width, 3), uint8.
 
         A line that stands on its head is turned first; what a line says depends on no
@@ -150,7 +146,7 @@ class OcrModel:
 
     def close(self) -> None:
         """End the queues and free the sessions."""
-        self._idle.cancel()
+        self._idle.close()
         for queue in self.queues:
             queue.close()
         for session in self._sessions:

@@ -13,11 +13,14 @@ T = TypeVar("T")
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Run ``work`` on a daemon thread of its own; its result, or what it raised."""
+    """Run ``work`` on a daemon thread of its own; its result, or what it raised.
+
+    What isn't even an Exception (a panic in a native library) comes as a RuntimeError.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(outcome: T | None, error: BaseException | None) -> None:
+    def settle(outcome: T | None, error: Exception | None) -> None:
         if done.cancelled():
             return
         if error is not None:
@@ -31,6 +34,8 @@ async def aside(work: Callable[[], T]) -> T:
             outcome = work()
         except Exception as error:
             failure = error
+        except BaseException as error:
+            failure = RuntimeError(f"{type(error).__name__}: {error}")
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, outcome, failure)
 

@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import partial
 
 from hearth.errors import ModelUnavailable, NotReady, SetupError
-from hearth.models.aside import aside
+from hearth.lifecycle.aside import aside
 from hearth.models.manager import Manager, ModelSource, Progress, no_progress
 
 log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 10.0
+"""How long a model that loads from local files may hold up the capabilities of all."""
 
 
 class ModelState(StrEnum):
@@ -47,6 +50,8 @@ class ModelSlot:
         self._source = source
         self._changed = changed
         self._progress = progress
+        self._work: object = None
+        self._closed = False
 
     def require(self) -> Manager:
         """The manager, or NotReady with the reason."""
@@ -61,36 +66,42 @@ class ModelSlot:
         Model files live outside the node: what they do to the loading code is reported,
         never raised.
         """
+        patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._settle)
         try:
             if not await aside(self._source.is_local):
                 await self._fetch(retry_seconds)
             self._move(ModelState.LOADING)
-            manager = await aside(self._load)
-        except asyncio.CancelledError:
-            raise
+            self.manager = await aside(self._load)
         except Exception as error:
-            self._fail(error)
+            self.state = ModelState.FAILED
+            self._report_failure(error)
+            self._settle()
             return
-        self.manager = manager
-        self._move(ModelState.READY, settled=True)
-        await self._derive(manager)
+        finally:
+            patience.cancel()
+        self._move(ModelState.READY)
+        self._settle()
+        await self._derive(self.manager)
 
     def close(self) -> None:
-        """End the model's queues and sessions; blocking."""
+        """End the model's queues and sessions; blocking, and safe while it still loads."""
+        self._closed = True
         manager, self.manager = self.manager, None
         if manager is not None:
             manager.close()
 
     def _load(self) -> Manager:
         manager = self._source.load()
+        if self._closed:
+            # The node has stopped meanwhile, and nobody else knows of the manager.
+            manager.close()
+            raise NotReady("the node has stopped")
         manager.load_derived()
         return manager
 
     async def _derive(self, manager: Manager) -> None:
         try:
             await manager.derive(self._relay())
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             self._report_failure(error)
         else:
@@ -98,47 +109,63 @@ class ModelSlot:
             self._move(ModelState.READY)
 
     async def _fetch(self, retry_seconds: float) -> None:
+        told = ""
         while True:
-            self._move(ModelState.DOWNLOADING, settled=True)
+            self._move(ModelState.DOWNLOADING, quiet=bool(told))
+            self._settle()
             try:
                 await aside(partial(self._source.download, self._relay()))
             except ModelUnavailable as error:
-                self._move(ModelState.ABSENT, str(error))
-                log.warning(
-                    "%s is absent: %s (next try in %g s)", self.service, error, retry_seconds
-                )
+                self._move(ModelState.ABSENT, str(error), quiet=True)
+                if self.reason != told:
+                    log.warning(
+                        "%s is absent: %s (tried again every %g s)",
+                        self.service,
+                        error,
+                        retry_seconds,
+                    )
+                told = self.reason
                 await asyncio.sleep(retry_seconds)
             else:
                 return
 
     def _relay(self) -> Progress:
-        """A progress that may be called from any thread."""
+        """A progress that may be called from any thread; late calls change nothing."""
         loop = asyncio.get_running_loop()
+        work = self._work = object()
 
         def relay(what: str, done: int, total: int | None) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._report, what, done, total)
+                loop.call_soon_threadsafe(self._report, work, what, done, total)
 
         return relay
 
-    def _report(self, what: str, done: int, total: int | None) -> None:
+    def _report(self, work: object, what: str, done: int, total: int | None) -> None:
+        if work is not self._work:
+            return
         share = f" {100 * done // total} %" if total else ""
         self.reason = f"{what}{share}"
         self._progress(f"{self.service}: {what}", done, total)
 
     def _report_failure(self, error: Exception) -> None:
+        self._work = None
         self.reason = str(error)
         log.error("%s: %s", self.service, error, exc_info=not isinstance(error, SetupError))
         self._changed()
 
-    def _fail(self, error: Exception) -> None:
-        self.state, self.settled = ModelState.FAILED, True
-        self._report_failure(error)
+    def _settle(self) -> None:
+        if not self.settled:
+            self.settled = True
+            self._changed()
 
-    def _move(self, state: ModelState, reason: str = "", *, settled: bool | None = None) -> None:
-        if state != self.state:
+    def _move(self, state: ModelState, reason: str = "", *, quiet: bool = False) -> None:
+        if state != self.state and not quiet:
             log.info("%s is %s", self.service, state)
+        self._work = None
         self.state, self.reason = state, reason
-        if settled is not None:
-            self.settled = settled
         self._changed()
+
+
+def all_settled(slots: Iterable[ModelSlot]) -> bool:
+    """Whether no model is about to become ready from files that are here already."""
+    return all(slot.settled for slot in slots)
