@@ -1,6 +1,7 @@
 """The contract over a real socket: errors, statuses, order, limits, the connection."""
 
 import asyncio
+import logging
 
 import grpc
 import pytest
@@ -151,6 +152,38 @@ async def test_an_oversized_payload_leaves_the_stream_open_for_the_next():
         by_id = {answer.correlation_id: answer for answer in answers}
         assert by_id["big"].error.code == INVALID
         assert by_id["next"].result == b"Y"
+
+
+@pytest.mark.parametrize("size", [1024 * 1024 + 1, 2 * 1024 * 1024])
+async def test_both_sides_of_the_payload_limit(size):
+    async with lab_node(max_payload_mb=1) as node, stub_of(node) as stub:
+        requests = [ask(b"x" * (1024 * 1024), "fits", task="noop"), ask(b"x" * size, "big")]
+        by_id = {answer.correlation_id: answer for answer in await talk(stub, requests)}
+        assert len(by_id["fits"].result) == 1024 * 1024
+        assert by_id["big"].error.code == INVALID
+
+
+@pytest.mark.parametrize(
+    "request_", [ask(task="t" * 20_000), ask(meta={"topk": "é" * 5000}), ask(task="a\nb\r\nc")]
+)
+async def test_what_clients_write_into_names_breaks_no_status(request_):
+    async with lab_node() as node, stub_of(node) as stub:
+        code, details = await status_of(stub, [request_])
+        assert code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+        assert len(details) < 600 and "\n" not in details
+
+
+async def test_clients_that_leave_while_answers_are_written_leave_no_trace(caplog):
+    async with lab_node() as node, stub_of(node) as stub:
+        for _ in range(5):
+            stream = stub.Infer()
+            await write_all(stream, (ask(b"x" * 1000, meta={"times": "20000"}) for _ in range(4)))
+            await stream.read()
+            stream.cancel()
+        while node.router._active:
+            await asyncio.sleep(0.005)
+        assert (await talk(stub, [ask()]))[0].result == b"X"
+    assert all(record.levelno < logging.WARNING for record in caplog.records), caplog.text
 
 
 async def test_a_payload_of_64_mib_is_accepted():

@@ -1,0 +1,98 @@
+"""Settings: where they come from, which wins, and what is said of wrong ones."""
+
+from pathlib import Path
+
+import pytest
+
+from hearth.errors import SettingsError
+from hearth.settings import SEED_NAMES, describe, load
+
+
+def settings(flags=None, environment=None, config=Path("/dev/null")):
+    return load(flags, environment=environment or {}, config=config)
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path):
+    file = tmp_path / "hearth.toml"
+    file.write_text('port = 1\nbatch_size = 1\nlog_level = "debug"\n[clip]\nbackend = "torch"\n')
+    got = settings({"port": 3}, {"HEARTH_PORT": "2", "HEARTH_BATCH_SIZE": "2"}, file)
+    assert (got.port, got.batch_size, got.log_level, got.clip.backend) == (3, 2, "debug", "torch")
+
+
+def test_flags_that_are_not_given_change_nothing():
+    assert settings({"port": None, "clip.backend": None}).port == 50051
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "path", "value"),
+    [
+        ("BATCH_SIZE", "16", "batch_size", 16),
+        ("ADVERTISE_IP", "192.168.1.5", "mdns.advertise_ip", "192.168.1.5"),
+        ("CLIP_BACKEND", "torch", "clip.backend", "torch"),
+        ("CLIP_BACKEND", "rknn", "clip.backend", "rknn"),
+        ("CLIP_DEVICE", "cuda:1", "clip.device", "cuda:1"),
+        ("CLIP_MAX_BATCH_SIZE", "4", "clip.max_batch_size", 4),
+        ("CLIP_ONNX_IMAGE", "a.onnx", "clip.onnx_image", Path("a.onnx")),
+        ("CLIP_ONNX_TEXT", "b.onnx", "clip.onnx_text", Path("b.onnx")),
+        ("CLIP_ORT_PROVIDERS", "A, B", "clip.ort_providers", ("A", "B")),
+        ("CLIP_RKNN_MODEL", "m.rknn", "clip.rknn_model", Path("m.rknn")),
+        ("CLIP_RKNN_TARGET", "rk3566", "clip.rknn_target", "rk3566"),
+        ("CLIP_MDNS_TYPE", "_x._tcp.local.", "mdns.type", "_x._tcp.local."),
+        ("CLIP_MDNS_NAME", "den", "mdns.name", "den"),
+        ("CLIP_MDNS_UUID", "u", "mdns.uuid", "u"),
+        ("CLIP_MDNS_STATUS", "s", "mdns.status", "s"),
+        ("CLIP_MDNS_VERSION", "9", "mdns.version", "9"),
+    ],
+)
+def test_the_seeds_names_are_understood(name, text, path, value):
+    got = settings(environment={name: text})
+    for part in path.split("."):
+        got = getattr(got, part)
+    assert got == value
+    assert SEED_NAMES[name] == path
+
+
+def test_our_own_name_wins_over_the_seeds():
+    environment = {"CLIP_BACKEND": "torch", "HEARTH_CLIP__BACKEND": "onnxrt"}
+    assert settings(environment=environment).clip.backend == "onnxrt"
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "toml", "words"),
+    [
+        ({"port": "x"}, {}, "", ["port", "'x'", "the command line"]),
+        ({}, {"HEARTH_CLIP__COLOUR": "red"}, "", ["clip.colour", "HEARTH_CLIP__COLOUR"]),
+        ({}, {"CLIP_MAX_BATCH_SIZE": "0"}, "", ["clip.max_batch_size", "CLIP_MAX_BATCH_SIZE"]),
+        ({}, {}, "colour = 1", ["colour", "hearth.toml"]),
+        ({}, {}, "[clip]\nbackend = 3", ["clip.backend", "hearth.toml"]),
+        ({}, {}, "clip = 3", ["clip"]),
+        ({}, {}, "= 3", ["TOML"]),
+        ({"clip": "x"}, {}, "[clip]\nbackend = 'torch'", ["clip"]),
+        ({"port.x": "1"}, {}, "port = 1", ["port"]),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it_and_its_origin(
+    tmp_path, flags, environment, toml, words
+):
+    file = tmp_path / "hearth.toml"
+    file.write_text(toml)
+    with pytest.raises(SettingsError) as caught:
+        settings(flags, environment, file)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_a_named_file_must_exist():
+    with pytest.raises(SettingsError, match="no-such"):
+        settings(config=Path("no-such.toml"))
+
+
+def test_every_setting_has_a_name_for_the_environment_and_a_meaning():
+    rows = list(describe())
+    assert len({path for path, *_ in rows}) == len(rows) > 25
+    for path, names, default, meaning in rows:
+        assert meaning
+        if default:
+            settings(environment={names.partition(",")[0]: default})
+        assert names.startswith("HEARTH_" + path.upper().replace(".", "__"))
