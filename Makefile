@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --quiet --no-deps --require-hashes
 
-.PHONY: help demo serve test lint format stubs tables pins tools clean
+.PHONY: help demo serve test bench lint format stubs tables pins tools clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,11 +34,11 @@ demo: $(VENV)/.demo ## start a node, find it by mDNS, run every ready task on sa
 serve: $(VENV)/.demo ## start a node with this folder's settings
 	$(BIN)/hearth serve
 
-test: $(VENV)/.dev ## what CI runs: linters, types, tests
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+test: lint ## what CI runs: linters, types, tests
 	$(BIN)/pytest
+
+bench: $(VENV)/.dev ## every benchmark, short, against its goals
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script --quick --check || exit 1; done
 
 lint: $(VENV)/.dev ## linters and types alone
 	$(BIN)/ruff check .
@@ -66,6 +66,7 @@ pins: ## write requirements/*.txt from pyproject.toml
 tools: ## Debian's tools that some tests use (as root; the tests skip what isn't there)
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends avahi-daemon avahi-utils dbus iproute2 util-linux
+	command -v npm >/dev/null || apt-get install -y -qq --no-install-recommends nodejs npm
 
 clean: ## remove what the other targets made, but for data/
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -107,10 +107,6 @@ class Serving:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
-    def resident_mb(self) -> float:
-        """Resident memory in MB."""
-        return float(self._process.memory_info().rss) / 1e6
-
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """The median of pairwise ratios: measured in turns, so that drift cancels out."""

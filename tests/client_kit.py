@@ -1,6 +1,6 @@
 """A node of the contract whose every answer is scripted: it breaks rules that ours keeps."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -86,6 +86,3 @@ def in_pieces(
         answers.append(echo(request, result=piece, **fields))
         offset += len(piece)
     return answers
-
-
-Awaited = Awaitable[None]

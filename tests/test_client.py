@@ -14,6 +14,7 @@ import pytest
 from client_kit import Requests, ScriptedNode, echo, in_pieces, scripted, serving
 from hearth.client import Connection, Job, Outcome, mime
 from hearth.client.chunks import CHUNK_SIZE, WHOLE_LIMIT
+from hearth.client.locate import with_port
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import DeadlinePassed, Unavailable
 
@@ -388,6 +389,23 @@ async def test_a_node_that_is_frozen_is_given_up_in_time() -> None:
 )
 def test_a_payload_is_told_by_its_bytes_first(payload: bytes, name: str, expected: str) -> None:
     assert mime.guess(payload, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("nas", "nas:50051"),
+        ("nas:1", "nas:1"),
+        ("nas:", "nas:50051"),
+        (":1", "localhost:1"),
+        ("10.0.0.7", "10.0.0.7:50051"),
+        ("fe80::1%eth0", "[fe80::1%eth0]:50051"),
+        ("[::1]", "[::1]:50051"),
+        ("[::1]:1", "[::1]:1"),
+    ],
+)
+def test_a_node_may_be_named_without_its_port(given: str, meant: str) -> None:
+    assert with_port(given) == meant
 
 
 def test_the_client_imports_no_server_code() -> None:

@@ -4,11 +4,12 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Self, TextIO
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from hearth.cli.console import notes
+from hearth.cli.console import hint, notes
 
 REDRAW_SECONDS = 0.1
 LINE_SECONDS = 10.0
@@ -18,10 +19,11 @@ LINE_SECONDS = 10.0
 class Bar:
     """The work that goes on now: one bar on a terminal, a line now and then elsewhere.
 
-    Nothing runs between two reports: an idle node costs nothing.
+    ``say`` writes such a line. Nothing runs between two reports: an idle node costs nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None] = hint) -> None:
+        self._say = say
         self._console = notes()
         self._lock = threading.Lock()
         self._what = ""
@@ -51,7 +53,7 @@ class Bar:
                     self._hide()
             else:
                 self._next = now + LINE_SECONDS
-                self._console.print(_line(what, done, total), markup=False, soft_wrap=True)
+                self._say(_line(what, done, total))
 
     def _draw(self, what: str, done: int, total: int | None, new: bool) -> None:
         if self._bar is None:

@@ -1,5 +1,6 @@
 """``hearth serve``: run a node."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,7 +77,8 @@ def serve(  # noqa: PLR0917
             "pip install 'hearth[server]'"
         ) from None
     configure(settings.log_level, settings.log_format)
-    with Bar() as bar:
+    # A line among those of the log, in the log's own format.
+    with Bar(logging.getLogger(__name__).info) as bar:
         return run(settings, progress=bar.progress)
 
 
