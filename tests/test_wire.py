@@ -1,6 +1,7 @@
 """The contract over a real socket: errors, statuses, order, limits, the connection."""
 
 import asyncio
+import gc
 import logging
 
 import grpc
@@ -8,6 +9,8 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 
 from hearth.contract import ml_service_pb2 as pb
+from hearth.rpc import framing
+from hearth.tasks.task import Request
 from node_kit import Gate, LabSource, ask, lab_node, stub_of, talk, write_all
 
 INVALID, UNAVAILABLE, INTERNAL = 1, 2, 4
@@ -171,6 +174,34 @@ async def test_what_clients_write_into_names_breaks_no_status(request_):
         code, details = await status_of(stub, [request_])
         assert code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
         assert len(details) < 600 and "\n" not in details
+
+
+@pytest.mark.parametrize("garbage", [b"\x12\x02\xff\xfe", b"\xff\xff\xff"])
+async def test_what_is_no_message_ends_the_stream_but_not_what_came_before(garbage, caplog):
+    async with (
+        lab_node() as node,
+        grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel,
+    ):
+        call = channel.stream_stream("/home_native.v1.Inference/Infer")()
+        await call.write(ask(b"before").SerializeToString())
+        await call.write(garbage)
+        answer = pb.InferResponse.FromString(await asyncio.wait_for(call.read(), 5))
+        assert answer.result == b"BEFORE"
+        assert await asyncio.wait_for(call.code(), 5) == grpc.StatusCode.INVALID_ARGUMENT
+    assert all(record.levelno < logging.WARNING for record in caplog.records), caplog.text
+
+
+async def test_failed_requests_leave_no_payloads_behind():
+    gc.collect()
+    gc.disable()
+    try:
+        async with lab_node() as node, stub_of(node) as stub:
+            for task in ("upper", "upper_aside", "dance"):
+                await talk(stub, [ask(b"bad" + bytes(5_000_000), task=task) for _ in range(2)])
+        large = [o for o in gc.get_objects() if isinstance(o, framing.Whole | Request)]
+        assert not large
+    finally:
+        gc.enable()
 
 
 async def test_clients_that_leave_while_answers_are_written_leave_no_trace(caplog):

@@ -243,7 +243,11 @@ def announcer_of(settings: Settings, port: int) -> Presence:
 
 
 def serve(settings: Settings, *, progress: Progress = no_progress) -> int:
-    """Run a node until SIGTERM or SIGINT; the exit code. A second signal ends it at once."""
+    """Run a node until SIGTERM, SIGINT or SIGHUP; the exit code. A second signal ends it at once.
+
+    Native code may still run afterwards, a model that was loading for one: leave the
+    process by ``os._exit``, or it may crash when libraries are torn down under it.
+    """
     try:
         import uvloop
     except ImportError:  # no wheel for this platform: the standard loop does
@@ -265,7 +269,7 @@ async def _serve(settings: Settings, progress: Progress) -> int:
         told.set()
 
     loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(signum, stop, signum)
     async with Node(settings, progress=progress):
         await told.wait()

@@ -239,7 +239,7 @@ def _from_file(config: Path | None) -> Iterator[tuple[str, Any, str]]:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"can't read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise SettingsError(f"{path} isn't valid TOML: {error}") from None
     yield from ((key, value, str(path)) for key, value in _leaves(tree))
 

@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. Errors are one line on stderr."""
     # gRPC's core writes notes of its own to stderr; they say nothing to a user.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    _open_standard_streams()
     from hearth.cli.app import app
 
     try:
@@ -33,6 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, message = explained
         complain(message)
     return code if isinstance(code, int) else OK
+
+
+def _open_standard_streams() -> None:
+    """Where a supervisor has closed them, a socket could take their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _explain(error: Exception) -> tuple[int, str] | None:

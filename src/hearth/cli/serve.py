@@ -1,6 +1,8 @@
 """``hearth serve``: run a node."""
 
 import logging
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,7 +81,11 @@ def serve(  # noqa: PLR0917
     configure(settings.log_level, settings.log_format)
     # A line among those of the log, in the log's own format.
     with Bar(logging.getLogger(__name__).info) as bar:
-        return run(settings, progress=bar.progress)
+        code = run(settings, progress=bar.progress)
+    logging.shutdown()
+    sys.stdout.flush()
+    # Not by the usual way: see `hearth.node.serve`.
+    os._exit(code)
 
 
 def assignments(texts: list[str]) -> dict[str, str]:

@@ -69,7 +69,7 @@ def _claim(folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         path = next(path for path in _candidates(folder) if _lock(path))
         return _read(path) or _write(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no path can have that name
         log.warning("can't keep the node's uuid in %s (%s): it is new in every run", folder, error)
         return str(uuid.uuid4())
 
@@ -107,7 +107,7 @@ def _read(path: Path) -> str | None:
         return str(uuid.UUID(kept))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log.warning("%s holds no uuid (%s): a new one is written", path, error)
         return None
 

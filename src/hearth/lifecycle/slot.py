@@ -71,7 +71,8 @@ class ModelSlot:
             if not await aside(self._source.is_local):
                 await self._fetch(retry_seconds)
             self._move(ModelState.LOADING)
-            self.manager = await aside(self._load)
+            manager = await aside(self._load)
+            await self._prove(manager)
         except Exception as error:
             self.state = ModelState.FAILED
             self._report_failure(error)
@@ -79,9 +80,10 @@ class ModelSlot:
             return
         finally:
             patience.cancel()
+        self.manager = manager
         self._move(ModelState.READY)
         self._settle()
-        await self._derive(self.manager)
+        await self._derive(manager)
 
     def close(self) -> None:
         """End the model's queues and sessions; blocking, and safe while it still loads."""
@@ -96,8 +98,16 @@ class ModelSlot:
             # The node has stopped meanwhile, and nobody else knows of the manager.
             manager.close()
             raise NotReady("the node has stopped")
-        manager.load_derived()
         return manager
+
+    async def _prove(self, manager: Manager) -> None:
+        """See that the model works before it is called ready."""
+        try:
+            await manager.warm_up()
+            await aside(manager.load_derived)
+        except BaseException:
+            await aside(manager.close)
+            raise
 
     async def _derive(self, manager: Manager) -> None:
         try:

@@ -35,6 +35,9 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], type[ImageFile.ImageFile]], ...] = (
     (re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
     (re.compile(rb"(II|MM)(\x2a\x00|\x00\x2a|\x2b\x00|\x00\x2b)"), TiffImagePlugin.TiffImageFile),
 )
+_MOST_SCANS = 100
+"""In one JPEG: encoders write about ten for each picture, and thumbnails have theirs."""
+
 FORMATS = "JPEG, PNG, WebP, AVIF, BMP, GIF and TIFF"
 
 # TIFF 6.0 and Exif 2.32, tag 274 (Orientation): how the stored pixels become upright ones.
@@ -91,6 +94,8 @@ class ImageReader:
         image_class = next((kind for mark, kind in _SIGNATURES if mark.match(payload)), None)
         if image_class is None:
             raise InvalidInput(f"not an image that is read here: send {FORMATS}")
+        if image_class is JpegImagePlugin.JpegImageFile:
+            _check_scans(payload)
         image = image_class(BytesIO(payload))
         width, height = image.size
         if width * height > self.max_pixels:
@@ -98,6 +103,14 @@ class ImageReader:
                 f"the image has {width}×{height} pixels; at most {self.max_pixels:,} are allowed"
             )
         return image
+
+
+def _check_scans(payload: bytes) -> None:
+    """Refuse JPEGs that repeat their pixels hundreds of times: some 400 KB take minutes."""
+    # ITU T.81, B.1.1.2: FF DA starts a scan, and nothing else in coded data looks like it.
+    scans = payload.count(b"\xff\xda")
+    if scans > _MOST_SCANS:
+        raise InvalidInput(f"the JPEG has {scans} scans; at most {_MOST_SCANS} are decoded")
 
 
 def _as_rgb(image: ImageFile.ImageFile) -> Image.Image:

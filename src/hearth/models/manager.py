@@ -34,6 +34,10 @@ class Manager(Protocol):
         """What else is true of the model, for the capabilities' ``extra``."""
         ...
 
+    async def warm_up(self) -> None:
+        """Try the model once, through its queues; raises HearthError where it can't work."""
+        ...
+
     def load_derived(self) -> None:
         """Take over what was derived from the model and cached (label vectors); blocking."""
         ...

@@ -23,6 +23,9 @@ from hearth.errors import InvalidInput
 LARGEST_SINGLE = 4 * 1024 * 1024 - 64 * 1024
 CHUNK = 1024 * 1024
 
+LARGEST_OVERHEAD = 256 * 1024
+"""Bytes of a message beside its payload."""
+
 MOST_OPEN = 1024
 """Unfinished requests of one stream: more than any client needs."""
 
@@ -46,6 +49,7 @@ class Message(Protocol):
     def total(self) -> int: ...
     @property
     def offset(self) -> int: ...
+    def ByteSize(self) -> int: ...  # noqa: N802  protobuf's name
 
 
 class Whole(NamedTuple):
@@ -76,6 +80,8 @@ class _Chunk(NamedTuple):
     mime: str
     meta: dict[str, str]
     offset: int
+    overhead: int
+    """Bytes beside the payload: meta, names, ids."""
 
     @property
     def end(self) -> int:
@@ -90,7 +96,10 @@ class _Open:
         self.total = total
         self.chunks: dict[int, _Chunk] = {}
         self.seen = 0
+        """Messages that were read for this request, repetitions aside."""
         self.size = 0
+        self.overhead = 0
+        self._seqs: set[int] = set()
         self.error: InvalidInput | None = None
 
     @property
@@ -105,22 +114,31 @@ class _Open:
             return before.end == chunk.offset
         return after is not None and chunk.end == after.offset
 
+    @property
+    def weight(self) -> int:
+        """All bytes that are held for this request."""
+        return self.size + self.overhead
+
     def add(self, seq: int, chunk: _Chunk) -> None:
         """Take a chunk, or note what is wrong with it."""
+        if seq in self._seqs:
+            self.fail(InvalidInput(f"chunk {seq} came twice"))
+            return
         self.seen += 1
         if seq >= self.total:
             self.fail(InvalidInput(f"chunk {seq} of {self.total}"))
-        elif seq in self.chunks:
-            self.fail(InvalidInput(f"chunk {seq} came twice"))
-        elif self.error is None:
+            return
+        self._seqs.add(seq)
+        if self.error is None:
             self.chunks[seq] = chunk
             self.size += len(chunk.payload)
+            self.overhead += chunk.overhead
 
     def fail(self, error: InvalidInput) -> None:
         """Drop the bytes, and keep count of the chunks that are still to be swallowed."""
         self.error = self.error or error
         self.chunks.clear()
-        self.size = 0
+        self.size = self.overhead = 0
 
     def finish(self) -> Incoming:
         """Put the chunks together, now that no more will come."""
@@ -169,8 +187,14 @@ class Assembler:
 
     def feed(self, message: Message) -> list[Incoming]:
         """The requests that this message completes or breaks."""
+        payload = message.payload
         chunk = _Chunk(
-            message.task, message.payload, message.payload_mime, dict(message.meta), message.offset
+            message.task,
+            payload,
+            message.payload_mime,
+            dict(message.meta),
+            message.offset,
+            message.ByteSize() - len(payload),
         )
         total, seq = message.total, message.seq
         if total <= 1:
@@ -193,6 +217,8 @@ class Assembler:
     def _checked(self, correlation_id: str, chunk: _Chunk) -> Incoming:
         if len(chunk.payload) > self._largest_request:
             return Broken(correlation_id, self._too_large())
+        if chunk.overhead > LARGEST_OVERHEAD:
+            return Broken(correlation_id, _too_much_meta())
         return Whole(correlation_id, chunk.task, chunk.payload, chunk.mime, chunk.meta)
 
     def _release(self, total: int) -> Iterator[Incoming]:
@@ -213,13 +239,15 @@ class Assembler:
             self.begun += 1
             error = InvalidInput(f"more than {self._most_open} unfinished requests on this stream")
             return [Broken(correlation_id, error)]
-        before = request.size
+        before = request.weight
         request.add(seq, chunk)
         if request.size > self._largest_request:
             request.fail(self._too_large())
-        elif self._held_bytes + request.size - before > self._largest_held:
+        elif chunk.overhead > LARGEST_OVERHEAD:
+            request.fail(_too_much_meta())
+        elif self._held_bytes + request.weight - before > self._largest_held:
             request.fail(InvalidInput("too many bytes in unfinished requests of this stream"))
-        self._held_bytes += request.size - before
+        self._held_bytes += request.weight - before
         if request.seen < request.total:
             return []
         # A broken request is reported only now, when all of it was read: a client
@@ -255,10 +283,14 @@ class Assembler:
         if not self._open[key]:
             del self._open[key]
         self._open_count -= 1
-        self._held_bytes -= request.size
+        self._held_bytes -= request.weight
 
     def _too_large(self) -> InvalidInput:
         return InvalidInput(f"the payload is larger than {self._largest_request} bytes")
+
+
+def _too_much_meta() -> InvalidInput:
+    return InvalidInput(f"meta and names of a message take more than {LARGEST_OVERHEAD} bytes")
 
 
 def responses(

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from hearth.contract import ml_service_pb2 as pb
-from hearth.errors import HearthError
+from hearth.errors import HearthError, InvalidInput
 from hearth.rpc import framing
 from hearth.rpc.status import Code, code_of
 from hearth.tasks.router import Router
@@ -66,12 +67,17 @@ class InferStream:
     async def run(self, messages: AsyncIterator[pb.InferRequest]) -> None:
         """Answer every request of the stream; returns when all answers are written."""
         async with asyncio.TaskGroup() as requests:
-            async for message in messages:
-                for incoming in self._assembler.feed(message):
-                    self._begin(requests, incoming)
-                if self._assembler.begun > 1:
-                    self._company.set()
-                await self._room()
+            try:
+                async for message in messages:
+                    for incoming in self._assembler.feed(message):
+                        self._begin(requests, incoming)
+                    if self._assembler.begun > 1:
+                        self._company.set()
+                    await self._room()
+            except DecodeError:
+                # Nothing after it can be read; what came before is still answered.
+                error = InvalidInput("a message of the stream is no InferRequest")
+                self._status = (code_of(error), str(error))
             self._half_closed = True
             self._company.set()
             for incoming in self._assembler.finish():
@@ -126,8 +132,9 @@ class InferStream:
         if not isinstance(error, HearthError):
             log.exception("a request failed in a way that nobody foresaw")
             message = "the node failed; its log says why"
+        _forget(error)
         if await self._alone():
-            self._status = (code, message)
+            self._status = self._status or (code, message)
             return ()
         return (framing.failure(incoming.correlation_id, code.in_band, message),)
 
@@ -152,6 +159,13 @@ class InferStream:
                     # The client has left; gRPC ends the call, and with it this stream.
                     log.debug("an answer could not be written: %s", error)
                     self._gone = True
+
+
+def _forget(error: BaseException | None) -> None:
+    """Drop the tracebacks: their frames hold the payload, in a cycle with the error."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _brief(message: str) -> str:

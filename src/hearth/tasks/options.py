@@ -39,7 +39,9 @@ class Option:
             value = float(text)
         except ValueError:
             raise InvalidInput(f"{name} = {text!r} is not a number") from None
-        if not math.isfinite(value) or (self.kind == "int" and value != int(value)):
+        if not math.isfinite(value):
+            raise InvalidInput(f"{name} = {text!r} is not a finite number")
+        if self.kind == "int" and value != int(value):
             raise InvalidInput(f"{name} = {text!r} is not a whole number")
         if self.least is not None and value < self.least:
             raise InvalidInput(f"{name} = {text} is less than {self.least:g}")

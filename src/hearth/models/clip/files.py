@@ -7,6 +7,7 @@ hearth.json           written by our export: model id, logit scale, where it cam
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
     """The object in a JSON file; raises ModelUnavailable."""
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailable(f"{path} can't be read: {error}") from None
     if not isinstance(content, dict):
         raise ModelUnavailable(f"{path} holds no JSON object")
@@ -119,4 +120,8 @@ def _session(path: Path, settings: ClipSettings) -> OnnxSession:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    if not isinstance(value, int | float):
+        return None
+    if not math.isfinite(value):
+        raise ModelUnavailable(f"{ABOUT}: {value} is no number to scale with")
+    return float(value)

@@ -3,8 +3,8 @@
 import hashlib
 import importlib.util
 import json
+import logging
 import os
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from hearth import __version__
 from hearth.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 IMAGENET = "imagenet"
 SCENES = "scenes"
@@ -122,7 +124,7 @@ class LabelCache:
     """The vectors of label sets on disk: ``text_vectors.npz`` and what they were made from.
 
     ``made_from`` is everything beside labels and prompts that the vectors depend on: the
-    model's id, its files, the engine, the dimension. A cache that was made from anything
+    model's id, its files, the engine. A cache that was made from anything
     else counts as absent, and so does one that can't be read.
     """
 
@@ -149,8 +151,9 @@ class LabelCache:
                     if known.get(labels.name, {}).get("sha256") == labels.digest
                     and _right(vectors := arrays[labels.name], labels)
                 }
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError,
-                zipfile.BadZipFile):  # fmt: skip
+        except Exception as error:
+            # Files that others may have garbled: whatever is wrong, they are made again.
+            log.debug("the label vectors in %s are not used: %r", self.vectors_path, error)
             return {}
 
     def save(

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from hearth.backends import Array, Session
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
-from hearth.errors import InvalidInput, ModelUnavailable, NotReady, Overloaded
+from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady, Overloaded
 from hearth.media import ImageReader
 from hearth.models.clip.labels import LabelCache, LabelSet
 from hearth.models.clip.tokenizer import Tokenizer
@@ -71,6 +72,7 @@ class ClipModel:
         self._cache = cache
         self._vectors: dict[str, Vector] = {}
         self._making: dict[str, int] = {}
+        self._dim: int | None = None
         self._image = Tower(image, "image")
         self._text = Tower(text, "text") if text is not None and tokenizer is not None else None
         self._sessions = [session for session in (image, text) if session is not None]
@@ -109,8 +111,8 @@ class ClipModel:
 
     @property
     def dim(self) -> int | None:
-        """The length of a vector; None as long as neither graph nor cache tells."""
-        return self._image.dim or (self._text.dim if self._text else None)
+        """The length of a vector; None where the graphs don't tell and nothing was run yet."""
+        return self._dim or self._image.dim or (self._text.dim if self._text else None)
 
     def prepare_image(self, payload: bytes) -> Array:
         """An image file as the image tower takes it; blocking. Raises InvalidInput."""
@@ -171,10 +173,29 @@ class ClipModel:
         weights = np.exp(logits - logits.max())
         return np.asarray(weights / weights.sum(), np.float32)
 
+    async def warm_up(self) -> None:
+        """Embed a blank picture and a word; raises ModelUnavailable where that makes no vectors."""
+        blank = Image.new("RGB", (self.transform.width, self.transform.height))
+        pixels = self.transform.prepare(blank).astype(self._image.dtype, copy=False)
+        try:
+            dims = {len(await self.embed_image(pixels))}
+            if self._text is not None:
+                dims.add(len(await self.embed_text("a")))
+        except ModelFailed as error:
+            raise ModelUnavailable(f"{self.model_id} doesn't work: {error}") from error
+        if len(dims) > 1:
+            raise ModelUnavailable(
+                f"{self.model_id}: images and texts get vectors of different lengths {dims}"
+            )
+        self._dim = dims.pop()
+
     def load_derived(self) -> None:
         """Take the label vectors over from the cache, those that are there and right."""
         if self._cache is not None and self._text is not None:
-            self._vectors.update(self._cache.load(self.label_sets.values()))
+            found = self._cache.load(self.label_sets.values())
+            for name, vectors in found.items():
+                if self._dim in (None, vectors.shape[1]):
+                    self._vectors[name] = vectors
 
     async def derive(self, progress: Progress) -> None:
         """Make the vectors of the label sets that have none, the smallest set first."""
@@ -225,7 +246,9 @@ class ClipModel:
             await asyncio.to_thread(self._cache.save, self.label_sets, dict(self._vectors))
         except OSError as error:
             # They are here all the same, and made again at the next start.
-            log.warning("label vectors can't be kept in %s: %s", self._cache.vectors_path.parent, error)
+            log.warning(
+                "label vectors can't be kept in %s: %s", self._cache.vectors_path.parent, error
+            )
 
     def _labels_missing(self, labels: LabelSet) -> str | None:
         if labels.name in self._vectors:

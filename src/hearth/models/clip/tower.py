@@ -70,7 +70,9 @@ class Tower:
         # A graph of a fixed size gets its batch filled up.
         stacked = np.stack([*items, *[items[-1]] * (size - len(items))])
         vectors = self.session.run({self._input.name: stacked})[self._output.name]
-        vectors = np.asarray(vectors[: len(items)], np.float32)
+        vectors = np.atleast_1d(np.asarray(vectors, np.float32))[: len(items)]
+        if vectors.ndim != 2 or not vectors.shape[1]:
+            raise ModelFailed(f"the {self._what} model gave {vectors.shape}, not a vector each")
         if not np.isfinite(vectors).all():
             # The queue halves the batch until the culprit fails alone.
             raise ModelFailed(f"the {self._what} model gave numbers that aren't finite")

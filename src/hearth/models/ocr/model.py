@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from hearth.backends import Session
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
 from hearth.media import ImageReader
@@ -137,6 +139,10 @@ class OcrModel:
         )
         in_order = dict(zip(order, readings, strict=True))
         return [in_order[index] for index in range(len(lines))]
+
+    async def warm_up(self) -> None:
+        """Read an empty page; its memory is given back like any other page's."""
+        await self.read(page_of(Image.new("RGB", (64, 64), "white")))
 
     def load_derived(self) -> None:
         """Nothing is derived."""

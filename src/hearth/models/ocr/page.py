@@ -35,8 +35,11 @@ class Page(NamedTuple):
 
 def page_of(image: Image.Image) -> Page:
     """An upright RGB image as a page."""
-    pixels = _within_ratios(np.asarray(image))
+    small = _shortened(image)
+    pixels = _within_ratios(np.asarray(small))
     pixels, ratio_h, ratio_w = resize_image_within_bounds(pixels, p.MIN_SIDE_LEN, p.MAX_SIDE_LEN)
+    ratio_h *= image.height / small.height
+    ratio_w *= image.width / small.width
     record: dict[str, Any] = {"preprocess": {"ratio_h": ratio_h, "ratio_w": ratio_w}}
     pixels, record = apply_vertical_padding(pixels, record, p.WIDTH_HEIGHT_RATIO, p.MIN_HEIGHT)
     # rapidocr's models see blue first.
@@ -50,6 +53,21 @@ def polygons(page: Page, boxes: Boxes) -> list[Polygon]:
     mapped = map_boxes_to_original(boxes.copy(), page.record, page.height, page.width)
     corners = np.rint(mapped).astype(int).tolist()
     return [tuple((x, y) for x, y in box) for box in corners]
+
+
+def _shortened(image: Image.Image) -> Image.Image:
+    """A very long image scaled down to the longest edge there may be.
+
+    It gets a margin next, which is many times larger than the image where that is a
+    line of single pixels: 370 bytes of PNG would take gigabytes.
+    """
+    width, height = image.size
+    extreme = width > p.WIDEST * height or height > p.TALLEST * width
+    factor = p.MAX_SIDE_LEN / max(width, height)
+    if not extreme or factor >= 1:
+        return image
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def _within_ratios(pixels: Pixels) -> Pixels:
