@@ -27,7 +27,11 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         context: "grpc.aio.ServicerContext[pb.InferRequest, pb.InferResponse]",
     ) -> None:
         """Many requests, many answers; see ``rpc.stream``."""
-        await InferStream(self._router, context, self._limits).run(request_iterator)
+        status = await InferStream(self._router, context, self._limits).run(request_iterator)
+        if status is not None:
+            # Here, and not among the requests: the error that it raises stays in a cycle
+            # with its frames, and with all that these hold, until the collector comes by.
+            await context.abort(status.code.status, status.message)
 
     async def GetCapabilities(  # noqa: N802
         self, request: Empty, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"

@@ -44,6 +44,13 @@ class StreamLimits(NamedTuple):
         return cls(largest, bytes_held=max(cls._field_defaults["bytes_held"], largest))
 
 
+class Status(NamedTuple):
+    """How a stream of one request tells that it failed."""
+
+    code: Code
+    message: str
+
+
 class InferStream:
     """Serves one stream: reads, routes, writes; ends with a status where the contract says so."""
 
@@ -61,11 +68,14 @@ class InferStream:
         self._freed = asyncio.Event()
         self._half_closed = False
         self._in_flight = self._bytes = 0
-        self._status: tuple[Code, str] | None = None
+        self._status: Status | None = None
         self._gone = False  # the client: nothing can be written any more
 
-    async def run(self, messages: AsyncIterator[pb.InferRequest]) -> None:
-        """Answer every request of the stream; returns when all answers are written."""
+    async def run(self, messages: AsyncIterator[pb.InferRequest]) -> Status | None:
+        """Answer every request of the stream; returns when all answers are written.
+
+        Returns the status that the RPC is to end with, or None for OK.
+        """
         async with asyncio.TaskGroup() as requests:
             try:
                 async for message in messages:
@@ -77,14 +87,12 @@ class InferStream:
             except DecodeError:
                 # Nothing after it can be read; what came before is still answered.
                 error = InvalidInput("a message of the stream is no InferRequest")
-                self._status = (code_of(error), str(error))
+                self._status = Status(code_of(error), str(error))
             self._half_closed = True
             self._company.set()
             for incoming in self._assembler.finish():
                 self._begin(requests, incoming)
-        if self._status is not None and not self._gone:
-            code, message_ = self._status
-            await self._context.abort(code.status, message_)
+        return None if self._gone else self._status
 
     def _begin(self, requests: asyncio.TaskGroup, incoming: framing.Incoming) -> None:
         self._in_flight += 1
@@ -134,7 +142,7 @@ class InferStream:
             message = "the node failed; its log says why"
         _forget(error)
         if await self._alone():
-            self._status = self._status or (code, message)
+            self._status = self._status or Status(code, message)
             return ()
         return (framing.failure(incoming.correlation_id, code.in_band, message),)
 

@@ -67,6 +67,10 @@ def _shortened(image: Image.Image) -> Image.Image:
     if not extreme or factor >= 1:
         return image
     size = max(1, round(width * factor)), max(1, round(height * factor))
+    # First by a whole number, which takes no memory: Pillow's resize wants some for
+    # every pixel of the longer edge.
+    coarse = max(1, max(width, height) // (4 * p.MAX_SIDE_LEN))
+    image = image.reduce((coarse, 1) if width > height else (1, coarse))
     return image.resize(size, Image.Resampling.BILINEAR)
 
 
