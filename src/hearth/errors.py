@@ -64,3 +64,9 @@ class BackendUnavailable(SetupError):
 
 class ModelUnavailable(SetupError):
     """Model files are missing, broken, or out of reach."""
+
+
+def one_line(error: BaseException, longest: int = 300) -> str:
+    """What somebody else's error says, on one line of at most ``longest`` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else f"{text[:longest]}…"

@@ -10,7 +10,7 @@ import numpy as np
 
 from hearth.backends._onnx_weights import weight_precision
 from hearth.backends.session import Array, BatchSizes, TensorSpec
-from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable
+from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable, one_line
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class OnnxSession:
         try:
             arrays = self._session.run(None, dict(feeds))
         except Exception as error:
-            raise ModelFailed(f"ONNX Runtime: {_one_line(error)}") from error
+            raise ModelFailed(f"ONNX Runtime: {_told(error)}") from error
         return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ def _open(ort: Any, path: Path, options: Any, wanted: _Wanted, required: bool) -
     try:
         return open_with(wanted)
     except Exception as error:
-        failure = _one_line(error)
+        failure = _told(error)
     if wanted[0][0] != CPU:
         if required:
             raise BackendUnavailable(f"{path.name} can't run on {wanted[0][0]}: {failure}")
@@ -189,7 +189,7 @@ def _open(ort: Any, path: Path, options: Any, wanted: _Wanted, required: bool) -
         try:
             return open_with([(CPU, {})])
         except Exception as error:
-            failure = _one_line(error)
+            failure = _told(error)
     raise ModelUnavailable(f"{path} can't be loaded: {failure}")
 
 
@@ -213,7 +213,6 @@ def _batch_sizes(inputs: Sequence[TensorSpec]) -> BatchSizes:
     return BatchSizes(fixed=(first[0],)) if first and first[0] else BatchSizes()
 
 
-def _one_line(error: Exception) -> str:
+def _told(error: Exception) -> str:
     """ONNX Runtime's messages run over lines and start with a code's number and name."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hearth.backends.session import Array, BatchSizes, TensorSpec
-from hearth.errors import BackendUnavailable, ModelFailed
+from hearth.errors import BackendUnavailable, ModelFailed, one_line
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class TorchSession:
             with self._torch.inference_mode():
                 results = function(*(self._tensor(feeds[spec.name]) for spec in self.inputs))
         except Exception as error:
-            raise ModelFailed(f"torch: {_one_line(error)}") from error
+            raise ModelFailed(f"torch: {one_line(error)}") from error
         tensors = results if isinstance(results, tuple) else (results,)
         return {
             spec.name: tensor.to("cpu").numpy()
@@ -121,7 +121,3 @@ def precision_of(module: Any) -> str:
         counts[name] = counts.get(name, 0) + parameter.numel()
     most = max(counts, key=lambda name: counts[name], default="float32")
     return _PRECISIONS.get(most, most)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__

@@ -21,7 +21,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from hearth.errors import InvalidInput
+from hearth.errors import InvalidInput, one_line
 from hearth.media.depth import is_deep, to_eight_bit
 
 # Pillow's own opener knows forty more formats, some of them run other programs or open
@@ -86,7 +86,9 @@ class ImageReader:
             raise
         except Exception as error:
             # Parsers of hostile bytes raise whatever they trip over.
-            raise InvalidInput(f"the image is broken or cut short ({_reason(error)})") from None
+            raise InvalidInput(
+                f"the image is broken or cut short ({one_line(error, 120)})"
+            ) from None
 
     def _open(self, payload: bytes) -> ImageFile.ImageFile:
         if not payload:
@@ -137,10 +139,6 @@ def _orientation(image: ImageFile.ImageFile) -> int:
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     method = _UPRIGHT.get(orientation)
     return image if method is None else image.transpose(method)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 _SILENCE = ("ignore", None, Warning, re.compile(r"PIL\."), 0)

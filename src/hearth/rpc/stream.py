@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from hearth.contract import ml_service_pb2 as pb
-from hearth.errors import HearthError, InvalidInput
+from hearth.errors import HearthError, InvalidInput, one_line
 from hearth.rpc import framing
 from hearth.rpc.status import Code, code_of
 from hearth.tasks.router import Router
@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[pb.InferRequest, pb.InferResponse]
 
-# What a status may carry of a message: HTTP/2 headers that are too long break the call.
+# What a status may carry of a message: clients put whatever they like into names and
+# options, and HTTP/2 headers that are too long break the call.
 LONGEST_MESSAGE = 400
 
 # How long the first failure of a stream waits to learn whether the stream carries
@@ -136,11 +137,10 @@ class InferStream:
     async def _failed(
         self, incoming: framing.Incoming, error: Exception
     ) -> Iterable[pb.InferResponse]:
-        code, message = code_of(error), _brief(str(error))
+        code, message = code_of(error), one_line(error, LONGEST_MESSAGE)
         if not isinstance(error, HearthError):
             log.exception("a request failed in a way that nobody foresaw")
             message = "the node failed; its log says why"
-        _forget(error)
         if await self._alone():
             self._status = self._status or Status(code, message)
             return ()
@@ -167,19 +167,6 @@ class InferStream:
                     # The client has left; gRPC ends the call, and with it this stream.
                     log.debug("an answer could not be written: %s", error)
                     self._gone = True
-
-
-def _forget(error: BaseException | None) -> None:
-    """Drop the tracebacks: their frames hold the payload, in a cycle with the error."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
-
-
-def _brief(message: str) -> str:
-    """One line of bounded length; clients put whatever they like into names and options."""
-    line = " ".join(message.split())
-    return line if len(line) <= LONGEST_MESSAGE else f"{line[:LONGEST_MESSAGE]}…"
 
 
 def _size(incoming: framing.Incoming) -> int:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from hearth import __version__
 from hearth.backends import Session
-from hearth.errors import BackendUnavailable, HearthError, ModelUnavailable, SettingsError
+from hearth.errors import BackendUnavailable, HearthError, ModelUnavailable, SettingsError, one_line
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.models.clip import files as onnx_files
@@ -199,8 +199,7 @@ def _write_graph(path: Path, module: Any, name: str, sample: NDArray[Any]) -> No
                 dynamo=False,
             )
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelUnavailable(f"the {name} tower can't be exported: {reason}") from error
+        raise ModelUnavailable(f"the {name} tower can't be exported: {one_line(error)}") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from hearth.backends import TensorSpec, require_backend
 from hearth.backends.torch import TorchSession, precision_of
-from hearth.errors import BackendUnavailable, ModelUnavailable
+from hearth.errors import BackendUnavailable, ModelUnavailable, one_line
 from hearth.models.clip import tokenizer as tokenizers
 from hearth.models.clip.files import read_json
 from hearth.models.clip.parts import Parts
@@ -109,8 +109,9 @@ def load(checkpoint: Checkpoint, device: str = "cpu") -> OpenClip:
                 checkpoint.name, device=device, require_pretrained=True, **checkpoint.options
             )
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelUnavailable(f"open_clip can't load {checkpoint.weights}: {reason}") from error
+        raise ModelUnavailable(
+            f"open_clip can't load {checkpoint.weights}: {one_line(error)}"
+        ) from error
     return describe(module, checkpoint)
 
 
@@ -196,8 +197,7 @@ def import_open_clip() -> Any:
             warnings.simplefilter("ignore")  # deprecations inside other people's packages
             import open_clip
     except (ImportError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise BackendUnavailable(f"open_clip can't be imported: {reason}") from None
+        raise BackendUnavailable(f"open_clip can't be imported: {one_line(error)}") from None
     return open_clip
 
 

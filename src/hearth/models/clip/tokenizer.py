@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.errors import ModelUnavailable
+from hearth.errors import ModelUnavailable, one_line
 
 Tokens = NDArray[np.int64]
 Tokenizer = Callable[[Sequence[str]], Tokens]
@@ -100,7 +100,7 @@ def from_folder(folder: Path, model_config: Mapping[str, Any]) -> JsonTokenizer:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
         settings = _settings(folder / "tokenizer_config.json")
     except Exception as error:  # the library raises bare Exceptions
-        raise ModelUnavailable(f"{path} can't be used: {' '.join(str(error).split())}") from None
+        raise ModelUnavailable(f"{path} can't be used: {one_line(error)}") from None
     # A language model's tokenizer keeps the case unless the config says otherwise;
     # CLIP's own doesn't.
     default = "whitespace" if text.get("hf_tokenizer_name") else "lower"
