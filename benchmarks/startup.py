@@ -129,16 +129,17 @@ def measure(case: Case, rounds: int, idle: float) -> tuple[Start, float, float]:
 def main() -> int:
     """Run in turns and report."""
     options = kit.options(__doc__ or "")
-    rounds, idle = (3, 2.0) if options.quick else (7, 20.0)
+    rounds, idle = (3, 4.0) if options.quick else (7, 20.0)
     rows, goals = [], []
     for case in cases():
         middle, load, beyond = measure(case, rounds, idle)
         rows += [[f"node with {case.service}", *middle], ["  bare loading", "", load, "", ""]]
         name = case.service
+        # The kernel counts CPU in ticks of 10 ms: one in four seconds is 0.25 %.
         goals += [
             kit.Goal(f"{name}: process start to port bound, s", middle.bound, most=1.0),
             kit.Goal(f"{name}: ready, beyond the bare loading, s", beyond, most=1.0),
-            kit.Goal(f"{name}: idle CPU, %", middle.idle_percent, most=0.1),
+            kit.Goal(f"{name}: idle CPU, %", middle.idle_percent, most=0.4),
         ]
         if name == "ocr":
             goals.append(kit.Goal("ocr: resident memory, MB", middle.resident_mb, most=300))
