@@ -55,7 +55,10 @@ def _capability(slot: ModelSlot, tasks: Iterable[Task], largest_request: int) ->
         return pb.Capability(
             service_name=slot.service, extra=extra, protocol_version=PROTOCOL_VERSION
         )
+    facts = manager.facts
     limits = {"max_payload_bytes": str(largest_request)}
+    if "max_batch" in facts:
+        limits["max_batch"] = facts["max_batch"]
     return pb.Capability(
         service_name=slot.service,
         model_ids=[manager.model_id],
@@ -63,7 +66,7 @@ def _capability(slot: ModelSlot, tasks: Iterable[Task], largest_request: int) ->
         # The narrowest of the queues that a request may go through.
         max_concurrency=min((queue.capacity for queue in manager.queues), default=1),
         precisions=manager.precisions,
-        extra={**extra, "device": manager.device, **manager.facts},
+        extra={**extra, "device": manager.device, **facts},
         tasks=[
             _io_task(name, task, limits)
             for task in tasks
