@@ -121,6 +121,8 @@ LAB_TASKS = (
          options=(TOP_K,), aliases=("shout",)),
     Task("upper_aside", "lab", "upper case, parsed aside", ("text/plain",), "lab_v1", _parse,
          _ask, _render, options=(TOP_K,), decodes=True),
+    Task("later", "lab", "never ready", ("text/plain",), "lab_v1", _parse, _ask, _render,
+         missing=lambda _: "still being made (7 %)"),
     Task("noop", "lab", "nothing", ("application/octet-stream",), "lab_v1", _parse, _nothing,
          _render, options=(TOP_K,)),
 )  # fmt: skip

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "models": {*BASE, "settings", "batching", "backends", "hub", "media"},
     "lifecycle": {*BASE, "models"},
     "tasks": {*BASE, "lifecycle", "models", "batching", "backends"},
-    "rpc": {*BASE, "contract", "tasks", "lifecycle"},
+    "rpc": {*BASE, "contract", "tasks", "lifecycle", "models"},
     "node": {*BASE, "rpc", "lifecycle", "tasks", "models", "media", "hub", "discovery", "settings"},
     "client": {*BASE, "contract", "discovery"},
 }

@@ -101,6 +101,17 @@ async def test_a_model_that_can_not_be_loaded_fails_with_its_reason_and_the_node
         assert "no such device" in caught.value.details()
 
 
+async def test_a_task_that_lacks_something_is_not_listed_and_its_reason_is_told():
+    async with lab_node() as node, stub_of(node) as stub:
+        capability = await stub.GetCapabilities(EMPTY)
+        assert "later" not in {task.name for task in capability.tasks}
+        assert capability.extra["lab.task.later"] == "still being made (7 %)"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await talk(stub, [ask(task="later")])
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "7 %" in caught.value.details()
+
+
 async def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new():
     gate = Gate()
     async with lab_node(LabSource(gate), grace_seconds=10) as node, stub_of(node) as stub:

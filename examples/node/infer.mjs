@@ -57,7 +57,14 @@ async function inferAll(client, task, files, meta, report) {
   const open = new Map(files.map((file, index) => [String(index), { file, chunks: [] }]));
   const sending = (async () => {
     for (const [id, { file }] of [...open]) {
-      const payload = await readFile(file);
+      let payload;
+      try {
+        payload = await readFile(file);
+      } catch (error) {
+        open.delete(id);
+        report(file, null, error.message);
+        continue;
+      }
       for (const message of messages(id, task, payload, meta)) {
         if (!stream.write(message)) {
           await new Promise((resolve) => stream.once("drain", resolve));

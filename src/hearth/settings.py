@@ -64,7 +64,9 @@ class _Section(BaseModel):
 class ClipSettings(_Section):
     """The service ``clip``."""
 
-    backend: Literal["onnxrt", "torch", "rknn"] = Field("onnxrt", description="the engine")
+    backend: Literal["onnxrt", "torch", "rknn"] = Field(
+        "onnxrt", description="onnxrt or torch (rknn is understood, and not in this version yet)"
+    )
     model: str = Field(
         "ViT-B-32:laion2b_s34b_b79k",
         description="ARCH:TAG of open_clip, a hub repository ORG/NAME, or a local folder",
@@ -128,7 +130,7 @@ class Settings(BaseSettings):
     host: str = Field("0.0.0.0", description="the address to listen on")
     port: int = Field(50051, ge=0, le=65535, description="the port to listen on; 0: any free one")
     data_dir: Path = Field(Path("data"), description="where models, caches and identity are kept")
-    services: Names = Field(("clip", "ocr"), description="what to serve")
+    services: Names = Field(("clip", "ocr"), description="what to serve, with commas between")
     batch_size: PositiveInt = Field(8, description="the largest batch of any model")
     queue_capacity: PositiveInt = Field(1024, description="requests that may wait for a model")
     decode_threads: PositiveInt | None = Field(
@@ -141,8 +143,10 @@ class Settings(BaseSettings):
     grace_seconds: NonNegativeFloat = Field(
         10, description="how long a stop waits for requests in flight"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much")
-    log_format: Literal["text", "json"] = Field("text", description="for people or for machines")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="text or json")
 
     clip: ClipSettings = ClipSettings()
     ocr: OcrSettings = OcrSettings()

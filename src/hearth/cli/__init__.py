@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from hearth.cli.console import complain
 
         code, message = explained
-        complain(message)
+        if message:
+            complain(message)
     return code if isinstance(code, int) else OK
 
 
@@ -62,4 +63,6 @@ def _explain(error: Exception) -> tuple[int, str] | None:
         return None
     command = getattr(getattr(error, "ctx", None), "command_path", "hearth")
     message = " ".join(str(describe()).split()).rstrip(".")
+    if not message:  # no arguments at all: the help that was printed says it
+        return USAGE, ""
     return USAGE, f"{message[:1].lower()}{message[1:]} (see `{command} --help`)"

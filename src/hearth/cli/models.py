@@ -60,7 +60,7 @@ def export(  # noqa: PLR0917
     from hearth.cli.console import output
     from hearth.cli.progress import Bar
     from hearth.errors import BackendUnavailable
-    from hearth.settings import load
+    from hearth.settings import Settings, load
 
     settings = load({"data_dir": data_dir}, config=config)
     try:
@@ -86,7 +86,9 @@ def export(  # noqa: PLR0917
             force=force,
             progress=bar.progress,
         )
-    served = report.folder.resolve() if out else report.model_id if checkpoint else name
+    # By its name where `hearth serve` finds it by itself: in the default data folder.
+    named = out is None and settings.data_dir == Settings().data_dir
+    served = (report.model_id if checkpoint else name) if named else report.folder.resolve()
     output().print(
         f"cosine to torch, the least of all samples: images {report.image_cosine:.6f}, "
         f"texts {report.text_cosine:.6f}\n"

@@ -137,8 +137,16 @@ def missing(task: str, nodes: Mapping[str, Capabilities]) -> str:
         for service in node.services
         if service.trouble and not service.tasks
     ]
+    waiting = [
+        f"{target} can't do {task} yet: {reason}"
+        for target, node in nodes.items()
+        for service in node.services
+        if (reason := service.extra.get(f"task.{task}"))
+    ]
+    if waiting:
+        return "; ".join(waiting)
     parts = [f"{who} can't do {task!r}"]
-    if close := difflib.get_close_matches(task, ready, 1):
-        parts.append(f"did you mean {close[0]}?")
+    if close := difflib.get_close_matches(task.lower(), ready, 1):
+        parts.append(f"did you mean {close[0]}")
     parts.append(f"it can do: {', '.join(ready)}" if ready else "no task is ready there")
     return "; ".join([*parts, *troubles])

@@ -38,7 +38,7 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], type[ImageFile.ImageFile]], ...] = (
 _MOST_SCANS = 100
 """In one JPEG: encoders write about ten for each picture, and thumbnails have theirs."""
 
-FORMATS = "JPEG, PNG, WebP, AVIF, BMP, GIF and TIFF"
+FORMATS = "JPEG, PNG, WebP, AVIF, BMP, GIF or TIFF"
 
 # TIFF 6.0 and Exif 2.32, tag 274 (Orientation): how the stored pixels become upright ones.
 _UPRIGHT = {

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from hearth.contract import ml_service_pb2 as pb
 from hearth.lifecycle.slot import ModelSlot
+from hearth.models.manager import Manager
 from hearth.tasks.options import Option
 from hearth.tasks.router import Router
 from hearth.tasks.task import Task
@@ -46,7 +47,7 @@ def merged(parts: Sequence[pb.Capability], *, version: str) -> pb.Capability:
     )
 
 
-def _capability(slot: ModelSlot, tasks: Iterable[Task], largest_request: int) -> pb.Capability:
+def _capability(slot: ModelSlot, tasks: Sequence[Task], largest_request: int) -> pb.Capability:
     extra = {"state": str(slot.state)}
     if slot.reason:
         extra["reason"] = slot.reason
@@ -66,7 +67,7 @@ def _capability(slot: ModelSlot, tasks: Iterable[Task], largest_request: int) ->
         # The narrowest of the queues that a request may go through.
         max_concurrency=min((queue.capacity for queue in manager.queues), default=1),
         precisions=manager.precisions,
-        extra={**extra, "device": manager.device, **facts},
+        extra={**extra, "device": manager.device, **facts, **_missing(tasks, manager)},
         tasks=[
             _io_task(name, task, limits)
             for task in tasks
@@ -75,6 +76,16 @@ def _capability(slot: ModelSlot, tasks: Iterable[Task], largest_request: int) ->
         ],
         protocol_version=PROTOCOL_VERSION,
     )
+
+
+def _missing(tasks: Iterable[Task], manager: Manager) -> dict[str, str]:
+    """``task.NAME``: why a task isn't listed yet."""
+    return {
+        f"task.{name}": reason
+        for task in tasks
+        if (reason := task.missing(manager)) is not None
+        for name in task.names
+    }
 
 
 def _io_task(name: str, task: Task, limits: dict[str, str]) -> pb.IOTask:
