@@ -198,9 +198,13 @@ class Gate:
 
 
 class NodeThread:
-    """A node on a thread and a loop of its own, for tests that ask from other processes."""
+    """A node on a thread and a loop of its own, for tests that ask from other processes.
 
-    def __init__(self, **flags: Any) -> None:
+    Without ``derived`` it counts as started before its label vectors are made.
+    """
+
+    def __init__(self, *, derived: bool = True, **flags: Any) -> None:
+        self._derived = derived
         flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, **flags}
         self._settings = load(flags, environment={}, config=_empty_config())
         self._loop = asyncio.new_event_loop()
@@ -232,7 +236,10 @@ class NodeThread:
         await self.node.start()
         await self.node.wait_until(
             lambda: (
-                all(slot.derived for slot in self.node.slots.values())
+                all(
+                    slot.derived if self._derived else slot.manager is not None
+                    for slot in self.node.slots.values()
+                )
                 or any(slot.state == ModelState.FAILED for slot in self.node.slots.values())
             )
         )
