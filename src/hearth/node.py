@@ -14,7 +14,7 @@ from hearth.errors import SettingsError
 from hearth.lifecycle.aside import aside
 from hearth.lifecycle.slot import ModelSlot, all_settled
 from hearth.models.manager import ModelSource, Progress, no_progress
-from hearth.rpc import capabilities
+from hearth.rpc.capabilities import one_runtime
 from hearth.rpc.server import MIB, Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.rpc.stream import StreamLimits
@@ -69,6 +69,7 @@ class Node:
         servicer = InferenceServicer(
             self.router, StreamLimits.for_requests(largest), version=__version__
         )
+        # Made in `start`: gRPC ties a server to the loop that runs then.
         self._new_server = partial(Server, servicer, largest_request=largest)
         self._server: Server | None = None
         self._presence: Presence | None = None
@@ -185,8 +186,8 @@ class Node:
                 [(name, serving and slot.manager is not None) for name, slot in self.slots.items()],
             )
         if self._presence is not None:
-            parts = capabilities.of_services(self.router, largest_request=0)
-            await self._presence.set_runtime(capabilities.merged(parts, version="").runtime)
+            loaded = [slot.manager for slot in self.slots.values() if slot.manager is not None]
+            await self._presence.set_runtime(one_runtime(manager.runtime for manager in loaded))
             await self._presence.set_status(self.status)
 
 

@@ -27,11 +27,10 @@ def of_services(router: Router, *, largest_request: int) -> list[pb.Capability]:
 
 def merged(parts: Sequence[pb.Capability], *, version: str) -> pb.Capability:
     """All services in one Capability; ``extra`` keys carry the service's name in front."""
-    runtimes = {part.runtime for part in parts if part.runtime}
     return pb.Capability(
         service_name="hearth",
         model_ids=_distinct(name for part in parts for name in part.model_ids),
-        runtime=runtimes.pop() if len(runtimes) == 1 else "mixed" if runtimes else "none",
+        runtime=one_runtime(part.runtime for part in parts),
         max_concurrency=max((part.max_concurrency for part in parts), default=0),
         precisions=_distinct(name for part in parts for name in part.precisions),
         extra={
@@ -47,6 +46,12 @@ def merged(parts: Sequence[pb.Capability], *, version: str) -> pb.Capability:
     )
 
 
+def one_runtime(runtimes: Iterable[str]) -> str:
+    """What stands for the engines of several services: theirs, ``mixed``, or ``none``."""
+    distinct = {runtime for runtime in runtimes if runtime}
+    return distinct.pop() if len(distinct) == 1 else "mixed" if distinct else "none"
+
+
 def _capability(slot: ModelSlot, tasks: Sequence[Task], largest_request: int) -> pb.Capability:
     extra = {"state": str(slot.state)}
     if slot.reason:
@@ -56,7 +61,7 @@ def _capability(slot: ModelSlot, tasks: Sequence[Task], largest_request: int) ->
         return pb.Capability(
             service_name=slot.service, extra=extra, protocol_version=PROTOCOL_VERSION
         )
-    facts = manager.facts
+    facts, missing = manager.facts, _missing(tasks, manager)
     limits = {"max_payload_bytes": str(largest_request)}
     if "max_batch" in facts:
         limits["max_batch"] = facts["max_batch"]
@@ -67,21 +72,26 @@ def _capability(slot: ModelSlot, tasks: Sequence[Task], largest_request: int) ->
         # The narrowest of the queues that a request may go through.
         max_concurrency=min((queue.capacity for queue in manager.queues), default=1),
         precisions=manager.precisions,
-        extra={**extra, "device": manager.device, **facts, **_missing(tasks, manager)},
+        extra={
+            **extra,
+            "device": manager.device,
+            **facts,
+            **{f"task.{name}": reason for name, reason in missing.items()},
+        },
         tasks=[
             _io_task(name, task, limits)
             for task in tasks
-            if task.missing(manager) is None
             for name in task.names
+            if name not in missing
         ],
         protocol_version=PROTOCOL_VERSION,
     )
 
 
 def _missing(tasks: Iterable[Task], manager: Manager) -> dict[str, str]:
-    """``task.NAME``: why a task isn't listed yet."""
+    """By name: why a task isn't listed yet."""
     return {
-        f"task.{name}": reason
+        name: reason
         for task in tasks
         if (reason := task.missing(manager)) is not None
         for name in task.names
