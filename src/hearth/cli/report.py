@@ -111,9 +111,9 @@ class _OrderedReport(Report):
             self._next += 1
         self._sink.flush()
 
+    @abstractmethod
     def form(self, outcome: Outcome) -> bytes:
         """The bytes that are written for one outcome."""
-        raise NotImplementedError
 
     def _console(self) -> Console:
         return notes()
