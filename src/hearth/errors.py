@@ -11,6 +11,7 @@ Code below ``rpc`` raises these and never sees a status code; one table in
     │   └── Overloaded          a queue is full
     ├── DeadlinePassed          the client's deadline passed before the work was done
     ├── ModelFailed             the model itself failed on good input
+    │   └── OutOfMemory         the device has no room for a batch of this size
     └── SetupError              the node can't be set up as asked
         ├── SettingsError       a setting is unknown or wrong
         ├── BackendUnavailable  the engine or device asked for can't be had here
@@ -39,7 +40,11 @@ class NotReady(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """A bounded queue is full."""
+    """A bounded queue is full; it is worth trying again after ``retry_after`` seconds."""
+
+    def __init__(self, message: str, retry_after: float = 0.25) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class DeadlinePassed(HearthError):
@@ -48,6 +53,10 @@ class DeadlinePassed(HearthError):
 
 class ModelFailed(HearthError):
     """The model failed on input that looked right."""
+
+
+class OutOfMemory(ModelFailed):
+    """The device has no room for a batch of this size; a smaller one may fit."""
 
 
 class SetupError(HearthError):

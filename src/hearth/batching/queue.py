@@ -1,231 +1,334 @@
 """A bounded queue in front of a callable, with one thread that owns the callable.
 
-The queue knows items and a callable that turns a batch of items into as many
-answers. A free owner takes what waits, at once; while it runs, the next batch
-forms by itself. Items are coroutine-side, the callable is thread-side, and the
-hand-over back to the loop is one call for a whole batch.
+Items wait in two lines, both fair: raw ones for a worker thread that prepares them
+(decodes a picture), and ready ones for the owner thread, which takes as many as wait
+and run well together, at once. While it runs, the next batch forms by itself, and no
+more is prepared ahead than the next batches can use. An item is one future, from the
+loop through both threads and back.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
 
-from hearth.errors import DeadlinePassed, HearthError, ModelFailed, NotReady, Overloaded
+from hearth.batching.curve import Curve, measured
+from hearth.batching.entry import Entry, as_failure, resolve
+from hearth.batching.linger import Linger, Moment, adaptive
+from hearth.batching.lobby import Lobby
+from hearth.batching.pace import Pace
+from hearth.batching.poison import attempt
+from hearth.batching.statistics import Counts, QueueStatistics
+from hearth.batching.ticket import NO_HURRY, Ticket
+from hearth.batching.workers import Job, Workers
+from hearth.errors import NotReady
 
 Item = TypeVar("Item")
+Raw = TypeVar("Raw")
 Answer = TypeVar("Answer")
 
-
-class Ticket(NamedTuple):
-    """What travels with an item beside the item."""
-
-    deadline: float | None = None
-    """On the clock of ``time.monotonic()``; None: no hurry."""
-
-
-NO_HURRY = Ticket()
-
-
-class QueueStatistics(NamedTuple):
-    """A queue at one moment; counts are since it was made."""
-
-    waiting: int
-    running: int
-    capacity: int
-    max_batch: int
-    items: int
-    batches: int
-    failed: int
-    expired: int
-
-
-class _Waiting(NamedTuple, Generic[Item, Answer]):
-    item: Item
-    key: Hashable
-    deadline: float | None
-    future: "asyncio.Future[Answer]"
-    loop: asyncio.AbstractEventLoop
+log = logging.getLogger(__name__)
 
 
 class BatchQueue(Generic[Item, Answer]):
     """Batches items for ``run``, which is only ever called on the queue's own thread.
 
-    ``run`` takes 1 to ``max_batch`` items that share a key, and returns one answer
-    for each, in order. Where it fails on several items, halves of the batch are
-    tried, until the culprit stands alone and the others have their answers.
+    ``run`` takes items that share a key, and returns one answer for each, in order; an
+    exception in an answer's place fails that item alone. Where ``run`` itself fails,
+    parts of the batch are tried, until the culprit stands alone.
+
+    At most ``capacity`` items wait. ``max_batch`` is the largest batch until ``tune``
+    says otherwise; ``sizes`` are the only ones that run well, ascending (none: any do).
+    ``workers`` prepare raw items, at most ``ahead`` of them in advance (by default two
+    batches). ``max_delay`` seconds bound what ``linger`` waits for company.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Sequence[Answer]],
+        run: Callable[[Sequence[Item]], Sequence[Answer | BaseException]],
         *,
         name: str,
         max_batch: int,
         capacity: int = 1024,
+        sizes: Sequence[int] = (),
+        max_delay: float = 0.01,
+        linger: Linger = adaptive,
+        workers: Workers | None = None,
+        ahead: int | None = None,
     ) -> None:
         self.name = name
-        self.max_batch = max_batch
         self.capacity = capacity
         self._run = run
-        self._waiting: deque[_Waiting[Item, Answer]] = deque()
+        self._linger = linger
+        self._max_delay = max_delay
+        self._workers = workers
         self._changed = threading.Condition()
+        self._pace = Pace(max_batch, sizes)
+        self._counts = Counts()
+        self._lobby = Lobby(
+            name, capacity=capacity, ahead=ahead, pace=self._pace, counts=self._counts
+        )
+        self._measuring: deque[Job] = deque()
         self._closed = False
-        self._running = self._items = self._batches = self._failed = self._expired = 0
+        self._running = self._expected = 0
         self._owner = threading.Thread(target=self._serve, name=f"batch-{name}", daemon=True)
         self._owner.start()
+        if workers is not None:
+            workers.join(self._next_job)
+
+    @property
+    def max_batch(self) -> int:
+        """The largest batch that is formed now."""
+        return self._pace.max_batch
+
+    @property
+    def curve(self) -> Curve | None:
+        """What was measured of ``run``, if anything was."""
+        return self._pace.curve
 
     async def submit(
         self, item: Item, *, key: Hashable = None, ticket: Ticket = NO_HURRY
     ) -> Answer:
-        """The answer to one item.
+        """The answer to one item that is ready to run.
 
         Only items with equal keys share a batch. Raises Overloaded where the queue
-        is full, DeadlinePassed where the deadline passes before the item's turn,
-        NotReady where the queue is closed, and what ``run`` raised for this item:
-        a HearthError as it is, anything else as ModelFailed.
+        is full, DeadlinePassed where the answer can't be had in time, NotReady where
+        the queue is closed, and what ``run`` raised for this item: a HearthError as it
+        is, anything else as ModelFailed.
         """
-        [future] = self._enqueue([(item, key)], ticket)
-        return await future
+        entry = Entry(item, key, ticket, asyncio.get_running_loop())
+        self._enter([entry])
+        return cast(Answer, await self._answer(entry))
+
+    async def submit_raw(
+        self, payload: Raw, prepare: Callable[[Raw], Item], *, ticket: Ticket = NO_HURRY
+    ) -> Answer:
+        """The answer to an item that ``prepare`` makes first, in a worker thread.
+
+        Raises as ``submit`` does, and what ``prepare`` raises.
+        """
+        if self._workers is None:
+            raise TypeError(f"{self.name} has no workers")
+        entry = Entry(payload, None, ticket, asyncio.get_running_loop(), prepare)
+        self._enter([entry])
+        self._workers.wake()
+        return cast(Answer, await self._answer(entry))
 
     async def submit_all(
         self, items: Sequence[tuple[Item, Hashable]], *, ticket: Ticket = NO_HURRY
     ) -> list[Answer]:
-        """The answers to several items with their keys, in order; accepted or refused as one."""
-        return list(await asyncio.gather(*self._enqueue(items, ticket)))
+        """The answers to several items with their keys, in order; accepted or refused as one.
+
+        Where one fails, those that haven't run yet never do.
+        """
+        loop = asyncio.get_running_loop()
+        entries = [Entry(item, key, ticket, loop) for item, key in items]
+        self._enter(entries)
+        try:
+            return list(await asyncio.gather(*(entry.future for entry in entries)))
+        except BaseException:
+            for entry in entries:
+                entry.future.cancel()
+                self._withdraw(entry)
+            raise
+
+    async def measure(self, item: Item, *, largest: int) -> Curve:
+        """Time batches of copies of ``item``, of 1, 2, 4, … up to ``largest``, on the owner thread.
+
+        Where only fixed sizes run, those. Raises what ``run`` raises for a single item.
+        """
+        loop = asyncio.get_running_loop()
+        result = Entry(None, None, NO_HURRY, loop)
+        sizes = self._pace.sizes_to_measure(largest)
+
+        def job() -> None:
+            outcome: Curve | BaseException
+            try:
+                outcome = measured(lambda size: self._checked([item] * size), sizes)
+            except BaseException as error:
+                outcome = as_failure(error, self.name)
+            resolve([(result, outcome)])
+
+        with self._changed:
+            if self._closed:
+                raise NotReady(f"{self.name} is closed")
+            self._measuring.append(job)
+            self._changed.notify()
+        return cast(Curve, await result.future)
+
+    def tune(self, curve: Curve | None, max_batch: int | None = None) -> None:
+        """Form batches by a measured curve: up to ``max_batch``, or to the best size it shows."""
+        with self._changed:
+            self._pace.tune(curve, max_batch)
 
     def statistics(self) -> QueueStatistics:
-        """A consistent reading, cheap enough for every scrape."""
+        """A consistent reading, cheap enough for every scrape; from any thread."""
         with self._changed:
-            return QueueStatistics(
-                len(self._waiting),
-                self._running,
-                self.capacity,
-                self.max_batch,
-                self._items,
-                self._batches,
-                self._failed,
-                self._expired,
+            lobby = self._lobby
+            return self._counts.reading(
+                waiting=lobby.waiting,
+                ready=lobby.ready,
+                running=self._running,
+                capacity=self.capacity,
+                max_batch=self.max_batch,
             )
 
     def close(self) -> None:
         """Refuse what waits, let a running batch finish, and end the owner thread."""
         with self._changed:
             self._closed = True
-            refused = list(self._waiting)
-            self._waiting.clear()
-            self._changed.notify()
-        self._resolve([(entry, NotReady(f"{self.name} is closing")) for entry in refused])
+            refused = self._lobby.clear()
+            self._changed.notify_all()
+        if self._workers is not None:
+            self._workers.leave(self._next_job)
+        resolve((entry, self._closing()) for entry in refused)
         if threading.current_thread() is not self._owner:
             self._owner.join()
 
-    def _enqueue(
-        self, items: Sequence[tuple[Item, Hashable]], ticket: Ticket
-    ) -> "list[asyncio.Future[Answer]]":
-        loop = asyncio.get_running_loop()
-        entries = [
-            _Waiting(item, key, ticket.deadline, loop.create_future(), loop) for item, key in items
-        ]
+    def _closing(self) -> NotReady:
+        return NotReady(f"{self.name} is closing")
+
+    # --- on the loop: coming in, and leaving early --------------------------------------------
+
+    def _enter(self, entries: list[Entry]) -> None:
         with self._changed:
             if self._closed:
                 raise NotReady(f"{self.name} is closed")
-            # A request of many items (the lines of a page) may pass the mark when it
-            # comes to a queue with room: it could never be served otherwise.
-            if len(self._waiting) >= self.capacity:
-                self._drop_dead()
-            if len(self._waiting) >= self.capacity:
-                raise Overloaded(f"the queue of {self.name} is full ({self.capacity} waiting)")
-            self._waiting.extend(entries)
+            self._lobby.enter(entries)
             self._changed.notify()
-        return [entry.future for entry in entries]
 
-    def _drop_dead(self) -> None:
-        """Make room: those who were cancelled no longer wait for anything."""
-        living = [entry for entry in self._waiting if not entry.future.cancelled()]
-        self._waiting.clear()
-        self._waiting.extend(living)
+    async def _answer(self, entry: Entry) -> Any:
+        try:
+            return await entry.future
+        except asyncio.CancelledError:
+            self._withdraw(entry)
+            raise
+
+    def _withdraw(self, entry: Entry) -> None:
+        """Nobody waits for it any more: it leaves its line, and its item is free."""
+        with self._changed:
+            left = self._lobby.leave(entry)
+        if left:
+            entry.item = None
+            self._room_made(1)
+        # Else somebody is at it, and looks at the future afterwards.
+
+    # --- on a worker's thread: preparing ------------------------------------------------------
+
+    def _next_job(self) -> Job | None:
+        with self._changed:
+            entry = self._lobby.next_raw(time.monotonic())
+            late = self._late()
+        resolve(late)
+        return None if entry is None else partial(self._prepare, entry)
+
+    def _prepare(self, entry: Entry) -> None:
+        began = time.monotonic()
+        failure: BaseException | None = None
+        try:
+            entry.make_ready()
+        except Exception as error:
+            failure = error
+        except BaseException as error:  # a panic in a native library
+            failure = as_failure(error, self.name)
+        entry.was_prepared(began, time.monotonic())
+        with self._changed:
+            if failure is None and self._closed:
+                failure = self._closing()
+            wanted = failure is None and not entry.future.cancelled()
+            self._lobby.prepared(entry, wanted=wanted)
+            self._counts.preparations.observe(entry.since - began)
+            self._changed.notify()
+        if not wanted:
+            resolve([(entry, failure)])
+            self._room_made(1)
+
+    def _room_made(self, places: int) -> None:
+        if self._workers is not None:
+            self._workers.wake(places)
+
+    # --- on the owner's thread: running -------------------------------------------------------
 
     def _serve(self) -> None:
-        while batch := self._take():
-            outcomes = self._attempt(batch)
-            with self._changed:
-                self._running = 0
-                self._items += len(batch)
-                self._failed += sum(isinstance(answer, Exception) for _, answer in outcomes)
-            self._resolve(outcomes)
+        while (work := self._next_work()) is not None:
+            if callable(work):
+                work()
+            elif work:
+                self._room_made(len(work))
+                self._serve_batch(work)
+            del work  # and its items, while waiting for the next
 
-    def _take(self) -> list[_Waiting[Item, Answer]]:
-        """The next batch; empty when the queue has closed."""
+    def _next_work(self) -> Job | list[Entry] | None:
+        """A measurement, a batch (empty where all of it was dead), or None: closed."""
         with self._changed:
-            while True:
-                while not self._waiting and not self._closed:
-                    self._changed.wait()
-                batch = self._pick()
-                if batch or self._closed:
-                    self._running = len(batch)
-                    return batch
-
-    def _pick(self) -> list[_Waiting[Item, Answer]]:
-        """Take the eldest item and those of its key; leave the rest in their order."""
-        now = time.monotonic()
-        batch: list[_Waiting[Item, Answer]] = []
-        late: list[tuple[_Waiting[Item, Answer], Exception]] = []
-        others: list[_Waiting[Item, Answer]] = []
-        while self._waiting and len(batch) < self.max_batch:
-            entry = self._waiting.popleft()
-            if entry.future.cancelled():
-                continue
-            if entry.deadline is not None and entry.deadline <= now:
-                late.append((entry, DeadlinePassed(f"the deadline passed in {self.name}'s queue")))
-            elif batch and entry.key != batch[0].key:
-                others.append(entry)
-            else:
-                batch.append(entry)
-        self._waiting.extendleft(reversed(others))
-        self._expired += len(late)
-        self._resolve(late)
+            self._wait()
+            if self._closed:
+                return None
+            if self._measuring:
+                return self._measuring.popleft()
+            batch = self._lobby.batch(time.monotonic())
+            self._running = len(batch)
+            late = self._late()
+        resolve(late)
         return batch
 
-    def _attempt(
-        self, batch: list[_Waiting[Item, Answer]]
-    ) -> "list[tuple[_Waiting[Item, Answer], Answer | Exception]]":
-        self._batches += 1
-        try:
-            answers = self._run([entry.item for entry in batch])
-            if len(answers) != len(batch):
-                raise ModelFailed(f"{self.name} gave {len(answers)} answers to {len(batch)} items")
-            return list(zip(batch, answers, strict=True))
-        except BaseException as error:  # also a panic in a native library: the owner lives on
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                return self._attempt(batch[:middle]) + self._attempt(batch[middle:])
-            if not isinstance(error, HearthError):
-                failure = ModelFailed(f"{self.name} failed: {error or type(error).__name__}")
-                failure.__cause__ = error
-                return [(batch[0], failure)]
-            return [(batch[0], error)]
+    def _wait(self) -> None:
+        """Until there is something to do, and no company to wait for."""
+        while not self._closed and not self._measuring:
+            if not self._lobby.ready:
+                self._changed.wait()
+                continue
+            left = self._linger(self._moment()) - time.monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(min(left, 1.0))  # and asks again
 
-    @staticmethod
-    def _resolve(
-        outcomes: "Sequence[tuple[_Waiting[Item, Answer], Answer | Exception]]",
-    ) -> None:
-        """Hand outcomes to their loops, one call for each loop."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Answer], object]]] = {}
-        for entry, outcome in outcomes:
-            by_loop.setdefault(entry.loop, []).append((entry.future, outcome))
-        for loop, pairs in by_loop.items():
-            # A loop that has closed since has nobody left who waits.
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, pairs)
+    def _moment(self) -> Moment:
+        return Moment(
+            self._pace.free_since,
+            self._lobby.eldest(),
+            self._lobby.ready,
+            self._expected,
+            self.max_batch,
+            self.curve,
+            self._max_delay,
+        )
 
+    def _late(self) -> list[tuple[Entry, Any]]:
+        late, self._lobby.late = self._lobby.late, []
+        return late
 
-def _settle(pairs: "list[tuple[asyncio.Future[Answer], object]]") -> None:
-    for future, outcome in pairs:
-        if future.done():
-            continue
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)  # type: ignore[arg-type]
+    def _serve_batch(self, batch: list[Entry]) -> None:
+        began = time.monotonic()
+        outcome = attempt(self._run, [entry.item for entry in batch])
+        ended = time.monotonic()
+        answers = [
+            as_failure(answer, self.name) if isinstance(answer, BaseException) else answer
+            for answer in outcome.answers
+        ]
+        for entry in batch:
+            entry.ran(ended - began, len(batch))
+        with self._changed:
+            self._counts.note(batch, answers, outcome.runs, ended - began)
+            self._pace.note(len(batch), began, ended, outcome)
+            if outcome.fits is not None:
+                self._shrink(outcome.fits)
+            self._running = 0
+            self._expected = len(batch) + self._lobby.waiting
+        resolve(zip(batch, answers, strict=True))
+
+    def _shrink(self, fits: int) -> None:
+        if fits < self.max_batch:
+            self._pace.shrink(fits)
+            self._counts.shrunk += 1
+            log.warning("%s ran out of memory: batches of at most %d now", self.name, fits)
+
+    def _checked(self, items: Sequence[Item]) -> None:
+        """A run for its time alone: what it can't do is an error here as well."""
+        for answer in self._run(items):
+            if isinstance(answer, BaseException):
+                raise answer

@@ -1,0 +1,110 @@
+"""One item on its way through a queue, and the way of its answer back to the loop."""
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+from hearth.batching.ticket import Ticket
+from hearth.errors import HearthError, ModelFailed
+
+
+class Entry:
+    """An item with its ticket and the future that its answer goes to.
+
+    Made on the loop; a worker and then the owner thread handle it, one after the other.
+    """
+
+    __slots__ = ("future", "item", "key", "loop", "prepare", "since", "ticket", "waited")
+
+    def __init__(
+        self,
+        item: Any,
+        key: Hashable,
+        ticket: Ticket,
+        loop: asyncio.AbstractEventLoop,
+        prepare: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.item = item
+        """What ``prepare`` takes, and then what it gave."""
+        self.key = key
+        self.ticket = ticket
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.prepare = prepare
+        """None once the item is ready."""
+        self.since = time.monotonic()
+        """When it came into the line where it stands."""
+        self.waited = 0.0
+        """Seconds in lines that it has left."""
+
+    @property
+    def source(self) -> Hashable:
+        return self.ticket.source
+
+    @property
+    def urgent(self) -> bool:
+        return self.ticket.urgent
+
+    def leaves(self, now: float) -> None:
+        """Its time in this line is over."""
+        self.waited += now - self.since
+
+    def ran(self, seconds: float, batch: int) -> None:
+        """Tell the ticket what became of the time."""
+        if (spent := self.ticket.spent) is not None:
+            spent.wait += self.waited
+            spent.run += seconds
+            spent.batch = max(spent.batch, batch)
+
+    def make_ready(self) -> None:
+        """Prepare the item; raises what that raises."""
+        prepare, self.prepare = self.prepare, None
+        assert prepare is not None
+        self.item = prepare(self.item)
+
+    def was_prepared(self, began: float, ended: float) -> None:
+        """Tell the ticket how long that took; the next line begins."""
+        self.since = ended
+        if (spent := self.ticket.spent) is not None:
+            spent.decode += ended - began
+
+
+def as_failure(error: BaseException, name: str) -> HearthError:
+    """What a client is told of an error: ours as it is, anything else as ModelFailed.
+
+    Without tracebacks: their frames hold the whole batch.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        cause.__traceback__ = None
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, HearthError):
+        return error
+    failure = ModelFailed(f"{name} failed: {error or type(error).__name__}")
+    failure.__cause__ = error
+    return failure
+
+
+def resolve(outcomes: Iterable[tuple[Entry, Any]]) -> None:
+    """Hand answers and exceptions to their loops, one call for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for entry, outcome in outcomes:
+        entry.item = None
+        by_loop.setdefault(entry.loop, []).append((entry.future, outcome))
+    for loop, pairs in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, pairs)
+        except RuntimeError:
+            # The loop has closed since: nobody is left who waits.
+            continue
+
+
+def _settle(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, outcome in pairs:
+        if future.done():
+            continue
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

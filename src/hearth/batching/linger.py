@@ -1,0 +1,43 @@
+"""Whether a free session waits for company, and until when.
+
+A fixed window is the wrong knob: every lone client pays it. The last round tells how
+many are about: those it answered, who may be back in a moment, and those who came
+meanwhile. Waiting for them pays as long as it is shorter than what one larger batch
+saves against two smaller ones.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hearth.batching.curve import Curve
+
+
+class Moment(NamedTuple):
+    """A free session with entries that wait. Times are of one clock, in seconds."""
+
+    free_since: float
+    eldest: float
+    """Since when the first of them waits."""
+    waiting: int
+    """Ready to run."""
+    expected: int
+    """The size of the last batch and all who waited when it ended."""
+    limit: int
+    """The largest batch."""
+    curve: Curve | None
+    max_delay: float
+
+
+Linger = Callable[[Moment], float]
+"""Until when to wait for more; a time that has passed means: go."""
+
+
+def adaptive(moment: Moment) -> float:
+    """For those whom the last round proved to be about, and no longer than it pays."""
+    aim = min(moment.limit, moment.expected)
+    if moment.curve is None or moment.waiting >= aim:
+        return 0.0
+    together = moment.curve.seconds(aim)
+    apart = moment.curve.seconds(moment.waiting) + moment.curve.seconds(aim - moment.waiting)
+    # From the moment the session came free: who isn't back by then isn't coming.
+    return moment.free_since + min(apart - together, moment.max_delay)

@@ -1,0 +1,111 @@
+"""How large batches are, and how long they take: what a queue knows of its callable."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hearth.batching.curve import Curve
+from hearth.batching.plan import next_size
+from hearth.batching.poison import Outcome, Wariness
+
+_COMPANY = 1.25
+"""Bulk may fill up a batch of urgent items as long as that takes no more than so many times."""
+_SMOOTHING = 0.2
+_FRESH_SECONDS = 1.0
+"""So long after a batch, the time of the next one can be foretold."""
+
+
+class Pace:
+    """The sizes of one queue's batches; used under its lock.
+
+    ``sizes`` are the only ones that run, ascending; none: any do.
+    """
+
+    def __init__(self, max_batch: int, sizes: Sequence[int] = ()) -> None:
+        self.curve: Curve | None = None
+        self._sizes = tuple(sizes)
+        self._wanted = self._runnable(max_batch)
+        self.free_since = 0.0
+        """When the last batch ended, on the clock of ``time.monotonic()``."""
+        self._fits: int | None = None
+        self._slowness = 1.0
+        """How much longer batches take than was measured, lately."""
+        self._last: float | None = None
+        self._wariness = Wariness()
+
+    @property
+    def max_batch(self) -> int:
+        """The largest batch, memory considered."""
+        return self._wanted if self._fits is None else min(self._wanted, self._fits)
+
+    def tune(self, curve: Curve | None, max_batch: int | None) -> None:
+        """See ``BatchQueue.tune``."""
+        self.curve = curve
+        if max_batch is not None:
+            self._wanted = self._runnable(max_batch)
+        elif curve is not None:
+            self._wanted = curve.best()
+
+    def shrink(self, fits: int) -> None:
+        """Memory is enough for so many."""
+        self._fits = self._runnable(max(1, fits))
+
+    def note(self, size: int, began: float, ended: float, outcome: Outcome[Any]) -> None:
+        """A batch is done."""
+        self.free_since = ended
+        seconds = ended - began
+        self._wariness.note(size, outcome.culprits)
+        if outcome.runs == 1:
+            self._last = seconds
+            if self.curve is not None:
+                ratio = seconds / self.curve.seconds(self._padded(size))
+                self._slowness += _SMOOTHING * (ratio - self._slowness)
+
+    def limit(self, waiting: int) -> int:
+        """How many of those that wait to take now."""
+        largest = self.max_batch
+        if self._sizes:
+            possible = [size for size in self._sizes if size <= largest] or self._sizes[:1]
+            return next_size(waiting, possible, self.curve.seconds if self.curve else None)
+        return self._wariness.limit(largest, self.curve.seconds if self.curve else float)
+
+    def company(self, urgent: int) -> int:
+        """To which size ``urgent`` items may be filled up with others."""
+        if self.curve is None:
+            return urgent
+        bearable = _COMPANY * self.curve.seconds(urgent)
+        size = urgent
+        while size < self.max_batch and self.curve.seconds(size + 1) <= bearable:
+            size += 1
+        return size
+
+    def forecast(self, size: int, now: float) -> float:
+        """How long a batch would take now; 0 where nothing is known, or nothing of late.
+
+        An old forecast may be far too long. Were it believed, requests in a hurry would
+        be refused for ever, and no batch would run to correct it.
+        """
+        if self.curve is None or now - self.free_since > _FRESH_SECONDS:
+            return 0.0
+        return self.curve.seconds(self._padded(size)) * self._slowness
+
+    def patience(self, waiting: int) -> float:
+        """Seconds after which a full queue is likely to have room: half of it done."""
+        batch = self._last or 0.05
+        return min(max(batch * waiting / self.max_batch / 2, 0.05), 30.0)
+
+    def sizes_to_measure(self, largest: int) -> list[int]:
+        """1, 2, 4, … and ``largest`` itself; or the fixed sizes."""
+        if self._sizes:
+            return [size for size in self._sizes if size <= largest] or list(self._sizes[:1])
+        sizes = [1]
+        while 2 * sizes[-1] < largest:
+            sizes.append(2 * sizes[-1])
+        return sizes if largest <= 1 else [*sizes, largest]
+
+    def _padded(self, size: int) -> int:
+        return next((known for known in self._sizes if known >= size), size)
+
+    def _runnable(self, wanted: int) -> int:
+        if not self._sizes:
+            return wanted
+        return max((size for size in self._sizes if size <= wanted), default=self._sizes[0])

@@ -1,0 +1,82 @@
+"""What a queue tells of itself, and how it keeps count."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from hearth.batching.entry import Entry
+from hearth.batching.histogram import SECONDS, SIZES, Histogram, HistogramSnapshot
+
+
+class QueueStatistics(NamedTuple):
+    """A queue at one moment; counts and histograms are since it was made."""
+
+    waiting: int
+    """Entries without an answer that aren't running: raw, in preparation, and ready."""
+    ready: int
+    """Those of them that only wait for the model."""
+    running: int
+    capacity: int
+    max_batch: int
+    """In force now."""
+    items: int
+    """Entries that ran."""
+    batches: int
+    """Calls of the model, the parts of failed batches included."""
+    failed: int
+    expired: int
+    cancelled: int
+    refused: int
+    shrunk: int
+    """How often memory was short and the largest batch was made smaller."""
+    batch_sizes: HistogramSnapshot
+    waits: HistogramSnapshot
+    """Seconds in line, for preparation and for the model together."""
+    runs: HistogramSnapshot
+    """Seconds of a batch."""
+    preparations: HistogramSnapshot
+    """Seconds of preparing one item."""
+
+
+class Counts:
+    """The running counts of one queue; used under its lock."""
+
+    def __init__(self) -> None:
+        self.items = self.batches = self.failed = 0
+        self.expired = self.cancelled = self.refused = self.shrunk = 0
+        self.batch_sizes = Histogram(SIZES)
+        self.waits, self.runs, self.preparations = (Histogram(SECONDS) for _ in range(3))
+
+    def note(
+        self, batch: Sequence[Entry], answers: Sequence[Any], runs: int, seconds: float
+    ) -> None:
+        """A batch is done: what it gave, in how many calls, in how many seconds."""
+        self.items += len(batch)
+        self.batches += runs
+        self.failed += sum(isinstance(answer, BaseException) for answer in answers)
+        self.batch_sizes.observe(len(batch))
+        self.runs.observe(seconds)
+        for entry in batch:
+            self.waits.observe(entry.waited)
+
+    def reading(
+        self, *, waiting: int, ready: int, running: int, capacity: int, max_batch: int
+    ) -> QueueStatistics:
+        """Everything at this moment."""
+        return QueueStatistics(
+            waiting,
+            ready,
+            running,
+            capacity,
+            max_batch,
+            self.items,
+            self.batches,
+            self.failed,
+            self.expired,
+            self.cancelled,
+            self.refused,
+            self.shrunk,
+            self.batch_sizes.snapshot(),
+            self.waits.snapshot(),
+            self.runs.snapshot(),
+            self.preparations.snapshot(),
+        )

@@ -1,0 +1,36 @@
+"""What travels with an item beside the item."""
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+
+class Spent:
+    """Where a request's time went, in seconds; every queue that it passes adds to it."""
+
+    __slots__ = ("batch", "decode", "run", "wait")
+
+    def __init__(self) -> None:
+        self.decode = 0.0
+        """Being prepared, in a worker thread."""
+        self.wait = 0.0
+        """Waiting: to be prepared, and for the model."""
+        self.run = 0.0
+        """In batches that ran."""
+        self.batch = 0
+        """The size of the largest batch it was part of; 0: of none."""
+
+
+class Ticket(NamedTuple):
+    """Whose an item is, how urgent, and until when an answer is of use."""
+
+    deadline: float | None = None
+    """On the clock of ``time.monotonic()``; None: no hurry."""
+    source: Hashable = None
+    """Sources (the streams of clients) take turns."""
+    urgent: bool = False
+    """Somebody waits for it: it overtakes what isn't urgent."""
+    spent: Spent | None = None
+    """Filled in on the way."""
+
+
+NO_HURRY = Ticket()

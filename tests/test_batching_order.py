@@ -1,0 +1,374 @@
+"""Whose turn it is in a batch queue, what is prepared ahead, and who never runs at all."""
+
+import asyncio
+import time
+import weakref
+
+import pytest
+
+from hearth.batching import BatchQueue, Curve, Spent, Ticket, Workers
+from hearth.batching.line import MOST_OVERTAKEN
+from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed, NotReady, OutOfMemory
+from node_kit import Gate
+
+EVEN = Curve({1: 1e-4, 2: 2e-4, 4: 4e-4, 8: 8e-4})
+"""A larger batch gains nothing."""
+
+
+@pytest.fixture
+def gate():
+    made = Gate()
+    yield made
+    made.open()
+
+
+@pytest.fixture
+def workers():
+    made = Workers(2)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def queue(gate, workers):
+    made = BatchQueue(gate, name="test", max_batch=4, workers=workers)
+    yield made
+    gate.open()
+    made.close()
+
+
+async def occupied(queue, gate):
+    running = asyncio.create_task(queue.submit(b"first"))
+    await gate.entered()
+    return running
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def of(source, *, urgent=False, **more):
+    return Ticket(source=source, urgent=urgent, **more)
+
+
+async def test_sources_take_turns_however_much_one_of_them_has_queued(queue, gate):
+    running = await occupied(queue, gate)
+    many = [asyncio.create_task(queue.submit(b"a%d" % n, ticket=of("a"))) for n in range(9)]
+    await until(lambda: queue.statistics().waiting == 9)
+    one = asyncio.create_task(queue.submit(b"b", ticket=of("b")))
+    await until(lambda: queue.statistics().waiting == 10)
+    gate.open()
+    await asyncio.gather(running, one, *many)
+    assert gate.batches[1] == [b"a0", b"b", b"a1", b"a2"]
+
+
+async def test_urgent_items_overtake_and_arent_slowed_down_by_company(queue, gate):
+    running = await occupied(queue, gate)
+    queue.tune(EVEN, 4)
+    bulk = [asyncio.create_task(queue.submit(b"bulk%d" % n)) for n in range(4)]
+    await until(lambda: queue.statistics().waiting == 4)
+    urgent = asyncio.create_task(queue.submit(b"now", ticket=of(None, urgent=True)))
+    await until(lambda: queue.statistics().waiting == 5)
+    gate.open()
+    await asyncio.gather(running, urgent, *bulk)
+    assert gate.batches[1:] == [[b"now"], [b"bulk0", b"bulk1", b"bulk2", b"bulk3"]]
+
+
+async def test_company_is_welcome_where_it_costs_next_to_nothing(queue, gate):
+    running = await occupied(queue, gate)
+    queue.tune(Curve({1: 0.001, 4: 0.0011}), 4)
+    bulk = [asyncio.create_task(queue.submit(b"bulk%d" % n)) for n in range(4)]
+    await until(lambda: queue.statistics().waiting == 4)
+    urgent = asyncio.create_task(queue.submit(b"now", ticket=of(None, urgent=True)))
+    await until(lambda: queue.statistics().waiting == 5)
+    gate.open()
+    await asyncio.gather(running, urgent, *bulk)
+    assert gate.batches[1] == [b"now", b"bulk0", b"bulk1", b"bulk2"]
+
+
+async def test_bulk_has_its_turn_among_any_number_of_urgent_items(gate):
+    queue = BatchQueue(gate, name="test", max_batch=1)
+    running = await occupied(queue, gate)
+    bulk = asyncio.create_task(queue.submit(b"bulk"))
+    await until(lambda: queue.statistics().waiting == 1)
+    urgent = [
+        asyncio.create_task(queue.submit(b"now", ticket=of(None, urgent=True)))
+        for _ in range(3 * MOST_OVERTAKEN)
+    ]
+    await until(lambda: queue.statistics().waiting == 1 + len(urgent))
+    gate.open()
+    await asyncio.gather(running, bulk, *urgent)
+    assert gate.batches.index([b"bulk"]) == 1 + MOST_OVERTAKEN
+    queue.close()
+
+
+async def test_no_more_is_prepared_than_two_batches_and_one_for_every_newcomer(queue, gate):
+    prepared = []
+
+    def prepare(payload):
+        prepared.append(payload)
+        return payload
+
+    def ask(payload, source):
+        return asyncio.create_task(queue.submit_raw(payload, prepare, ticket=of(source)))
+
+    running = await occupied(queue, gate)
+    tasks = [ask(b"a%d" % n, "a") for n in range(30)]
+    await until(lambda: queue.statistics().ready == 8)
+    tasks.append(ask(b"b", "b"))
+    await until(lambda: queue.statistics().ready == 9)
+    assert queue.statistics().waiting == 31
+    assert sorted(prepared) == sorted([*(b"a%d" % n for n in range(8)), b"b"])
+    gate.open()
+    answers = await asyncio.gather(*tasks)
+    await running
+    assert answers == [*(b"A%d" % n for n in range(30)), b"B"]
+    assert any(b"b" in batch for batch in gate.batches[1:3])
+    assert sum(queue.statistics().preparations.counts) == 31
+
+
+async def test_what_cant_be_prepared_fails_alone_and_at_once(queue, gate):
+    def prepare(payload):
+        if payload == b"bad":
+            raise InvalidInput("no picture")
+        return payload
+
+    running = await occupied(queue, gate)
+    good = asyncio.create_task(queue.submit_raw(b"good", prepare))
+    with pytest.raises(InvalidInput, match="no picture"):
+        await queue.submit_raw(b"bad", prepare)
+    gate.open()
+    assert await good == b"GOOD"
+    await running
+    assert queue.statistics().waiting == 0
+
+
+async def test_a_panic_while_preparing_leaves_the_workers_alive(queue, gate):
+    class Panic(BaseException):
+        pass
+
+    def prepare(payload):
+        raise Panic("native code")
+
+    gate.open()
+    for _ in range(5):  # more than there are workers
+        with pytest.raises(ModelFailed, match="native code"):
+            await queue.submit_raw(b"x", prepare)
+    assert await queue.submit_raw(b"x", lambda payload: payload) == b"X"
+
+
+async def test_cancelled_items_leave_the_queue_and_are_freed_at_once(queue, gate):
+    class Payload:
+        pass
+
+    running = await occupied(queue, gate)
+    raw, ready = Payload(), Payload()
+    kept = [weakref.ref(raw), weakref.ref(ready)]
+    tasks = [
+        asyncio.create_task(queue.submit_raw(raw, lambda payload: payload)),
+        asyncio.create_task(queue.submit(ready)),
+    ]
+    del raw, ready
+    await until(lambda: queue.statistics().ready == 2)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    del tasks, task
+    statistics = queue.statistics()
+    assert (statistics.waiting, statistics.cancelled) == (0, 2)
+    await until(lambda: not any(ref() for ref in kept))
+    gate.open()
+    await running
+    assert gate.batches == [[b"first"]]
+
+
+async def test_a_failed_member_takes_its_group_out_of_the_queue(gate):
+    queue = BatchQueue(gate, name="test", max_batch=1)
+    running = await occupied(queue, gate)
+    group = asyncio.create_task(queue.submit_all([(b"poison", 0), (b"x", 1), (b"y", 2)]))
+    await until(lambda: queue.statistics().waiting == 3)
+    gate.open()
+    with pytest.raises(ModelFailed):
+        await group
+    await running
+    assert await queue.submit(b"next") == b"NEXT"
+    statistics = queue.statistics()
+    assert statistics.items + statistics.cancelled == 5
+    queue.close()
+
+
+async def test_what_cant_be_done_in_time_never_runs(gate):
+    queue = BatchQueue(gate, name="test", max_batch=4)
+    queue.tune(Curve({1: 30.0}), 4)
+    gate.open()
+    await queue.submit(b"first")  # now the curve is believed: a batch has just run
+    with pytest.raises(DeadlinePassed):
+        await queue.submit(b"late", ticket=Ticket(deadline=time.monotonic() + 0.05))
+    assert gate.batches == [[b"first"]]
+    assert queue.statistics().expired == 1
+    queue.close()
+
+
+async def test_a_forecast_without_fresh_evidence_refuses_nobody(gate):
+    queue = BatchQueue(gate, name="test", max_batch=4)
+    queue.tune(Curve({1: 30.0}), 4)
+    gate.open()
+    ticket = Ticket(deadline=time.monotonic() + 5)
+    assert await queue.submit(b"first", ticket=ticket) == b"FIRST"
+    queue.close()
+
+
+async def test_short_memory_makes_batches_smaller_for_good():
+    sizes = []
+
+    def run(batch):
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise OutOfMemory("no room")
+        return list(batch)
+
+    queue = BatchQueue(run, name="test", max_batch=16)
+    for _ in range(2):
+        answers = await queue.submit_all([(n, None) for n in range(32)])
+        assert answers == list(range(32))
+    statistics = queue.statistics()
+    assert statistics.max_batch == 2 and statistics.shrunk >= 1 and statistics.failed == 0
+    assert all(size <= 2 for size in sizes[len(sizes) - 16 :])
+    queue.close()
+
+
+async def test_an_item_that_never_fits_fails_alone():
+    def run(batch):
+        raise OutOfMemory("no room")
+
+    queue = BatchQueue(run, name="test", max_batch=4)
+    with pytest.raises(ModelFailed, match="no room"):
+        await queue.submit(1)
+    assert queue.max_batch == 4
+    queue.close()
+
+
+async def test_an_exception_in_an_answers_place_fails_that_item_alone_without_a_second_run():
+    calls = []
+
+    def run(batch):
+        calls.append(list(batch))
+        return [ModelFailed("not finite") if n == 2 else n for n in batch]
+
+    queue = BatchQueue(run, name="test", max_batch=8)
+    answers = await asyncio.gather(*(queue.submit(n) for n in range(5)), return_exceptions=True)
+    assert answers[:2] + answers[3:] == [0, 1, 3, 4]
+    assert isinstance(answers[2], ModelFailed)
+    assert sum(map(len, calls)) == 5
+    queue.close()
+
+
+async def test_frequent_culprits_make_batches_small_and_clean_ones_large_again():
+    sizes = []
+
+    def run(batch):
+        sizes.append(len(batch))
+        if any(n < 0 for n in batch):
+            raise ValueError("poison")
+        return list(batch)
+
+    queue = BatchQueue(run, name="test", max_batch=8)
+    items = [-n if n % 4 == 1 else n for n in range(400)]
+    answers = await asyncio.gather(*(queue.submit(n) for n in items), return_exceptions=True)
+    assert [a for a in answers if not isinstance(a, Exception)] == [n for n in items if n >= 0]
+    # With halving alone each batch of eight costs fifteen runs' worth of items.
+    assert sum(sizes) < 2.2 * len(items)
+    await asyncio.gather(*(queue.submit(n) for n in range(800)))
+    sizes.clear()
+    await asyncio.gather(*(queue.submit(n) for n in range(80)))
+    assert sizes.count(8) >= 8
+    queue.close()
+
+
+async def test_fixed_sizes_are_filled_with_the_least_waste(gate):
+    queue = BatchQueue(gate, name="test", max_batch=8, sizes=(1, 4, 8))
+    running = await occupied(queue, gate)
+    rest = asyncio.gather(*(queue.submit(b"%d" % n) for n in range(13)))
+    await until(lambda: queue.statistics().waiting == 13)
+    gate.open()
+    await rest
+    await running
+    assert [len(batch) for batch in gate.batches[1:]] == [8, 4, 1]
+    queue.close()
+
+
+async def test_a_session_comes_to_know_its_speed(gate):
+    gate.open()
+    queue = BatchQueue(gate, name="test", max_batch=8)
+    curve = await queue.measure(b"x", largest=8)
+    assert list(curve.times)[:3] == [1, 2, 4]
+    queue.tune(curve)
+    assert queue.max_batch in curve.times
+    queue.tune(curve, 5)
+    assert queue.max_batch == 5
+    queue.close()
+    with pytest.raises(NotReady):
+        await queue.measure(b"x", largest=8)
+
+
+async def test_measuring_a_model_that_cant_work_says_why():
+    queue = BatchQueue(lambda batch: [ModelFailed("no")] * len(batch), name="test", max_batch=8)
+    with pytest.raises(ModelFailed, match="no"):
+        await queue.measure(b"x", largest=8)
+    queue.close()
+
+
+async def test_a_ticket_tells_where_the_time_went(queue, gate):
+    gate.open()
+    spent = Spent()
+    await queue.submit_raw(b"x", lambda p: time.sleep(0.02) or p, ticket=Ticket(spent=spent))
+    assert spent.batch == 1
+    assert spent.decode >= 0.02
+    assert 0 <= spent.wait < 10 and spent.run > 0
+
+
+async def test_a_free_session_waits_for_company_only_as_the_policy_says(gate):
+    asked = []
+
+    def linger(moment):
+        asked.append(moment)
+        return float("inf") if moment.waiting < 3 else 0.0
+
+    queue = BatchQueue(gate, name="test", max_batch=8, linger=linger)
+    gate.open()
+    tasks = [asyncio.create_task(queue.submit(b"%d" % n)) for n in range(2)]
+    await until(lambda: asked and asked[-1].waiting == 2)
+    assert gate.batches == []
+    tasks.append(asyncio.create_task(queue.submit(b"2")))
+    await asyncio.gather(*tasks)
+    assert gate.batches == [[b"0", b"1", b"2"]]
+    queue.close()
+
+
+async def test_closing_refuses_raw_items_as_well(gate, workers):
+    queue = BatchQueue(gate, name="test", max_batch=1, workers=workers, ahead=1)
+    running = await occupied(queue, gate)
+    tasks = [asyncio.create_task(queue.submit_raw(b"x", bytes, ticket=of("a"))) for _ in range(5)]
+    await until(lambda: queue.statistics().ready == 1)
+    closing = asyncio.create_task(asyncio.to_thread(queue.close))
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(outcome, NotReady) for outcome in outcomes)
+    gate.open()
+    await closing
+    await running
+
+
+async def test_workers_serve_several_queues_in_turns(workers):
+    slow, quick = Gate(), Gate()
+    quick.open()
+    stuck = BatchQueue(slow, name="stuck", max_batch=1, workers=workers, ahead=1)
+    free = BatchQueue(quick, name="free", max_batch=4, workers=workers)
+    waiting = [asyncio.create_task(stuck.submit_raw(b"s", bytes)) for _ in range(10)]
+    answers = await asyncio.gather(*(free.submit_raw(b"q", bytes) for _ in range(50)))
+    assert answers == [b"Q"] * 50
+    slow.open()
+    await asyncio.gather(*waiting)
+    stuck.close()
+    free.close()
