@@ -1,12 +1,15 @@
 """One item on its way through a queue, and the way of its answer back to the loop."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from hearth.batching.ticket import Ticket
 from hearth.errors import HearthError, ModelFailed
+
+log = logging.getLogger(__name__)
 
 
 class Entry:
@@ -75,6 +78,8 @@ def as_failure(error: BaseException, name: str) -> HearthError:
 
     Without tracebacks: their frames hold the whole batch.
     """
+    if not isinstance(error, HearthError):
+        log.debug("%s failed", name, exc_info=error)
     cause: BaseException | None = error
     while cause is not None:
         cause.__traceback__ = None

@@ -77,16 +77,20 @@ class Line(Generic[Entry]):
         ``company`` says to which size urgent entries may be filled up with bulk. The dead
         are dropped, as in ``next``; empty where nobody living waits.
         """
-        if self._urgent and not (self._bulk and self._overtaken >= MOST_OVERTAKEN):
+        if not (self._bulk and self._overtaken >= MOST_OVERTAKEN):
             batch = self._urgent.take(limit, dead)
-            room = min(limit, company(len(batch))) if batch else 0
-            bulk = self._bulk.take(room - len(batch), dead, batch[:1]) if batch else []
-            self._overtaken = self._overtaken + 1 if self._bulk and not bulk else 0
             if batch:
+                next_in_turn = self._bulk.head() if self._bulk else None
+                room = min(limit, company(len(batch)))
+                bulk = self._bulk.join(batch[0].key, room - len(batch), dead)
+                overtook = next_in_turn is not None and next_in_turn not in bulk
+                self._overtaken = self._overtaken + 1 if overtook else 0
                 return batch + bulk
         self._overtaken = 0
         batch = self._bulk.take(limit, dead)
-        return batch + self._urgent.take(limit - len(batch), dead, batch[:1]) if batch else batch
+        if not batch:
+            return self._urgent.take(limit, dead)
+        return batch + self._urgent.join(batch[0].key, limit - len(batch), dead)
 
     def eldest(self) -> float:
         """Since when the entry waits whose turn is next; the line isn't empty."""
@@ -147,30 +151,32 @@ class _Turns(Generic[Entry]):
                 return entry
         return None
 
-    def take(self, limit: int, dead: Judge[Entry], like: list[Entry] | None = None) -> list[Entry]:
-        """Up to ``limit`` living entries with the key of ``like[0]``, or of whose turn it is."""
-        batch: list[Entry] = []
-        seed = like or [entry for entry in [self.next(_anybody, dead)] if entry is not None]
-        if like is None:
-            batch = seed[:limit]
-        if not seed:
-            return batch
-        key = seed[0].key
-        while len(batch) < limit:
-            before = len(batch)
+    def take(self, limit: int, dead: Judge[Entry]) -> list[Entry]:
+        """Up to ``limit`` living entries: whose turn it is, and those with the same key."""
+        first = self.next(_anybody, dead)
+        return [] if first is None else [first, *self.join(first.key, limit - 1, dead)]
+
+    def join(self, key: Hashable, room: int, dead: Judge[Entry]) -> list[Entry]:
+        """Up to ``room`` living entries with this key, sources in turns."""
+        joined: list[Entry] = []
+        before = -1
+        while before < len(joined) < room:
+            before = len(joined)
             for source in list(self._sources):
-                if len(batch) < limit and (entry := self._pop(source, key, dead)) is not None:
-                    batch.append(entry)
-                    self._had_turn(source)
-            if len(batch) == before:
-                break
-        return batch
+                if len(joined) < room and (entry := self._pop(source, key, dead)) is not None:
+                    joined.append(entry)
+        return joined
 
     def _pop(self, source: Hashable, key: Hashable, dead: Judge[Entry]) -> Entry | None:
         while entries := self._sources.get(source, {}).get(key):
             entry = next(iter(entries))
+            # A source whose eldest entry has another key still waits for its turn: else
+            # that one might wait for ever, while younger ones come along with others.
+            was_its_turn = entry is _eldest(self._sources[source])
             self.remove(entry)
             if not dead(entry):
+                if was_its_turn:
+                    self._had_turn(source)
                 return entry
         return None
 

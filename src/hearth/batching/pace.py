@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hearth.batching.curve import Curve
-from hearth.batching.plan import next_size
+from hearth.batching.plan import first_sizes
 from hearth.batching.poison import Outcome, Wariness
 
 _COMPANY = 1.25
@@ -31,6 +31,8 @@ class Pace:
         """How much longer batches take than was measured, lately."""
         self._last: float | None = None
         self._wariness = Wariness()
+        self._firsts: list[int] = []
+        self._plan()
 
     @property
     def max_batch(self) -> int:
@@ -44,10 +46,12 @@ class Pace:
             self._wanted = self._runnable(max_batch)
         elif curve is not None:
             self._wanted = curve.best()
+        self._plan()
 
     def shrink(self, fits: int) -> None:
         """Memory is enough for so many."""
         self._fits = self._runnable(max(1, fits))
+        self._plan()
 
     def note(self, size: int, began: float, ended: float, outcome: Outcome[Any]) -> None:
         """A batch is done."""
@@ -62,11 +66,15 @@ class Pace:
 
     def limit(self, waiting: int) -> int:
         """How many of those that wait to take now."""
-        largest = self.max_batch
+        if self._firsts:
+            return self._firsts[min(waiting, len(self._firsts) - 1)]
+        return self._wariness.limit(self.max_batch, self.curve.seconds if self.curve else float)
+
+    def _plan(self) -> None:
+        """Know the fixed size to run first, however many wait."""
         if self._sizes:
-            possible = [size for size in self._sizes if size <= largest] or self._sizes[:1]
-            return next_size(waiting, possible, self.curve.seconds if self.curve else None)
-        return self._wariness.limit(largest, self.curve.seconds if self.curve else float)
+            sizes = [size for size in self._sizes if size <= self.max_batch] or self._sizes[:1]
+            self._firsts = first_sizes(sizes, self.curve.seconds if self.curve else None)
 
     def company(self, urgent: int) -> int:
         """To which size ``urgent`` items may be filled up with others."""

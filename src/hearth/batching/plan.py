@@ -1,29 +1,26 @@
 """Which batch size to run next, where a session knows a few sizes only."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 
 
-def next_size(waiting: int, sizes: Sequence[int], seconds: Callable[[int], float] | None) -> int:
-    """The first size of the plan that serves ``waiting`` items at the least cost.
+def first_sizes(sizes: Sequence[int], seconds: Callable[[int], float] | None) -> list[int]:
+    """By how many items wait, from 0 to the largest size: the size of the batch to run first.
 
-    Cost is the time of all batches, or, while nothing is measured, the rows that they
-    have in all (so the least padding), then their number. ``sizes`` ascend. The largest
-    batch of the plan goes first: the rest may have grown by the time it is done.
+    It is the largest of the plan that serves them all at the least cost, because the rest
+    may have grown by the time it is done. Cost is the time of all batches, or, while
+    nothing is measured, the rows that they have in all (so the least padding), then their
+    number. ``sizes`` ascend.
     """
-    largest = sizes[-1]
-    if waiting >= largest:
-        return largest
-
-    @cache
-    def plan(left: int) -> tuple[float, int, tuple[int, ...]]:
-        if left <= 0:
-            return 0.0, 0, ()
+    costs: list[tuple[float, int]] = [(0.0, 0)]
+    firsts = [0]
+    for waiting in range(1, sizes[-1] + 1):
         options = []
         for size in sizes:
-            cost, runs, rest = plan(left - size)
+            rest = max(waiting - size, 0)
+            cost, runs = costs[rest]
             own = float(size) if seconds is None else seconds(size)
-            options.append((cost + own, runs + 1, (size, *rest)))
-        return min(options)
-
-    return max(plan(waiting)[2])
+            options.append((cost + own, runs + 1, max(size, firsts[rest])))
+        cost, runs, first = min(options)
+        costs.append((cost, runs))
+        firsts.append(first)
+    return firsts

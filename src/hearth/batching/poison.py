@@ -41,23 +41,26 @@ def attempt(run: Run[Item, Answer], items: Sequence[Item]) -> Outcome[Answer]:
     except BaseException as error:  # also a panic in a native library: the owner lives on
         if len(items) == 1:
             return Outcome([error], 1, int(not _is_memory(error)), None)
-        if _is_memory(error):
-            halves = [attempt(run, part) for part in _halves(items)]
-            return _joined(halves, fits=len(items) // 2)
+        no_room = _is_memory(error)
     else:
         return Outcome(answers, 1, 0, None)
-    # Outside the handler: what failed must not stay in the context of what comes now.
-    return _taken_apart(run, items)
+    # Outside the handler: what failed must not stay in the context of what comes now, nor
+    # its frames keep the memory that the parts need.
+    if no_room:
+        halves = _halves(items)
+        parts = [attempt(run, half) for half in halves]
+        return _joined(parts, runs=1, fits=len(halves[0]))
+    return _taken_apart(run, items, runs=1)
 
 
-def _taken_apart(run: Run[Item, Answer], items: Sequence[Item]) -> Outcome[Answer]:
-    """The parts of a batch that has failed as a whole."""
+def _taken_apart(run: Run[Item, Answer], items: Sequence[Item], runs: int) -> Outcome[Answer]:
+    """The parts of a batch that fails as a whole, as ``runs`` have shown (0: as is known)."""
     left, right = _halves(items)
     first = attempt(run, left)
     if first.culprits or len(right) == 1:
-        return _joined([first, attempt(run, right)])
+        return _joined([first, attempt(run, right)], runs)
     # Nobody on the left, so it is on the right: no use in running that whole again.
-    return _joined([first, _taken_apart(run, right)])
+    return _joined([first, _taken_apart(run, right, runs=0)], runs)
 
 
 def _halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
@@ -65,11 +68,13 @@ def _halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     return items[:middle], items[middle:]
 
 
-def _joined(parts: Sequence[Outcome[Answer]], fits: int | None = None) -> Outcome[Answer]:
+def _joined(
+    parts: Sequence[Outcome[Answer]], runs: int, fits: int | None = None
+) -> Outcome[Answer]:
     limits = [limit for limit in (fits, *(part.fits for part in parts)) if limit is not None]
     return Outcome(
         [answer for part in parts for answer in part.answers],
-        1 + sum(part.runs for part in parts),
+        runs + sum(part.runs for part in parts),
         sum(part.culprits for part in parts),
         min(limits, default=None),
     )
@@ -98,25 +103,18 @@ class Wariness:
         sizes = [largest]
         while sizes[-1] > 1:
             sizes.append(sizes[-1] // 2)
-        return min(sizes, key=lambda size: self._cost(size, seconds) / size)
-
-    def _cost(self, size: int, seconds: Callable[[int], float]) -> float:
-        """Expected seconds until every item of a batch has its answer."""
-        return seconds(size) + self._broken(size) * self._apart(size, seconds)
-
-    def _apart(self, size: int, seconds: Callable[[int], float]) -> float:
-        """Expected seconds to take a batch apart that has failed."""
-        if size <= 1:
-            return 0.0
-        half = size // 2
-        # How likely the culprit of the whole is in the left half; if it isn't, the right
-        # half is known to be bad without a run.
-        left = self._broken(half) / self._broken(size)
-        return (
-            seconds(half)
-            + left * (self._apart(half, seconds) + self._cost(half, seconds))
-            + (1 - left) * self._apart(half, seconds)
-        )
+        whole = apart = 0.0  # expected seconds for a half: to answer it, to take it apart
+        best, least = 1, float("inf")
+        for size in reversed(sizes):
+            if size > 1:
+                # If the culprit isn't in the left half, the right one is known to be bad.
+                left = self._broken(size // 2) / self._broken(size)
+                apart = seconds(size // 2) + apart + left * whole
+            whole = seconds(size) + self._broken(size) * apart
+            if whole / size < least:
+                best, least = size, whole / size
+        return best
 
     def _broken(self, size: int) -> float:
+        """How likely a batch holds a culprit."""
         return 1.0 - (1.0 - self.rate) ** size

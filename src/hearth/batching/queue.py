@@ -72,7 +72,7 @@ class BatchQueue(Generic[Item, Answer]):
         self._lobby = Lobby(
             name, capacity=capacity, ahead=ahead, pace=self._pace, counts=self._counts
         )
-        self._measuring: deque[Job] = deque()
+        self._measuring: deque[tuple[Entry, Job]] = deque()
         self._closed = False
         self._running = self._expected = 0
         self._owner = threading.Thread(target=self._serve, name=f"batch-{name}", daemon=True)
@@ -134,6 +134,8 @@ class BatchQueue(Generic[Item, Answer]):
             for entry in entries:
                 entry.future.cancel()
                 self._withdraw(entry)
+                del entry
+            entries.clear()  # or this frame and the error would hold each other
             raise
 
     async def measure(self, item: Item, *, largest: int) -> Curve:
@@ -156,9 +158,9 @@ class BatchQueue(Generic[Item, Answer]):
         with self._changed:
             if self._closed:
                 raise NotReady(f"{self.name} is closed")
-            self._measuring.append(job)
+            self._measuring.append((result, job))
             self._changed.notify()
-        return cast(Curve, await result.future)
+        return cast(Curve, await self._answer(result))
 
     def tune(self, curve: Curve | None, max_batch: int | None = None) -> None:
         """Form batches by a measured curve: up to ``max_batch``, or to the best size it shows."""
@@ -181,7 +183,8 @@ class BatchQueue(Generic[Item, Answer]):
         """Refuse what waits, let a running batch finish, and end the owner thread."""
         with self._changed:
             self._closed = True
-            refused = self._lobby.clear()
+            refused = self._lobby.clear() + [entry for entry, _ in self._measuring]
+            self._measuring.clear()
             self._changed.notify_all()
         if self._workers is not None:
             self._workers.leave(self._next_job)
@@ -207,6 +210,9 @@ class BatchQueue(Generic[Item, Answer]):
         except asyncio.CancelledError:
             self._withdraw(entry)
             raise
+        except BaseException:
+            del entry.future  # it holds the error, whose traceback holds this frame
+            raise
 
     def _withdraw(self, entry: Entry) -> None:
         """Nobody waits for it any more: it leaves its line, and its item is free."""
@@ -231,9 +237,7 @@ class BatchQueue(Generic[Item, Answer]):
         failure: BaseException | None = None
         try:
             entry.make_ready()
-        except Exception as error:
-            failure = error
-        except BaseException as error:  # a panic in a native library
+        except BaseException as error:  # also a panic in a native library
             failure = as_failure(error, self.name)
         entry.was_prepared(began, time.monotonic())
         with self._changed:
@@ -241,7 +245,7 @@ class BatchQueue(Generic[Item, Answer]):
                 failure = self._closing()
             wanted = failure is None and not entry.future.cancelled()
             self._lobby.prepared(entry, wanted=wanted)
-            self._counts.preparations.observe(entry.since - began)
+            self._counts.prepared(entry.since - began, failed=failure is not None, wanted=wanted)
             self._changed.notify()
         if not wanted:
             resolve([(entry, failure)])
@@ -258,7 +262,6 @@ class BatchQueue(Generic[Item, Answer]):
             if callable(work):
                 work()
             elif work:
-                self._room_made(len(work))
                 self._serve_batch(work)
             del work  # and its items, while waiting for the next
 
@@ -269,11 +272,14 @@ class BatchQueue(Generic[Item, Answer]):
             if self._closed:
                 return None
             if self._measuring:
-                return self._measuring.popleft()
+                return self._measuring.popleft()[1]
+            ready = self._lobby.ready
             batch = self._lobby.batch(time.monotonic())
+            left = ready - self._lobby.ready  # the batch, and the dead
             self._running = len(batch)
             late = self._late()
         resolve(late)
+        self._room_made(left)
         return batch
 
     def _wait(self) -> None:
@@ -293,7 +299,7 @@ class BatchQueue(Generic[Item, Answer]):
             self._lobby.eldest(),
             self._lobby.ready,
             self._expected,
-            self.max_batch,
+            self._pace.limit(self._expected),
             self.curve,
             self._max_delay,
         )

@@ -8,7 +8,11 @@ from hearth.batching.histogram import SECONDS, SIZES, Histogram, HistogramSnapsh
 
 
 class QueueStatistics(NamedTuple):
-    """A queue at one moment; counts and histograms are since it was made."""
+    """A queue at one moment; counts and histograms are since it was made.
+
+    Every entry that was let in is, in the end, in one of ``items``, ``unprepared``,
+    ``expired`` and ``cancelled``; or refused by ``close``.
+    """
 
     waiting: int
     """Entries without an answer that aren't running: raw, in preparation, and ready."""
@@ -23,6 +27,9 @@ class QueueStatistics(NamedTuple):
     batches: int
     """Calls of the model, the parts of failed batches included."""
     failed: int
+    """Those of them that were answered with an error."""
+    unprepared: int
+    """Raw entries whose preparation failed; they never ran."""
     expired: int
     cancelled: int
     refused: int
@@ -41,7 +48,7 @@ class Counts:
     """The running counts of one queue; used under its lock."""
 
     def __init__(self) -> None:
-        self.items = self.batches = self.failed = 0
+        self.items = self.batches = self.failed = self.unprepared = 0
         self.expired = self.cancelled = self.refused = self.shrunk = 0
         self.batch_sizes = Histogram(SIZES)
         self.waits, self.runs, self.preparations = (Histogram(SECONDS) for _ in range(3))
@@ -58,6 +65,12 @@ class Counts:
         for entry in batch:
             self.waits.observe(entry.waited)
 
+    def prepared(self, seconds: float, *, failed: bool, wanted: bool) -> None:
+        """One item was prepared, or could not be, or nobody waits for it any more."""
+        self.preparations.observe(seconds)
+        self.unprepared += failed
+        self.cancelled += not failed and not wanted
+
     def reading(
         self, *, waiting: int, ready: int, running: int, capacity: int, max_batch: int
     ) -> QueueStatistics:
@@ -71,6 +84,7 @@ class Counts:
             self.items,
             self.batches,
             self.failed,
+            self.unprepared,
             self.expired,
             self.cancelled,
             self.refused,

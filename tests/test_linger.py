@@ -1,0 +1,223 @@
+"""When a free session waits for company: for those who are on their way, while it pays."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hearth.batching import BatchQueue, Curve, Moment, adaptive
+from node_kit import Gate
+
+CURVES = st.dictionaries(
+    st.integers(1, 64), st.floats(1e-4, 10, allow_nan=False), min_size=1, max_size=7
+).map(Curve)
+"""Of any shape: steps down, peaks and single points as well."""
+
+SIZES = (1, 2, 4, 8, 16, 32)
+
+AWHILE = 1000.0
+"""Seconds: whoever waits so long fails the test by its timeout."""
+
+
+def weights_bound(size: int) -> float:
+    return 2.5 + 0.05 * size
+
+
+SHAPES = {
+    "a batch costs hardly more than one": weights_bound,
+    "a batch costs what its items cost": lambda size: 0.9 * size,
+    "a batch costs more than its items": lambda size: 0.8 * size * (1 + size / 100),
+    "steps": lambda size: 1.0 + (size > 4) * 3.0 + (size > 16) * 9.0,
+}
+
+
+def shaped(name: str) -> Curve:
+    return Curve({size: SHAPES[name](size) for size in SIZES})
+
+
+def moment(curve: Curve | None, waiting: int, expected: int, **more: float) -> Moment:
+    values = {"free_since": 0.0, "eldest": 0.0, "limit": 32, "max_delay": 0.01} | more
+    return Moment(waiting=waiting, expected=expected, curve=curve, **values)
+
+
+# --- the policy -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("waiting", [1, 2, 7, 40])
+def test_nobody_waits_where_no_more_are_about_than_are_here(shape, waiting):
+    for expected in range(waiting + 1):
+        assert adaptive(moment(shaped(shape), waiting, expected)) <= 0
+
+
+@pytest.mark.parametrize("expected", [1, 2, 100])
+def test_nobody_waits_where_nothing_was_measured(expected):
+    assert adaptive(moment(None, 1, expected)) <= 0
+
+
+@pytest.mark.parametrize(
+    "shape", ["a batch costs what its items cost", "a batch costs more than its items"]
+)
+def test_nobody_waits_where_a_larger_batch_doesnt_pay(shape):
+    for waiting in range(1, 9):
+        for expected in range(1, 33):
+            assert adaptive(moment(shaped(shape), waiting, expected)) <= 1e-9
+
+
+def test_it_waits_for_the_others_of_the_last_round_where_that_pays():
+    curve = shaped("a batch costs hardly more than one")
+    until = adaptive(moment(curve, 1, 4, free_since=7.0, max_delay=AWHILE))
+    # One batch of 4 takes 2.7 s; one of 1 and one of 3 take 2.55 and 2.65 s.
+    assert until == pytest.approx(7.0 + 2.5)
+
+
+def test_it_waits_no_longer_than_it_is_allowed_to():
+    curve = shaped("a batch costs hardly more than one")
+    assert adaptive(moment(curve, 1, 4, free_since=7.0)) == pytest.approx(7.01)
+
+
+def test_it_waits_for_no_more_than_a_batch_holds():
+    curve = shaped("a batch costs hardly more than one")
+    assert adaptive(moment(curve, 4, 20, limit=4)) <= 0
+    assert adaptive(moment(curve, 3, 20, limit=4)) > 0
+
+
+@given(
+    CURVES,
+    st.integers(1, 100),
+    st.integers(0, 100),
+    st.integers(1, 64),
+    st.floats(0, 10),
+    st.floats(0, 1000),
+)
+def test_nobody_waits_longer_than_it_gains(curve, waiting, expected, limit, max_delay, free_since):
+    until = adaptive(
+        moment(curve, waiting, expected, limit=limit, max_delay=max_delay, free_since=free_since)
+    )
+    assert until <= free_since + max_delay + 1e-9
+    aim = min(limit, expected)
+    if waiting >= aim:
+        assert until <= free_since
+    else:
+        apart = curve.seconds(waiting) + curve.seconds(aim - waiting)
+        assert until <= free_since + max(apart - curve.seconds(aim), 0) + 1e-9
+
+
+# --- the curve ------------------------------------------------------------------------------
+
+
+@given(CURVES)
+def test_a_curve_goes_through_what_was_measured(curve):
+    for size, seconds in curve.times.items():
+        assert curve.seconds(size) == pytest.approx(seconds)
+
+
+@given(CURVES, st.integers(1, 200))
+def test_between_two_sizes_a_curve_lies_between_their_times(curve, size):
+    times = list(curve.times.items())
+    for (low, before), (high, after) in pairwise(times):
+        if low <= size <= high:
+            assert min(before, after) - 1e-9 <= curve.seconds(size) <= max(before, after) + 1e-9
+    last, seconds = times[-1]
+    if size >= last:
+        assert curve.seconds(size) / size == pytest.approx(seconds / last)
+
+
+@pytest.mark.parametrize(
+    ("shape", "best"),
+    [
+        ("a batch costs hardly more than one", 32),
+        ("a batch costs what its items cost", 1),
+        ("a batch costs more than its items", 1),
+        ("steps", 4),
+    ],
+)
+def test_the_best_batch_is_the_one_past_which_little_is_gained(shape, best):
+    assert shaped(shape).best() == best
+
+
+@given(CURVES)
+def test_no_size_is_much_better_than_the_best(curve):
+    throughput = {size: size / seconds for size, seconds in curve.times.items()}
+    best = curve.best()
+    assert max(throughput.values()) <= throughput[best] * 1.03 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("times", [{}, {0: 1.0}, {1: 0.0}, {1: -1.0}, {1: float("nan")}])
+def test_what_isnt_a_measurement_makes_no_curve(times):
+    with pytest.raises(ValueError, match="no curve"):
+        Curve(times)
+
+
+# --- a queue that lingers -------------------------------------------------------------------
+
+
+@pytest.fixture
+def gate():
+    made = Gate()
+    yield made
+    made.open()
+
+
+@pytest.fixture
+def patient(gate):
+    """A queue that would wait for a very long time, if it were worth anybody's while."""
+    made = BatchQueue(gate, name="test", max_batch=8, max_delay=AWHILE)
+    made.tune(Curve({1: AWHILE, 8: AWHILE}), max_batch=8)
+    yield made
+    gate.open()
+    made.close()
+
+
+async def waiting(queue: BatchQueue, count: int) -> None:
+    while queue.statistics().waiting < count:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.timeout(30)
+async def test_a_lone_client_never_waits(patient, gate):
+    gate.open()
+    for number in range(20):
+        assert await patient.submit(b"%d" % number) == b"%d" % number
+    assert [len(batch) for batch in gate.batches] == [1] * 20
+
+
+@pytest.mark.timeout(30)
+async def test_clients_that_come_back_are_waited_for(patient, gate):
+    async def client(rounds: int) -> None:
+        for _ in range(rounds):
+            await patient.submit(b"x")
+
+    first = asyncio.create_task(client(6))
+    await gate.entered()
+    others = [asyncio.create_task(client(5)) for _ in range(3)]
+    await waiting(patient, 3)
+    gate.open()
+    await asyncio.gather(first, *others)
+    # The first alone; then always all four, however slowly they come back.
+    assert [len(batch) for batch in gate.batches] == [1, 4, 4, 4, 4, 4]
+
+
+@pytest.mark.timeout(30)
+async def test_those_who_dont_come_back_are_waited_for_once(gate):
+    known: list[int] = []
+
+    def watched(moment: Moment) -> float:
+        known.append(moment.expected)
+        return adaptive(moment)
+
+    queue = BatchQueue(gate, name="test", max_batch=8, max_delay=0.01, linger=watched)
+    queue.tune(Curve({1: AWHILE, 8: AWHILE}), max_batch=8)
+    first = asyncio.create_task(queue.submit(b"x"))
+    await gate.entered()
+    others = [asyncio.create_task(queue.submit(b"x")) for _ in range(3)]
+    await waiting(queue, 3)
+    gate.open()
+    await asyncio.gather(first, *others)
+    for _ in range(20):
+        await queue.submit(b"y")
+    queue.close()
+    assert set(known[known.index(4) :]) == {4, 3, 1}  # 3: the others, who were a batch
+    assert known[-19:] == [1] * 19
