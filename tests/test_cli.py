@@ -3,15 +3,19 @@
 import importlib.metadata as metadata
 import os
 import re
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cli_kit import PAGE, TITLE, Done, environment, hearth
+from cli_kit import PAGE, TITLE, Done, environment, hearth, ocr_node
+from hearth.batching import Curve
+from hearth.models.tuning import CurveCache, machine_facts
 from hearth.settings import describe
 from hearth.tasks.registry import TASKS
 from node_kit import NodeThread
@@ -61,6 +65,46 @@ def test_a_setting_that_is_not_one_is_exit_code_2(tmp_path: Path):
     ):
         done = hearth("serve", *arguments, cwd=tmp_path)
         assert (done.code, done.err.count("\n")) == (2, 1) and complaint in done.err
+
+
+def test_metrics_are_served_where_a_flag_says_so_and_the_doctor_tells_what_was_measured(
+    tmp_path: Path,
+):
+    before = hearth("doctor", "--json", "--set", "services=ocr", "--set", "port=0", cwd=tmp_path)
+    (speed,) = [check for check in before.lines if check["area"] == "speed"]
+    assert (speed["state"], "not measured yet" in speed["what"]) == ("note", True)
+
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with (
+        ocr_node(tmp_path, "--no-mdns", "--metrics-port", str(port)),
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as page,
+    ):
+        assert b'hearth_model_state{service="ocr",state="ready"} 1.0' in page.read()
+
+    after = hearth("doctor", "--json", "--set", "services=ocr", "--set", "port=0", cwd=tmp_path)
+    speeds = [check for check in after.lines if check["area"] == "speed"]
+    assert {check["name"] for check in speeds} == {"ocr"}
+    assert {check["what"].partition(":")[0] for check in speeds} == {"orientation", "recognition"}
+    for check in speeds:
+        assert re.search(r"batches up to \d+ — 1: [\d.]+ ms \([\d.]+/s\), ", check["what"])
+
+
+def test_the_doctor_tells_only_of_this_machine_and_the_newest(tmp_path: Path):
+    cache = CurveCache(tmp_path / "tuning.json")
+    here = {"model": "M", "runtime": "onnxrt", "device": "cpu", "precision": "fp32",
+            **machine_facts()}  # fmt: skip
+    cache.save("clip-image", {**here, "engine": "1"}, Curve({1: 0.5}), largest=1)
+    cache.save("clip-image", {**here, "engine": "2"}, Curve({1: 0.1, 2: 0.12}), largest=2)
+    cache.save("clip-text", {**here, "cpu": "another"}, Curve({1: 0.7}), largest=1)
+    done = hearth("doctor", "--json", "--data-dir", tmp_path, "--set", "port=0",
+                  "--set", "clip.max_batch_size=3", cwd=tmp_path)  # fmt: skip
+    (speed,) = [check for check in done.lines if check["area"] == "speed"]
+    assert (speed["name"], speed["state"]) == ("clip", "ok")
+    assert speed["what"] == (
+        "image: M on onnxrt, cpu, fp32\n"
+        "batches up to 3, as set — 1: 100 ms (10/s), 2: 120 ms (16.7/s)"
+    )
 
 
 # --- an installation without the extra `server` -------------------------------------------------

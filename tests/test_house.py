@@ -12,10 +12,12 @@ import hearth
 
 ROOT = Path(hearth.__file__).parent
 
-BASE = {"hearth", "errors"}
+BASE = {"hearth", "errors", "files", "machine"}
 MAY_IMPORT = {
     "hearth": set(),
     "errors": set(),
+    "files": set(),
+    "machine": set(),
     "contract": set(),
     "settings": BASE,
     "logs": BASE,
@@ -27,8 +29,21 @@ MAY_IMPORT = {
     "models": {*BASE, "settings", "batching", "backends", "hub", "media"},
     "lifecycle": {*BASE, "models"},
     "tasks": {*BASE, "lifecycle", "models", "batching", "backends"},
-    "rpc": {*BASE, "contract", "tasks", "lifecycle", "models"},
-    "node": {*BASE, "rpc", "lifecycle", "tasks", "models", "media", "hub", "discovery", "settings"},
+    "rpc": {*BASE, "contract", "tasks", "lifecycle", "models", "batching"},
+    "metrics": {*BASE, "batching", "lifecycle", "models", "rpc"},
+    "node": {
+        *BASE,
+        "rpc",
+        "lifecycle",
+        "tasks",
+        "models",
+        "media",
+        "hub",
+        "discovery",
+        "settings",
+        "batching",
+        "metrics",
+    },
     "client": {*BASE, "contract", "discovery"},
 }
 ABOVE_ALL = {"cli", "__main__"}

@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
 )
@@ -131,17 +132,31 @@ class Settings(BaseSettings):
     port: int = Field(50051, ge=0, le=65535, description="the port to listen on; 0: any free one")
     data_dir: Path = Field(Path("data"), description="where models, caches and identity are kept")
     services: Names = Field(("clip", "ocr"), description="what to serve, with commas between")
-    batch_size: PositiveInt = Field(8, description="the largest batch of any model")
+    batch_size: PositiveInt | None = Field(
+        None, description="the largest batch of any model; unset: what measuring shows to pay"
+    )
+    max_delay_ms: NonNegativeFloat = Field(
+        10, description="the longest that a batch waits for more requests, in ms; 0: never"
+    )
     queue_capacity: PositiveInt = Field(1024, description="requests that may wait for a model")
+    cache_entries: NonNegativeInt = Field(
+        4096, description="answers kept for payloads that come again; 0: nothing is shared"
+    )
     decode_threads: PositiveInt | None = Field(
         None, description="threads that decode images; unset: one a core"
     )
     max_payload_mb: PositiveInt = Field(64, description="the largest request, in MiB", le=1024)
+    max_held_mb: PositiveInt = Field(
+        512, description="payloads that the node holds at once, of all clients together, in MiB"
+    )
     max_image_pixels: PositiveInt = Field(
         178_956_970, description="the largest image, in pixels (Pillow's own limit)"
     )
     grace_seconds: NonNegativeFloat = Field(
         10, description="how long a stop waits for requests in flight"
+    )
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="serve Prometheus metrics on this port; 0: any free one"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error"

@@ -15,6 +15,7 @@ from hearth.errors import HearthError, ModelUnavailable
 from hearth.settings import Settings
 
 if TYPE_CHECKING:
+    from hearth.batching import Curve
     from hearth.hub.store import HubStore
 
 GIB = 1 << 30
@@ -51,9 +52,12 @@ def everything(settings: Settings) -> Iterator[Check]:
     yield from _engines(settings)
     yield _exporter()
     yield _data_folder(settings.data_dir)
-    yield _port(settings)
+    yield _port("port", settings.host, settings.port, "--port or --host")
+    if settings.metrics_port is not None:
+        yield _port("metrics", settings.host, settings.metrics_port, "--metrics-port")
     yield _mdns(settings)
     yield from _services(settings)
+    yield from _curves(settings)
 
 
 def _program() -> Check:
@@ -115,21 +119,20 @@ def _data_folder(folder: Path) -> Check:
     return Check("node", "data", State.OK, what)
 
 
-def _port(settings: Settings) -> Check:
-    if settings.port == 0:
-        return Check("node", "port", State.OK, "any free one")
-    where = f"{settings.host}:{settings.port}"
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _port(name: str, host: str, port: int, flags: str) -> Check:
+    if port == 0:
+        return Check("node", name, State.OK, "any free one")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As the node's server binds: a port whose last owner has just gone is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
-            what = f"{where} can't be had: {(error.strerror or str(error)).lower()}"
-            cure = "if that isn't your node, choose another --port or --host"
-            return Check("node", "port", State.BAD, what, cure)
-    return Check("node", "port", State.OK, f"{where} is free")
+            what = f"{host}:{port} can't be had: {(error.strerror or str(error)).lower()}"
+            cure = f"if that isn't your node, choose another {flags}"
+            return Check("node", name, State.BAD, what, cure)
+    return Check("node", name, State.OK, f"{host}:{port} is free")
 
 
 def _mdns(settings: Settings) -> Check:
@@ -211,3 +214,38 @@ def _repository(hub: "HubStore", settings: Settings) -> str:
         hub.files(reference.repository)
         return f", from {reference.repository}"
     return ""  # open_clip knows where; asking it would import torch
+
+
+def _curves(settings: Settings) -> Iterator[Check]:
+    """How long batches took on this machine when they were measured."""
+    if not has_server():
+        return
+    from hearth.models.tuning import FILE, CurveCache, machine_facts
+
+    here = machine_facts().items()
+    shown = set()
+    for kept in CurveCache(settings.data_dir / FILE):
+        facts = {"model": "", "runtime": "", "device": "", "precision": "", **kept.facts}
+        about = "{model} on {runtime}, {device}, {precision}".format_map(facts)
+        # The newest comes first: how it was with other files or another version says nothing.
+        if here <= facts.items() and (kept.key, about) not in shown:
+            shown.add((kept.key, about))
+            service, _, tower = kept.key.partition("-")
+            what = f"{tower}: {about}\n{_speed(settings, service, kept.curve)}"
+            yield Check("speed", service, State.OK, what)
+    if not shown:
+        what = "not measured yet: the first start of a model does that"
+        yield Check("speed", "batches", State.NOTE, what)
+
+
+def _speed(settings: Settings, service: str, curve: "Curve") -> str:
+    from hearth.models.tuning import milliseconds, three_digits
+
+    times = (
+        f"{size}: {milliseconds(took)} ({three_digits(size / took)}/s)"
+        for size, took in curve.times.items()
+    )
+    section = getattr(settings, service, None)
+    wish = getattr(section, "max_batch_size", None) or settings.batch_size
+    chosen = f"up to {wish}, as set" if wish else f"up to {curve.best()}"
+    return f"batches {chosen} — {', '.join(times)}"

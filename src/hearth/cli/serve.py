@@ -36,6 +36,9 @@ def serve(  # noqa: PLR0917
     advertise_ip: Annotated[
         str | None, typer.Option(help="The one IPv4 address to announce.")
     ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Serve Prometheus metrics on this port; 0: any free one.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
     config: Annotated[
@@ -65,6 +68,7 @@ def serve(  # noqa: PLR0917
         "mdns.name": name,
         "mdns.enabled": False if no_mdns else None,
         "mdns.advertise_ip": advertise_ip,
+        "metrics_port": metrics_port,
         "log_level": log_level,
         "log_format": log_format,
     }

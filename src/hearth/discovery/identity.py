@@ -6,12 +6,13 @@ import logging
 import os
 import re
 import socket
-import tempfile
 import unicodedata
 import uuid
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+
+from hearth.files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -114,14 +115,5 @@ def _read(path: Path) -> str | None:
 
 def _write(path: Path) -> str:
     made = str(uuid.uuid4())
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".node-", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"uuid": made}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps({"uuid": made}).encode())
     return made

@@ -1,15 +1,14 @@
 """The record of what was fetched and verified: one small file for a repository and revision.
 
-Written anew for every file that was verified, and always whole (a temporary file that is
-moved into place). Later starts trust it and compare sizes only, which spares them the
-hashing of gigabytes.
+Written anew for every file that was verified, and always whole. Later starts trust it and
+compare sizes only, which spares them the hashing of gigabytes.
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hearth.files import write_whole
 from hearth.hub.listing import Listing, RemoteFile
 
 
@@ -43,15 +42,7 @@ class Record:
     def save(self) -> None:
         """Write the record in one step."""
         content = {**self.listing.to_json(), "verified": sorted(self.verified)}
-        path = _path(self.folder, self.revision)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(content, file)
-                sync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(_path(self.folder, self.revision), json.dumps(content).encode())
 
 
 def load(folder: Path, revision: str) -> Record | None:
@@ -62,11 +53,6 @@ def load(folder: Path, revision: str) -> Record | None:
         return Record(folder, revision, listing, set(content["verified"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def sync(descriptor: int) -> None:
-    """Have the bytes on the disk before a name promises that they are there."""
-    os.fsync(descriptor)
 
 
 def _path(folder: Path, revision: str) -> Path:

@@ -176,7 +176,7 @@ class HubStore:
                 part.touch()
                 if file.matches(part):
                     with part.open("rb") as written:
-                        records.sync(written.fileno())
+                        os.fsync(written.fileno())
                     return
                 # What an earlier try left may be at fault (a power cut can garble it):
                 # once more from the start, then it is the hub's.

@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from hearth import __version__
 from hearth.errors import SettingsError
+from hearth.files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,6 @@ SINGLE = ("a photo of a {}",)
 """One prompt for a name: where open_clip's sets of prompts aren't installed."""
 
 _FORMAT = 1
-_EDGE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class LabelCache:
         buffer = BytesIO()
         np.savez(buffer, allow_pickle=False, **dict(vectors))
         packed = buffer.getvalue()
-        _write(self.vectors_path, packed)
+        write_whole(self.vectors_path, packed)
         meta = {
             "format": _FORMAT,
             "made_from": self._made_from,
@@ -174,25 +173,7 @@ class LabelCache:
             "hearth": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        _write(self.meta_path, (json.dumps(meta, indent=2) + "\n").encode())
-
-
-def fingerprint(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """What tells model files from others: by name, the size and a SHA-256 of both ends.
-
-    The first and the last MiB: hashing gigabytes would take longer than loading them.
-    Raises OSError.
-    """
-    prints = {}
-    for path in files:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            hasher = hashlib.sha256(file.read(_EDGE))
-            file.seek(max(size - _EDGE, 0))
-            hasher.update(file.read(_EDGE))
-        name = f"{path.parent.name}/{path.name}"
-        prints[name] = {"size": size, "sha256_of_ends": hasher.hexdigest()}
-    return prints
+        write_whole(self.meta_path, (json.dumps(meta, indent=2) + "\n").encode())
 
 
 def _right(vectors: NDArray[Any], labels: LabelSet) -> bool:
@@ -211,13 +192,3 @@ def _described(labels: LabelSet) -> dict[str, Any]:
         "templates": labels.source,
         "sha256": labels.digest,
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    """The whole file or none of it, also when the process ends in between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,9 @@
+"""The node in numbers, for Prometheus: nothing is counted here, all is read when it is asked for.
+
+Imported only where metrics are switched on.
+"""
+
+from hearth.metrics.reading import Reading
+from hearth.metrics.server import MetricsServer
+
+__all__ = ["MetricsServer", "Reading"]

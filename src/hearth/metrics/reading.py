@@ -1,0 +1,97 @@
+"""Everything that the node tells in numbers, read at one moment."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client.metrics_core import InfoMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from hearth import __version__
+from hearth.batching import QueueStatistics
+from hearth.lifecycle.slot import ModelSlot, ModelState
+from hearth.metrics import families
+from hearth.models.manager import Manager
+from hearth.models.shared import SharedStatistics
+from hearth.rpc.admission import AdmissionStatistics
+from hearth.rpc.tally import TallyStatistics
+
+STATUSES = ("starting", "ready", "draining")
+"""What a node's status may be."""
+
+
+class Reading(Collector):
+    """A node at one moment. Made on the node's loop; asked for its metrics in any thread."""
+
+    def __init__(
+        self,
+        *,
+        status: str,
+        slots: Iterable[ModelSlot],
+        requests: TallyStatistics,
+        admission: AdmissionStatistics,
+    ) -> None:
+        self._status = status
+        self._requests = requests
+        self._admission = admission
+        self._states: dict[str, str] = {}
+        self._models: list[dict[str, str]] = []
+        self._queues: dict[families.Labels, QueueStatistics] = {}
+        self._caches: dict[families.Labels, SharedStatistics] = {}
+        for slot in slots:
+            self._states[slot.service] = str(slot.state)
+            if slot.manager is not None:
+                self._read(slot.service, slot.manager)
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of metrics."""
+        yield InfoMetricFamily("hearth_node", "The node", {"version": __version__})
+        yield _standing("hearth_node_status", "1 at the node's status", (), STATUSES,
+                        {(): self._status})  # fmt: skip
+        yield from self._of_models()
+        yield from families.requests(self._requests)
+        yield from families.admission(self._admission)
+        yield from families.queues(self._queues)
+        yield from families.caches(self._caches)
+        yield from ProcessCollector(registry=None).collect()
+
+    def _of_models(self) -> Iterator[Metric]:
+        info = InfoMetricFamily("hearth_model", "A model that is ready", labels=())
+        for about in self._models:
+            info.add_metric((), about)
+        yield info
+        yield _standing(
+            "hearth_model_state",
+            "1 at the state of a service's model",
+            ("service",),
+            [str(state) for state in ModelState],
+            {(service,): state for service, state in self._states.items()},
+        )
+
+    def _read(self, service: str, manager: Manager) -> None:
+        self._models.append(
+            {
+                "service": service,
+                "model": manager.model_id,
+                "runtime": manager.runtime,
+                "device": manager.device,
+                "precision": " ".join(manager.precisions),
+            }
+        )
+        for queue in manager.queues:
+            self._queues[service, queue.name] = queue.statistics()
+        for name, statistics in manager.shared.items():
+            self._caches[service, name] = statistics
+
+
+def _standing(
+    name: str,
+    meaning: str,
+    labels: tuple[str, ...],
+    possible: Sequence[str],
+    now: Mapping[families.Labels, str],
+) -> Metric:
+    """One sample for each state that is possible: 1 for the one that is, 0 for the others."""
+    values = {
+        (*at, state): float(state == standing) for at, standing in now.items() for state in possible
+    }
+    return families.gauge(name, meaning, (*labels, name.rpartition("_")[2]), values)

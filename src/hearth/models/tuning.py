@@ -1,0 +1,206 @@
+"""Measured curves of sessions, kept between starts: measuring takes seconds, reading nothing.
+
+A curve counts only while every fact that it depends on is the same as when it was measured:
+the model's files, the engine, the device, the machine.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hearth.backends import BACKENDS, Session
+from hearth.batching import BatchQueue
+from hearth.batching.curve import Curve
+from hearth.files import fingerprint, write_whole
+from hearth.machine import cpu_model, gpu_models, usable_cores
+
+log = logging.getLogger(__name__)
+
+FILE = "tuning.json"
+"""Its name in the data folder."""
+
+LARGEST = 64
+"""The largest batch that is measured, unless a manager knows better."""
+
+_FORMAT = 1
+_KEPT = 8
+"""Curves kept of each queue: models and devices that are tried in turns needn't be measured
+anew each time, and the file stays small."""
+_LOCK_SECONDS = 5.0
+
+Facts = Mapping[str, Any]
+
+
+class KeptCurve(NamedTuple):
+    """One curve in the file."""
+
+    key: str
+    facts: Facts
+    curve: Curve
+    largest: int
+    """Up to this batch size was it to be measured; it may end earlier where more doesn't pay."""
+    measured: str
+    """When: UTC, ISO 8601."""
+
+    def answers(self, key: str, facts: Facts, largest: int) -> bool:
+        """Whether measuring ``key`` up to ``largest`` now would give the same."""
+        return self.key == key and self.facts == facts and self.largest >= largest
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the file."""
+        times = {str(size): seconds for size, seconds in self.curve.times.items()}
+        return {**self._asdict(), "curve": times}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "KeptCurve":
+        """Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
+        curve = Curve({int(size): float(took) for size, took in content["curve"].items()})
+        facts = dict(content["facts"])
+        largest, measured = int(content["largest"]), str(content["measured"])
+        return cls(str(content["key"]), facts, curve, largest, measured)
+
+
+class CurveCache:
+    """The curves of one data folder, in one JSON file that several processes may share.
+
+    What can't be read counts as absent; what can't be written is a warning: curves are
+    measured again then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.quiet = asyncio.Lock()
+        """Held while something is measured: two at once would slow one another down, and
+        the wrong curves would be kept."""
+
+    def load(self, key: str, facts: Facts, *, largest: int = 1) -> Curve | None:
+        """The curve of ``key`` under these very facts, measured up to ``largest`` at least."""
+        facts = _as_json(facts)
+        return next((kept.curve for kept in self if kept.answers(key, facts, largest)), None)
+
+    def save(self, key: str, facts: Facts, curve: Curve, *, largest: int) -> None:
+        """Keep a curve; ``largest`` is the batch size up to which it was to be measured."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        kept = KeptCurve(key, _as_json(facts), curve, largest, now)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._add(kept)
+        except OSError as error:
+            log.warning("%s can't be written, so %s is measured at every start: %s",
+                        self.path, key, error)  # fmt: skip
+
+    def __iter__(self) -> Iterator[KeptCurve]:
+        """All that is kept, the newest first."""
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            if content["format"] == _FORMAT:
+                yield from [KeptCurve.from_json(kept) for kept in content["curves"]]
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            log.debug("the curves in %s are not used: %r", self.path, error)
+
+    def _add(self, kept: KeptCurve) -> None:
+        import filelock
+
+        # Without the lock two processes that start together would lose one another's curves.
+        try:
+            with filelock.FileLock(self.path.with_name(f".{FILE}.lock"), timeout=_LOCK_SECONDS):
+                self._write(kept)
+        except (filelock.Timeout, NotImplementedError):
+            self._write(kept)  # at worst one of them measures again
+
+    def _write(self, newest: KeptCurve) -> None:
+        kept = [newest]
+        for old in self:
+            same = old.key == newest.key
+            full = sum(other.key == old.key for other in kept) >= _KEPT
+            if not full and not (same and old.facts == newest.facts):
+                kept.append(old)
+        content = {"format": _FORMAT, "curves": [curve.to_json() for curve in kept]}
+        write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def facts_of(session: Session, *, model_id: str, files: Iterable[Path], **more: Any) -> Facts:
+    """All that the speed of a session depends on; ``more`` is what its manager knows beside.
+
+    ``files`` are the model's. Blocking. Raises OSError where they can't be read.
+    """
+    return {
+        "model": model_id,
+        "files": fingerprint(files),
+        "runtime": session.runtime,
+        "engine": _engine_version(session.runtime),
+        "device": session.device,
+        "provider": session.provider,
+        "precision": session.precision,
+        **machine_facts(),
+        **more,
+    }
+
+
+def machine_facts() -> Facts:
+    """The part of a curve's facts that is the machine's own."""
+    return {"cpu": cpu_model(), "cores": usable_cores(), "gpus": list(gpu_models())}
+
+
+async def tuned(
+    queue: BatchQueue[Any, Any],
+    item: Any,
+    *,
+    cache: CurveCache | None,
+    key: str,
+    facts: Facts,
+    largest: int = LARGEST,
+    max_batch: int | None = None,
+) -> Curve:
+    """Give a queue its curve: the one that is kept, or one measured now with ``item``.
+
+    ``max_batch`` is the user's wish: it is obeyed, and nothing larger is measured. Without
+    it the curve decides, up to ``largest``. Raises what the model raises.
+    """
+    largest = min(largest, max_batch or largest)
+    curve = None
+    if cache is not None:
+        curve = await asyncio.to_thread(cache.load, key, facts, largest=largest)
+    if curve is None:
+        async with cache.quiet if cache is not None else nullcontext():
+            curve = await queue.measure(item, largest=largest)
+        log.info("%s: %s", key, described(curve))
+        if cache is not None:
+            await asyncio.to_thread(cache.save, key, facts, curve, largest=largest)
+    queue.tune(curve, max_batch)
+    return curve
+
+
+def described(curve: Curve) -> str:
+    """A curve for people: ``1: 28.1 ms, 2: 54.0 ms``."""
+    return ", ".join(f"{size}: {milliseconds(took)}" for size, took in curve.times.items())
+
+
+def milliseconds(seconds: float) -> str:
+    """A time for people: ``28.1 ms``."""
+    return f"{three_digits(seconds * 1000)} ms"
+
+
+def three_digits(value: float) -> str:
+    """A measured number for people, without an exponent: ``0.0415``, ``28.1``, ``1530``."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def _engine_version(runtime: str) -> str:
+    """The version of an engine that has made a session, so it is imported by now."""
+    backend = BACKENDS.get(runtime)
+    packages = backend.packages if backend else ()
+    return str(getattr(sys.modules.get(packages[0]), "__version__", "")) if packages else ""
+
+
+def _as_json(facts: Facts) -> dict[str, Any]:
+    """As they come back from the file, so that they can be compared."""
+    return dict(json.loads(json.dumps(facts)))

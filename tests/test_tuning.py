@@ -1,0 +1,259 @@
+"""Curves that are kept between starts: when they count, and what can't spoil them."""
+
+import asyncio
+import json
+import logging
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from google.protobuf.empty_pb2 import Empty
+
+from hearth.backends.onnx import OnnxSession
+from hearth.batching import BatchQueue, Curve
+from hearth.contract import ml_service_pb2 as pb
+from hearth.contract import ml_service_pb2_grpc as pb_grpc
+from hearth.errors import OutOfMemory
+from hearth.machine import cpu_model, usable_cores
+from hearth.models.tuning import FILE, CurveCache, described, facts_of, tuned
+from node_kit import LabSource, ask, lab_node, stub_of, write_all
+
+FACTS = {"model": "m", "files": {"a/b": {"size": 1}}, "engine": "1.2", "cpu": "c", "cores": 2}
+CURVE = Curve({1: 0.01, 2: 0.015, 4: 0.028})
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> CurveCache:
+    return CurveCache(tmp_path / "data" / FILE)
+
+
+class Model:
+    """A queue that notes the sizes of its batches."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.queue: BatchQueue[int, int] = BatchQueue(self._run, name="m", max_batch=8)
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.queue.close()
+
+    def _run(self, items: list[int]) -> list[int]:
+        self.sizes.append(len(items))
+        return list(items)
+
+    def tuned(self, cache: CurveCache | None, **wishes: int | None) -> Curve:
+        self.sizes.clear()
+        work = tuned(self.queue, 7, cache=cache, key="lab/m", facts=FACTS, **wishes)
+        return asyncio.run(work)
+
+
+def test_a_curve_is_measured_once_and_read_at_later_starts(cache: CurveCache):
+    with Model() as first:
+        measured = first.tuned(cache)
+        assert {1, 2, 4} <= set(first.sizes)
+    with Model() as second:
+        assert second.tuned(CurveCache(cache.path)) == measured
+        assert second.sizes == []
+        assert second.queue.curve == measured
+        assert second.queue.max_batch == measured.best()
+
+
+def test_without_a_cache_every_start_measures():
+    with Model() as model:
+        model.tuned(None)
+        assert model.sizes and model.queue.curve is not None
+
+
+def test_a_wish_is_obeyed_and_nothing_larger_is_measured(cache: CurveCache):
+    with Model() as model:
+        model.tuned(cache, max_batch=3)
+        assert max(model.sizes) == model.queue.max_batch == 3
+
+
+def test_a_curve_that_was_cut_short_by_a_wish_is_no_answer_without_it(cache: CurveCache):
+    with Model() as model:
+        model.tuned(cache, max_batch=2)
+        whole = model.tuned(cache)
+        assert max(model.sizes) > 2
+        # The whole one serves any wish.
+        assert model.tuned(cache, max_batch=2) == whole
+        assert model.sizes == [] and model.queue.max_batch == 2
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_a_curve_counts_only_while_every_fact_is_the_same(cache: CurveCache, fact: str):
+    cache.save("k", FACTS, CURVE, largest=8)
+    assert cache.load("k", FACTS, largest=8) == CURVE
+    assert cache.load("k", {**FACTS, fact: "another"}) is None
+    assert cache.load("k", {name: FACTS[name] for name in FACTS if name != fact}) is None
+    assert cache.load("another", FACTS) is None
+
+
+def test_models_that_are_tried_in_turns_keep_their_curves_and_the_file_stays_small(
+    cache: CurveCache,
+):
+    for number in range(30):
+        cache.save("k", {**FACTS, "model": number}, CURVE, largest=8)
+        cache.save("k", {**FACTS, "model": number}, CURVE, largest=8)
+    cache.save("other", FACTS, CURVE, largest=8)
+    kept = list(cache)
+    assert [each.facts["model"] for each in kept if each.key == "k"] == list(range(29, 21, -1))
+    assert kept[0].key == "other"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"\xff\xfe", b"[]", b"null", b"{}", b'{"format": 0, "curves": []}',
+        b'{"format": 1}', b'{"format": 1, "curves": 3}', b'{"format": 1, "curves": [[]]}',
+        b'{"format": 1, "curves": [{"key": "k", "facts": {}, "curve": {}, "largest": 8}]}',
+        b'{"format": 1, "curves": [{"key": "k", "facts": {}, "curve": {"1": "fast"}}]}',
+        b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_file_that_is_broken_or_another_s_counts_as_absent(cache: CurveCache, content: bytes):
+    cache.path.parent.mkdir()
+    cache.path.write_bytes(content)
+    assert cache.load("k", FACTS) is None
+    cache.save("k", FACTS, CURVE, largest=8)
+    assert cache.load("k", FACTS, largest=8) == CURVE
+
+
+def test_another_format_is_not_read(cache: CurveCache):
+    cache.save("k", FACTS, CURVE, largest=8)
+    content = json.loads(cache.path.read_text())
+    cache.path.write_text(json.dumps({**content, "format": content["format"] + 1}))
+    assert cache.load("k", FACTS) is None
+
+
+def test_a_folder_that_can_t_be_written_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "data").write_text("a file where the folder should be")
+    with Model() as model:
+        model.tuned(CurveCache(tmp_path / "data" / FILE))
+        assert model.queue.curve is not None
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "measured at every start" in warning.message and "\n" not in warning.message
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_a_warning_and_what_was_kept_stays(
+    cache: CurveCache, caplog: pytest.LogCaptureFixture
+):
+    cache.save("k", FACTS, CURVE, largest=8)
+    before = sorted(path.name for path in cache.path.parent.iterdir())
+    with full_disk():
+        cache.save("new", FACTS, CURVE, largest=8)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert cache.load("k", FACTS) == CURVE and cache.load("new", FACTS) is None
+    assert sorted(path.name for path in cache.path.parent.iterdir()) == before
+
+
+def test_processes_that_start_together_lose_nothing_of_one_another(cache: CurveCache):
+    script = (
+        "import sys; from pathlib import Path; from hearth.batching import Curve; "
+        "from hearth.models.tuning import CurveCache; "
+        "cache = CurveCache(Path(sys.argv[1])); sys.stdin.read(1); "
+        "[cache.save(f'{sys.argv[2]}/{n}', {}, Curve({1: 1.0}), largest=1) for n in range(10)]"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, cache.path, str(number)], stdin=subprocess.PIPE
+        )
+        for number in range(4)
+    ]
+    for process in processes:
+        process.communicate(b"!", timeout=60)
+    assert {kept.key for kept in cache} == {f"{p}/{n}" for p in range(4) for n in range(10)}
+
+
+def test_the_facts_tell_model_files_and_engines_apart(tiny_export: Path, tmp_path: Path):
+    import onnxruntime
+
+    file = tmp_path / "model.onnx"
+    shutil.copy(tiny_export / "visual" / "model.onnx", file)
+    session = OnnxSession(file)
+    try:
+        facts = facts_of(session, model_id="tiny", files=[file], threads=1)
+        assert facts["engine"] == onnxruntime.__version__
+        assert (facts["device"], facts["precision"], facts["threads"]) == ("cpu", "fp32", 1)
+        assert (facts["cpu"], facts["cores"]) == (cpu_model(), usable_cores())
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        assert facts_of(session, model_id="tiny", files=[file], threads=1) != facts
+    finally:
+        session.close()
+
+
+def test_a_curve_reads_well():
+    assert described(Curve({1: 0.02814, 8: 0.2, 16: 1.53})) == "1: 28.1 ms, 8: 200 ms, 16: 1530 ms"
+
+
+async def capability(stub: pb_grpc.InferenceStub) -> pb.Capability:
+    (lab,) = [each async for each in stub.StreamCapabilities(Empty())]
+    return lab
+
+
+async def test_the_capabilities_tell_the_curve_and_the_batch_in_force():
+    async with lab_node() as node, stub_of(node) as stub:
+        assert "curve.lab" not in (await capability(stub)).extra
+        node.slots["lab"].require().queues[0].tune(CURVE)
+        lab = await capability(stub)
+        assert lab.extra["curve.lab"] == "1: 10 ms, 2: 15 ms, 4: 28 ms"
+        assert lab.extra["max_batch"] == lab.extra["max_batch.lab"] == str(CURVE.best())
+        assert {task.limits["max_batch"] for task in lab.tasks} == {str(CURVE.best())}
+        assert "shrunk.lab" not in lab.extra
+
+
+async def test_the_capabilities_tell_that_memory_was_short():
+    gate, entered = threading.Event(), threading.Event()
+
+    def run(batch: Sequence[bytes]) -> list[bytes]:
+        entered.set()
+        assert gate.wait(30)
+        if len(batch) > 2:
+            raise OutOfMemory("no memory left")
+        return list(batch)
+
+    async with lab_node(LabSource(run)) as node, stub_of(node) as stub:
+        stream = stub.Infer()
+        await write_all(stream, [ask(b"first")])
+        assert await asyncio.to_thread(entered.wait, 10)
+        await write_all(stream, [ask(b"more") for _ in range(8)])
+        await stream.done_writing()
+        queue = node.slots["lab"].require().queues[0]
+        while queue.statistics().waiting < 8:
+            await asyncio.sleep(0)
+        gate.set()
+        answers = [answer async for answer in stream]
+        assert [answer.error.message for answer in answers] == [""] * 9
+        lab = await capability(stub)
+    assert int(lab.extra["max_batch.lab"]) <= 2
+    assert "for lack of memory" in lab.extra["shrunk.lab"]
+
+
+async def test_every_task_tells_that_it_understands_a_priority():
+    async with lab_node() as node, stub_of(node) as stub:
+        for task in (await capability(stub)).tasks:
+            assert task.limits["priority"] == "choice, default bulk, one of interactive bulk"
