@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --quiet --no-deps --require-hashes
 
-.PHONY: help demo serve test bench lint format stubs tables pins tools clean
+.PHONY: help demo serve test bench lint format stubs front tables pins tools clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ format: $(VENV)/.dev ## mend what can be mended by itself
 
 stubs: $(VENV)/.dev ## write src/hearth/contract from proto/
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python proto/generate.py
+
+front: $(VENV)/.dev ## write src/hearth/assets/pixels.onnx
+	$(BIN)/python tools/make_front.py
 
 tables: $(VENV)/.demo ## write the README's tables from the code
 	$(BIN)/python -m hearth.cli.tables --write README.md

@@ -25,6 +25,7 @@ from hearth.models.clip.model import ClipModel
 from hearth.models.clip.openclip import import_open_clip
 from hearth.models.clip.source import ClipSource
 from hearth.models.manager import no_progress
+from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request, Task
@@ -125,7 +126,11 @@ def vit_b_32(folder: Path) -> tuple[Any, Path]:
 
 
 def source(
-    data_dir: Path, *, hub: HubStore | None = None, queue_capacity: int = 1024, **settings: Any
+    data_dir: Path,
+    *,
+    hub: HubStore | None = None,
+    options: QueueOptions | None = None,
+    **settings: Any,
 ) -> ClipSource:
     """A ClipSource; ``settings`` are ClipSettings'."""
     return ClipSource(
@@ -133,7 +138,7 @@ def source(
         hub=hub or HubStore(data_dir, offline=True),
         data_dir=data_dir,
         reader=ImageReader(178_956_970),
-        queue_capacity=queue_capacity,
+        options=options or QueueOptions(max_batch=8),
     )
 
 

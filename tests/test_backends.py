@@ -11,10 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hearth.backends import BACKENDS, BatchSizes, Session, TensorSpec, require_backend
+from hearth.backends._memory import is_out_of_memory
 from hearth.backends._onnx_weights import weight_precision
 from hearth.backends.onnx import OnnxSession, available_providers
 from hearth.backends.torch import TorchSession, choose_device
-from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable
+from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable, OutOfMemory
 
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(3, 4) / 7
 
@@ -59,6 +60,42 @@ def torch_session(_: Path) -> Session:
 
 @pytest.fixture(params=[onnx_session, torch_session])
 def session(request, tmp_path):
+    made = request.param(tmp_path)
+    yield made
+    made.close()
+
+
+def onnx_filler(folder: Path, **options: bool) -> Session:
+    """y = zeros of the shape that x says."""
+    graph = helper.make_graph(
+        [helper.make_node("ConstantOfShape", ["x"], ["y"])],
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, [2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", "columns"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder / "filler.onnx")
+    return OnnxSession(folder / "filler.onnx", **options)
+
+
+def onnx_filler_without_arena(folder: Path) -> Session:
+    return onnx_filler(folder, arena=False)
+
+
+def torch_filler(_: Path) -> Session:
+    import torch
+
+    return TorchSession(
+        lambda x: torch.zeros(x.tolist()),
+        inputs=[TensorSpec("x", (2,), np.dtype(np.int64))],
+        outputs=[TensorSpec("y", (None, None), np.dtype(np.float32))],
+        device="cpu",
+        precision="fp32",
+    )
+
+
+@pytest.fixture(params=[onnx_filler, onnx_filler_without_arena, torch_filler])
+def filler(request, tmp_path):
     made = request.param(tmp_path)
     yield made
     made.close()
@@ -109,6 +146,20 @@ def test_wrong_feeds_fail_in_one_line_and_the_session_lives_on(session, feeds):
         session.run(feeds)
     assert "\n" not in str(failure.value)
     assert session.run({"x": np.zeros((1, 3), np.float32)})["y"].shape == (1, 4)
+
+
+def test_running_out_of_memory_is_told_apart_and_the_session_lives_on(filler):
+    for _ in range(2):
+        with pytest.raises(OutOfMemory) as failure:
+            filler.run({"x": np.array([2**22, 2**22])})  # 64 TiB of float32
+        assert "\n" not in str(failure.value)
+        assert filler.run({"x": np.array([2, 3])})["y"].tolist() == [[0, 0, 0]] * 2
+
+
+def test_what_cant_be_a_size_isnt_a_lack_of_memory(filler):
+    with pytest.raises(ModelFailed) as failure:
+        filler.run({"x": np.array([-1, 3])})
+    assert not isinstance(failure.value, OutOfMemory)
 
 
 def test_an_answer_isnt_overwritten_by_the_next_one(session):
@@ -265,8 +316,7 @@ import numpy as np
 from hearth.backends.onnx import OnnxSession
 session = OnnxSession(Path(sys.argv[1]), device="cpu")
 assert session.precision == "fp16", session.precision
-assert session.inputs[0].dtype == np.float16
-[vector] = session.run({"image": np.zeros((2, 3, 32, 32), np.float16)}).values()
+[vector] = session.run({"pixels": np.zeros((2, 32, 32, 3), np.uint8)}).values()
 assert np.isfinite(vector).all() and vector.dtype == np.float16
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "half.onnx")], check=True)
@@ -295,6 +345,75 @@ def test_torch_names_the_devices_that_there_are(device, caplog):
 def test_torch_refuses_a_device_that_cant_be_meant():
     with pytest.raises(BackendUnavailable, match="tpu"):
         choose_device("tpu")
+
+
+# --- out of memory --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        # ONNX Runtime: its arena on any device, with a limit of its own, and none at all
+        "BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) "
+        "Failed to allocate memory for requested buffer of size 4398046511104",
+        "BFCArena::AllocateRawInternal Available memory of 0 is smaller than requested bytes "
+        "of 135383040",
+        "Non-zero status code returned while running MatMul node. Status Message: std::bad_alloc",
+        # ONNX Runtime on CUDA
+        "CUDA failure 2: out of memory ; GPU=0 ; expr=cudaStreamCreateWithFlags(&stream)",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; expr=cublasCreate(&handle);",
+        # torch
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+        "memory: you tried to allocate 140737488355328 bytes. Error code 12",
+        "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 31.7 GiB",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "MPS backend out of memory (MPS allocated: 17.2 GB, other allocations: 1.1 GB)",
+    ],
+)
+def test_engines_are_understood_when_they_run_out_of_memory(sentence):
+    assert is_out_of_memory(RuntimeError(sentence))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "CUDA error: an illegal memory access was encountered",
+        "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED ; GPU=0",
+        "Got invalid dimensions for input: x for the following indices",
+        "mat1 and mat2 shapes cannot be multiplied (1x5 and 3x4)",
+    ],
+)
+def test_other_failures_arent_taken_for_a_lack_of_memory(sentence):
+    assert not is_out_of_memory(RuntimeError(sentence))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the address space")
+@pytest.mark.parametrize("engine", ["onnx_session", "torch_session"])
+def test_a_batch_too_large_for_the_memory_fails_and_a_smaller_one_fits(engine, tmp_path):
+    # In a process of its own, whose address space is bounded.
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import test_backends
+from hearth.errors import OutOfMemory
+session = getattr(test_backends, sys.argv[1])(Path(sys.argv[2]))
+run = lambda rows: session.run({"x": np.ones((rows, 3), np.float32)})["y"]
+assert run(1).shape == (1, 4)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))
+rows = 25_000_000  # 300 MB fit, and what comes of them doesn't
+try:
+    run(rows)
+except OutOfMemory:
+    rows //= 32
+    assert run(rows).shape == (rows, 4)
+    sys.exit(0)
+sys.exit("nothing failed")
+"""
+    subprocess.run(
+        [sys.executable, "-c", code, engine, str(tmp_path)], check=True, cwd=Path(__file__).parent
+    )
 
 
 # --- the registry ---------------------------------------------------------------------------

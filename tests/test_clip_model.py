@@ -17,6 +17,7 @@ from hearth.models.clip.labels import LabelSet
 from hearth.models.clip.model import LONGEST_TEXT, ClipModel
 from hearth.models.clip.transform import ImageTransform
 from hearth.models.manager import no_progress
+from hearth.models.options import QueueOptions
 
 NEAR = 0.9999
 
@@ -36,7 +37,7 @@ def model(
 
 @pytest.mark.parametrize("name", PICTURES)
 async def test_a_picture_of_any_kind_has_open_clips_vector(model, tiny_module, name):
-    vector = await model.embed_image(model.prepare_image(PICTURES[name]))
+    vector = await model.embed_image(PICTURES[name])
     [expected] = clip_kit.reference_image_vectors(tiny_module, [decoded(PICTURES[name])])
     assert cosine(vector, expected) >= NEAR
     assert vector.dtype == np.float32 and vector.shape == (16,)
@@ -46,7 +47,7 @@ async def test_a_picture_of_any_kind_has_open_clips_vector(model, tiny_module, n
 async def test_pictures_are_told_apart(model):
     vectors = await asyncio.gather(
         *(
-            model.embed_image(model.prepare_image(PICTURES[name]))
+            model.embed_image(PICTURES[name])
             for name in ("photo.jpg", "one-pixel.png", "wide-20000x10.png")
         )
     )
@@ -86,7 +87,7 @@ async def test_classification_is_open_clips_zero_shot_softmax(model, tiny_module
     monkeypatch.setattr(model, "label_sets", {"test": labels})
     monkeypatch.setattr(model, "_cache", None)
     await model.derive(no_progress)
-    vector = await model.embed_image(model.prepare_image(PICTURES["photo.bmp"]))
+    vector = await model.embed_image(PICTURES["photo.bmp"])
     scored = model.classify(vector, "test", 100)
     assert [label for label, _ in scored] == [names[i] for i in np.argsort(-expected)]
     scores = [score for _, score in scored]
@@ -118,15 +119,15 @@ def test_what_is_in_use_is_told(model):
     assert model.facts["context_length"] == "77"
     assert model.facts["image_size"] == "32x32"
     assert model.facts["logit_scale"] == "37.5"
-    assert model.facts["max_batch"] == "8"
+    assert model.queues[0].max_batch == 8
     providers = {"torch": "torch", "onnxrt": "CPUExecutionProvider"}
     assert model.facts["provider"] == providers[model.runtime]
 
 
 async def test_pictures_that_come_together_share_batches(model):
     before = model.queues[0].statistics()
-    pixels = model.prepare_image(PICTURES["photo.jpg"])
-    vectors = await asyncio.gather(*(model.embed_image(pixels) for _ in range(40)))
+    picture = PICTURES["photo.jpg"]
+    vectors = await asyncio.gather(*(model.embed_image(picture) for _ in range(40)))
     after = model.queues[0].statistics()
     assert after.items - before.items == 40
     assert after.batches - before.batches < 40
@@ -180,7 +181,7 @@ def plain(value: float) -> Any:
 
 async def embed_all(model: ClipModel, values: Sequence[float]) -> list[Any]:
     return await asyncio.gather(
-        *(model.embed_image(plain(value)) for value in values), return_exceptions=True
+        *(model.queues[0].submit(plain(value)) for value in values), return_exceptions=True
     )
 
 
@@ -202,7 +203,7 @@ async def test_a_vector_of_zeros_stays_what_it_is():
 
 async def test_a_graph_of_a_fixed_batch_is_filled_up_and_never_exceeded():
     graph = Graph(mean_colours, BatchSizes(fixed=(4,)))
-    model = model_over(graph, max_batch=16)
+    model = model_over(graph, options=QueueOptions(max_batch=16))
     vectors = await embed_all(model, range(1, 7))
     model.close()
     assert model.queues[0].max_batch == 4

@@ -22,9 +22,7 @@ NEAR = 0.9999
 
 
 async def vectors_of(model):
-    image, texts = await asyncio.gather(
-        model.embed_image(model.prepare_image(PHOTO)), model.embed_texts(TEXTS)
-    )
+    image, texts = await asyncio.gather(model.embed_image(PHOTO), model.embed_texts(TEXTS))
     return image, texts
 
 
@@ -312,7 +310,7 @@ async def test_bare_graphs_run_with_clips_own_transform_and_tokenizer(
 
 async def test_an_image_graph_alone_embeds_pictures(tmp_path, tiny_export, tiny_module):
     with clip_kit.loaded(tmp_path, onnx_image=tiny_export / "visual/model.onnx") as model:
-        vector = await model.embed_image(model.prepare_image(PHOTO))
+        vector = await model.embed_image(PHOTO)
         assert cosine(vector, reference(tiny_module)) >= NEAR
         assert model.text_missing()
 
@@ -339,11 +337,10 @@ def published_pair(tmp_path, tiny_export):
 
 async def test_graphs_of_one_picture_work_and_say_so(tmp_path, published_pair, tiny_module):
     with clip_kit.loaded(tmp_path, model=str(published_pair)) as model:
-        assert model.facts["max_batch"] == "1"
+        assert model.queues[0].max_batch == 1
         assert [queue.max_batch for queue in model.queues] == [1, 1]
         await assert_is_tiny(model, tiny_module)
-        pixels = model.prepare_image(PHOTO)
-        vectors = await asyncio.gather(*(model.embed_image(pixels) for _ in range(5)))
+        vectors = await asyncio.gather(*(model.embed_image(PHOTO) for _ in range(5)))
         assert all(np.array_equal(vector, vectors[0]) for vector in vectors)
 
 
@@ -373,7 +370,7 @@ def test_a_required_device_that_isnt_there_is_an_error(tmp_path, tiny_export, ti
 
 async def test_the_largest_batch_can_be_set(tmp_path, tiny_export):
     with clip_kit.loaded(tmp_path, model=str(tiny_export), max_batch_size=3) as model:
-        assert model.facts["max_batch"] == "3"
+        assert model.queues[0].max_batch == 3
 
 
 WITHOUT_TORCH = """
@@ -384,7 +381,7 @@ data, folder, picture = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 
 async def main():
     with clip_kit.loaded(data, model=folder) as model:
-        await model.embed_image(model.prepare_image(picture.read_bytes()))
+        await model.embed_image(picture.read_bytes())
         await model.embed_text("a cat")
         model.load_derived()
 

@@ -56,6 +56,26 @@ def test_without_resizing_pixels_are_open_clips_own():
     assert np.allclose(mine, open_clips({"size": 224}, image), atol=1e-6)
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_pixels_times_scale_plus_offset_are_the_tensor(config):
+    transform, image = ImageTransform.from_config(config), soft(300, 200)
+    pixels = transform.pixels(image)
+    assert (pixels.shape, pixels.dtype) == ((transform.height, transform.width, 3), np.uint8)
+    numbers = pixels * np.array(transform.scale) + transform.offset
+    assert np.allclose(numbers.transpose(2, 0, 1), transform.prepare(image), atol=1e-6)
+
+
+def test_a_tensor_can_be_written_where_it_is_wanted():
+    transform, image = ImageTransform(32, 48), soft(300, 200)
+    expected = transform.prepare(image)
+    planes = np.zeros((3, 32, 48), np.float32)
+    assert transform.prepare(image, planes) is planes
+    assert np.array_equal(planes, expected)
+    channels_last = np.zeros((32, 48, 3), np.float32)
+    transform.prepare(image, channels_last.transpose(2, 0, 1))
+    assert np.array_equal(channels_last, expected.transpose(1, 2, 0))
+
+
 @pytest.mark.parametrize("size", [(20000, 10), (10, 20000), (50000, 1), (1, 50000)], ids=str)
 @pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
 def test_only_what_stays_is_ever_computed(size, mode):
@@ -85,6 +105,7 @@ def test_an_extreme_picture_shows_its_centre():
         {"mean": [1, 2]},
         {"resize_mode": "wild"},
         {"mode": "L"},
+        {"std": [0.5, 0, 0.5]},
     ],
     ids=str,
 )

@@ -146,7 +146,10 @@ async def test_capabilities_tell_what_is_really_in_use(node):
     assert clip.runtime == "onnxrt" and list(clip.precisions) == ["fp32"]
     assert clip.extra["provider"] == "CPUExecutionProvider" and clip.extra["device"] == "cpu"
     assert list(clip.model_ids) == ["tiny"]
-    assert {task.limits["max_batch"] for task in clip.tasks} == {clip.extra["max_batch"]} == {"8"}
+    assert {task.limits["max_batch"] for task in clip.tasks} == {clip.extra["max_batch"]}
+    for queue in ("clip-image", "clip-text"):
+        assert clip.extra[f"curve.{queue}"].startswith("1: ")
+        assert int(clip.extra[f"max_batch.{queue}"]) >= int(clip.extra["max_batch"])
     assert {task.name for task in clip.tasks} == {
         "clip_classify", "clip_scene_classify", "clip_image_embed", "clip_embed", "clip_text_embed"
     }  # fmt: skip

@@ -30,20 +30,22 @@ def test_an_export_has_the_known_layout_and_says_where_it_comes_from(tiny_export
     assert about["logit_bias"] is None
     assert min(about["image_cosine"], about["text_cosine"]) > 0.99999
     assert about["source"] == "open_clip_model.safetensors"
+    assert about["image_input"].startswith("uint8 RGB (batch, height, width, 3)")
     assert about["versions"].keys() == {"hearth", "open-clip-torch", "torch", "onnx"}
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_the_batch_is_free_and_vectors_have_length_one(tiny_export, batch):
     session = OnnxSession(tiny_export / "visual" / "model.onnx")
-    pixels = np.random.default_rng(0).normal(size=(batch, 3, 32, 32)).astype(np.float32)
-    [vectors] = session.run({"image": pixels}).values()
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, 32, 32, 3), np.uint8)
+    [vectors] = session.run({"pixels": pixels}).values()
     assert vectors.shape == (batch, 16)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_graphs_are_valid_for_other_programs(tiny_export):
-    for tower, name, shape in [("visual", "image", [0, 3, 32, 32]), ("textual", "text", [0, 77])]:
+    takes = [("visual", "pixels", [0, 32, 32, 3]), ("textual", "text", [0, 77])]
+    for tower, name, shape in takes:
         model = onnx.load(tiny_export / tower / "model.onnx")
         onnx.checker.check_model(model, full_check=True)
         [taken], [given] = model.graph.input, model.graph.output
@@ -80,7 +82,7 @@ async def test_models_of_every_build_come_out_right(exported, tmp_path, changes)
     module, report = exported(**changes)
     assert min(report.image_cosine, report.text_cosine) > 0.99999
     with clip_kit.loaded(tmp_path, model=str(report.folder)) as model:
-        vector = await model.embed_image(model.prepare_image(PHOTO))
+        vector = await model.embed_image(PHOTO)
         [expected] = clip_kit.reference_image_vectors(module, [decoded(PHOTO)])
         assert cosine(vector, expected) > 0.9999
         assert (model.logit_bias is None) is ("init_logit_bias" not in changes)
@@ -111,7 +113,7 @@ async def test_a_node_finds_the_export_by_the_name_it_was_made_from(
     with clip_kit.loaded(tmp_path / "data", model="./tiny") as model:
         assert model.runtime == "onnxrt"
         [expected] = clip_kit.reference_image_vectors(module, [decoded(PHOTO)])
-        vector = await model.embed_image(model.prepare_image(PHOTO))
+        vector = await model.embed_image(PHOTO)
         assert cosine(vector, expected) > 0.9999
 
 
@@ -152,9 +154,9 @@ def spoilt(monkeypatch):
     """An exporter whose image graph has other weights than the model."""
     write = export._write_graph
 
-    def spoil(path, module, name, sample):
-        write(path, module, name, sample)
-        if name == "image":
+    def spoil(path, module, name, encode, sample):
+        write(path, module, name, encode, sample)
+        if name == export.PIXELS:
             model = onnx.load(path)
             weights = next(w for w in model.graph.initializer if w.name.endswith("conv1.weight"))
             noise = np.random.default_rng(0).normal(size=list(weights.dims)).astype(np.float32)

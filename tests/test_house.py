@@ -31,19 +31,8 @@ MAY_IMPORT = {
     "tasks": {*BASE, "lifecycle", "models", "batching", "backends"},
     "rpc": {*BASE, "contract", "tasks", "lifecycle", "models", "batching"},
     "metrics": {*BASE, "batching", "lifecycle", "models", "rpc"},
-    "node": {
-        *BASE,
-        "rpc",
-        "lifecycle",
-        "tasks",
-        "models",
-        "media",
-        "hub",
-        "discovery",
-        "settings",
-        "batching",
-        "metrics",
-    },
+    "wiring": {*BASE, "models", "media", "hub", "discovery", "settings", "batching"},
+    "node": {*BASE, "wiring", "rpc", "lifecycle", "tasks", "models", "settings", "metrics"},
     "client": {*BASE, "contract", "discovery"},
 }
 ABOVE_ALL = {"cli", "__main__"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from hearth.errors import InvalidInput
-from hearth.media import ImageReader
+from hearth.media import ImageReader, depth
 
 READER = ImageReader(max_pixels=10_000_000)
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
@@ -117,6 +117,17 @@ def test_deep_greys_are_scaled_and_not_clipped(payload: bytes) -> None:
     pixels = read(payload).astype(float)
     assert np.abs(pixels[..., 0] - GREY / 257).max() <= 0.51
     assert np.array_equal(pixels[..., 0], pixels[..., 2])
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_deep_greys_are_scaled_alike_in_all_their_parts(
+    monkeypatch: pytest.MonkeyPatch, dtype: type
+) -> None:
+    payload = tiff(GREY.astype(dtype))
+    whole = read(payload)
+    for pixels in (1, 70, 60 * 7, 60 * 39):
+        monkeypatch.setattr(depth, "_STRIP_PIXELS", pixels)
+        assert np.array_equal(read(payload), whole)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])

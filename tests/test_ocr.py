@@ -25,6 +25,7 @@ from hearth.models.ocr.model import Line, OcrModel
 from hearth.models.ocr.page import page_of
 from hearth.models.ocr.source import OcrSource
 from hearth.models.ocr.steps import padded_width
+from hearth.models.options import QueueOptions
 from hearth.settings import OcrSettings
 from hearth.tasks.ocr import OCR_TASKS
 from hearth.tasks.options import read_all
@@ -66,7 +67,7 @@ def png(image: Image.Image, **options: object) -> bytes:
 
 
 async def read(model: OcrModel, image: Image.Image) -> list[Line]:
-    return await model.read(model.prepare_image(png(image)))
+    return await model.read(png(image))
 
 
 PICTURES = {
@@ -149,7 +150,7 @@ async def test_boxes_are_in_pixels_of_the_upright_image(model: OcrModel) -> None
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = drawn().transpose(Image.Transpose.ROTATE_90)
-    turned = await model.read(model.prepare_image(png(stored, exif=exif)))
+    turned = await model.read(png(stored, exif=exif))
     assert [line.text for line in upright] == list(TEXT)
     assert turned == upright
     for number, line in enumerate(upright):
@@ -206,15 +207,17 @@ async def test_pictures_at_once_get_their_own_answers(model: OcrModel) -> None:
 
 
 async def test_what_waits_too_long_is_dropped(model: OcrModel) -> None:
-    page = model.prepare_image(png(drawn()))
+    page = png(drawn())
     with pytest.raises(DeadlinePassed):
         await model.read(page, ticket=Ticket(time.monotonic() - 1))
     assert [line.text for line in await model.read(page)] == list(TEXT)
 
 
 async def test_pages_past_the_queue_are_refused_at_once() -> None:
-    small = OcrSource(OcrSettings(), reader=ImageReader(10**6), queue_capacity=1).load()
-    page = small.prepare_image(png(Image.new("RGB", (700, 700), "white")))
+    small = OcrSource(
+        OcrSettings(), reader=ImageReader(10**6), options=QueueOptions(capacity=1)
+    ).load()
+    page = png(Image.new("RGB", (700, 700), "white"))
     outcomes = await asyncio.gather(*(small.read(page) for _ in range(6)), return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, Overloaded)]
     assert refused
@@ -392,7 +395,7 @@ Image.effect_noise((1500, 1000), 80).save(image, "PNG")
 
 async def main():
     for _ in range(3):
-        await model.read(model.prepare_image(image.getvalue()))
+        await model.read(image.getvalue())
     deadline = time.monotonic() + 20
     while resident() > 280 and time.monotonic() < deadline:
         await asyncio.sleep(0.1)

@@ -5,37 +5,32 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hearth import __version__
 from hearth.errors import SettingsError
 from hearth.lifecycle.aside import aside
 from hearth.lifecycle.slot import ModelSlot, all_settled
 from hearth.models.manager import ModelSource, Progress, no_progress
+from hearth.rpc.admission import Admission
 from hearth.rpc.capabilities import one_runtime
 from hearth.rpc.server import MIB, Server
 from hearth.rpc.servicer import InferenceServicer
-from hearth.rpc.stream import StreamLimits
+from hearth.rpc.tally import Tally
 from hearth.settings import Settings
 from hearth.tasks.registry import TASKS
 from hearth.tasks.router import Router
 from hearth.tasks.task import Task
+from hearth.wiring import Presence, announcer_of, sources_of, workers_of
+
+if TYPE_CHECKING:
+    from hearth.metrics import MetricsServer
 
 log = logging.getLogger(__name__)
 
 # Once nothing is in flight, idle streams get this long to see their end.
 FAREWELL_SECONDS = 0.5
-
-
-class Presence(Protocol):
-    """How the node is seen on the LAN; ``discovery.Announcer`` is the real one."""
-
-    async def start(self) -> None: ...
-    async def set_status(self, status: str) -> None: ...
-    async def set_runtime(self, runtime: str) -> None: ...
-    async def close(self) -> None: ...
 
 
 class Node:
@@ -56,23 +51,32 @@ class Node:
         self.settings = settings
         self.port = 0
         """The port that was bound; 0 before."""
+        self.metrics_port = 0
+        """The port of the metrics; 0 without them."""
         self.status = "starting"
+        self._workers = workers_of(settings)
         self.slots = {
             source.service: ModelSlot(source, changed=self._changed, progress=progress)
-            for source in (sources_of(settings) if sources is None else sources)
+            for source in (sources_of(settings, self._workers) if sources is None else sources)
         }
-        self._decoding = ThreadPoolExecutor(
-            settings.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode"
-        )
-        self.router = Router(tasks, self.slots, self._decoding, settings.queue_capacity)
+        self.router = Router(tasks, self.slots)
+        # A single request of the allowed size always finds room on an idle node.
+        held = max(settings.max_held_mb, settings.max_payload_mb + 1) * MIB
+        self.admission = Admission(settings.queue_capacity, held)
+        self.tally = Tally()
         largest = settings.max_payload_mb * MIB
         servicer = InferenceServicer(
-            self.router, StreamLimits.for_requests(largest), version=__version__
+            self.router,
+            self.admission,
+            self.tally,
+            largest_request=largest,
+            version=__version__,
         )
         # Made in `start`: gRPC ties a server to the loop that runs then.
         self._new_server = partial(Server, servicer, largest_request=largest)
         self._server: Server | None = None
         self._presence: Presence | None = None
+        self._metrics: MetricsServer | None = None
         self._background: list[asyncio.Task[None]] = []
         self._watchers: list[asyncio.Future[None]] = []
 
@@ -86,18 +90,21 @@ class Node:
     async def start(self) -> None:
         """Bind the port, then announce the node and load the models in the background.
 
-        Raises SettingsError where the port can't be had.
+        Raises SettingsError where a port can't be had.
         """
         self._server = self._new_server()
         await self._report()
         self.port = await self._server.start(self.settings.host, self.settings.port)
         log.info("listening on %s:%d", self.settings.host, self.port)
-        if self.settings.mdns.enabled:
-            try:
+        try:
+            if self.settings.metrics_port is not None:
+                await self._start_metrics(self.settings.metrics_port)
+            if self.settings.mdns.enabled:
                 self._presence = announcer_of(self.settings, self.port)
-            except SettingsError:
-                await self._server.stop(0)
-                raise
+        except SettingsError:
+            await self._stop_serving(0)
+            raise
+        if self._presence is not None:
             self._run(self._presence.start())
         self._run(self._report_changes())
         for slot in self.slots.values():
@@ -110,19 +117,40 @@ class Node:
         await self._drain(self.settings.grace_seconds if grace is None else grace)
         if self._presence is not None:
             await self._presence.close()
-        if self._server is not None:
-            await self._server.stop(FAREWELL_SECONDS)
+        await self._stop_serving(FAREWELL_SECONDS)
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._close_models()
-        self._decoding.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
         log.info("stopped")
 
+    async def _start_metrics(self, port: int) -> None:
+        from hearth.metrics import MetricsServer, Reading
+
+        def read() -> Reading:
+            return Reading(
+                status=self.status,
+                slots=self.slots.values(),
+                requests=self.tally.statistics(),
+                admission=self.admission.statistics(),
+            )
+
+        self._metrics = MetricsServer(read)
+        self.metrics_port = await self._metrics.start(self.settings.host, port)
+        log.info("metrics on %s:%d", self.settings.host, self.metrics_port)
+
+    async def _stop_serving(self, grace: float) -> None:
+        if self._server is not None:
+            await self._server.stop(grace)
+        if self._metrics is not None:
+            await self._metrics.stop()
+
     async def _drain(self, grace: float) -> None:
+        self.router.refuse()
         try:
             async with asyncio.timeout(grace):
-                await self.router.drain()
+                await self.admission.idle()
         except TimeoutError:
             log.warning("requests were still in flight after %g s; they are cut off", grace)
 
@@ -195,52 +223,6 @@ def _tell_failure(task: asyncio.Task[None]) -> None:
     """What runs beside the requests must not end unheard."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("background work of the node ended", exc_info=error)
-
-
-def sources_of(settings: Settings) -> list[ModelSource]:
-    """Where the models of the services that the settings name come from."""
-    from hearth.hub.store import HubStore
-    from hearth.media.images import ImageReader
-    from hearth.models.clip.source import ClipSource
-    from hearth.models.ocr.source import OcrSource
-
-    reader = ImageReader(settings.max_image_pixels)
-    hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
-    makers: dict[str, Callable[[], ModelSource]] = {
-        "clip": lambda: ClipSource(
-            settings.clip,
-            hub=hub,
-            data_dir=settings.data_dir,
-            reader=reader,
-            batch_size=settings.batch_size,
-            queue_capacity=settings.queue_capacity,
-        ),
-        "ocr": lambda: OcrSource(
-            settings.ocr,
-            reader=reader,
-            batch_size=settings.batch_size,
-            queue_capacity=settings.queue_capacity,
-        ),
-    }
-    for name in settings.services:
-        if name not in makers:
-            raise SettingsError(f"services: no service {name!r}; there are {', '.join(makers)}")
-    return [makers[name]() for name in dict.fromkeys(settings.services)]
-
-
-def announcer_of(settings: Settings, port: int) -> Presence:
-    """The mDNS announcer of a node on this port."""
-    from hearth.discovery.announcer import Announcer
-    from hearth.discovery.identity import node_uuid
-
-    return Announcer(
-        settings.mdns,
-        uuid=node_uuid(settings.data_dir, settings.mdns.uuid),
-        port=port,
-        version=__version__,
-        runtime="none",
-        host=settings.host,
-    )
 
 
 def serve(settings: Settings, *, progress: Progress = no_progress) -> int:

@@ -1,16 +1,26 @@
 """Sessions on ONNX Runtime."""
 
 import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hearth.backends._memory import is_out_of_memory
 from hearth.backends._onnx_weights import weight_precision
 from hearth.backends.session import Array, BatchSizes, TensorSpec
-from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable, one_line
+from hearth.errors import (
+    BackendUnavailable,
+    HearthError,
+    ModelFailed,
+    ModelUnavailable,
+    OutOfMemory,
+    one_line,
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +72,7 @@ class OnnxSession:
         arena: bool = True,
     ) -> None:
         ort = _import()
+        self.threads = threads
         if not path.is_file():
             raise ModelUnavailable(f"no such file: {path}")
         weights = weight_precision(path)
@@ -83,18 +94,37 @@ class OnnxSession:
         self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the graph once; every output by its name. Raises ModelFailed."""
+        """Run the graph once; every output by its name. Raises ModelFailed, OutOfMemory."""
+        with failures():
+            arrays = self.engine.run(None, dict(feeds))
+        return self.named(arrays)
+
+    @property
+    def engine(self) -> Any:
+        """The ``InferenceSession``. Raises ModelFailed once it is closed."""
         if self._session is None:
             raise ModelFailed("the session is closed")
-        try:
-            arrays = self._session.run(None, dict(feeds))
-        except Exception as error:
-            raise ModelFailed(f"ONNX Runtime: {_told(error)}") from error
+        return self._session
+
+    def named(self, arrays: Sequence[Array]) -> dict[str, Array]:
+        """What the engine returned, by the outputs' names."""
         return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
 
     def close(self) -> None:
         """Free the graph."""
         self._session = None
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turn what ONNX Runtime raises in a run into ModelFailed or OutOfMemory."""
+    try:
+        yield
+    except HearthError:
+        raise
+    except Exception as error:
+        kind = OutOfMemory if is_out_of_memory(error) else ModelFailed
+        raise kind(f"ONNX Runtime: {_told(error)}") from error
 
 
 def available_providers() -> tuple[str, ...]:
@@ -164,7 +194,7 @@ def _options(ort: Any, weights: str | None, threads: int | None, arena: bool) ->
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors; what matters of the rest is said by us
     options.enable_cpu_mem_arena = arena
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads or _confinement()
     # Two sessions share the cores: one that spins while it waits starves the other.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if weights == "fp16":
@@ -172,6 +202,18 @@ def _options(ort: Any, weights: str | None, threads: int | None, arena: bool) ->
         # a GPU may fall back to one, and the level below has all the fusions.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_LAYOUT
     return options
+
+
+def _confinement() -> int:
+    """How many cores this process is confined to (taskset, a cpuset); 0 where it may use all.
+
+    ONNX Runtime's own choice, a thread for each physical core of the machine, overlooks
+    such bounds, and even pins threads to cores outside them.
+    """
+    if not hasattr(os, "sched_getaffinity"):  # macOS and Windows have no such bounds
+        return 0
+    usable = len(os.sched_getaffinity(0))
+    return usable if usable < (os.cpu_count() or 1) else 0
 
 
 def _open(ort: Any, path: Path, options: Any, wanted: _Wanted, required: bool) -> Any:

@@ -21,6 +21,11 @@ class TensorSpec(NamedTuple):
     """None where the size is free."""
     dtype: np.dtype[Any]
 
+    @property
+    def is_pixels(self) -> bool:
+        """Whether it takes pictures as they are: uint8 (n, height, width, 3), RGB."""
+        return self.dtype == np.uint8 and len(self.shape) == 4 and self.shape[-1] == 3
+
 
 class BatchSizes(NamedTuple):
     """The batch sizes that a session runs.

@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hearth.backends._memory import is_out_of_memory
 from hearth.backends.session import Array, BatchSizes, TensorSpec
-from hearth.errors import BackendUnavailable, ModelFailed, one_line
+from hearth.errors import BackendUnavailable, ModelFailed, OutOfMemory, one_line
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class TorchSession:
         self.metadata: Mapping[str, str] = dict(metadata or {})
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Call the function once; every output by its name. Raises ModelFailed."""
+        """Call the function once; every output by its name. Raises ModelFailed, OutOfMemory."""
         function = self._function
         if function is None:
             raise ModelFailed("the session is closed")
@@ -52,19 +53,26 @@ class TorchSession:
         if unknown:
             raise ModelFailed(f"torch: the inputs differ in {', '.join(sorted(unknown))}")
         try:
-            with self._torch.inference_mode():
-                results = function(*(self._tensor(feeds[spec.name]) for spec in self.inputs))
+            arrays = self._call(function, feeds)
         except Exception as error:
-            raise ModelFailed(f"torch: {one_line(error)}") from error
-        tensors = results if isinstance(results, tuple) else (results,)
-        return {
-            spec.name: tensor.to("cpu").numpy()
-            for spec, tensor in zip(self.outputs, tensors, strict=True)
-        }
+            failure = f"torch: {one_line(error)}"
+            if not is_out_of_memory(error):
+                raise ModelFailed(failure) from error
+        else:
+            return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
+        # Out here, where nothing holds the frames that failed any more, nor the memory
+        # of their tensors, which the next try will need.
+        raise OutOfMemory(failure)
 
     def close(self) -> None:
         """Free the module."""
         self._function = None
+
+    def _call(self, function: Callable[..., Any], feeds: Mapping[str, Array]) -> list[Array]:
+        with self._torch.inference_mode():
+            results = function(*(self._tensor(feeds[spec.name]) for spec in self.inputs))
+            tensors = results if isinstance(results, tuple) else (results,)
+            return [tensor.to("cpu").numpy() for tensor in tensors]
 
     def _tensor(self, array: Array) -> Any:
         return self._torch.from_numpy(array).to(self.device)

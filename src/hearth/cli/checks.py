@@ -168,7 +168,7 @@ async def _open_mdns(addresses: list[str]) -> None:
 def _services(settings: Settings) -> Iterator[Check]:
     if not has_server():
         return
-    from hearth.node import sources_of
+    from hearth.wiring import sources_of
 
     for name in dict.fromkeys(settings.services):
         try:

@@ -116,7 +116,7 @@ def _configured(settings: "Settings") -> Iterator[Row]:
         if not has_server():
             yield {**row, "state": f"a node's packages aren't installed: {INSTALL_SERVER}"}
             continue
-        from hearth.node import sources_of
+        from hearth.wiring import sources_of
 
         try:
             (source,) = sources_of(settings.model_copy(update={"services": (name,)}))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from hearth.batching import BatchQueue
 from hearth.hub.progress import Progress, no_progress
+from hearth.models.shared import SharedStatistics
 
 __all__ = ["Manager", "ModelSource", "Progress", "no_progress"]
 
@@ -30,12 +31,17 @@ class Manager(Protocol):
         ...
 
     @property
+    def shared(self) -> Mapping[str, SharedStatistics]:
+        """By name: what was computed once for several requests."""
+        ...
+
+    @property
     def facts(self) -> Mapping[str, str]:
         """What else is true of the model, for the capabilities' ``extra``."""
         ...
 
     async def warm_up(self) -> None:
-        """Try the model once, through its queues; raises HearthError where it can't work."""
+        """Try the model through its queues, and tune these; raises HearthError if it can't work."""
         ...
 
     def load_derived(self) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from hearth.backends import Array
 from hearth.models.clip.labels import IMAGENET, SCENES
 from hearth.models.clip.model import LONGEST_TEXT, ClipModel
 from hearth.models.clip.tower import Vector
@@ -18,9 +17,9 @@ PROMPT = "a photo of a {}"
 Scored = list[tuple[str, float]]
 
 
-def _parse_image(model: ClipModel, call: Call) -> Array:
+def _parse_image(_: ClipModel, call: Call) -> bytes:
     # Whatever the label says: the reader looks at the bytes.
-    return model.prepare_image(call.request.payload)
+    return call.request.payload
 
 
 def _parse_prompt(_: ClipModel, call: Call) -> str:
@@ -28,17 +27,17 @@ def _parse_prompt(_: ClipModel, call: Call) -> str:
     return PROMPT.replace("{}", text_of(call))
 
 
-async def _embed_image(model: ClipModel, pixels: Array, call: Call) -> Vector:
-    return await model.embed_image(pixels, call.ticket)
+async def _embed_image(model: ClipModel, payload: bytes, call: Call) -> Vector:
+    return await model.embed_image(payload, call.ticket)
 
 
 async def _embed_text(model: ClipModel, text: str, call: Call) -> Vector:
     return await model.embed_text(text, call.ticket)
 
 
-def _classify(labels: str) -> Callable[[ClipModel, Array, Call], Awaitable[Scored]]:
-    async def classify(model: ClipModel, pixels: Array, call: Call) -> Scored:
-        vector = await model.embed_image(pixels, call.ticket)
+def _classify(labels: str) -> Callable[[ClipModel, bytes, Call], Awaitable[Scored]]:
+    async def classify(model: ClipModel, payload: bytes, call: Call) -> Scored:
+        vector = await model.embed_image(payload, call.ticket)
         return model.classify(vector, labels, call.options[TOP_K.name])
 
     return classify
@@ -67,7 +66,6 @@ CLIP_TASKS: tuple[Task, ...] = (
         call=_classify(IMAGENET),
         render=_render_labels,
         options=(TOP_K,),
-        decodes=True,
         missing=_labels_missing(IMAGENET),
     ),
     Task(
@@ -80,7 +78,6 @@ CLIP_TASKS: tuple[Task, ...] = (
         call=_classify(SCENES),
         render=_render_labels,
         options=(replace(TOP_K, default=3),),
-        decodes=True,
         missing=_labels_missing(SCENES),
     ),
     Task(
@@ -94,7 +91,6 @@ CLIP_TASKS: tuple[Task, ...] = (
         call=_embed_image,
         render=_render_vector,
         options=(RAW_VECTOR,),
-        decodes=True,
     ),
     Task(
         name="clip_embed",
@@ -108,6 +104,7 @@ CLIP_TASKS: tuple[Task, ...] = (
         call=_embed_text,
         render=_render_vector,
         options=(RAW_VECTOR,),
+        interactive=True,
         limits={"max_characters": str(LONGEST_TEXT - len(PROMPT))},
         missing=ClipModel.text_missing,
     ),

@@ -9,7 +9,6 @@ from hearth.tasks.task import IMAGES, Call, Result, Task
 
 if TYPE_CHECKING:  # the model brings OpenCV and rapidocr along
     from hearth.models.ocr.model import Line, OcrModel
-    from hearth.models.ocr.page import Page
 
 SCHEMA = "ocr_v1"
 
@@ -31,14 +30,14 @@ MIN_CONFIDENCE = Option(
 )
 
 
-def _parse(model: "OcrModel", call: Call) -> "Page":
+def _parse(_: "OcrModel", call: Call) -> bytes:
     # Whatever the label says: the reader looks at the bytes.
-    return model.prepare_image(call.request.payload)
+    return call.request.payload
 
 
-async def _read(model: "OcrModel", page: "Page", call: Call) -> "list[Line]":
+async def _read(model: "OcrModel", payload: bytes, call: Call) -> "list[Line]":
     return await model.read(
-        page, min_confidence=call.options[MIN_CONFIDENCE.name], ticket=call.ticket
+        payload, min_confidence=call.options[MIN_CONFIDENCE.name], ticket=call.ticket
     )
 
 
@@ -66,6 +65,5 @@ OCR_TASKS: tuple[Task, ...] = (
         render=_render,
         options=(MIN_CONFIDENCE,),
         limits={"max_lines": str(parameters.DET_MAX_CANDIDATES)},
-        decodes=True,
     ),
 )

@@ -12,22 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from hearth import __version__
-from hearth.backends import Session
-from hearth.errors import BackendUnavailable, HearthError, ModelUnavailable, SettingsError, one_line
+from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError, one_line
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.models.clip import files as onnx_files
 from hearth.models.clip import openclip
 from hearth.models.clip.openclip import Checkpoint, OpenClip
 from hearth.models.clip.origins import OpenClipModel, export_folder
-from hearth.models.clip.parts import Parts
+from hearth.models.clip.proof import SAMPLE_TEXTS, compare
 from hearth.models.clip.tokenizer import byte_pair_tokenizer
-from hearth.models.clip.tower import unit
 from hearth.models.manager import Progress, no_progress
-from hearth.settings import ClipSettings
 
 OPSET = 17
 """Understood by every ONNX Runtime since 1.14; the exporter needs a tenth of the time
@@ -36,14 +32,8 @@ that the newer one takes."""
 LEAST_COSINE = 0.999
 """Below it an export is refused: fp32 graphs come to 0.999999."""
 
-_BATCHES = (1, 4)
-
-_SAMPLE_TEXTS = (
-    "a photo of a cat",
-    "",
-    "Crème brûlée & “curly quotes” — 😀👩‍👩‍👧",
-    "many words " * 60,
-)
+PIXELS = "pixels"
+"""The image graph's input: uint8 (batch, height, width, 3), RGB; it normalises by itself."""
 
 
 class ExportReport(NamedTuple):
@@ -105,7 +95,7 @@ def export_model(
     try:
         _write(work, source, model, progress)
         progress("comparing with torch", 3, 5)
-        image, text = _compare(work, model)
+        image, text = compare(work, model)
         if min(image, text) < LEAST_COSINE and not force:
             raise ModelUnavailable(
                 f"the export of {name} differs from torch: cosine {image:.6f} for images, "
@@ -161,16 +151,33 @@ def _write(folder: Path, source: Checkpoint, model: OpenClip, progress: Progress
     image.parent.mkdir(parents=True)
     text.parent.mkdir()
     progress("writing the image graph", 1, 5)
-    shape = (2, 3, model.transform.height, model.transform.width)
-    _write_graph(image, model.module, "image", np.zeros(shape, np.float32))
+    shape = (2, model.transform.height, model.transform.width, 3)
+    normalise, encode = openclip.normaliser(model.transform, "cpu"), model.module.encode_image
+    _write_graph(
+        image,
+        model.module,
+        PIXELS,
+        lambda taken: encode(normalise(taken), normalize=True),
+        np.zeros(shape, np.uint8),
+    )
     _write_json(image.with_name("preprocess_cfg.json"), model.preprocess)
     progress("writing the text graph", 2, 5)
-    _write_graph(text, model.module, "text", _tokens(model, _SAMPLE_TEXTS[:2]))
+    tokens = _tokens(model, SAMPLE_TEXTS[:2])
+    _write_graph(
+        text,
+        model.module,
+        "text",
+        lambda taken: model.module.encode_text(taken, normalize=True),
+        tokens,
+    )
     _write_tokenizer(text.parent, source)
     _write_json(folder / "config.json", source.config)
 
 
-def _write_graph(path: Path, module: Any, name: str, sample: NDArray[Any]) -> None:
+def _write_graph(
+    path: Path, module: Any, name: str, encode: Callable[[Any], Any], sample: NDArray[Any]
+) -> None:
+    """Write what ``encode``, a function over ``module``'s weights, does with the sample."""
     import torch
 
     class Encoder(torch.nn.Module):  # type: ignore[misc]
@@ -179,8 +186,7 @@ def _write_graph(path: Path, module: Any, name: str, sample: NDArray[Any]) -> No
             self.module = module
 
         def forward(self, taken: Any) -> Any:
-            encode = self.module.encode_image if name == "image" else self.module.encode_text
-            return encode(taken, normalize=True)
+            return encode(taken)
 
     fast = torch.backends.mha.get_fastpath_enabled()
     # Its fused operator can't be exported.
@@ -220,59 +226,6 @@ def _write_tokenizer(folder: Path, source: Checkpoint) -> None:
     )
 
 
-def _compare(folder: Path, model: OpenClip) -> tuple[float, float]:
-    """The smallest cosine of images and of texts; raises ModelUnavailable."""
-    from hearth.models.clip.files import OnnxFiles
-
-    try:
-        parts = OnnxFiles.in_folder(folder, "export").load(ClipSettings(device="cpu"))
-    except HearthError as error:
-        raise ModelUnavailable(f"the export can't be loaded: {error}") from error
-    try:
-        return _compare_images(parts, model), _compare_texts(parts, model)
-    finally:
-        parts.close()
-
-
-def _compare_images(parts: Parts, model: OpenClip) -> float:
-    random = np.random.default_rng(0)
-    # From noise to soft colours, tall and wide.
-    coarse = random.integers(0, 256, (4, 24, 24, 3), np.uint8)
-    sizes = [(24, 24), (300, 200), (97, 640), (400, 31)]
-    pictures = [
-        Image.fromarray(picture).resize(size) for picture, size in zip(coarse, sizes, strict=True)
-    ]
-    pixels = np.stack([parts.transform.prepare(picture) for picture in pictures])
-    return _least_cosine(parts.image, model.module.encode_image, pixels, pixels)
-
-
-def _compare_texts(parts: Parts, model: OpenClip) -> float:
-    assert parts.text is not None and parts.tokenizer is not None
-    expected = np.asarray(model.tokenizer(_SAMPLE_TEXTS))
-    tokens = np.asarray(parts.tokenizer(_SAMPLE_TEXTS))
-    if not np.array_equal(tokens, expected):
-        raise ModelUnavailable("the exported tokenizer gives other tokens than open_clip's")
-    dtype = parts.text.inputs[0].dtype
-    return _least_cosine(parts.text, model.module.encode_text, tokens.astype(dtype), expected)
-
-
-def _least_cosine(
-    session: Session, encode: Callable[..., Any], mine: NDArray[Any], reference: NDArray[Any]
-) -> float:
-    import torch
-
-    with torch.inference_mode():
-        expected = unit(encode(torch.from_numpy(reference)).numpy()).astype(np.float64)
-    least = 1.0
-    for batch in _BATCHES:
-        for start in range(0, len(mine), batch):
-            feeds = {session.inputs[0].name: mine[start : start + batch]}
-            [vectors] = session.run(feeds).values()
-            products = unit(vectors).astype(np.float64) * expected[start : start + batch]
-            least = min(least, float(products.sum(axis=1).min()))
-    return least
-
-
 def _about(report: ExportReport, model: OpenClip, source: Checkpoint) -> Mapping[str, Any]:
     return {
         "format": 1,
@@ -280,6 +233,7 @@ def _about(report: ExportReport, model: OpenClip, source: Checkpoint) -> Mapping
         "logit_scale": model.logit_scale,
         "logit_bias": model.logit_bias,
         "embedding_dim": report.dim,
+        "image_input": "uint8 RGB (batch, height, width, 3), normalised in the graph",
         "image_cosine": report.image_cosine,
         "text_cosine": report.text_cosine,
         "source": source.weights.name,

@@ -4,16 +4,21 @@ visual/model.onnx     visual/preprocess_cfg.json
 textual/model.onnx    textual/tokenizer.json    textual/tokenizer_config.json
 config.json           open_clip's model config
 hearth.json           written by our export: model id, logit scale, where it came from
+
+An image graph takes pixels, uint8 (n, height, width, 3), as our exports do, or normalised
+floats, as earlier ones and other people's do; those get the nodes that normalise put in front.
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hearth.backends import TensorSpec
 from hearth.backends.onnx import OnnxSession
+from hearth.backends.onnx_pixels import taking_pixels
 from hearth.errors import ModelUnavailable
 from hearth.models.clip import tokenizer as tokenizers
 from hearth.models.clip.parts import Parts
@@ -50,11 +55,19 @@ class OnnxFiles:
     def load(self, settings: ClipSettings) -> Parts:
         """The sessions and what goes with them; raises SetupError."""
         about = self._read(ABOUT)
-        image = _session(self.image, settings)
+        graph = _session(self.image, settings)
+        transform = ImageTransform.from_config(self._preprocessing(graph.inputs))
+        image = taking_pixels(
+            graph,
+            height=transform.height,
+            width=transform.width,
+            scale=transform.scale,
+            offset=transform.offset,
+        )
         parts = Parts(
             model_id=about.get("model_id") or self.name,
             image=image,
-            transform=ImageTransform.from_config(self._preprocessing(image)),
+            transform=transform,
             files=(self.image,),
             logit_scale=_number(about.get("logit_scale")),
             logit_bias=_number(about.get("logit_bias")),
@@ -73,13 +86,15 @@ class OnnxFiles:
             tokenizer.set_context(context)
         return parts.with_text(text, tokenizer, (self.text, *files))
 
-    def _preprocessing(self, image: OnnxSession) -> Mapping[str, Any]:
+    def _preprocessing(self, inputs: Sequence[TensorSpec]) -> Mapping[str, Any]:
         config = self._read("preprocess_cfg.json")
         if config:
             return config
         # CLIP's own, at the size that the graph takes.
-        shape = image.inputs[0].shape if image.inputs else ()
-        height, width = shape[-2:] if len(shape) == 4 else (None, None)
+        shape = inputs[0].shape if inputs else ()
+        if len(shape) != 4:
+            return {}
+        height, width = shape[1:3] if shape[-1] == 3 else shape[2:]
         return {"size": [height, width]} if height and width else {}
 
     def _tokenizer(self, text: Path) -> tuple[tokenizers.JsonTokenizer, tuple[Path, ...]]:

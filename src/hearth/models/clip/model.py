@@ -2,21 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from hearth.backends import Array, Session
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady, Overloaded
 from hearth.media import ImageReader
 from hearth.models.clip.labels import LabelCache, LabelSet
+from hearth.models.clip.pictures import Pictures
 from hearth.models.clip.tokenizer import Tokenizer
 from hearth.models.clip.tower import Tower, Vector, unit
 from hearth.models.clip.transform import ImageTransform
 from hearth.models.manager import Progress
+from hearth.models.options import QueueOptions
+from hearth.models.rows import Row
+from hearth.models.shared import SharedStatistics, SharedWork, digest
+from hearth.models.tuning import facts_of, tuned
 
 TRAINED_SCALE = 100.0
 """Where CLIP's training clamps the logit scale, and where published models end up
@@ -37,10 +42,12 @@ log = logging.getLogger(__name__)
 class ClipModel:
     """A loaded CLIP; satisfies ``models.manager.Manager``.
 
-    ``image`` and ``text`` are sessions with one input each: pixels (n, 3, height, width)
-    and token ids (n, context). Without ``text`` and its ``tokenizer`` the model embeds
-    pictures only. ``logit_scale`` is the factor itself (not its logarithm). ``labels``
-    are the label sets to classify with and where their vectors are cached.
+    ``image`` and ``text`` are sessions with one input each: pictures, uint8 (n, height,
+    width, 3) or normalised floats (n, 3, height, width), and token ids (n, context).
+    Without ``text`` and its ``tokenizer`` the model embeds pictures only. ``logit_scale``
+    is the factor itself (not its logarithm). ``labels`` are the label sets to classify
+    with, ``cache`` is where their vectors are kept.
+    ``files`` are the model's own: what was measured of it counts as long as they stay.
     Raises ModelUnavailable where the parts don't go together. Owns the sessions.
     """
 
@@ -59,15 +66,14 @@ class ClipModel:
         logit_bias: float | None = None,
         labels: Sequence[LabelSet] = (),
         cache: LabelCache | None = None,
-        max_batch: int = 8,
-        queue_capacity: int = 1024,
+        files: Sequence[Path] = (),
+        options: QueueOptions | None = None,
     ) -> None:
         self.model_id = model_id
         self.transform = transform
         self.logit_scale = logit_scale
         self.logit_bias = logit_bias
         self.label_sets: Mapping[str, LabelSet] = {labels.name: labels for labels in labels}
-        self._reader = reader
         self._tokenizer = tokenizer
         self._cache = cache
         self._vectors: dict[str, Vector] = {}
@@ -77,16 +83,27 @@ class ClipModel:
         self._text = Tower(text, "text") if text is not None and tokenizer is not None else None
         self._sessions = [session for session in (image, text) if session is not None]
         self._check_parts()
+        self._pictures = Pictures(self._image, transform, reader)
         self.runtime = image.runtime
         self.device = image.device
         self.precisions = tuple(dict.fromkeys(s.precision for s in self._sessions))
-        self._images = self._image.queue(max_batch, queue_capacity)
-        self._texts = self._text.queue(max_batch, queue_capacity) if self._text else None
+        self._files = tuple(files)
+        self._options = options or QueueOptions()
+        self._images = self._queue(self._image, workers=self._options.workers)
+        self._texts = self._queue(self._text) if self._text else None
+        self._image_work: SharedWork[Vector] = SharedWork(self._options.cache_entries)
+        self._text_work: SharedWork[Vector] = SharedWork(self._options.cache_entries)
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
         """The queues of the image tower and, where there is one, the text tower."""
         return (self._images,) if self._texts is None else (self._images, self._texts)
+
+    @property
+    def shared(self) -> Mapping[str, SharedStatistics]:
+        """What was computed once for several requests, by tower."""
+        work = {"clip-image": self._image_work, "clip-text": self._text_work}
+        return {name: shared.statistics() for name, shared in work.items()}
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -97,7 +114,6 @@ class ClipModel:
             "logit_scale": f"{self.logit_scale:.6g}",
             "provider": session.provider,
             "device": self.device,
-            "max_batch": str(min(queue.max_batch for queue in self.queues)),
         }
         if self.dim is not None:
             facts["embedding_dim"] = str(self.dim)
@@ -114,31 +130,45 @@ class ClipModel:
         """The length of a vector; None where the graphs don't tell and nothing was run yet."""
         return self._dim or self._image.dim or (self._text.dim if self._text else None)
 
-    def prepare_image(self, payload: bytes) -> Array:
+    def prepare_image(self, payload: bytes) -> Row:
         """An image file as the image tower takes it; blocking. Raises InvalidInput."""
-        image = self._reader.read(payload, at_least=self.transform.at_least)
-        return self.transform.prepare(image).astype(self._image.dtype, copy=False)
+        return self._pictures.prepare(payload)
 
-    async def embed_image(self, pixels: Array, ticket: Ticket = NO_HURRY) -> Vector:
-        """The unit vector, float32 (dim,), of what ``prepare_image`` gave.
+    async def embed_image(self, payload: bytes, ticket: Ticket = NO_HURRY) -> Vector:
+        """The unit vector, float32 (dim,), of an image file; it is shared, and read-only.
 
-        Raises ModelFailed, and what a batch queue raises.
+        Raises InvalidInput for anything but a picture, ModelFailed, and what a batch
+        queue raises.
         """
-        return await self._images.submit(pixels, ticket=ticket)
+
+        def embed() -> Awaitable[Vector]:
+            return self._images.submit_raw(payload, self.prepare_image, ticket=ticket)
+
+        if not self._options.cache_entries:
+            return await embed()
+        return await self._image_work.get(await digest(payload), embed, lane=ticket.urgent)
 
     async def embed_text(self, text: str, ticket: Ticket = NO_HURRY) -> Vector:
-        """The unit vector, float32 (dim,), of a text; the empty text has one too.
+        """The unit vector, float32 (dim,), of a text; it is shared, and read-only.
 
-        Raises InvalidInput for a text over ``LONGEST_TEXT``, NotReady without a text tower,
-        ModelFailed, and what a batch queue raises.
+        The empty text has one too. Raises InvalidInput for a text over ``LONGEST_TEXT``,
+        NotReady without a text tower, ModelFailed, and what a batch queue raises.
         """
-        tokens = await self._tokens([text])
-        return await self._text_queue().submit(tokens[0], ticket=ticket)
+
+        async def embed() -> Vector:
+            tokens = await self._tokens([text])
+            return await self._text_queue().submit(tokens[0], ticket=ticket)
+
+        if not self._options.cache_entries:
+            return await embed()
+        key = await digest(text.encode("utf-8", "surrogatepass"))
+        return await self._text_work.get(key, embed, lane=ticket.urgent)
 
     async def embed_texts(self, texts: Sequence[str], ticket: Ticket = NO_HURRY) -> Vector:
         """The unit vectors, float32 (texts, dim), in order; raises as ``embed_text``."""
         tokens = await self._tokens(texts)
-        rows = await self._text_queue().submit_all([(row, None) for row in tokens], ticket=ticket)
+        items = [(row, None) for row in tokens]
+        rows = await self._text_queue().submit_all(items, ticket=ticket)
         return np.stack(rows)
 
     def text_missing(self) -> str | None:
@@ -174,13 +204,15 @@ class ClipModel:
         return np.asarray(weights / weights.sum(), np.float32)
 
     async def warm_up(self) -> None:
-        """Embed a blank picture and a word; raises ModelUnavailable where that makes no vectors."""
-        blank = Image.new("RGB", (self.transform.width, self.transform.height))
-        pixels = self.transform.prepare(blank).astype(self._image.dtype, copy=False)
+        """Embed a blank picture and a word, and learn how long batches take.
+
+        Raises ModelUnavailable where that makes no vectors, or different ones.
+        """
         try:
-            dims = {len(await self.embed_image(pixels))}
+            dims = {await self._warm_up(self._images, self._image, self._pictures.blank())}
             if self._text is not None:
-                dims.add(len(await self.embed_text("a")))
+                [word] = await self._tokens(["a"])
+                dims.add(await self._warm_up(self._text_queue(), self._text, word))
         except ModelFailed as error:
             raise ModelUnavailable(f"{self.model_id} doesn't work: {error}") from error
         if len(dims) > 1:
@@ -188,6 +220,28 @@ class ClipModel:
                 f"{self.model_id}: images and texts get vectors of different lengths {dims}"
             )
         self._dim = dims.pop()
+
+    async def _warm_up(self, queue: BatchQueue[Any, Vector], tower: Tower, item: Any) -> int:
+        """Try one tower; the length of its vectors."""
+        vector = await queue.submit(item)
+        facts = await asyncio.to_thread(
+            facts_of, tower.session, model_id=self.model_id, files=self._files
+        )
+        await tuned(
+            queue,
+            item,
+            cache=self._options.curves,
+            key=queue.name,
+            facts=facts,
+            max_batch=self._options.max_batch,
+        )
+        return len(vector)
+
+    def _queue(self, tower: Tower, **more: Any) -> BatchQueue[Any, Vector]:
+        options = self._options
+        return tower.queue(
+            options.first_batch, options.capacity, max_delay=options.max_delay, **more
+        )
 
     def load_derived(self) -> None:
         """Take the label vectors over from the cache, those that are there and right."""

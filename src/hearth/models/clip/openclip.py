@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,11 +148,12 @@ def torch_parts(model: OpenClip, model_id: str, device: str, files: tuple[Path, 
             precision=precision,
         )
 
-    pixels = TensorSpec("image", (None, 3, height, width), np.dtype(np.float32))
+    normalise = normaliser(model.transform, device)
+    pixels = TensorSpec("pixels", (None, height, width, 3), np.dtype(np.uint8))
     tokens = TensorSpec("text", (None, model.context), np.dtype(np.int64))
     return Parts(
         model_id,
-        session(model.module.encode_image, pixels),
+        session(lambda taken: model.module.encode_image(normalise(taken)), pixels),
         model.transform,
         files,
         logit_scale=model.logit_scale,
@@ -160,6 +161,22 @@ def torch_parts(model: OpenClip, model_id: str, device: str, files: tuple[Path, 
         text=session(model.module.encode_text, tokens),
         tokenizer=model.tokenizer,
     )
+
+
+def normaliser(transform: ImageTransform, device: str) -> Callable[[Any], Any]:
+    """A function of tensors on ``device``: uint8 (n, height, width, 3) to float32 (n, 3, …)."""
+    import torch
+
+    scale, offset = (torch.tensor(v, device=device) for v in (transform.scale, transform.offset))
+    zeros, ones = torch.zeros_like(scale), torch.ones_like(scale)
+
+    def normalise(pixels: Any) -> Any:
+        planes = pixels.permute(0, 3, 1, 2)
+        floats = planes.to(torch.float32, memory_format=torch.contiguous_format)
+        # With a mean of 0 and a variance of 1: one product and one sum in one pass.
+        return torch.nn.functional.batch_norm(floats, zeros, ones, scale, offset, eps=0.0)
+
+    return normalise
 
 
 def architecture_config(architecture: str) -> Mapping[str, Any]:

@@ -1,13 +1,15 @@
 """Where the node's CLIP comes from: files named one by one, a folder, an export, or the hub."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from hearth.backends import require_backend
 from hearth.errors import SettingsError
+from hearth.files import fingerprint
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
-from hearth.models.clip.labels import LabelCache, fingerprint, label_sets
+from hearth.models.clip.labels import LabelCache, label_sets
 from hearth.models.clip.model import TRAINED_SCALE, ClipModel
 from hearth.models.clip.origins import (
     OnnxModel,
@@ -18,14 +20,14 @@ from hearth.models.clip.origins import (
 )
 from hearth.models.clip.parts import Parts
 from hearth.models.manager import Progress
+from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings
 
 
 class ClipSource:
     """Makes the node's ClipModel; satisfies ``models.manager.ModelSource``.
 
-    ``batch_size`` is the largest batch where ``settings`` names none. Raises
-    SettingsError for a model that can't be meant.
+    Raises SettingsError for a model that can't be meant.
     """
 
     service = "clip"
@@ -37,14 +39,13 @@ class ClipSource:
         hub: HubStore,
         data_dir: Path,
         reader: ImageReader,
-        batch_size: int = 8,
-        queue_capacity: int = 1024,
+        options: QueueOptions | None = None,
     ) -> None:
         self._settings = settings
         self._data_dir = data_dir
         self._reader = reader
-        self._max_batch = settings.max_batch_size or batch_size
-        self._capacity = queue_capacity
+        options = options or QueueOptions()
+        self._options = replace(options, max_batch=settings.max_batch_size or options.max_batch)
         self._origin = _origin(settings, hub, data_dir)
 
     def is_local(self) -> bool:
@@ -77,8 +78,8 @@ class ClipSource:
                 logit_bias=parts.logit_bias,
                 labels=labels,
                 cache=self._cache(parts),
-                max_batch=self._max_batch,
-                queue_capacity=self._capacity,
+                files=parts.files,
+                options=self._options,
             )
         except BaseException:
             parts.close()

@@ -9,8 +9,14 @@ from numpy.typing import NDArray
 from hearth.backends import Array, Session
 from hearth.batching import BatchQueue
 from hearth.errors import ModelFailed, ModelUnavailable
+from hearth.models.rows import Row, Stacker
 
 Vector = NDArray[np.float32]
+
+Item = Row | Array
+"""What waits in a queue: a picture or the tokens of a text."""
+
+_COLOURS = 3
 
 
 class Tower:
@@ -30,6 +36,12 @@ class Tower:
         self._output = min(
             session.outputs, key=lambda spec: ("embed" not in spec.name, len(spec.shape) != 2)
         )
+        self._stacker = Stacker()
+        if what == "image" and not (self.takes_pixels or self.dtype.kind == "f"):
+            raise ModelUnavailable(
+                f"the image graph takes {self.shown} of {self.dtype}: neither floats nor "
+                "pixels, uint8 (n, height, width, 3)"
+            )
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -51,32 +63,68 @@ class Tower:
         """The length of a vector, where the graph tells."""
         return self._output.shape[-1] if self._output.shape else None
 
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether pictures go in as they are, uint8 (n, height, width, 3), not normalised."""
+        return self._input.is_pixels
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether pictures go in as (n, height, width, 3); otherwise (n, 3, height, width)."""
+        return len(self.shape) == 4 and self.shape[-1] == _COLOURS != self.shape[1]
+
+    def picture_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """One picture of that size as it goes in, without the batch."""
+        return (height, width, _COLOURS) if self.channels_last else (_COLOURS, height, width)
+
     def takes(self, shape: Sequence[int]) -> bool:
-        """Whether an item of this shape goes in."""
+        """Whether an item of this shape goes in; a picture's is (3, height, width) always."""
         mine = self.shape[1:]
+        if self.channels_last:
+            mine = (mine[-1], *mine[:-1])
         return len(shape) == len(mine) and all(
             wanted in (None, size) for size, wanted in zip(shape, mine, strict=True)
         )
 
-    def queue(self, max_batch: int, capacity: int) -> BatchQueue[Array, Vector]:
-        """A new batch queue, from items to unit vectors, that owns the session from now on."""
-        largest = self.session.batch_sizes.limit(max_batch)
-        name = f"clip-{self._what}"
-        return BatchQueue(self._run, name=name, max_batch=largest, capacity=capacity)
+    def queue(self, max_batch: int, capacity: int, **options: Any) -> BatchQueue[Item, Vector]:
+        """A new batch queue, from items to unit vectors, that owns the session from now on.
 
-    def _run(self, items: Sequence[Array]) -> Sequence[Vector]:
+        ``options`` are BatchQueue's. Vectors are read-only: several requests may share one.
+        """
+        sizes = self.session.batch_sizes
+        return BatchQueue(
+            self._run,
+            name=f"clip-{self._what}",
+            max_batch=sizes.limit(max_batch),
+            capacity=capacity,
+            sizes=sizes.fixed,
+            **options,
+        )
+
+    def _run(self, items: Sequence[Item]) -> Sequence[Vector | ModelFailed]:
+        # A graph of a fixed size gets its batch filled up.
         sizes = self.session.batch_sizes.fixed
         size = next((size for size in sizes if size >= len(items)), len(items))
-        # A graph of a fixed size gets its batch filled up.
-        stacked = np.stack([*items, *[items[-1]] * (size - len(items))])
-        vectors = self.session.run({self._input.name: stacked})[self._output.name]
-        vectors = np.atleast_1d(np.asarray(vectors, np.float32))[: len(items)]
-        if vectors.ndim != 2 or not vectors.shape[1]:
+        batch, places = self._stacker.stack(items, size)
+        vectors = self.session.run({self._input.name: batch})[self._output.name]
+        vectors = np.atleast_1d(np.asarray(vectors, np.float32))
+        if vectors.ndim != 2 or len(vectors) != size or not vectors.shape[1]:
             raise ModelFailed(f"the {self._what} model gave {vectors.shape}, not a vector each")
-        if not np.isfinite(vectors).all():
-            # The queue halves the batch until the culprit fails alone.
-            raise ModelFailed(f"the {self._what} model gave numbers that aren't finite")
-        return list(unit(vectors))
+        vectors = vectors[list(places)]
+        finite = np.logical_and.reduce(np.isfinite(vectors), axis=1)
+        vectors = unit(np.where(finite[:, None], vectors, 0))
+        failure = f"the {self._what} model gave numbers that aren't finite"
+        return [
+            _kept(vector) if good else ModelFailed(failure)
+            for vector, good in zip(vectors, finite, strict=True)
+        ]
+
+
+def _kept(vector: Vector) -> Vector:
+    """A vector that several may share, and that doesn't keep its batch in memory."""
+    alone = vector.copy()
+    alone.setflags(write=False)
+    return alone
 
 
 def unit(vectors: NDArray[Any]) -> Vector:

@@ -61,6 +61,8 @@ class ImageTransform:
             raise ModelUnavailable(f"the preprocess config is wrong: {error}") from None
         if transform.resize_mode not in ("shortest", "squash", "longest"):
             raise ModelUnavailable(f"unknown resize_mode {transform.resize_mode!r}")
+        if not all(transform.std):
+            raise ModelUnavailable(f"the preprocess config is wrong: std = {transform.std}")
         if config.get("mode", "RGB") != "RGB":
             raise ModelUnavailable(f"unknown picture mode {config['mode']!r}")
         return transform
@@ -70,17 +72,30 @@ class ImageTransform:
         """The size in pixels for ``ImageReader.read(at_least=…)``."""
         return max(self.height, self.width)
 
-    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
-        """The tensor of an RGB picture of any size: float32 (3, height, width)."""
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """With ``offset``: of each channel, numbers are pixels · scale + offset."""
+        return tuple(1 / (255 * std) for std in self.std)
+
+    @property
+    def offset(self) -> tuple[float, ...]:
+        """What is added to a channel: (x / 255 - mean) / std as one product and one sum."""
+        return tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
+
+    def prepare(
+        self, image: Image.Image, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """The tensor of an RGB picture of any size: float32 (3, height, width), in ``out``."""
+        if out is None:
+            out = np.empty((3, self.height, self.width), np.float32)
         picture = np.asarray(self.resized(image))
-        # (x / 255 - mean) / std as one multiplication and one addition.
-        std = np.array(self.std)
-        scale = (1 / (255 * std)).astype(np.float32)
-        offset = (-np.array(self.mean) / std).astype(np.float32)
-        tensor = np.empty((3, self.height, self.width), np.float32)
-        np.multiply(picture.transpose(2, 0, 1), scale[:, None, None], out=tensor)
-        tensor += offset[:, None, None]
-        return tensor
+        np.multiply(picture.transpose(2, 0, 1), _by_channel(self.scale), out=out)
+        out += _by_channel(self.offset)
+        return out
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The same before it is normalised: uint8 (height, width, 3)."""
+        return np.asarray(self.resized(image))
 
     def resized(self, image: Image.Image) -> Image.Image:
         """The picture at ``width`` × ``height``."""
@@ -139,6 +154,10 @@ class ImageTransform:
         bilinear = self.interpolation == "bilinear" and not keeps_ratio
         method = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
         return image.resize(size, method, box)
+
+
+def _by_channel(values: tuple[float, ...]) -> NDArray[np.float32]:
+    return np.array(values, np.float32)[:, None, None]
 
 
 def _pair(size: Any) -> tuple[int, int]:

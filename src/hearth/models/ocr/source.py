@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hearth.errors import ModelUnavailable
 from hearth.media import ImageReader
 from hearth.models.manager import Progress
+from hearth.models.options import QueueOptions
 from hearth.settings import OcrSettings
 
 if TYPE_CHECKING:
@@ -33,13 +34,11 @@ class OcrSource:
         settings: OcrSettings,
         *,
         reader: ImageReader,
-        batch_size: int = 8,
-        queue_capacity: int = 1024,
+        options: QueueOptions | None = None,
     ) -> None:
         self._settings = settings
         self._reader = reader
-        self._batch_size = batch_size
-        self._queue_capacity = queue_capacity
+        self._options = options or QueueOptions()
 
     def is_local(self) -> bool:
         """Whether rapidocr's package and its model files are installed."""
@@ -77,8 +76,8 @@ class OcrSource:
             orientation=orientation,
             recognition=recognition,
             reader=self._reader,
-            max_batch=self._batch_size,
-            queue_capacity=self._queue_capacity,
+            files=tuple(_folder() / name for name in (DETECTION, ORIENTATION, RECOGNITION)),
+            options=self._options,
         )
 
 

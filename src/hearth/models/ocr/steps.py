@@ -20,14 +20,14 @@ from rapidocr.utils.process_img import get_rotate_crop_image
 from hearth.backends import Array, Session
 from hearth.errors import ModelUnavailable
 from hearth.models.ocr import parameters as p
-from hearth.models.ocr.page import Boxes, Page, Pixels
+from hearth.models.ocr.page import Page, Pixels, Polygon, polygons
 
 
 class Found(NamedTuple):
     """The lines of a page in reading order."""
 
-    boxes: Boxes
-    """(lines, 4, 2): x and y on the page, from the top left clockwise."""
+    boxes: list[Polygon]
+    """Where they stand in the image that was sent."""
     lines: list[Pixels]
     """Each line cut out and laid flat: BGR, (height, width, 3)."""
 
@@ -59,15 +59,17 @@ class Detector:
 
     def __call__(self, pages: Sequence[Page]) -> list[Found]:
         """The lines of each page."""
-        return [self._find(page.pixels) for page in pages]
+        return [self._find(page) for page in pages]
 
-    def _find(self, pixels: Pixels) -> Found:
+    def _find(self, page: Page) -> Found:
+        pixels = page.pixels
         heat = _run(self._session, self._prepare(pixels))
         boxes, _ = self._boxes(heat, pixels.shape[:2])
         if not len(boxes):
-            return Found(np.zeros((0, 4, 2), np.float32), [])
+            return Found([], [])
         boxes = TextDetector.sorted_boxes(boxes)
-        return Found(boxes, [get_rotate_crop_image(pixels, box.copy()) for box in boxes])
+        lines = [get_rotate_crop_image(pixels, box.copy()) for box in boxes]
+        return Found(polygons(page, boxes), lines)
 
 
 class Orienter:

@@ -1,0 +1,95 @@
+"""Pixels for ONNX models that take normalised floats.
+
+A few nodes in front of the model cast, normalise and transpose. They are a graph of their
+own, so the model's file is left as it is, whatever its size and wherever its weights are; what
+comes out of them stays on the device.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hearth.backends.onnx import CPU, CUDA, OnnxSession, failures
+from hearth.backends.session import Array, Session, TensorSpec
+
+_FRONT = Path(__file__).parent.parent / "assets" / "pixels.onnx"
+"""Written by ``tools/make_front.py``."""
+
+_CHANNELS = 3
+
+
+def taking_pixels(
+    model: OnnxSession, *, height: int, width: int, scale: Sequence[float], offset: Sequence[float]
+) -> Session:
+    """The model as one that takes uint8 (n, height, width, 3), where that can be done.
+
+    Of each channel it gets pixels · scale + offset. A model whose input isn't float32
+    (n, 3, height, width), or of free sizes, comes back as it is.
+    """
+    if len(model.inputs) != 1 or not _takes_floats(model.inputs[0], height, width):
+        return model
+    return PixelSession(model, height, width, np.array([scale, offset], np.float32))
+
+
+def _takes_floats(spec: TensorSpec, height: int, width: int) -> bool:
+    """Whether it is float32 (n, 3, height, width), any of them free."""
+    if spec.dtype != np.float32 or len(spec.shape) != 4 or spec.shape[-1] == _CHANNELS:
+        return False
+    sizes = zip(spec.shape[1:], (_CHANNELS, height, width), strict=True)
+    return all(size in (None, wanted) for size, wanted in sizes)
+
+
+class PixelSession:
+    """An image model behind the nodes; satisfies ``Session``, and owns the model.
+
+    ``factors`` are float32 (2, 3): the scale and the offset of each channel.
+    """
+
+    runtime = OnnxSession.runtime
+
+    def __init__(self, model: OnnxSession, height: int, width: int, factors: Array) -> None:
+        self._model = model
+        self._factors = {"scale": factors[0], "offset": factors[1]}
+        on_cuda = model.provider == CUDA
+        self._front = OnnxSession(
+            _FRONT, device=model.device if on_cuda else "cpu", threads=model.threads
+        )
+        shape = (model.inputs[0].shape[0], height, width, _CHANNELS)
+        self.inputs: tuple[TensorSpec, ...] = (TensorSpec("pixels", shape, np.dtype(np.uint8)),)
+        self.outputs = model.outputs
+        self.device = model.device
+        self.provider = model.provider
+        self.precision = model.precision
+        self.batch_sizes = model.batch_sizes
+        self.metadata = model.metadata
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; every output by its name. Raises ModelFailed, OutOfMemory."""
+        model, front = self._model.engine, self._front.engine
+        with failures():
+            before = front.io_binding()
+            for name, array in {**feeds, **self._factors}.items():
+                before.bind_cpu_input(name, array)
+            before.bind_output(self._front.outputs[0].name, *_place(self._front))
+            front.run_with_iobinding(before)
+            [image] = before.get_outputs()
+            binding = model.io_binding()
+            binding.bind_ortvalue_input(self._model.inputs[0].name, image)
+            for output in self.outputs:
+                binding.bind_output(output.name)
+            model.run_with_iobinding(binding)
+            return self._model.named(binding.copy_outputs_to_cpu())
+
+    def close(self) -> None:
+        """Free both graphs."""
+        self._front.close()
+        self._model.close()
+
+
+def _place(session: OnnxSession) -> tuple[str, int]:
+    """Where a session's outputs may stay, as ONNX Runtime names it."""
+    if session.provider == CPU:
+        return "cpu", 0
+    kind, _, number = session.device.partition(":")
+    return kind, int(number or 0)

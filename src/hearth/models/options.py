@@ -1,0 +1,37 @@
+"""How the batch queues of all managers of a node are made."""
+
+from dataclasses import dataclass, field
+
+from hearth.batching import Workers
+from hearth.machine import usable_cores
+from hearth.models.tuning import CurveCache
+
+_UNTUNED = 8
+"""The largest batch until something was measured."""
+
+
+def _own_workers() -> Workers:
+    return Workers(usable_cores())
+
+
+@dataclass(frozen=True)
+class QueueOptions:
+    """What a manager's queues have in common; ``QueueOptions()`` does for a notebook."""
+
+    workers: Workers = field(default_factory=_own_workers)
+    """The threads that pictures are decoded in; a node's managers share them."""
+    capacity: int = 1024
+    """Requests that may wait in one queue."""
+    max_batch: int | None = None
+    """The largest batch; None: what measuring finds best."""
+    max_delay: float = 0.01
+    """Seconds that a batch may wait for company."""
+    cache_entries: int = 0
+    """Results that a tower keeps; 0: none, and identical requests aren't joined."""
+    curves: CurveCache | None = None
+    """Where measured curves are kept between starts."""
+
+    @property
+    def first_batch(self) -> int:
+        """The largest batch until the queue is tuned."""
+        return self.max_batch or _UNTUNED

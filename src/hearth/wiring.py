@@ -1,0 +1,82 @@
+"""The parts of a node, as its settings name them; each is imported only where it is wanted."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from hearth import __version__
+from hearth.batching import Workers
+from hearth.errors import SettingsError
+from hearth.machine import usable_cores
+from hearth.models.manager import ModelSource
+from hearth.settings import Settings
+
+
+class Presence(Protocol):
+    """How the node is seen on the LAN; ``discovery.Announcer`` is the real one."""
+
+    async def start(self) -> None: ...
+    async def set_status(self, status: str) -> None: ...
+    async def set_runtime(self, runtime: str) -> None: ...
+    async def close(self) -> None: ...
+
+
+def workers_of(settings: Settings) -> Workers:
+    """The threads that pictures are decoded in."""
+    return Workers(settings.decode_threads or usable_cores())
+
+
+def sources_of(settings: Settings, workers: Workers | None = None) -> list[ModelSource]:
+    """Where the models of the services that the settings name come from.
+
+    Their pictures are decoded by ``workers``, or by threads of their own.
+    """
+    from hearth.hub.store import HubStore
+    from hearth.media.images import ImageReader
+    from hearth.models.clip.source import ClipSource
+    from hearth.models.ocr.source import OcrSource
+    from hearth.models.options import QueueOptions
+    from hearth.models.tuning import FILE, CurveCache
+
+    options = QueueOptions(
+        workers=workers or workers_of(settings),
+        capacity=settings.queue_capacity,
+        max_batch=settings.batch_size,
+        max_delay=settings.max_delay_ms / 1000,
+        cache_entries=settings.cache_entries,
+        curves=CurveCache(settings.data_dir / FILE),
+    )
+    reader = ImageReader(settings.max_image_pixels)
+    hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
+    makers: dict[str, Callable[[], ModelSource]] = {
+        "clip": lambda: ClipSource(
+            settings.clip,
+            hub=hub,
+            data_dir=settings.data_dir,
+            reader=reader,
+            options=options,
+        ),
+        "ocr": lambda: OcrSource(
+            settings.ocr,
+            reader=reader,
+            options=options,
+        ),
+    }
+    for name in settings.services:
+        if name not in makers:
+            raise SettingsError(f"services: no service {name!r}; there are {', '.join(makers)}")
+    return [makers[name]() for name in dict.fromkeys(settings.services)]
+
+
+def announcer_of(settings: Settings, port: int) -> Presence:
+    """The mDNS announcer of a node on this port."""
+    from hearth.discovery.announcer import Announcer
+    from hearth.discovery.identity import node_uuid
+
+    return Announcer(
+        settings.mdns,
+        uuid=node_uuid(settings.data_dir, settings.mdns.uuid),
+        port=port,
+        version=__version__,
+        runtime="none",
+        host=settings.host,
+    )
