@@ -13,12 +13,13 @@ from typing import Any
 
 import grpc
 
-from hearth.batching import BatchQueue
+from hearth.batching import BatchQueue, Workers
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
 from hearth.lifecycle.slot import ModelState
 from hearth.models.manager import Progress
+from hearth.models.shared import SharedStatistics
 from hearth.node import Node
 from hearth.settings import load
 from hearth.tasks.options import TOP_K
@@ -41,14 +42,19 @@ class Lab:
     device = "cpu"
     precisions = ("fp32",)
 
-    def __init__(self, run: Callable[[Sequence[bytes]], Sequence[bytes]], capacity: int) -> None:
+    def __init__(self, run: Callable[[Sequence[bytes]], Sequence[bytes]], **options: Any) -> None:
+        self._workers = Workers(2)
         self.queue: BatchQueue[bytes, bytes] = BatchQueue(
-            run, name="lab", max_batch=8, capacity=capacity
+            run, name="lab", workers=self._workers, **{"max_batch": 8, **options}
         )
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
         return (self.queue,)
+
+    @property
+    def shared(self) -> Mapping[str, SharedStatistics]:
+        return {}
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -62,10 +68,11 @@ class Lab:
 
     def close(self) -> None:
         self.queue.close()
+        self._workers.close()
 
 
 class LabSource:
-    """Brings a Lab up, by steps that a test can hold or break."""
+    """Brings a Lab up, by steps that a test can hold or break; ``options`` are its queue's."""
 
     service = "lab"
 
@@ -74,11 +81,11 @@ class LabSource:
         run: Callable[[Sequence[bytes]], Sequence[bytes]] = upper,
         *,
         local: bool = True,
-        capacity: int = 1024,
         download: Callable[[], None] = lambda: None,
         load: Callable[[], None] = lambda: None,
+        **options: Any,
     ) -> None:
-        self._run, self._local, self._capacity = run, local, capacity
+        self._run, self._local, self._options = run, local, options
         self._download, self._load = download, load
 
     def is_local(self) -> bool:
@@ -90,17 +97,29 @@ class LabSource:
 
     def load(self) -> Lab:
         self._load()
-        return Lab(self._run, self._capacity)
+        return Lab(self._run, **self._options)
+
+
+def _payload(_: Lab, call: Call) -> bytes:
+    return call.request.payload
+
+
+def _checked(payload: bytes) -> bytes:
+    if payload.startswith(b"bad"):
+        raise InvalidInput("bad input")
+    return payload
 
 
 def _parse(_: Lab, call: Call) -> bytes:
-    if call.request.payload.startswith(b"bad"):
-        raise InvalidInput("bad input")
-    return call.request.payload
+    return _checked(call.request.payload)
 
 
 async def _ask(lab: Lab, payload: bytes, call: Call) -> bytes:
     return await lab.queue.submit(payload, ticket=call.ticket)
+
+
+async def _ask_aside(lab: Lab, payload: bytes, call: Call) -> bytes:
+    return await lab.queue.submit_raw(payload, _checked, ticket=call.ticket)
 
 
 def _render(lab: Lab, answer: bytes, call: Call) -> Result:
@@ -119,8 +138,8 @@ async def _nothing(_: Lab, payload: bytes, call: Call) -> bytes:
 LAB_TASKS = (
     Task("upper", "lab", "upper case", ("text/plain",), "lab_v1", _parse, _ask, _render,
          options=(TOP_K,), aliases=("shout",)),
-    Task("upper_aside", "lab", "upper case, parsed aside", ("text/plain",), "lab_v1", _parse,
-         _ask, _render, options=(TOP_K,), decodes=True),
+    Task("upper_aside", "lab", "upper case, prepared aside", ("text/plain",), "lab_v1", _payload,
+         _ask_aside, _render, options=(TOP_K,)),
     Task("later", "lab", "never ready", ("text/plain",), "lab_v1", _parse, _ask, _render,
          missing=lambda _: "still being made (7 %)"),
     Task("noop", "lab", "nothing", ("application/octet-stream",), "lab_v1", _parse, _nothing,

@@ -7,8 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hearth.contract import ml_service_pb2 as pb
+from hearth.errors import InvalidInput, Overloaded
 from hearth.rpc import framing
 from hearth.rpc.framing import Assembler, Broken, Whole
+from hearth.rpc.responses import failure, responses
+from hearth.rpc.status import status_of
+from hearth.tasks.task import Result
 
 MIB = 1024 * 1024
 
@@ -37,13 +41,17 @@ def chunks(cid: str, parts: list[bytes], meta: dict[str, str] | None = None, eve
         offset += len(part)
 
 
+def feed(target: Assembler, message: pb.InferRequest, spare: int = 4 * MIB):
+    return list(target.feed(message, spare))
+
+
 def feed_all(target: Assembler, messages) -> list[framing.Incoming]:
-    return [out for message in messages for out in target.feed(message)]
+    return [out for message in messages for out in feed(target, message)]
 
 
 @pytest.mark.parametrize("total", [0, 1])
 def test_a_message_with_total_up_to_one_is_whole(total):
-    [request] = assembler().feed(whole(total=total, meta={"topk": "3"}, payload_mime="text/plain"))
+    [request] = feed(assembler(), whole(total=total, meta={"topk": "3"}, payload_mime="text/plain"))
     assert request == Whole("a", "t", b"x", "text/plain", {"topk": "3"})
 
 
@@ -57,8 +65,8 @@ def test_chunks_come_out_as_one_request_whether_meta_is_repeated_or_not(everywhe
 def test_a_request_is_complete_with_its_last_chunk_and_not_before():
     target = assembler()
     first, second = chunks("a", [b"1", b"2"])
-    assert target.feed(first) == []
-    assert len(target.feed(second)) == 1
+    assert feed(target, first) == []
+    assert len(feed(target, second)) == 1
     assert target.finish() == []
 
 
@@ -73,9 +81,9 @@ def test_chunks_may_come_in_any_order():
 def test_a_batch_of_whole_requests_is_released_by_its_second_message():
     target = assembler()
     batch = [whole(f"{i}", b"p%d" % i, seq=i, total=3) for i in range(3)]
-    assert target.feed(batch[0]) == []
-    assert [r.correlation_id for r in target.feed(batch[1])] == ["0", "1"]
-    assert [r.correlation_id for r in target.feed(batch[2])] == ["2"]
+    assert feed(target, batch[0]) == []
+    assert [r.correlation_id for r in feed(target, batch[1])] == ["0", "1"]
+    assert [r.correlation_id for r in feed(target, batch[2])] == ["2"]
     assert target.finish() == []
     assert target.begun == 3
 
@@ -83,15 +91,15 @@ def test_a_batch_of_whole_requests_is_released_by_its_second_message():
 def test_several_held_first_messages_of_one_batch_size_are_all_released():
     target = assembler()
     first, second = whole("a", seq=0, total=2), whole("b", seq=0, total=2)
-    assert target.feed(first) == target.feed(second) == []
-    out = target.feed(whole("c", seq=1, total=2))
+    assert feed(target, first) == feed(target, second) == []
+    out = feed(target, whole("c", seq=1, total=2))
     assert [request.correlation_id for request in out] == ["a", "b", "c"]
 
 
 def test_a_batch_releases_no_first_message_of_another_size():
     target = assembler()
-    target.feed(whole("a", seq=0, total=3))
-    assert [r.correlation_id for r in target.feed(whole("b", seq=1, total=2))] == ["b"]
+    feed(target, whole("a", seq=0, total=3))
+    assert [r.correlation_id for r in feed(target, whole("b", seq=1, total=2))] == ["b"]
     [broken] = target.finish()
     assert isinstance(broken, Broken) and "2 of 3 chunks are missing" in str(broken.error)
 
@@ -100,11 +108,11 @@ def test_a_chunked_request_survives_a_batch_of_the_same_total():
     target = assembler()
     one, two = chunks("a", [b"1", b"2", b"3"]), None
     first, second, third = one
-    target.feed(first)
-    target.feed(second)
-    two = target.feed(whole("b", seq=1, total=3))
+    feed(target, first)
+    feed(target, second)
+    two = feed(target, whole("b", seq=1, total=3))
     assert [request.correlation_id for request in two] == ["b"]
-    assert [request.payload for request in target.feed(third)] == [b"123"]
+    assert [request.payload for request in feed(target, third)] == [b"123"]
 
 
 def test_equal_ids_on_one_stream_are_told_apart_by_their_offsets():
@@ -129,7 +137,7 @@ def test_missing_chunks_are_told_at_half_close():
 
 def test_a_lone_first_message_of_many_is_incomplete_at_half_close():
     target = assembler()
-    target.feed(whole(seq=0, total=2))
+    feed(target, whole(seq=0, total=2))
     [broken] = target.finish()
     assert isinstance(broken, Broken)
 
@@ -154,8 +162,8 @@ def test_meta_counts_as_held_and_is_bounded_by_message():
     out = feed_all(
         target, (whole(f"{i}", seq=0, total=2, meta={"x": "y" * 150}) for i in range(50))
     )
-    assert out == [] and target._held_bytes <= 2000
-    [broken] = assembler().feed(whole(meta={"x": "y" * framing.LARGEST_OVERHEAD}))
+    assert out == [] and target.held_bytes <= 2000
+    [broken] = feed(assembler(), whole(meta={"x": "y" * framing.LARGEST_OVERHEAD}))
     assert "meta" in str(broken.error)
 
 
@@ -178,13 +186,13 @@ def test_an_oversized_request_is_read_to_its_end_before_it_fails_and_its_bytes_a
     target = assembler(largest_request=10)
     messages = list(chunks("a", [b"123456"] * 4))
     assert feed_all(target, messages[:3]) == []
-    assert target._held_bytes == 0
-    [broken] = target.feed(messages[3])
+    assert target.held_bytes == 0
+    [broken] = feed(target, messages[3])
     assert "larger than 10 bytes" in str(broken.error)
 
 
 def test_an_oversized_single_message_fails_at_once():
-    [broken] = assembler(largest_request=10).feed(whole(payload=b"x" * 11))
+    [broken] = feed(assembler(largest_request=10), whole(payload=b"x" * 11))
     assert "larger than 10 bytes" in str(broken.error)
 
 
@@ -192,9 +200,28 @@ def test_bytes_of_unfinished_requests_are_bounded_by_stream():
     target = assembler(largest_held=2000)
     out = feed_all(target, (whole(f"{i}", b"x" * 100, seq=0, total=2) for i in range(50)))
     assert out == []
-    assert 1500 < target._held_bytes <= 2000
+    assert 1500 < target.held_bytes <= 2000
     kept = [len(request.chunks) for requests in target._open.values() for request in requests]
     assert 10 < sum(kept) < 20
+
+
+def test_a_chunk_that_the_node_has_no_room_for_breaks_its_request_alone():
+    target = assembler()
+    first, second, third = chunks("a", [b"x" * 100] * 3)
+    assert feed(target, first) == []
+    held = target.held_bytes
+    assert held >= 100
+    assert feed(target, second, spare=99) == []
+    assert target.held_bytes == 0
+    assert feed(target, whole("b"), spare=0) == [Whole("b", "t", b"x", "", {})]
+    [broken] = feed(target, third)
+    assert isinstance(broken.error, Overloaded)
+
+
+def test_chunks_without_a_byte_count_as_held_too():
+    target = assembler()
+    feed_all(target, (whole(f"{i}", b"", seq=0, total=2) for i in range(10)))
+    assert target.held_bytes >= 10 * framing.CHUNK_COST
 
 
 def test_unfinished_requests_are_bounded_by_stream_and_those_past_it_fail_alone():
@@ -204,7 +231,7 @@ def test_unfinished_requests_are_bounded_by_stream_and_those_past_it_fail_alone(
     assert [broken.correlation_id for broken in out] == ["10", "11"]
     out = feed_all(target, [whole(f"{i}", b"y", seq=1, total=2, offset=1) for i in range(10)])
     assert [request.payload for request in out] == [b"xy"] * 10
-    assert target.begun == 12 and target._held_bytes == 0
+    assert target.begun == 12 and target.held_bytes == 0
 
 
 def test_requests_begun_are_counted_once_each():
@@ -234,7 +261,7 @@ def test_any_interleaving_comes_out_as_it_went_in(data):
     target, out = assembler(), []
     while queues:
         queue = data.draw(st.sampled_from(queues))
-        out += target.feed(queue.pop(0))
+        out += feed(target, queue.pop(0))
         queues = [queue for queue in queues if queue]
     assert target.finish() == []
     got: dict[tuple[str, bytes], int] = {}
@@ -255,7 +282,7 @@ def test_any_batches_of_whole_requests_come_out_as_they_went_in(sizes, data):
             message = whole(f"{number}.{index}", data.draw(st.binary(max_size=5)), seq=index)
             message.total = size
             sent.append((message.correlation_id, message.payload))
-            out += target.feed(message)
+            out += feed(target, message)
     assert target.finish() == []
     assert sorted((r.correlation_id, r.payload) for r in out) == sorted(sent)
 
@@ -282,11 +309,8 @@ def test_no_messages_however_wrong_raise_or_stay_behind(messages):
 
 
 def respond(body: bytes) -> list[pb.InferResponse]:
-    return list(
-        framing.responses(
-            "id", body, mime="application/json;schema=s_v1", schema="s_v1", meta={"k": "v"}
-        )
-    )
+    result = Result(body, "application/json;schema=s_v1", "s_v1", {"k": "v"})
+    return list(responses("id", result))
 
 
 def test_a_result_that_fits_is_one_message():
@@ -313,7 +337,7 @@ def test_a_larger_result_is_cut_into_chunks_that_clients_can_receive():
 
 
 def test_a_failure_is_final_and_carries_code_and_message():
-    message = framing.failure("id", pb.ERROR_CODE_INVALID_ARGUMENT, "why")
+    [message] = failure("id", status_of(InvalidInput("why")))
     assert message.is_final and message.correlation_id == "id" and message.result == b""
     assert (message.error.code, message.error.message) == (1, "why")
 

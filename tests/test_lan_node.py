@@ -28,8 +28,12 @@ def test_the_status_on_the_lan_follows_the_node_until_its_goodbye(lan: Lan, tmp_
 
     async def one_slow_request(node: Node) -> bytes:
         # Past gRPC, whose own threads live in the namespace of the test process.
-        with node.router.counted():
+        share = node.admission.open()
+        share.take(0)
+        try:
             return (await node.router.answer(Request("upper", b"slow"))).body
+        finally:
+            share.close()
 
     with lan["node"].loop(uvloop.new_event_loop) as there, lan["client"].loop() as here:
         browser = here.call(Browser().__aenter__())

@@ -199,6 +199,8 @@ async def test_failed_requests_leave_no_payloads_behind():
             for task in ("upper", "upper_aside", "dance"):
                 await talk(stub, [ask(b"bad" + bytes(5_000_000), task=task) for _ in range(2)])
                 await status_of(stub, [ask(b"bad" + bytes(5_000_000), task=task)])
+            await status_of(stub, [ask(b"poison")])
+            await talk(stub, [ask(b"poison"), ask(b"poison")])
         large = [o for o in gc.get_objects() if type(o) in (framing.Whole, Request)]
         assert not large
     finally:
@@ -212,7 +214,7 @@ async def test_clients_that_leave_while_answers_are_written_leave_no_trace(caplo
             await write_all(stream, (ask(b"x" * 1000, meta={"times": "20000"}) for _ in range(4)))
             await stream.read()
             stream.cancel()
-        while node.router._active:
+        while node.admission.statistics().in_flight:
             await asyncio.sleep(0.005)
         assert (await talk(stub, [ask()]))[0].result == b"X"
     assert all(record.levelno < logging.WARNING for record in caplog.records), caplog.text
@@ -295,7 +297,7 @@ async def test_a_cancelled_stream_leaves_the_queue_and_the_node_serves_on():
         while lab.queue.statistics().waiting < 6:
             await asyncio.sleep(0.005)
         doomed.cancel()
-        while node.router._active > 1:
+        while node.admission.statistics().in_flight > 1:
             await asyncio.sleep(0.005)
         gate.open()
         assert (await asyncio.wait_for(other.read(), 5)).result == b"ALIVE"

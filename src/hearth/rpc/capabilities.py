@@ -1,11 +1,14 @@
 """What the node can do, as the contract's Capability messages."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from hearth.batching import BatchQueue
 from hearth.contract import ml_service_pb2 as pb
 from hearth.lifecycle.slot import ModelSlot
 from hearth.models.manager import Manager
-from hearth.tasks.options import Option
+from hearth.models.tuning import described
+from hearth.tasks.options import PRIORITY, Option
 from hearth.tasks.router import Router
 from hearth.tasks.task import Task
 
@@ -61,10 +64,11 @@ def _capability(slot: ModelSlot, tasks: Sequence[Task], largest_request: int) ->
         return pb.Capability(
             service_name=slot.service, extra=extra, protocol_version=PROTOCOL_VERSION
         )
-    facts, missing = manager.facts, _missing(tasks, manager)
+    missing = _missing(tasks, manager)
+    batching = _of_queues(manager.queues)
     limits = {"max_payload_bytes": str(largest_request)}
-    if "max_batch" in facts:
-        limits["max_batch"] = facts["max_batch"]
+    if "max_batch" in batching:
+        limits["max_batch"] = batching["max_batch"]
     return pb.Capability(
         service_name=slot.service,
         model_ids=[manager.model_id],
@@ -75,7 +79,8 @@ def _capability(slot: ModelSlot, tasks: Sequence[Task], largest_request: int) ->
         extra={
             **extra,
             "device": manager.device,
-            **facts,
+            **manager.facts,
+            **batching,
             **{f"task.{name}": reason for name, reason in missing.items()},
         },
         tasks=[
@@ -86,6 +91,20 @@ def _capability(slot: ModelSlot, tasks: Sequence[Task], largest_request: int) ->
         ],
         protocol_version=PROTOCOL_VERSION,
     )
+
+
+def _of_queues(queues: Sequence[BatchQueue[object, object]]) -> dict[str, str]:
+    """How each queue batches: up to which size now, and the times that were measured."""
+    facts = {}
+    if queues:  # as with `max_concurrency`, what holds whichever way a request goes
+        facts["max_batch"] = str(min(queue.max_batch for queue in queues))
+    for queue in queues:
+        facts[f"max_batch.{queue.name}"] = str(queue.max_batch)
+        if queue.curve is not None:
+            facts[f"curve.{queue.name}"] = described(queue.curve)
+        if shrunk := queue.statistics().shrunk:
+            facts[f"shrunk.{queue.name}"] = f"{shrunk} (for lack of memory)"
+    return facts
 
 
 def _missing(tasks: Iterable[Task], manager: Manager) -> dict[str, str]:
@@ -106,9 +125,15 @@ def _io_task(name: str, task: Task, limits: dict[str, str]) -> pb.IOTask:
         limits={
             **limits,
             **task.limits,
-            **{option.name: _describe(option) for option in task.options},
+            **{option.name: _describe(option) for option in _options(task)},
         },
     )
+
+
+def _options(task: Task) -> list[Option]:
+    """The task's own, and what every task understands."""
+    usual = "interactive" if task.interactive else "bulk"
+    return [*task.options, replace(PRIORITY, default=usual)]
 
 
 def _describe(option: Option) -> str:

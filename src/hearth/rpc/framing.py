@@ -1,4 +1,4 @@
-"""Messages to requests, and results to messages: the framing rules of the contract.
+"""Messages to requests: the framing rules of the contract.
 
 Pure code: it knows the messages' fields and nothing of gRPC. One Assembler serves
 one stream. Clients of the field have three habits, and the Assembler tells them apart:
@@ -13,18 +13,16 @@ with the same correlation id and ``offset`` > 0 (habit 2) or one with ``seq`` > 
 ``offset`` 0 and the same ``total`` (habit 3) decides.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from hearth.contract import ml_service_pb2 as pb
-from hearth.errors import InvalidInput
-
-# Clients receive at most 4 MiB a message; the rest of the message needs some room too.
-LARGEST_SINGLE = 4 * 1024 * 1024 - 64 * 1024
-CHUNK = 1024 * 1024
+from hearth.errors import HearthError, InvalidInput, Overloaded
 
 LARGEST_OVERHEAD = 256 * 1024
-"""Bytes of a message beside its payload."""
+"""Characters of a message beside its payload: meta, names, ids."""
+
+CHUNK_COST = 64
+"""Bytes that an unfinished request takes for each chunk, however short it is."""
 
 MOST_OPEN = 1024
 """Unfinished requests of one stream: more than any client needs."""
@@ -49,7 +47,6 @@ class Message(Protocol):
     def total(self) -> int: ...
     @property
     def offset(self) -> int: ...
-    def ByteSize(self) -> int: ...  # noqa: N802  protobuf's name
 
 
 class Whole(NamedTuple):
@@ -66,26 +63,29 @@ class Broken(NamedTuple):
     """A request that can't be put together."""
 
     correlation_id: str
-    error: InvalidInput
+    error: HearthError
+    task: str = ""
+    """Where it is known."""
 
 
 Incoming = Whole | Broken
 
 
 class _Chunk(NamedTuple):
-    """One message, its fields read once: protobuf copies the payload at every look."""
+    """One message of several, its fields read once: protobuf copies the payload at every look."""
 
-    task: str
-    payload: bytes
-    mime: str
-    meta: dict[str, str]
+    whole: Whole
+    """What the message would be as a request of its own."""
     offset: int
     overhead: int
-    """Bytes beside the payload: meta, names, ids."""
+
+    @property
+    def size(self) -> int:
+        return len(self.whole.payload)
 
     @property
     def end(self) -> int:
-        return self.offset + len(self.payload)
+        return self.offset + self.size
 
 
 class _Open:
@@ -97,10 +97,11 @@ class _Open:
         self.chunks: dict[int, _Chunk] = {}
         self.seen = 0
         """Messages that were read for this request, repetitions aside."""
+        self.task = ""
         self.size = 0
         self.overhead = 0
         self._seqs: set[int] = set()
-        self.error: InvalidInput | None = None
+        self.error: HearthError | None = None
 
     @property
     def held(self) -> bool:
@@ -129,12 +130,13 @@ class _Open:
             self.fail(InvalidInput(f"chunk {seq} of {self.total}"))
             return
         self._seqs.add(seq)
+        self.task = self.task or chunk.whole.task
         if self.error is None:
             self.chunks[seq] = chunk
-            self.size += len(chunk.payload)
-            self.overhead += chunk.overhead
+            self.size += chunk.size
+            self.overhead += chunk.overhead + CHUNK_COST
 
-    def fail(self, error: InvalidInput) -> None:
+    def fail(self, error: HearthError) -> None:
         """Drop the bytes, and keep count of the chunks that are still to be swallowed."""
         self.error = self.error or error
         self.chunks.clear()
@@ -154,14 +156,13 @@ class _Open:
                 break
             end = chunk.end
         if self.error is not None:
-            return Broken(self.correlation_id, self.error)
-        ordered = [self.chunks[seq] for seq in range(self.total)]
+            return Broken(self.correlation_id, self.error, self.task)
+        parts = [self.chunks[seq].whole for seq in range(self.total)]
         meta: dict[str, str] = {}
-        for chunk in reversed(ordered):
-            meta.update(chunk.meta)
-        first = ordered[0]
-        payload = b"".join(chunk.payload for chunk in ordered)
-        return Whole(self.correlation_id, first.task, payload, first.mime, meta)
+        for part in reversed(parts):
+            meta.update(part.meta)
+        payload = b"".join(part.payload for part in parts)
+        return Whole(self.correlation_id, parts[0].task, payload, parts[0].mime, meta)
 
 
 class Assembler:
@@ -180,46 +181,41 @@ class Assembler:
         self._largest_request = largest_request
         self._largest_held = largest_held
         self._most_open = most_open
-        self._held_bytes = 0
+        self.held_bytes = 0
+        """Of requests that are still incomplete."""
         # Equal ids may be open at once: the eldest first.
         self._open: dict[tuple[str, int], list[_Open]] = {}
         self._open_count = 0
 
-    def feed(self, message: Message) -> list[Incoming]:
-        """The requests that this message completes or breaks."""
-        payload = message.payload
-        chunk = _Chunk(
-            message.task,
-            payload,
-            message.payload_mime,
-            dict(message.meta),
-            message.offset,
-            message.ByteSize() - len(payload),
-        )
-        total, seq = message.total, message.seq
+    def feed(self, message: Message, spare: int) -> Sequence[Incoming]:
+        """The requests that this message completes or breaks.
+
+        ``spare`` are the bytes that the node has left, for all streams together.
+        """
+        total = message.total
         if total <= 1:
-            return [self._whole(message.correlation_id, chunk)]
-        if chunk.offset == 0 and seq > 0:
-            return [*self._release(total), self._whole(message.correlation_id, chunk)]
-        return self._chunk(message.correlation_id, total, seq, chunk)
+            return (self._whole(message),)
+        if message.seq > 0 and message.offset == 0:
+            return (*self._release(total), self._whole(message))
+        return self._chunk(message, spare)
 
     def finish(self) -> list[Incoming]:
         """The client has half-closed: what is incomplete stays so."""
         incomplete = [request for requests in self._open.values() for request in requests]
         self._open.clear()
-        self._held_bytes = self._open_count = 0
+        self.held_bytes = self._open_count = 0
         return [request.finish() for request in incomplete]
 
-    def _whole(self, correlation_id: str, chunk: _Chunk) -> Incoming:
+    def _whole(self, message: Message) -> Incoming:
         self.begun += 1
-        return self._checked(correlation_id, chunk)
+        return self._checked(_read(message))
 
-    def _checked(self, correlation_id: str, chunk: _Chunk) -> Incoming:
-        if len(chunk.payload) > self._largest_request:
-            return Broken(correlation_id, self._too_large())
-        if chunk.overhead > LARGEST_OVERHEAD:
-            return Broken(correlation_id, _too_much_meta())
-        return Whole(correlation_id, chunk.task, chunk.payload, chunk.mime, chunk.meta)
+    def _checked(self, whole: Whole) -> Incoming:
+        if len(whole.payload) > self._largest_request:
+            return Broken(whole.correlation_id, self._too_large(), whole.task)
+        if _overhead(whole) > LARGEST_OVERHEAD:
+            return Broken(whole.correlation_id, _too_much_meta(), whole.task)
+        return whole
 
     def _release(self, total: int) -> Iterator[Incoming]:
         """Held first messages of this batch size were whole requests after all."""
@@ -231,29 +227,34 @@ class Assembler:
         ]
         for request in held:
             self._remove(request)
-            yield self._checked(request.correlation_id, request.chunks[0])
+            yield self._checked(request.chunks[0].whole)
 
-    def _chunk(self, correlation_id: str, total: int, seq: int, chunk: _Chunk) -> list[Incoming]:
-        request = self._request_of(correlation_id, total, seq, chunk)
+    def _chunk(self, message: Message, spare: int) -> Sequence[Incoming]:
+        seq, whole = message.seq, _read(message)
+        chunk = _Chunk(whole, message.offset, _overhead(whole))
+        request = self._request_of(whole.correlation_id, message.total, seq, chunk)
         if request is None:
             self.begun += 1
             error = InvalidInput(f"more than {self._most_open} unfinished requests on this stream")
-            return [Broken(correlation_id, error)]
+            return (Broken(whole.correlation_id, error),)
         before = request.weight
         request.add(seq, chunk)
+        more = request.weight - before
         if request.size > self._largest_request:
             request.fail(self._too_large())
         elif chunk.overhead > LARGEST_OVERHEAD:
             request.fail(_too_much_meta())
-        elif self._held_bytes + request.weight - before > self._largest_held:
+        elif self.held_bytes + more > self._largest_held:
             request.fail(InvalidInput("too many bytes in unfinished requests of this stream"))
-        self._held_bytes += request.weight - before
+        elif more > spare:
+            request.fail(Overloaded("this node is full: no room for the request's next chunk"))
+        self.held_bytes += request.weight - before
         if request.seen < request.total:
-            return []
+            return ()
         # A broken request is reported only now, when all of it was read: a client
         # that is still sending would see a send error instead of ours.
         self._remove(request)
-        return [request.finish()]
+        return (request.finish(),)
 
     def _request_of(self, correlation_id: str, total: int, seq: int, chunk: _Chunk) -> _Open | None:
         """The request that the chunk belongs to, or a new one; None where there is no room."""
@@ -283,54 +284,31 @@ class Assembler:
         if not self._open[key]:
             del self._open[key]
         self._open_count -= 1
-        self._held_bytes -= request.weight
+        self.held_bytes -= request.weight
 
     def _too_large(self) -> InvalidInput:
         return InvalidInput(f"the payload is larger than {self._largest_request} bytes")
 
 
+def _read(message: Message) -> Whole:
+    """The message as a request of its own."""
+    meta = message.meta
+    return Whole(
+        message.correlation_id,
+        message.task,
+        message.payload,
+        message.payload_mime,
+        dict(meta) if meta else {},
+    )
+
+
+def _overhead(message: Whole) -> int:
+    """Characters beside the payload."""
+    length = len(message.correlation_id) + len(message.task) + len(message.mime)
+    if message.meta:
+        length += sum(len(key) + len(value) for key, value in message.meta.items())
+    return length
+
+
 def _too_much_meta() -> InvalidInput:
-    return InvalidInput(f"meta and names of a message take more than {LARGEST_OVERHEAD} bytes")
-
-
-def responses(
-    correlation_id: str, body: bytes, *, mime: str, schema: str, meta: Mapping[str, str]
-) -> Iterable[pb.InferResponse]:
-    """One result as the messages that carry it: one where it fits, chunks otherwise."""
-    if len(body) <= LARGEST_SINGLE:
-        return [
-            pb.InferResponse(
-                correlation_id=correlation_id,
-                is_final=True,
-                result=body,
-                meta=meta,
-                total=1,
-                result_mime=mime,
-                result_schema=schema,
-            )
-        ]
-    total = -(-len(body) // CHUNK)
-    return (
-        pb.InferResponse(
-            correlation_id=correlation_id,
-            is_final=seq == total - 1,
-            result=body[seq * CHUNK : (seq + 1) * CHUNK],
-            meta=meta,
-            seq=seq,
-            total=total,
-            offset=seq * CHUNK,
-            result_mime=mime,
-            result_schema=schema,
-        )
-        for seq in range(total)
-    )
-
-
-def failure(correlation_id: str, code: pb.ErrorCode.ValueType, message: str) -> pb.InferResponse:
-    """An error in-band: final, and without a result."""
-    return pb.InferResponse(
-        correlation_id=correlation_id,
-        is_final=True,
-        total=1,
-        error=pb.Error(code=code, message=message),
-    )
+    return InvalidInput(f"meta and names of a message are longer than {LARGEST_OVERHEAD}")

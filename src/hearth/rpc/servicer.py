@@ -9,16 +9,28 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.lifecycle.slot import all_settled
 from hearth.rpc import capabilities
-from hearth.rpc.stream import InferStream, StreamLimits
+from hearth.rpc.admission import Admission
+from hearth.rpc.stream import InferStream
+from hearth.rpc.tally import Tally
 from hearth.tasks.router import Router
 
 
 class InferenceServicer(pb_grpc.InferenceServicer):
     """Answers from the router's models; never behind their queues, but for Infer."""
 
-    def __init__(self, router: Router, limits: StreamLimits, *, version: str) -> None:
+    def __init__(
+        self,
+        router: Router,
+        admission: Admission,
+        tally: Tally,
+        *,
+        largest_request: int,
+        version: str,
+    ) -> None:
         self._router = router
-        self._limits = limits
+        self._admission = admission
+        self._tally = tally
+        self._largest_request = largest_request
         self._version = version
 
     async def Infer(  # type: ignore[override]  # noqa: N802
@@ -27,11 +39,18 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         context: "grpc.aio.ServicerContext[pb.InferRequest, pb.InferResponse]",
     ) -> None:
         """Many requests, many answers; see ``rpc.stream``."""
-        status = await InferStream(self._router, context, self._limits).run(request_iterator)
+        status = await InferStream(
+            self._router,
+            self._admission,
+            self._tally,
+            context,
+            largest_request=self._largest_request,
+        ).run()
         if status is not None:
             # Here, and not among the requests: the error that it raises stays in a cycle
             # with its frames, and with all that these hold, until the collector comes by.
-            await context.abort(status.code.status, status.message)
+            trailers = tuple(status.meta.items())
+            await context.abort(status.code.status, status.message, trailers)
 
     async def GetCapabilities(  # noqa: N802
         self, request: Empty, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
@@ -60,4 +79,4 @@ class InferenceServicer(pb_grpc.InferenceServicer):
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "models are loading; ask again in a second"
             )
-        return capabilities.of_services(self._router, largest_request=self._limits.largest_request)
+        return capabilities.of_services(self._router, largest_request=self._largest_request)

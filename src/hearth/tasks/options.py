@@ -72,3 +72,12 @@ RAW_VECTOR = Option(
     "application/json",
     "application/octet-stream gives the vector as raw little-endian float32",
 )
+
+# Understood by every task, and declared by none.
+PRIORITY = Option(
+    "priority",
+    "choice",
+    None,
+    "interactive: overtakes bulk, which takes its time (default: interactive for texts)",
+    choices=("interactive", "bulk"),
+)

@@ -1,43 +1,23 @@
 """From a task's name to its answer: find the task, read the options, parse, call, render."""
 
-import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 
 from hearth.batching import Ticket
-from hearth.errors import DeadlinePassed, InvalidInput, NotReady, Overloaded, UnknownTask
+from hearth.errors import InvalidInput, NotReady, UnknownTask
 from hearth.lifecycle.slot import ModelSlot
-from hearth.tasks.options import read_all
-from hearth.tasks.task import Call, Request, Result, Task
+from hearth.tasks.options import PRIORITY, read_all
+from hearth.tasks.task import Call, Request, Result, Stages, Task
 
 
 class Router:
-    """Answers requests with the models of the node.
+    """Answers requests with the models of the node."""
 
-    ``decoding`` are the threads that images are decoded in; at most ``decoding_capacity``
-    requests wait for them or are in them.
-    """
-
-    def __init__(
-        self,
-        tasks: Iterable[Task],
-        slots: Mapping[str, ModelSlot],
-        decoding: Executor,
-        decoding_capacity: int = 1024,
-    ) -> None:
+    def __init__(self, tasks: Iterable[Task], slots: Mapping[str, ModelSlot]) -> None:
         self.tasks = tuple(task for task in tasks if task.service in slots)
         self.slots = slots
-        self._decoding = decoding
-        self._decoding_capacity = decoding_capacity
-        self._being_decoded = 0
         self._by_name = {name: task for task in self.tasks for name in task.names}
-        self._active = 0
         self._draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     async def answer(self, request: Request) -> Result:
         """The answer to one request.
@@ -51,19 +31,24 @@ class Router:
         manager = self.slots[task.service].require()
         if (reason := task.missing(manager)) is not None:
             raise NotReady(reason)
-        call = Call(request, read_all(task.options, request.meta), Ticket(request.deadline))
-        if task.decodes:
-            parsed = await self._parse_aside(task, manager, call)
-        else:
-            parsed = task.parse(manager, call)
-        result = task.render(manager, await task.call(manager, parsed, call), call)
-        took = (time.perf_counter() - started) * 1000
-        return replace(result, meta={**result.meta, "lat_ms": f"{took:.2f}"})
+        stages = request.stages or Stages()
+        ticket = Ticket(request.deadline, request.source, _is_urgent(task, request), stages)
+        call = Call(request, read_all(task.options, request.meta), ticket)
+        answer = await task.call(manager, task.parse(manager, call), call)
+        answered = time.perf_counter()
+        body, mime, schema, meta = task.render(manager, answer, call)
+        ended = time.perf_counter()
+        stages.encode = ended - answered
+        return Result(body, mime, schema, {**meta, **_times(ended - started, stages)})
 
-    async def drain(self) -> None:
-        """Refuse new requests; return when those that were ``counted`` are done."""
+    def refuse(self) -> None:
+        """Answer no request that comes from now on: the node is going down."""
         self._draining = True
-        await self._idle.wait()
+
+    def name_of(self, name: str) -> str:
+        """The task's own name, of which ``name`` may be an alias; empty where there is none."""
+        task = self._by_name.get(name)
+        return "" if task is None else task.name
 
     def _find(self, name: str) -> Task:
         if (task := self._by_name.get(name)) is not None:
@@ -72,29 +57,16 @@ class Router:
             raise InvalidInput("the request names no task")
         raise UnknownTask(f"no task {name!r} here; GetCapabilities lists those that are")
 
-    async def _parse_aside(self, task: Task, manager: object, call: Call) -> object:
-        def parse() -> object:
-            deadline = call.request.deadline
-            if deadline is not None and deadline <= time.monotonic():
-                raise DeadlinePassed("the deadline passed before the image was decoded")
-            return task.parse(manager, call)
 
-        if self._being_decoded >= self._decoding_capacity:
-            raise Overloaded(f"{self._being_decoded} images wait to be decoded")
-        self._being_decoded += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._decoding, parse)
-        finally:
-            self._being_decoded -= 1
+def _is_urgent(task: Task, request: Request) -> bool:
+    priority = PRIORITY.read(request.meta) if request.meta else None
+    return task.interactive if priority is None else priority == "interactive"
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """While a request is in flight: until its answer has left."""
-        self._active += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._active -= 1
-            if not self._active:
-                self._idle.set()
+
+def _times(took: float, stages: Stages) -> dict[str, str]:
+    """What the answer's meta says of time: milliseconds, and who it shared a batch with."""
+    times = {"lat_ms": f"{took * 1000:.2f}"}
+    if stages.batch:
+        times["queue_ms"] = f"{stages.wait * 1000:.2f}"
+        times["batch"] = str(stages.batch)
+    return times

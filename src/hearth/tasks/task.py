@@ -5,11 +5,12 @@
 capabilities, the README's table and the command line's help alike.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from hearth.batching import Ticket
+from hearth.batching import Spent, Ticket
 from hearth.tasks.options import Option
 
 JSON = "application/json"
@@ -19,36 +20,52 @@ IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif", "image/bmp", "i
           "image/tiff")  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+NO_META: Mapping[str, str] = MappingProxyType({})
+
+
+class Stages(Spent):
+    """Where a request's time went, in seconds: in the queues, and in making its answer."""
+
+    __slots__ = ("encode",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode = 0.0
+        """Rendering the answer as bytes."""
+
+
+class Request(NamedTuple):
     """One whole request, put together from its chunks."""
 
     task: str
     payload: bytes
     mime: str = ""
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, str] = NO_META
     deadline: float | None = None
     """On the clock of ``time.monotonic()``."""
+    source: Hashable = None
+    """Whose it is: requests of different sources take turns."""
+    stages: Stages | None = None
+    """Filled in on the way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """One whole answer, before it is cut into chunks."""
 
     body: bytes
     mime: str
     schema: str
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, str] = NO_META
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What the three functions of a task get beside the model."""
 
     request: Request
     options: Mapping[str, Any]
     """The task's options by name, checked and with their defaults."""
     ticket: Ticket
+    """For the queues of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +78,15 @@ class Task:
     inputs: tuple[str, ...]
     schema: str
     parse: Callable[[Any, Call], Any]
-    """Raises InvalidInput. With ``decodes`` it runs in the decoding threads."""
+    """Raises InvalidInput. It runs on the loop: reading a text, or taking the payload as it is."""
     call: Callable[[Any, Any, Call], Awaitable[Any]]
     render: Callable[[Any, Any, Call], Result]
     options: tuple[Option, ...] = ()
     outputs: tuple[str, ...] = (JSON,)
     aliases: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
-    decodes: bool = False
+    interactive: bool = False
+    """Somebody waits for the answer, unless the request's ``priority`` says otherwise."""
     missing: Callable[[Any], str | None] = lambda _: None
     """Why the model can't do this task yet, or None: label vectors still being made."""
 

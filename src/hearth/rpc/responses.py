@@ -1,0 +1,57 @@
+"""Results and failures to the messages that carry them: one where it fits, chunks otherwise."""
+
+from collections.abc import Iterable
+
+from hearth.contract import ml_service_pb2 as pb
+from hearth.rpc.status import Status
+from hearth.tasks.task import Result
+
+# Clients receive at most 4 MiB a message; the rest of the message needs some room too.
+LARGEST_SINGLE = 4 * 1024 * 1024 - 64 * 1024
+CHUNK = 1024 * 1024
+
+
+def responses(correlation_id: str, result: Result) -> Iterable[pb.InferResponse]:
+    """The messages that carry a result."""
+    body, mime, schema, meta = result
+    if len(body) <= LARGEST_SINGLE:
+        response = pb.InferResponse(
+            correlation_id=correlation_id,
+            is_final=True,
+            result=body,
+            total=1,
+            result_mime=mime,
+            result_schema=schema,
+        )
+        # As an argument above it would take protobuf four times as long.
+        for key, value in meta.items():
+            response.meta[key] = value
+        return (response,)
+    total = -(-len(body) // CHUNK)
+    return (
+        pb.InferResponse(
+            correlation_id=correlation_id,
+            is_final=seq == total - 1,
+            result=body[seq * CHUNK : (seq + 1) * CHUNK],
+            meta=meta,
+            seq=seq,
+            total=total,
+            offset=seq * CHUNK,
+            result_mime=mime,
+            result_schema=schema,
+        )
+        for seq in range(total)
+    )
+
+
+def failure(correlation_id: str, status: Status) -> Iterable[pb.InferResponse]:
+    """The message that tells an error in-band: final, and without a result."""
+    return (
+        pb.InferResponse(
+            correlation_id=correlation_id,
+            is_final=True,
+            meta=status.meta,
+            total=1,
+            error=pb.Error(code=status.code.in_band, message=status.message),
+        ),
+    )
