@@ -38,7 +38,9 @@ test: lint ## what CI runs: linters, types, tests
 	$(BIN)/pytest
 
 bench: $(VENV)/.dev ## every benchmark, short, against its goals
-	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script --quick --check || exit 1; done
+	@missed=; for script in benchmarks/[a-z]*.py; do \
+	  echo "$$script"; $(BIN)/python $$script --quick --check || missed="$$missed $$script"; \
+	done; if [ -n "$$missed" ]; then echo "goals missed:$$missed"; exit 1; fi
 
 lint: $(VENV)/.dev ## linters and types alone
 	$(BIN)/ruff check .

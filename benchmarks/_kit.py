@@ -1,13 +1,17 @@
-"""What the benchmarks share: options, servers with measured CPU, tables, the JSON line."""
+"""What the benchmarks share: options, tables, the JSON line, processes with measured CPU.
+
+Made for Linux: elsewhere no process can be tied to a core.
+"""
 
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,13 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from _models import FOLDER
+
 HERE = Path(__file__).parent
+
+_CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, CLIENT_CORE = _CORES[:1], _CORES[1:2] or _CORES[:1]
+"""For where the measured and what measures it must not share a core."""
 
 
 class Goal:
@@ -39,12 +49,22 @@ class Goal:
         return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
 
 
-def options(description: str) -> argparse.Namespace:
-    """``--quick`` bounds a run to a minute; ``--check`` exits 1 where a goal is missed."""
-    parser = argparse.ArgumentParser(description=description)
+def options(description: str, *more: tuple[str, dict[str, Any]]) -> argparse.Namespace:
+    """``--quick`` bounds a run to a minute; ``--check`` exits 1 where a goal is missed.
+
+    ``more`` are further flags, each with argparse's arguments.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for flag, arguments in more:
+        parser.add_argument(flag, **arguments)
     parser.add_argument("--quick", action="store_true", help="about a minute on two cores")
     parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    # Curves are measured anew: those of another day, or of a busier machine, would decide.
+    (FOLDER / "tuning.json").unlink(missing_ok=True)
+    return chosen
 
 
 def report(
@@ -60,7 +80,7 @@ def report(
     console = Console(width=110)
     table = Table(*columns, title=title)
     for row in rows:
-        table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(*map(_shown, row))
     console.print(table)
     verdicts = Table("goal", "bound", "measured", "met")
     for goal in goals:
@@ -76,41 +96,131 @@ def report(
     return 1 if check and not all(goal.met for goal in goals) else 0
 
 
+def _shown(cell: object) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
+
+
+def flags(settings: Mapping[str, object]) -> list[str]:
+    """The flags of ``_servers.py`` for settings."""
+    return [flag for path, value in settings.items() for flag in ("--set", f"{path}={value}")]
+
+
 @contextmanager
-def server(script: str, *arguments: str) -> Iterator["Serving"]:
-    """A server process that prints its port on its first line."""
-    process = subprocess.Popen(
-        [sys.executable, str(HERE / script), *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
+def server(script: str, *arguments: str, cores: Sequence[int] | None = None) -> Iterator["Serving"]:
+    """A server process that prints its port on its first line; on ``cores`` alone, if given."""
+    with _process(script, arguments, cores) as process:
         line = process.stdout.readline()
         if not line.strip().isdigit():
             raise SystemExit(f"{script} {' '.join(arguments)} did not start: {line!r}")
-        yield Serving(process.pid, int(line))
+        yield Serving(process, int(line))
+
+
+@contextmanager
+def worker(
+    script: str, *arguments: str, cores: Sequence[int] | None = None
+) -> Iterator[Callable[[str], Any]]:
+    """A process that answers each line with a line of JSON; gives a function that asks it."""
+    with _process(script, arguments, cores) as process:
+
+        def ask(line: str) -> Any:
+            process.stdin.write(f"{line}\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            if not answer:
+                raise SystemExit(f"{script} {' '.join(arguments)} has ended")
+            return json.loads(answer)
+
+        yield ask
+
+
+@contextmanager
+def _process(script: str, arguments: Sequence[str], cores: Sequence[int] | None) -> Iterator[Any]:
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / script), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if cores is not None:
+        # Long before it has imported an engine, which would count the cores.
+        os.sched_setaffinity(process.pid, cores)
+    try:
+        yield process
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        try:
+            process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
 
 
 class Serving:
-    """A running server: its port, and the CPU it has used."""
+    """A running server: its port, and what it costs."""
 
-    def __init__(self, pid: int, port: int) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
         self.port = port
-        self._process = psutil.Process(pid)
+        self._process = process
+        self._seen = psutil.Process(process.pid)
 
     def cpu_seconds(self) -> float:
         """User and system time since the process started, all threads."""
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
+        # The process's own clock, as clock_getcpuclockid(3) names it: /proc counts in
+        # ticks of 10 ms, too coarse for an idle node.
+        return time.clock_gettime((~self._process.pid << 3) | 2)
+
+    def resident_mb(self) -> float:
+        """Resident memory now."""
+        return float(self._seen.memory_info().rss) / 1e6
+
+    def queues(self) -> dict[str, dict[str, Any]]:
+        """The statistics of a node's queues now, by their names."""
+        self._process.send_signal(signal.SIGUSR1)
+        assert self._process.stdout is not None
+        return dict(json.loads(self._process.stdout.readline()))
+
+    def idle_percent(self, seconds: float) -> float:
+        """CPU over some seconds in which nobody asks, in per cent of a core."""
+        before = self.cpu_seconds()
+        time.sleep(seconds)
+        return 100 * (self.cpu_seconds() - before) / seconds
+
+    def stop(self) -> None:
+        """Tell it to end, and wait."""
+        self._process.terminate()
+        self._process.wait(timeout=20)
+
+
+@contextmanager
+def confined(cores: Sequence[int] | None) -> Iterator[None]:
+    """This process, all its threads, on ``cores`` alone."""
+    before = os.sched_getaffinity(0)
+    _confine(before if cores is None else cores)
+    try:
+        yield
+    finally:
+        _confine(before)
+
+
+def _confine(cores: Sequence[int] | set[int]) -> None:
+    for thread in psutil.Process().threads():
+        try:
+            os.sched_setaffinity(thread.id, cores)
+        except ProcessLookupError:  # it ended meanwhile
+            continue
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """The median of pairwise ratios: measured in turns, so that drift cancels out."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that ``share`` of all don't pass."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def now() -> float:

@@ -1,37 +1,93 @@
-"""The bare loop that overhead.py compares with: decode, prepare, run the session; no server.
+"""The bare loops that a node is compared with: pictures to vectors in one process, no server.
 
-``_loop.py FOLDER COUNT BATCH ROUNDS`` prints the CPU microseconds for each image of each round.
+``own MODEL PICTURES COUNT``     with the node's own preparation and session
+``plain MODEL PICTURES COUNT``   with what everybody writes first: Pillow decodes the whole
+                                 picture and resizes it, numpy makes floats of it
+
+MODEL is the ONNX file of an image tower, PICTURES ``jpegs`` or ``photographs``. Each line of
+input is a batch size; the answer is what all pictures took in such batches, as JSON.
 """
 
+import io
+import json
+import statistics
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from _models import jpegs
-from hearth.media.images import ImageReader
-from hearth.models.clip.files import OnnxFiles
-from hearth.settings import ClipSettings
+from _models import FOLDER, jpegs, photographs
+from hearth.backends.onnx import OnnxSession
+from hearth.models.clip.transform import OPENAI_MEAN, OPENAI_STD
+from hearth.models.rows import Stacker
+from hearth.settings import load
+from hearth.wiring import sources_of
+
+SIZE = 224
+
+Prepare = Callable[[bytes], Any]
+Run = Callable[[Sequence[Any]], Any]
+
+
+def own(model: Path) -> tuple[Prepare, Run]:
+    """As the node does it, without its queue."""
+    settings = load({"services": "clip", "clip.onnx_image": model, "data_dir": FOLDER},
+                    environment={})  # fmt: skip
+    [source] = sources_of(settings)
+    clip: Any = source.load()
+    session = clip._image.session
+    name, stacker = session.inputs[0].name, Stacker()
+
+    def run(items: Sequence[Any]) -> Any:
+        return session.run({name: stacker.stack(items, len(items)).array})
+
+    return clip.prepare_image, run
+
+
+def plain(model: Path) -> tuple[Prepare, Run]:
+    """The preprocessing of CLIP in the obvious way."""
+    session = OnnxSession(model)
+    mean, std = (np.array(three, np.float32) for three in (OPENAI_MEAN, OPENAI_STD))
+
+    def prepare(payload: bytes) -> Any:
+        picture = Image.open(io.BytesIO(payload)).convert("RGB")
+        scale = SIZE / min(picture.size)
+        picture = picture.resize(
+            (round(picture.width * scale), round(picture.height * scale)),
+            Image.Resampling.BICUBIC,
+        )
+        left, top = (picture.width - SIZE) // 2, (picture.height - SIZE) // 2
+        picture = picture.crop((left, top, left + SIZE, top + SIZE))
+        pixels = (np.asarray(picture, np.float32) / 255 - mean) / std
+        return pixels.transpose(2, 0, 1)
+
+    return prepare, lambda items: session.run({session.inputs[0].name: np.stack(items)})
+
+
+def measure(pictures: Sequence[bytes], batch: int, prepare: Prepare, run: Run) -> dict[str, float]:
+    """Seconds for each picture, wall and CPU, and the median of a batch."""
+    batches, cpu, started = [], time.process_time(), time.perf_counter()
+    for start in range(0, len(pictures), batch):
+        began = time.perf_counter()
+        run([prepare(picture) for picture in pictures[start : start + batch]])
+        batches.append(time.perf_counter() - began)
+    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+    count = len(pictures)
+    return {"wall": wall / count, "cpu": cpu / count, "p50": statistics.median(batches)}
 
 
 def main() -> None:
-    """Run the rounds after one to warm up."""
-    folder, count, batch, rounds = Path(sys.argv[1]), *map(int, sys.argv[2:5])
-    parts = OnnxFiles.in_folder(folder, folder.name).load(ClipSettings())
-    transform, session = parts.transform, parts.image
-    reader = ImageReader(2**27)
-    pictures = jpegs(count)
-    for turn in range(rounds + 1):
-        before = time.process_time()
-        for start in range(0, count, batch):
-            images = [
-                transform.prepare(reader.read(picture, at_least=transform.at_least))
-                for picture in pictures[start : start + batch]
-            ]
-            session.run({session.inputs[0].name: np.stack(images)})
-        if turn:
-            print((time.process_time() - before) / count * 1e6, flush=True)
+    """Answer lines until the process is told to end."""
+    kind, model, pictures, count = sys.argv[1:]
+    prepare, run = {"own": own, "plain": plain}[kind](Path(model))
+    payloads = {"jpegs": jpegs, "photographs": photographs}[pictures](int(count))
+    measure(payloads[:4], 1, prepare, run)
+    for line in sys.stdin:
+        print(json.dumps(measure(payloads, int(line), prepare, run)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,35 @@
-"""The servers that overhead.py compares, each a process of its own.
+"""The servers that the benchmarks ask, each a process of its own.
 
-``echo``: a bare grpc.aio server that answers each message of a stream with its payload.
-``noop``: a hearth node with a task that does nothing.
-``clip FOLDER``: a hearth node with CLIP from an ONNX folder.
+``echo``                       a bare grpc.aio server that answers each message with its payload
+``noop``                       a hearth node with a task that does nothing
+``paced BASE EACH``            a hearth node with a model of so many milliseconds
+``perceptron POLICY``          a hearth node with a model that gains from batches
+``clip``                       a hearth node with CLIP, as the settings say
+``soak``                       a hearth node with CLIP, text recognition and a paced model
+
+``--set PATH=VALUE`` sets anything; ``--profile FILE`` writes what took the loop's time.
+SIGUSR1 prints the statistics of the node's queues as one line of JSON.
 """
 
+import argparse
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Mapping
+import cProfile
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import uvloop
 from grpc import aio
 
+from _lab import LAB, NOOP, Model, Paced, Perceptron
 from _models import FOLDER
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.node import Node
-from hearth.settings import load
-from hearth.tasks.task import Call, Result, Task
+from hearth.settings import Settings, load
+from hearth.tasks.registry import TASKS
+from hearth.wiring import sources_of
 
 
 class Echo(pb_grpc.InferenceServicer):
@@ -36,71 +47,90 @@ class Echo(pb_grpc.InferenceServicer):
             )
 
 
-async def echo() -> None:
-    """Serve until the process is ended."""
+async def echo(profile: str | None) -> None:
+    """Serve until the process is told to end."""
     server = aio.server()
     pb_grpc.add_InferenceServicer_to_server(Echo(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)
-    await server.wait_for_termination()
+    await _told_to_end(profile)
+    await server.stop(0)
 
 
-class Nothing:
-    """A model manager without a model."""
-
-    service, model_id, runtime, device, precisions = "noop", "noop", "none", "cpu", ()
-    queues: tuple[Any, ...] = ()
-    facts: Mapping[str, str] = {}
-
-    def is_local(self) -> bool:
-        return True
-
-    def load(self) -> "Nothing":
-        return self
-
-    async def warm_up(self) -> None: ...
-
-    def load_derived(self) -> None: ...
-
-    async def derive(self, progress: object) -> None: ...
-
-    def close(self) -> None: ...
+def node_of(kind: str, arguments: list[str], settings: Settings) -> Node:
+    """The node of this kind."""
+    if kind == "clip":
+        return Node(settings)
+    if kind == "soak":
+        # A short queue, so that some are refused.
+        sources: list[Any] = [*sources_of(settings), Paced(2, 1, capacity=24)]
+        return Node(settings, sources=sources, tasks=[*TASKS, NOOP, LAB])
+    kinds: dict[str, Callable[..., Model]] = {
+        "noop": Model,
+        "paced": lambda base, each: Paced(float(base), float(each)),
+        "perceptron": Perceptron,
+    }
+    return Node(settings, sources=[kinds[kind](*arguments)], tasks=[NOOP, LAB])
 
 
-async def _call(_: Nothing, payload: bytes, call: Call) -> bytes:
-    return payload
-
-
-NOOP = Task(
-    "noop", "noop", "nothing", ("application/octet-stream",), "noop_v1",
-    lambda _, call: call.request.payload, _call,
-    lambda _, answer, call: Result(answer, "application/octet-stream;schema=noop_v1", "noop_v1"),
-)  # fmt: skip
-
-
-async def _run(node: Node) -> None:
+async def serve(node: Node, profile: str | None) -> None:
+    """Serve until the process is told to end."""
     async with node:
         await node.wait_until(lambda: node.status == "ready")
         # Label vectors would be made in the background of what is measured.
         await node.wait_until(lambda: all(slot.derived for slot in node.slots.values()))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell, node)
         print(node.port, flush=True)
-        await asyncio.Event().wait()
+        await _told_to_end(profile)
+
+
+def tell(node: Node) -> None:
+    """Print the statistics of the queues, by their names."""
+    managers = [slot.manager for slot in node.slots.values() if slot.manager is not None]
+    queues = [queue for manager in managers for queue in manager.queues]
+    print(json.dumps({queue.name: _plain(queue.statistics()) for queue in queues}), flush=True)
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples as objects."""
+    if not hasattr(value, "_asdict"):
+        return value
+    return {name: _plain(field) for name, field in value._asdict().items()}
+
+
+async def _told_to_end(profile: str | None) -> None:
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    if profile is None:
+        await told.wait()
+        return
+    profiler = cProfile.Profile()
+    with profiler:
+        await told.wait()
+    profiler.dump_stats(profile)
 
 
 def main() -> None:
-    """``_servers.py echo | noop | clip FOLDER``."""
-    kind, *rest = sys.argv[1:]
-    common = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "log_level": "warning"}
-    if kind == "echo":
-        uvloop.run(echo())
-    elif kind == "noop":
-        settings = load(common, environment={})
-        uvloop.run(_run(Node(settings, sources=[Nothing()], tasks=[NOOP])))  # type: ignore[list-item]
-    else:
-        clip = {"services": "clip", "clip.model": rest[0], "clip.templates": "single"}
-        settings = load({**common, **clip, "data_dir": FOLDER}, environment={})
-        uvloop.run(_run(Node(settings)))
+    """Read the flags and serve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind")
+    parser.add_argument("arguments", nargs="*")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--profile")
+    asked = parser.parse_args()
+    if asked.kind == "echo":
+        uvloop.run(echo(asked.profile))
+        return
+    flags = {
+        "host": "127.0.0.1", "port": 0, "mdns.enabled": False, "log_level": "warning",
+        "data_dir": FOLDER, "services": "clip", "clip.templates": "single", "hub.offline": True,
+        # The payloads of a benchmark come again.
+        "cache_entries": 0,
+        **dict(setting.split("=", 1) for setting in asked.set),
+    }  # fmt: skip
+    settings = load(flags, environment={})
+    uvloop.run(serve(node_of(asked.kind, asked.arguments, settings), asked.profile))
 
 
 if __name__ == "__main__":

@@ -1,132 +1,178 @@
 """What the node costs above the work itself.
 
-1. A task that does nothing, one stream with 64 requests in flight: requests a second against a
-   bare grpc.aio echo server on the same stream pattern.
+1. A task that does nothing, one stream with 64 requests in flight, against a bare grpc.aio echo
+   server on the same stream pattern: requests a second, and the server's CPU for each; then
+   what of hearth's own takes the most of it, by a profile.
 2. ``clip_image_embed`` of 224-pixel JPEGs with ViT-B-32 (random weights, ONNX): the server's CPU
-   for each image against a bare loop that decodes, prepares and runs the same session on as
-   many threads, in batches of the same size.
+   for each image against a bare loop that prepares and runs the same session on as many
+   threads, in batches of the same size.
+3. One request at a time with a model of 1 ms, against the bare call of preparation and session
+   on the same core: the median latency. Then the node's CPU once nobody asks.
 """
 
-import asyncio
+import pstats
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections import Counter
 from pathlib import Path
 
-import uvloop
-from grpc import aio
-
 import _kit as kit
-from _models import jpegs, vit_b_32
+from _clients import RequestOf, closed_loop
+from _models import convolutions, jpegs, vit_image
+from batching import largest_batch, pictures_of
 from hearth.contract import ml_service_pb2 as pb
-from hearth.contract import ml_service_pb2_grpc as pb_grpc
 
-IN_FLIGHT = 64
+Rows = list[list[object]]
+Function = tuple[str, int, str]
+"""As the profiler names them: file, line, name."""
+
 PAYLOAD = b"x" * 1024
 
 
-async def drive(port: int, task: str, payload_of: Callable[[int], bytes], count: int) -> float:
-    """Send ``count`` requests over one stream, 64 in flight; requests a second."""
-    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stream = pb_grpc.InferenceStub(channel).Infer()
-        window = asyncio.Semaphore(IN_FLIGHT)
-
-        async def send() -> None:
-            for number in range(count):
-                await window.acquire()
-                await stream.write(
-                    pb.InferRequest(
-                        correlation_id=str(number), task=task, payload=payload_of(number)
-                    )
-                )
-            await stream.done_writing()
-
-        started = kit.now()
-        sending = asyncio.create_task(send())
-        answered = 0
-        async for response in stream:
-            if response.error.code:
-                raise SystemExit(f"{task}: {response.error.message}")
-            answered += 1
-            window.release()
-        await sending
-        assert answered == count, (answered, count)
-        return count / (kit.now() - started)
+def nothing(number: int) -> pb.InferRequest:
+    """A request of the no-op task."""
+    return pb.InferRequest(correlation_id=str(number), task="noop", payload=PAYLOAD)
 
 
-def measure(
-    serving: kit.Serving, task: str, payload_of: Callable[[int], bytes], count: int
-) -> tuple[float, float]:
+def measure(serving: kit.Serving, request_of: RequestOf, count: int) -> tuple[float, float]:
     """Requests a second, and the server's CPU in microseconds for each."""
     before = serving.cpu_seconds()
-    rate = uvloop.run(drive(serving.port, task, payload_of, count))
-    return rate, (serving.cpu_seconds() - before) / count * 1e6
+    load = closed_loop(serving.port, request_of, count=count).all_right()
+    return load.rate(), (serving.cpu_seconds() - before) / count * 1e6
 
 
-def noop(rounds: int, count: int) -> tuple[list[list[object]], kit.Goal]:
+def noop(rounds: int, count: int) -> tuple[Rows, list[kit.Goal]]:
     """The node against the bare echo server."""
     rates: dict[str, list[float]] = {"echo": [], "noop": []}
     costs: dict[str, list[float]] = {"echo": [], "noop": []}
-    with kit.server("_servers.py", "echo") as echo, kit.server("_servers.py", "noop") as node:
+    with (
+        kit.confined(kit.CLIENT_CORE),
+        kit.server("_servers.py", "echo", cores=kit.SERVER_CORE) as echo,
+        kit.server("_servers.py", "noop", cores=kit.SERVER_CORE) as node,
+    ):
         for serving in (echo, node):
-            measure(serving, "noop", lambda _: PAYLOAD, count // 4)
+            measure(serving, nothing, count // 4)
         for _ in range(rounds):
             for kind, serving in (("echo", echo), ("noop", node)):
-                rate, cost = measure(serving, "noop", lambda _: PAYLOAD, count)
+                rate, cost = measure(serving, nothing, count)
                 rates[kind].append(rate)
                 costs[kind].append(cost)
-    rows: list[list[object]] = [
-        [name, round(statistics.median(rates[kind])), statistics.median(costs[kind])]
+    rows: Rows = [
+        [name, statistics.median(rates[kind]), statistics.median(costs[kind]), ""]
         for kind, name in (("echo", "bare grpc.aio echo"), ("noop", "hearth, no-op task"))
+    ]
+    return rows, [
+        kit.Goal("no-op requests a second, against the echo",
+                 kit.median_ratio(rates["noop"], rates["echo"]), least=0.6),
+        kit.Goal("no-op server CPU, against the echo",
+                 kit.median_ratio(costs["noop"], costs["echo"]), most=1.25),
     ]  # fmt: skip
-    ratio = kit.median_ratio(rates["noop"], rates["echo"])
-    return rows, kit.Goal("no-op requests a second, against the echo", ratio, least=0.6)
 
 
-def clip(rounds: int, count: int) -> tuple[list[list[object]], kit.Goal]:
+def profiled(kind: str, count: int) -> dict[Function, float]:
+    """The profiler's view of a server: microseconds of each function for each request.
+
+    A function's time is its own and that of what it calls outside Python. The profiler makes
+    all of it slower, so only the proportions count.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "profile")
+        with kit.server("_servers.py", kind, "--profile", str(file)) as serving:
+            measure(serving, nothing, count)
+            serving.stop()
+        stats = pstats.Stats(str(file)).stats  # type: ignore[attr-defined]
+    outside: Counter[Function] = Counter()
+    for function, (*_, callers) in stats.items():
+        if function[0] == "~":
+            outside.update({caller: spent for caller, (_, _, spent, _) in callers.items()})
+    return {
+        function: (itself + outside[function]) / count * 1e6
+        for function, (_, _, itself, *_) in stats.items()
+    }
+
+
+def profile(count: int) -> Rows:
+    """The three functions of hearth that take most of a no-op request; the echo's one beside."""
+    echo = {name: took for name, took in profiled("echo", count).items() if name[2] == "Infer"}
+    ours = {
+        name: took
+        for name, took in profiled("noop", count).items()
+        if "/hearth/" in name[0] and "/contract/" not in name[0]
+    }
+    largest = sorted(ours.items(), key=lambda item: -item[1])[:3]
+    return [
+        [f"  profiled: {Path(file).parent.name}/{Path(file).name} {name}", "", took, ""]
+        for (file, _, name), took in [*echo.items(), *largest]
+    ]
+
+
+def clip(rounds: int, count: int) -> tuple[Rows, list[kit.Goal]]:
     """The node against the bare loop, CPU for each image."""
-    folder, pictures = vit_b_32(), jpegs(count)
+    model, pictures = str(vit_image("fp32")), jpegs(count)
     ours, rates, bare = [], [], []
-    with kit.server("_servers.py", "clip", str(folder)) as node:
-        measure(node, "clip_image_embed", pictures.__getitem__, count // 2)
+    with (
+        kit.server("_servers.py", "clip", *kit.flags({"clip.onnx_image": model})) as node,
+        kit.worker("_loop.py", "own", model, "jpegs", str(count)) as loop,
+    ):
+        measure(node, pictures_of(pictures), count // 2)
+        batch = largest_batch(node)
         for _ in range(rounds):
-            rate, cost = measure(node, "clip_image_embed", pictures.__getitem__, count)
+            rate, cost = measure(node, pictures_of(pictures), count)
             rates.append(rate)
             ours.append(cost)
-            bare.append(loop(folder, count))
-    rows: list[list[object]] = [
-        ["bare loop, clip_image_embed, batch 8", "", statistics.median(bare)],
-        ["hearth, clip_image_embed", statistics.median(rates), statistics.median(ours)],
+            bare.append(loop(str(batch))["cpu"] * 1e6)
+    rows: Rows = [
+        [f"bare loop, clip_image_embed, batch {batch}", "", statistics.median(bare), ""],
+        ["hearth, clip_image_embed", statistics.median(rates), statistics.median(ours), ""],
     ]
     ratio = kit.median_ratio(ours, bare)
-    return rows, kit.Goal("CPU for each image, against the loop", ratio, most=1.15)
+    return rows, [kit.Goal("CPU for each image, against the loop", ratio, most=1.15)]
 
 
-def loop(folder: Path, count: int) -> float:
-    """CPU microseconds for each image of the bare loop, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, str(kit.HERE / "_loop.py"), str(folder), str(count), "8", "1"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return float(done.stdout)
+def alone(rounds: int, count: int, idle_seconds: float) -> tuple[Rows, list[kit.Goal]]:
+    """One request at a time, and then none."""
+    model, pictures = str(convolutions()), jpegs(count)
+    ours, bare = [], []
+    with (
+        kit.confined(kit.CLIENT_CORE),
+        kit.server("_servers.py", "clip", *kit.flags({"clip.onnx_image": model}),
+                   cores=kit.SERVER_CORE) as node,
+        kit.worker("_loop.py", "own", model, "jpegs", str(count), cores=kit.SERVER_CORE) as loop,
+    ):  # fmt: skip
+        for turn in range(rounds + 1):  # short ones: both see the same neighbours
+            load = closed_loop(node.port, pictures_of(pictures), count=count, in_flight=1)
+            took = loop("1")["p50"]
+            if turn:
+                ours.append(kit.percentile(load.all_right().latencies, 0.5) * 1000)
+                bare.append(took * 1000)
+        idle = node.idle_percent(idle_seconds)
+    rows: Rows = [
+        ["1 ms model, bare call", "", "", statistics.median(bare)],
+        ["1 ms model, hearth, one at a time", "", "", statistics.median(ours)],
+    ]
+    longer = statistics.median(mine - call for mine, call in zip(ours, bare, strict=True))
+    return rows, [
+        kit.Goal("one at a time, median beyond the bare call, ms", longer, most=0.5),
+        kit.Goal("idle CPU after load, %", idle, most=0.1),
+    ]
 
 
 def main() -> int:
-    """Measure both and report."""
+    """Measure all and report."""
     chosen = kit.options(__doc__ or "")
-    rounds, requests, images = (3, 3000, 96) if chosen.quick else (7, 10_000, 256)
-    rows, no_op = noop(rounds, requests)
-    more, embedding = clip(rounds, images)
-    return kit.report(
-        "overhead",
-        ["what", "a second", "server CPU µs each"],
-        rows + more,
-        [no_op, embedding],
-        check=chosen.check,
-    )
+    quick = chosen.quick
+    rounds, requests, images = (3, 10_000, 96) if quick else (7, 30_000, 256)
+    rows, goals = noop(rounds, requests)
+    rows += profile(requests)
+    for more_rows, more_goals in (
+        clip(rounds, images),
+        alone(15 if quick else 60, 60, 4.0 if quick else 20.0),
+    ):
+        rows += more_rows
+        goals += more_goals
+    columns = ["what", "a second", "server CPU µs each", "median ms"]
+    return kit.report("overhead", columns, rows, goals, check=chosen.check)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,10 @@ class Settings(BaseSettings):
     max_delay_ms: NonNegativeFloat = Field(
         10, description="the longest that a batch waits for more requests, in ms; 0: never"
     )
-    queue_capacity: PositiveInt = Field(1024, description="requests that may wait for a model")
+    queue_capacity: PositiveInt = Field(
+        1024,
+        description="requests in flight at once, of all clients; clients share half of it evenly",
+    )
     cache_entries: NonNegativeInt = Field(
         4096, description="answers kept for payloads that come again; 0: nothing is shared"
     )

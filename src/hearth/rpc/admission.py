@@ -2,7 +2,8 @@
 
 Up to a soft mark, half of each bound, streams share the room evenly; one that has its
 part isn't read on, and HTTP/2's flow control slows its client down. The other half is for
-streams that come anew. What would pass the hard bound is refused.
+streams that have nothing in flight yet, a request each. What would pass the hard bound is
+refused. Chunks of incomplete requests count and never wait: they could wait for each other.
 """
 
 import asyncio
