@@ -5,7 +5,8 @@
                                  picture and resizes it, numpy makes floats of it
 
 MODEL is the ONNX file of an image tower, PICTURES ``jpegs`` or ``photographs``. Each line of
-input is a batch size; the answer is what all pictures took in such batches, as JSON.
+input is a batch size and, if wanted, the seconds to rest before each; the answer is what all
+pictures took in such batches, as JSON.
 """
 
 import io
@@ -68,16 +69,19 @@ def plain(model: Path) -> tuple[Prepare, Run]:
     return prepare, lambda items: session.run({session.inputs[0].name: np.stack(items)})
 
 
-def measure(pictures: Sequence[bytes], batch: int, prepare: Prepare, run: Run) -> dict[str, float]:
+def measure(
+    pictures: Sequence[bytes], prepare: Prepare, run: Run, batch: int, rest: float = 0.0
+) -> dict[str, float]:
     """Seconds for each picture, wall and CPU, and the median of a batch."""
-    batches, cpu, started = [], time.process_time(), time.perf_counter()
+    batches, cpu = [], time.process_time()
     for start in range(0, len(pictures), batch):
+        if rest:
+            time.sleep(rest)
         began = time.perf_counter()
         run([prepare(picture) for picture in pictures[start : start + batch]])
         batches.append(time.perf_counter() - began)
-    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-    count = len(pictures)
-    return {"wall": wall / count, "cpu": cpu / count, "p50": statistics.median(batches)}
+    count, cpu = len(pictures), time.process_time() - cpu
+    return {"wall": sum(batches) / count, "cpu": cpu / count, "p50": statistics.median(batches)}
 
 
 def main() -> None:
@@ -85,9 +89,11 @@ def main() -> None:
     kind, model, pictures, count = sys.argv[1:]
     prepare, run = {"own": own, "plain": plain}[kind](Path(model))
     payloads = {"jpegs": jpegs, "photographs": photographs}[pictures](int(count))
-    measure(payloads[:4], 1, prepare, run)
+    measure(payloads[:4], prepare, run, 1)
     for line in sys.stdin:
-        print(json.dumps(measure(payloads, int(line), prepare, run)), flush=True)
+        batch, *rest = line.split()
+        took = measure(payloads, prepare, run, int(batch), *map(float, rest))
+        print(json.dumps(took), flush=True)
 
 
 if __name__ == "__main__":
