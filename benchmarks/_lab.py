@@ -1,0 +1,141 @@
+"""Models of known cost for the benchmarks' nodes, each with its task.
+
+``Paced`` takes a fixed time for a batch and for each item, and no CPU. ``Perceptron`` is
+bound by its weights, so it gains from batches. Both go through the node's own batch queue.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from _models import MLP_INPUTS, weights_bound
+from hearth.backends.onnx import OnnxSession
+from hearth.batching import BatchQueue
+from hearth.batching.linger import Linger, Moment, adaptive
+from hearth.models.manager import Progress
+from hearth.tasks.task import Call, Result, Task
+
+POISON = b"poison"
+
+WINDOW = 0.003
+"""Seconds of the fixed window: what Triton's and MLServer's users are told to start with."""
+
+
+def no_wait(_: Moment) -> float:
+    """A naive policy: go at once."""
+    return 0.0
+
+
+def window(moment: Moment) -> float:
+    """The other naive policy: wait 3 ms for a full batch, whoever is about."""
+    return 0.0 if moment.waiting >= moment.limit else moment.eldest + WINDOW
+
+
+POLICIES: Mapping[str, Linger] = {"no wait": no_wait, "3 ms window": window, "hearth": adaptive}
+
+
+class Model:
+    """A model manager, and the source that it comes from, without any files."""
+
+    service = "lab"
+    model_id, runtime, device, precisions = "lab", "none", "cpu", ("fp32",)
+    queues: tuple[BatchQueue[Any, Any], ...] = ()
+    facts: Mapping[str, str] = {}
+
+    def is_local(self) -> bool:
+        return True
+
+    def download(self, progress: Progress) -> None: ...
+
+    def load(self) -> "Model":
+        return self
+
+    async def warm_up(self) -> None: ...
+
+    def load_derived(self) -> None: ...
+
+    async def derive(self, progress: Progress) -> None: ...
+
+    def close(self) -> None:
+        for queue in self.queues:
+            queue.close()
+
+
+class Paced(Model):
+    """Turns a payload round, after ``base + each · n`` milliseconds for a batch of n.
+
+    A batch with a poisoned payload takes its time as well, and fails as a whole.
+    """
+
+    def __init__(self, base: float, each: float, max_batch: int = 8, capacity: int = 1024) -> None:
+        self._base, self._each = base / 1000, each / 1000
+        self._largest, self._capacity = max_batch, capacity
+
+    def load(self) -> "Paced":
+        self.queues = (
+            BatchQueue(self._run, name="lab", max_batch=self._largest, capacity=self._capacity),
+        )
+        return self
+
+    async def warm_up(self) -> None:
+        await _tune(self.queues[0], b"x", self._largest)
+
+    def _run(self, items: Sequence[bytes]) -> list[bytes]:
+        time.sleep(self._base + self._each * len(items))
+        if any(item.startswith(POISON) for item in items):
+            raise RuntimeError("poison")
+        return [item[::-1] for item in items]
+
+
+class Perceptron(Model):
+    """``_models.weights_bound`` behind a queue with one of the ``POLICIES``."""
+
+    def __init__(self, policy: str, max_batch: int = 16) -> None:
+        self._policy, self._largest = POLICIES[policy], max_batch
+
+    def load(self) -> "Perceptron":
+        self._session = OnnxSession(weights_bound(), threads=1)
+        self.queues = (
+            BatchQueue(self._run, name="lab", max_batch=self._largest, linger=self._policy),
+        )
+        return self
+
+    async def warm_up(self) -> None:
+        await _tune(self.queues[0], bytes(4 * MLP_INPUTS), self._largest)
+
+    def close(self) -> None:
+        super().close()
+        self._session.close()
+
+    def _run(self, items: Sequence[bytes]) -> list[bytes]:
+        stacked: NDArray[np.float32] = np.frombuffer(b"".join(items), "<f4")
+        scores = self._session.run({"features": stacked.reshape(len(items), -1)})["scores"]
+        return [row.tobytes() for row in scores]
+
+
+async def _tune(queue: BatchQueue[bytes, bytes], item: bytes, largest: int) -> None:
+    queue.tune(await queue.measure(item, largest=largest), largest)
+
+
+async def _ask(model: Model, payload: bytes, call: Call) -> bytes:
+    answer: bytes = await model.queues[0].submit(payload, ticket=call.ticket)
+    return answer
+
+
+async def _echo(_: Model, payload: bytes, call: Call) -> bytes:
+    return payload
+
+
+def _task(name: str, call: Callable[..., Any]) -> Task:
+    return Task(
+        name, "lab", "for benchmarks", ("application/octet-stream",), "lab_v1",
+        lambda _, call: call.request.payload, call,
+        lambda _, answer, call: Result(answer, "application/octet-stream;schema=lab_v1", "lab_v1"),
+    )  # fmt: skip
+
+
+NOOP = _task("noop", _echo)
+LAB = _task("lab", _ask)
