@@ -1,12 +1,13 @@
 """Whose turn it is in a batch queue, what is prepared ahead, and who never runs at all."""
 
 import asyncio
+import threading
 import time
 import weakref
 
 import pytest
 
-from hearth.batching import BatchQueue, Curve, Spent, Ticket, Workers
+from hearth.batching import Alone, BatchQueue, Curve, Spent, Ticket, Workers
 from hearth.batching.line import MOST_OVERTAKEN
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed, NotReady, OutOfMemory
 from node_kit import Gate
@@ -372,3 +373,113 @@ async def test_workers_serve_several_queues_in_turns(workers):
     await asyncio.gather(*waiting)
     stuck.close()
     free.close()
+
+
+async def test_heavy_items_are_prepared_one_at_a_time_and_in_nobodys_way(workers):
+    gate = Gate()
+    gate.open()
+    queue = BatchQueue(gate, name="test", max_batch=4, workers=workers)
+    door, inside, most = threading.Event(), [], []
+
+    def heavily(payload):
+        inside.append(payload)
+        most.append(len(inside))
+        assert door.wait(20)
+        inside.remove(payload)
+        return payload
+
+    def prepare(payload):
+        raise Alone(heavily)
+
+    heavy = [asyncio.create_task(queue.submit_raw(b"h%d" % n, prepare)) for n in range(6)]
+    gone = asyncio.create_task(queue.submit_raw(b"gone", prepare))
+    await until(lambda: len(inside) == 1)
+    assert await asyncio.gather(*(queue.submit_raw(b"l", bytes) for _ in range(20))) == [b"L"] * 20
+    gone.cancel()
+    door.set()
+    assert await asyncio.gather(*heavy) == [b"H%d" % n for n in range(6)]
+    assert set(most) == {1}
+    statistics = queue.statistics()
+    assert (statistics.waiting, statistics.cancelled) == (0, 1)
+    queue.close()
+
+
+async def test_closing_refuses_heavy_items_as_well(workers):
+    queue = BatchQueue(list, name="test", max_batch=4, workers=workers)
+    door = threading.Event()
+
+    def prepare(payload):
+        raise Alone(lambda _: door.wait(20))
+
+    tasks = [asyncio.create_task(queue.submit_raw(n, prepare)) for n in range(4)]
+    await until(lambda: queue.statistics().waiting == 4 and queue._lobby.heavy == 3)
+    await asyncio.to_thread(queue.close)
+    door.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(outcome, NotReady) for outcome in outcomes)
+
+
+async def test_nothing_is_prepared_while_there_is_no_room_further_on(workers):
+    open_ = False
+    queue = BatchQueue(list, name="test", max_batch=4, workers=workers, room=lambda: open_)
+    task = asyncio.create_task(queue.submit_raw(1, lambda payload: payload))
+    assert await queue.submit(2) == 2
+    assert queue.statistics().waiting == 1
+    open_ = True
+    queue.wake()
+    assert await task == 1
+    queue.close()
+
+
+async def test_threads_end_with_the_last_queue_and_start_again_with_the_next():
+    workers = Workers(2, name="shift")
+
+    def threads():
+        return sum(thread.name.startswith("shift") for thread in threading.enumerate())
+
+    for _ in range(3):
+        queue = BatchQueue(list, name="test", max_batch=4, workers=workers)
+        assert await queue.submit_raw(1, lambda payload: payload) == 1
+        assert threads() == 3  # and the one for heavy items
+        queue.close()
+        await until(lambda: threads() == 0)
+
+
+async def test_one_slow_batch_doesnt_make_the_forecast_refuse_what_can_be_done(gate):
+    queue = BatchQueue(gate, name="test", max_batch=4)
+    queue.tune(Curve({1: 0.001}), 4)
+    running = await occupied(queue, gate)
+    await asyncio.sleep(0.5)  # the batch in the gate takes 500 times as long as it should
+    gate.open()
+    await running
+    ticket = Ticket(deadline=time.monotonic() + 0.4)
+    assert await queue.submit(b"next", ticket=ticket) == b"NEXT"
+    queue.close()
+
+
+async def test_a_group_counts_the_time_of_its_slowest_member_once():
+    def run(batch):
+        time.sleep(0.01)
+        return list(batch)
+
+    queue = BatchQueue(run, name="test", max_batch=2)
+    spent, began = Spent(), time.monotonic()
+    await queue.submit_all([(n, None) for n in range(10)], ticket=Ticket(spent=spent))
+    took = time.monotonic() - began
+    assert 0.05 <= spent.wait + spent.run <= took
+    assert spent.batch == 2
+    queue.close()
+
+
+async def test_one_item_too_large_for_memory_doesnt_shrink_the_batches_of_others():
+    def run(batch):
+        if "huge" in batch:
+            raise OutOfMemory("no room")
+        return list(batch)
+
+    queue = BatchQueue(run, name="test", max_batch=8)
+    items = [*"abcdefg", "huge"]
+    answers = await asyncio.gather(*(queue.submit(n) for n in items), return_exceptions=True)
+    assert answers[:7] == items[:7] and isinstance(answers[7], OutOfMemory)
+    assert queue.max_batch == 8
+    queue.close()

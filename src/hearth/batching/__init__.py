@@ -3,6 +3,7 @@
 from hearth.batching.curve import Curve
 from hearth.batching.histogram import SECONDS, Histogram, HistogramSnapshot
 from hearth.batching.linger import Linger, Moment, adaptive
+from hearth.batching.preparation import Alone
 from hearth.batching.queue import BatchQueue
 from hearth.batching.statistics import QueueStatistics
 from hearth.batching.ticket import NO_HURRY, Spent, Ticket
@@ -11,6 +12,7 @@ from hearth.batching.workers import Workers
 __all__ = [
     "NO_HURRY",
     "SECONDS",
+    "Alone",
     "BatchQueue",
     "Curve",
     "Histogram",

@@ -9,10 +9,12 @@ from hearth.errors import OutOfMemory
 WORTH_IT = 0.03
 """A larger batch counts as better from this gain in throughput on."""
 
-_STEADY_SECONDS = 0.03
-_MOST_RUNS = 5
+HAND_OVER_SECONDS = 0.00015
+"""What a batch costs beside its run, whatever its size: two changes of threads (measured)."""
+
+_ROUNDS = 6
 _BUDGET_SECONDS = 4.0
-"""For one session: a model that takes longer is measured at fewer sizes."""
+"""For one session: a model that takes longer is measured at fewer sizes, and less often."""
 
 
 class Curve:
@@ -55,9 +57,13 @@ class Curve:
         """The measured size past which throughput gains less than ``gain``."""
         best = self._sizes[0]
         for size in self._sizes[1:]:
-            if size / self.times[size] > (1 + gain) * best / self.times[best]:
+            if self._rate(size) > (1 + gain) * self._rate(best):
                 best = size
         return best
+
+    def _rate(self, size: int) -> float:
+        """Items a second in batches of a measured size."""
+        return size / (self.times[size] + HAND_OVER_SECONDS)
 
 
 def measured(
@@ -68,43 +74,38 @@ def measured(
 ) -> Curve:
     """Run batches of ascending sizes and note the least time of each.
 
-    Stops where two sizes in a row brought nothing, where the next would take too long,
-    or where memory ends. Raises what ``run`` raises at the first size.
+    Goes no further where three sizes in a row brought nothing, where the next would take
+    too long, or where memory ends. Raises what ``run`` raises at the first size.
     """
     times: dict[int, float] = {}
-    began = clock()
+    ends = clock() + _BUDGET_SECONDS
+
+    def time_once(size: int) -> float:
+        started = clock()
+        run(size)
+        return clock() - started
+
     for size in sizes:
-        if times and 4 * max(times.values()) > _BUDGET_SECONDS - (clock() - began):
+        if times and 4 * max(times.values()) > ends - clock():
             break
         try:
-            times[size] = _least(lambda size=size: run(size), clock)  # type: ignore[misc]
+            first = time_once(size)  # also warms up: engines plan for each shape
+            times[size] = min(first, time_once(size)) if 2 * first < ends - clock() else first
         except OutOfMemory:
             if not times:
                 raise
             break
         if _flat(times):
             break
+    # Round by round, so that a moment in which the machine is busy spoils no size alone.
+    for _ in range(_ROUNDS):
+        for size, least in list(times.items()):
+            if clock() + least < ends:
+                times[size] = min(least, time_once(size))
     return Curve(times)
 
 
-def _least(run: Callable[[], object], clock: Callable[[], float]) -> float:
-    """The least time of a few runs, the first of which only warms up."""
-    started = clock()
-    run()
-    least = first = clock() - started
-    spent, runs = 0.0, 0
-    while runs < _MOST_RUNS and (runs == 0 or spent < _STEADY_SECONDS):
-        if first > _BUDGET_SECONDS / 2:
-            break
-        started = clock()
-        run()
-        took = clock() - started
-        least = min(least, took)
-        spent, runs = spent + took, runs + 1
-    return least
-
-
 def _flat(times: Mapping[int, float]) -> bool:
-    """Whether the last two sizes were no better than one before them."""
+    """Whether the last three sizes were no better than one before them."""
     sizes = list(times)
-    return len(sizes) > 2 and Curve(times).best() not in sizes[-2:]
+    return len(sizes) > 3 and Curve(times).best() not in sizes[-3:]

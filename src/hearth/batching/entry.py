@@ -18,7 +18,7 @@ class Entry:
     Made on the loop; a worker and then the owner thread handle it, one after the other.
     """
 
-    __slots__ = ("future", "item", "key", "loop", "prepare", "since", "ticket", "waited")
+    __slots__ = ("future", "heavy", "item", "key", "loop", "prepare", "since", "ticket", "waited")
 
     def __init__(
         self,
@@ -36,6 +36,8 @@ class Entry:
         self.future: asyncio.Future[Any] = loop.create_future()
         self.prepare = prepare
         """None once the item is ready."""
+        self.heavy = False
+        """Whether it is to be prepared alone."""
         self.since = time.monotonic()
         """When it came into the line where it stands."""
         self.waited = 0.0

@@ -93,7 +93,7 @@ class Line(Generic[Entry]):
         return batch + self._urgent.join(batch[0].key, limit - len(batch), dead)
 
     def eldest(self) -> float:
-        """Since when the entry waits whose turn is next; the line isn't empty."""
+        """Since when the first of the urgent entries waits, or of bulk; there is one."""
         return (self._urgent or self._bulk).head().since
 
 

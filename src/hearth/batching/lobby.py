@@ -2,35 +2,48 @@
 is held around every call."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from hearth.batching.entry import Entry
 from hearth.batching.line import Line
 from hearth.batching.pace import Pace
 from hearth.batching.statistics import Counts
-from hearth.errors import DeadlinePassed, Overloaded
+from hearth.errors import DeadlinePassed, NotReady, Overloaded
+
+_DELIVERY_SECONDS = 0.02
+"""From the end of a batch until the client has its answer, on a node under load."""
 
 
 class Lobby:
     """Two lines, one behind the other: raw entries to be prepared, and ready ones to run.
 
-    At most ``ahead`` entries (by default two batches) are in preparation or ready; a
-    source that has none of them may have one more all the same.
+    At most ``ahead`` entries (by default two batches) are in preparation or ready, and up
+    to twice as many for sources that have less than their part of them.
+    Heavy raw entries stand in a line of their own, for the thread that takes one at a time.
     """
 
     def __init__(
-        self, name: str, *, capacity: int, ahead: int | None, pace: Pace, counts: Counts
+        self,
+        name: str,
+        *,
+        capacity: int,
+        ahead: int | None,
+        room: Callable[[], bool],
+        pace: Pace,
+        counts: Counts,
     ) -> None:
         self.capacity = capacity
-        self.late: list[tuple[Entry, Any]] = []
-        """Entries that were dropped because their deadline passed, and what to tell them."""
+        self.closed = False
         self._name = name
         self._ahead = ahead
+        self._room = room
         self._pace = pace
         self._counts = counts
         self._raw: Line[Entry] = Line()
+        self._heavy: Line[Entry] = Line()
         self._ready: Line[Entry] = Line()
+        self._late: list[tuple[Entry, Any]] = []
         self._preparing = 0
         self._held: Counter[Hashable] = Counter()
         """By source: entries in preparation or ready."""
@@ -38,7 +51,12 @@ class Lobby:
     @property
     def waiting(self) -> int:
         """Entries that aren't running, and have no answer."""
-        return len(self._raw) + self._preparing + len(self._ready)
+        return len(self._raw) + len(self._heavy) + self._preparing + len(self._ready)
+
+    @property
+    def heavy(self) -> int:
+        """Raw entries that wait to be prepared alone."""
+        return len(self._heavy)
 
     @property
     def ready(self) -> int:
@@ -50,7 +68,9 @@ class Lobby:
         return self._ready.eldest()
 
     def enter(self, entries: Sequence[Entry]) -> None:
-        """Take entries in, all of them raw or all of them ready; raises Overloaded."""
+        """Take entries in, raw or ready; raises NotReady once closed, and Overloaded."""
+        if self.closed:
+            raise self.closing()
         # A request of many items (the lines of a page) may pass the mark when it
         # comes to a queue with room: it could never be served otherwise.
         if self.waiting >= self.capacity:
@@ -70,19 +90,30 @@ class Lobby:
         """Take one out that nobody waits for any more; False where it is past both lines."""
         if self._ready.remove(entry):
             self._release(entry)
-        elif not self._raw.remove(entry):
+        elif not (self._heavy if entry.heavy else self._raw).remove(entry):
             return False
         self._counts.cancelled += 1
         return True
 
-    def next_raw(self, now: float) -> Entry | None:
+    def next_raw(self, now: float, *, heavy: bool = False) -> Entry | None:
         """The entry to prepare next; None where none waits, or enough is prepared."""
-        entry = self._raw.next(self._admits, lambda entry: self._dead(entry, now))
+        line = self._heavy if heavy else self._raw
+        if not line or self._ahead_now >= 2 * self._limit or not self._room():
+            return None
+        entry = line.next(self._admits, lambda entry: self._dead(entry, now))
         if entry is not None:
             self._preparing += 1
             self._hold(entry)
             entry.leaves(now)
         return entry
+
+    def put_aside(self, entry: Entry) -> bool:
+        """What ``next_raw`` gave turned out to be heavy; False where it is too late for it."""
+        self._preparing -= 1
+        self._release(entry)
+        if not self.closed:
+            self._heavy.push(entry)
+        return not self.closed
 
     def prepared(self, entry: Entry, *, wanted: bool) -> None:
         """What ``next_raw`` gave has been prepared; it is ready where it is still ``wanted``."""
@@ -104,14 +135,32 @@ class Lobby:
             entry.leaves(now)
         return batch
 
-    def clear(self) -> list[Entry]:
-        """Everybody out."""
-        return self._raw.clear() + self._ready.clear()
+    def take_late(self) -> list[tuple[Entry, Any]]:
+        """Entries that were dropped because of their deadlines, and what to tell them."""
+        late, self._late = self._late, []
+        return late
+
+    def close(self) -> list[Entry]:
+        """Nobody comes in any more, and who waits has to leave."""
+        self.closed = True
+        return self._raw.clear() + self._heavy.clear() + self._ready.clear()
+
+    def closing(self) -> NotReady:
+        """What those are told."""
+        return NotReady(f"{self._name} is closing")
+
+    @property
+    def _ahead_now(self) -> int:
+        return self._preparing + len(self._ready)
+
+    @property
+    def _limit(self) -> int:
+        return self._ahead or 2 * self._pace.max_batch
 
     def _admits(self, entry: Entry) -> bool:
-        ahead = self._preparing + len(self._ready)
-        limit = self._ahead or 2 * self._pace.max_batch
-        return ahead < limit or (ahead < 2 * limit and not self._held[entry.source])
+        # A source that holds less than its part may have more than the limit, up to twice it.
+        part = max(1, self._limit // (len(self._held) + 1))
+        return self._ahead_now < self._limit or self._held[entry.source] < part
 
     def _dead(self, entry: Entry, now: float, *, held: bool = False) -> bool:
         """Whether nobody will be there for the answer."""
@@ -120,7 +169,7 @@ class Lobby:
         elif self._too_late(entry, now):
             self._counts.expired += 1
             passed = DeadlinePassed(f"the deadline passes in {self._name}'s queue")
-            self.late.append((entry, passed))
+            self._late.append((entry, passed))
         else:
             return False
         if held:
@@ -132,7 +181,11 @@ class Lobby:
         if deadline is None:
             return False
         together = min(1 + len(self._ready), self._pace.max_batch)
-        return deadline <= now + self._pace.forecast(together, now)
+        needed = self._pace.forecast(together, now)
+        # Where there is a backlog, everybody's turn comes shortly before the deadline, and
+        # a batch a little slower than usual would be in vain: so a part of the wait is kept.
+        slack = min(needed + _DELIVERY_SECONDS, (entry.waited + now - entry.since) / 4)
+        return deadline <= now + needed + slack
 
     def _hold(self, entry: Entry) -> None:
         self._held[entry.source] += 1

@@ -29,7 +29,8 @@ class Pace:
         self._fits: int | None = None
         self._slowness = 1.0
         """How much longer batches take than was measured, lately."""
-        self._last: float | None = None
+        self._usual: float | None = None
+        """Seconds of a batch, lately."""
         self._wariness = Wariness()
         self._firsts: list[int] = []
         self._plan()
@@ -39,19 +40,18 @@ class Pace:
         """The largest batch, memory considered."""
         return self._wanted if self._fits is None else min(self._wanted, self._fits)
 
-    def tune(self, curve: Curve | None, max_batch: int | None) -> None:
+    def tune(self, curve: Curve, max_batch: int | None) -> None:
         """See ``BatchQueue.tune``."""
         self.curve = curve
-        if max_batch is not None:
-            self._wanted = self._runnable(max_batch)
-        elif curve is not None:
-            self._wanted = curve.best()
+        self._wanted = self._runnable(max_batch or curve.best())
         self._plan()
 
-    def shrink(self, fits: int) -> None:
-        """Memory is enough for so many."""
+    def shrink(self, fits: int) -> bool:
+        """Memory is enough for so many; whether that makes a difference."""
+        before = self.max_batch
         self._fits = self._runnable(max(1, fits))
         self._plan()
+        return self.max_batch < before
 
     def note(self, size: int, began: float, ended: float, outcome: Outcome[Any]) -> None:
         """A batch is done."""
@@ -59,10 +59,12 @@ class Pace:
         seconds = ended - began
         self._wariness.note(size, outcome.culprits)
         if outcome.runs == 1:
-            self._last = seconds
+            # One batch that took a hundred times as long tells of a hiccup: it counts as two.
+            usual = self._usual or seconds
+            self._usual = usual + _SMOOTHING * (min(seconds, 2 * usual) - usual)
             if self.curve is not None:
                 ratio = seconds / self.curve.seconds(self._padded(size))
-                self._slowness += _SMOOTHING * (ratio - self._slowness)
+                self._slowness += _SMOOTHING * (min(ratio, 2 * self._slowness) - self._slowness)
 
     def limit(self, waiting: int) -> int:
         """How many of those that wait to take now."""
@@ -80,9 +82,9 @@ class Pace:
         """To which size ``urgent`` items may be filled up with others."""
         if self.curve is None:
             return urgent
-        bearable = _COMPANY * self.curve.seconds(urgent)
+        bearable = _COMPANY * self.curve.seconds(self._padded(urgent))
         size = urgent
-        while size < self.max_batch and self.curve.seconds(size + 1) <= bearable:
+        while size < self.max_batch and self.curve.seconds(self._padded(size + 1)) <= bearable:
             size += 1
         return size
 
@@ -92,13 +94,15 @@ class Pace:
         An old forecast may be far too long. Were it believed, requests in a hurry would
         be refused for ever, and no batch would run to correct it.
         """
-        if self.curve is None or now - self.free_since > _FRESH_SECONDS:
+        if now - self.free_since > _FRESH_SECONDS:
             return 0.0
+        if self.curve is None:
+            return self._usual or 0.0
         return self.curve.seconds(self._padded(size)) * self._slowness
 
     def patience(self, waiting: int) -> float:
         """Seconds after which a full queue is likely to have room: half of it done."""
-        batch = self._last or 0.05
+        batch = self._usual or 0.05
         return min(max(batch * waiting / self.max_batch / 2, 0.05), 30.0)
 
     def sizes_to_measure(self, largest: int) -> list[int]:

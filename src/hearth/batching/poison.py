@@ -49,6 +49,9 @@ def attempt(run: Run[Item, Answer], items: Sequence[Item]) -> Outcome[Answer]:
     if no_room:
         halves = _halves(items)
         parts = [attempt(run, half) for half in halves]
+        if any(_is_memory(answer) for part in parts for answer in part.answers):
+            # An item that doesn't fit alone says nothing of how many others do.
+            return _joined(parts, runs=1)._replace(fits=None)
         return _joined(parts, runs=1, fits=len(halves[0]))
     return _taken_apart(run, items, runs=1)
 
@@ -80,7 +83,7 @@ def _joined(
     )
 
 
-def _is_memory(error: BaseException) -> bool:
+def _is_memory(error: object) -> bool:
     return isinstance(error, OutOfMemory | MemoryError)
 
 

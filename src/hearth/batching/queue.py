@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from hearth.batching.curve import Curve, measured
@@ -22,10 +21,10 @@ from hearth.batching.linger import Linger, Moment, adaptive
 from hearth.batching.lobby import Lobby
 from hearth.batching.pace import Pace
 from hearth.batching.poison import attempt
+from hearth.batching.preparation import Preparation
 from hearth.batching.statistics import Counts, QueueStatistics
-from hearth.batching.ticket import NO_HURRY, Ticket
+from hearth.batching.ticket import NO_HURRY, Spent, Ticket
 from hearth.batching.workers import Job, Workers
-from hearth.errors import NotReady
 
 Item = TypeVar("Item")
 Raw = TypeVar("Raw")
@@ -44,7 +43,9 @@ class BatchQueue(Generic[Item, Answer]):
     At most ``capacity`` items wait. ``max_batch`` is the largest batch until ``tune``
     says otherwise; ``sizes`` are the only ones that run well, ascending (none: any do).
     ``workers`` prepare raw items, at most ``ahead`` of them in advance (by default two
-    batches). ``max_delay`` seconds bound what ``linger`` waits for company.
+    batches) and only while there is ``room`` further on, which is asked under the
+    queue's lock; ``wake`` says that there is room again. ``max_delay`` seconds bound
+    what ``linger`` waits for company.
     """
 
     def __init__(
@@ -59,26 +60,28 @@ class BatchQueue(Generic[Item, Answer]):
         linger: Linger = adaptive,
         workers: Workers | None = None,
         ahead: int | None = None,
+        room: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name = name
         self.capacity = capacity
         self._run = run
         self._linger = linger
         self._max_delay = max_delay
-        self._workers = workers
         self._changed = threading.Condition()
         self._pace = Pace(max_batch, sizes)
         self._counts = Counts()
         self._lobby = Lobby(
-            name, capacity=capacity, ahead=ahead, pace=self._pace, counts=self._counts
+            name, capacity=capacity, ahead=ahead, room=room, pace=self._pace, counts=self._counts
         )
         self._measuring: deque[tuple[Entry, Job]] = deque()
-        self._closed = False
         self._running = self._expected = 0
+        self._preparation = (
+            None
+            if workers is None
+            else Preparation(name, workers, self._lobby, self._counts, self._changed)
+        )
         self._owner = threading.Thread(target=self._serve, name=f"batch-{name}", daemon=True)
         self._owner.start()
-        if workers is not None:
-            workers.join(self._next_job)
 
     @property
     def max_batch(self) -> int:
@@ -111,11 +114,11 @@ class BatchQueue(Generic[Item, Answer]):
 
         Raises as ``submit`` does, and what ``prepare`` raises.
         """
-        if self._workers is None:
+        if self._preparation is None:
             raise TypeError(f"{self.name} has no workers")
         entry = Entry(payload, None, ticket, asyncio.get_running_loop(), prepare)
         self._enter([entry])
-        self._workers.wake()
+        self._preparation.wake()
         return cast(Answer, await self._answer(entry))
 
     async def submit_all(
@@ -126,10 +129,18 @@ class BatchQueue(Generic[Item, Answer]):
         Where one fails, those that haven't run yet never do.
         """
         loop = asyncio.get_running_loop()
-        entries = [Entry(item, key, ticket, loop) for item, key in items]
+        # Each its own, for they wait and run side by side: the slowest counts for all.
+        spent = [Spent() for _ in items] if ticket.spent is not None else []
+        tickets = [ticket._replace(spent=one) for one in spent] or [ticket] * len(items)
+        entries = [
+            Entry(item, key, own, loop) for (item, key), own in zip(items, tickets, strict=True)
+        ]
         self._enter(entries)
         try:
-            return list(await asyncio.gather(*(entry.future for entry in entries)))
+            answers = list(await asyncio.gather(*(entry.future for entry in entries)))
+            if ticket.spent is not None:
+                ticket.spent.add_slowest(spent)
+            return answers
         except BaseException:
             for entry in entries:
                 entry.future.cancel()
@@ -156,13 +167,18 @@ class BatchQueue(Generic[Item, Answer]):
             resolve([(result, outcome)])
 
         with self._changed:
-            if self._closed:
-                raise NotReady(f"{self.name} is closed")
+            if self._lobby.closed:
+                raise self._lobby.closing()
             self._measuring.append((result, job))
             self._changed.notify()
         return cast(Curve, await self._answer(result))
 
-    def tune(self, curve: Curve | None, max_batch: int | None = None) -> None:
+    def wake(self, places: int = 1) -> None:
+        """There is room for so many more prepared items; from any thread."""
+        if self._preparation is not None:
+            self._preparation.wake(places)
+
+    def tune(self, curve: Curve, max_batch: int | None = None) -> None:
         """Form batches by a measured curve: up to ``max_batch``, or to the best size it shows."""
         with self._changed:
             self._pace.tune(curve, max_batch)
@@ -182,25 +198,19 @@ class BatchQueue(Generic[Item, Answer]):
     def close(self) -> None:
         """Refuse what waits, let a running batch finish, and end the owner thread."""
         with self._changed:
-            self._closed = True
-            refused = self._lobby.clear() + [entry for entry, _ in self._measuring]
+            refused = self._lobby.close() + [entry for entry, _ in self._measuring]
             self._measuring.clear()
             self._changed.notify_all()
-        if self._workers is not None:
-            self._workers.leave(self._next_job)
-        resolve((entry, self._closing()) for entry in refused)
+        if self._preparation is not None:
+            self._preparation.leave()
+        resolve((entry, self._lobby.closing()) for entry in refused)
         if threading.current_thread() is not self._owner:
             self._owner.join()
-
-    def _closing(self) -> NotReady:
-        return NotReady(f"{self.name} is closing")
 
     # --- on the loop: coming in, and leaving early --------------------------------------------
 
     def _enter(self, entries: list[Entry]) -> None:
         with self._changed:
-            if self._closed:
-                raise NotReady(f"{self.name} is closed")
             self._lobby.enter(entries)
             self._changed.notify()
 
@@ -220,56 +230,29 @@ class BatchQueue(Generic[Item, Answer]):
             left = self._lobby.leave(entry)
         if left:
             entry.item = None
-            self._room_made(1)
+            self.wake()
         # Else somebody is at it, and looks at the future afterwards.
-
-    # --- on a worker's thread: preparing ------------------------------------------------------
-
-    def _next_job(self) -> Job | None:
-        with self._changed:
-            entry = self._lobby.next_raw(time.monotonic())
-            late = self._late()
-        resolve(late)
-        return None if entry is None else partial(self._prepare, entry)
-
-    def _prepare(self, entry: Entry) -> None:
-        began = time.monotonic()
-        failure: BaseException | None = None
-        try:
-            entry.make_ready()
-        except BaseException as error:  # also a panic in a native library
-            failure = as_failure(error, self.name)
-        entry.was_prepared(began, time.monotonic())
-        with self._changed:
-            if failure is None and self._closed:
-                failure = self._closing()
-            wanted = failure is None and not entry.future.cancelled()
-            self._lobby.prepared(entry, wanted=wanted)
-            self._counts.prepared(entry.since - began, failed=failure is not None, wanted=wanted)
-            self._changed.notify()
-        if not wanted:
-            resolve([(entry, failure)])
-            self._room_made(1)
-
-    def _room_made(self, places: int) -> None:
-        if self._workers is not None:
-            self._workers.wake(places)
 
     # --- on the owner's thread: running -------------------------------------------------------
 
     def _serve(self) -> None:
         while (work := self._next_work()) is not None:
-            if callable(work):
-                work()
-            elif work:
-                self._serve_batch(work)
+            try:
+                if callable(work):
+                    work()
+                elif work:
+                    self._serve_batch(work)
+            except BaseException as error:  # a fault of ours, for which nobody is to hang
+                log.exception("a batch of %s failed in a way that nobody foresaw", self.name)
+                failure = as_failure(error, self.name)
+                resolve([(entry, failure) for entry in ([] if callable(work) else work)])
             del work  # and its items, while waiting for the next
 
     def _next_work(self) -> Job | list[Entry] | None:
         """A measurement, a batch (empty where all of it was dead), or None: closed."""
         with self._changed:
             self._wait()
-            if self._closed:
+            if self._lobby.closed:
                 return None
             if self._measuring:
                 return self._measuring.popleft()[1]
@@ -277,14 +260,14 @@ class BatchQueue(Generic[Item, Answer]):
             batch = self._lobby.batch(time.monotonic())
             left = ready - self._lobby.ready  # the batch, and the dead
             self._running = len(batch)
-            late = self._late()
+            late = self._lobby.take_late()
         resolve(late)
-        self._room_made(left)
+        self.wake(left)
         return batch
 
     def _wait(self) -> None:
         """Until there is something to do, and no company to wait for."""
-        while not self._closed and not self._measuring:
+        while not self._lobby.closed and not self._measuring:
             if not self._lobby.ready:
                 self._changed.wait()
                 continue
@@ -303,10 +286,6 @@ class BatchQueue(Generic[Item, Answer]):
             self.curve,
             self._max_delay,
         )
-
-    def _late(self) -> list[tuple[Entry, Any]]:
-        late, self._lobby.late = self._lobby.late, []
-        return late
 
     def _serve_batch(self, batch: list[Entry]) -> None:
         began = time.monotonic()
@@ -328,13 +307,16 @@ class BatchQueue(Generic[Item, Answer]):
         resolve(zip(batch, answers, strict=True))
 
     def _shrink(self, fits: int) -> None:
-        if fits < self.max_batch:
-            self._pace.shrink(fits)
+        if self._pace.shrink(fits):
             self._counts.shrunk += 1
-            log.warning("%s ran out of memory: batches of at most %d now", self.name, fits)
+            log.warning(
+                "%s ran out of memory: batches of at most %d now", self.name, self.max_batch
+            )
 
     def _checked(self, items: Sequence[Item]) -> None:
         """A run for its time alone: what it can't do is an error here as well."""
+        if self._lobby.closed:
+            raise self._lobby.closing()
         for answer in self._run(items):
             if isinstance(answer, BaseException):
                 raise answer

@@ -1,6 +1,6 @@
 """What travels with an item beside the item."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 
@@ -18,6 +18,14 @@ class Spent:
         """In batches that ran."""
         self.batch = 0
         """The size of the largest batch it was part of; 0: of none."""
+
+    def add_slowest(self, parts: Sequence["Spent"]) -> None:
+        """Add what one of several took that went side by side: the one that took longest."""
+        slowest = max(parts, key=lambda part: part.wait + part.run, default=self)
+        if slowest is not self:
+            self.wait += slowest.wait
+            self.run += slowest.run
+            self.batch = max(self.batch, *(part.batch for part in parts))
 
 
 class Ticket(NamedTuple):

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import cached_property
 
 log = logging.getLogger(__name__)
 
@@ -15,8 +16,8 @@ Supply = Callable[[], Job | None]
 class Workers:
     """A few threads and those who have work for them, served in turns.
 
-    Lock order: the workers' lock, then a supplier's own. A supplier calls ``wake`` with
-    none of its locks held.
+    The threads run as long as there is anybody to serve. Lock order: the workers' lock,
+    then a supplier's own. A supplier calls ``wake`` with none of its locks held.
     """
 
     def __init__(self, threads: int, name: str = "decode") -> None:
@@ -24,24 +25,37 @@ class Workers:
         self._name = name
         self._supplies: deque[Supply] = deque()
         self._changed = threading.Condition()
-        self._started = self._closed = False
+        self._shift = 0
+        """Counts up whenever threads start or are to end: each serves one shift."""
+        self._closed = False
+
+    @cached_property
+    def heavy(self) -> "Workers":
+        """One more thread, for items of which there must be only one at a time."""
+        return Workers(1, f"{self._name}-heavy")
 
     def join(self, supply: Supply) -> None:
-        """Serve one more supplier; the first one starts the threads."""
+        """Serve one more supplier; for the first one the threads start."""
         with self._changed:
-            self._supplies.append(supply)
-            if self._started or self._closed:
+            if self._closed:
                 return
-            self._started = True
+            self._supplies.append(supply)
+            if len(self._supplies) > 1:
+                return
+            self._shift += 1
+            shift = self._shift
         for number in range(self.threads):
-            thread = threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
-            thread.start()
+            threading.Thread(
+                target=self._work, args=[shift], name=f"{self._name}-{number}", daemon=True
+            ).start()
 
     def leave(self, supply: Supply) -> None:
         """Serve it no longer; a job of it may still be running."""
         with self._changed:
             if supply in self._supplies:
                 self._supplies.remove(supply)
+            if not self._supplies:
+                self._end_shift()
 
     def wake(self, jobs: int = 1) -> None:
         """Say that there may be so many more jobs to do."""
@@ -53,19 +67,25 @@ class Workers:
         with self._changed:
             self._closed = True
             self._supplies.clear()
-            self._changed.notify_all()
+            self._end_shift()
+        if "heavy" in self.__dict__:
+            self.heavy.close()
 
-    def _work(self) -> None:
-        while (job := self._wait()) is not None:
+    def _end_shift(self) -> None:
+        self._shift += 1
+        self._changed.notify_all()
+
+    def _work(self, shift: int) -> None:
+        while (job := self._wait(shift)) is not None:
             try:
                 job()
             except BaseException:
                 log.exception("a job of %s failed in a way that nobody foresaw", self._name)
             del job  # and what it holds, while waiting for the next
 
-    def _wait(self) -> Job | None:
+    def _wait(self, shift: int) -> Job | None:
         with self._changed:
-            while not self._closed:
+            while self._shift == shift:
                 for _ in range(len(self._supplies)):
                     supply = self._supplies[0]
                     self._supplies.rotate(-1)

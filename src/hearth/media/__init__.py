@@ -1,5 +1,5 @@
 """Bytes to arrays."""
 
-from hearth.media.images import ImageReader
+from hearth.media.images import HeavyImage, ImageReader
 
-__all__ = ["ImageReader"]
+__all__ = ["HeavyImage", "ImageReader"]

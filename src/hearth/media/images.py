@@ -60,8 +60,16 @@ _UPRIGHT = {
 }
 
 
+class HeavyImage(Exception):
+    """The image takes hundreds of megabytes while it is read, and that wasn't allowed for."""
+
+
 class ImageReader:
-    """Reads image files; any number of threads may share one reader."""
+    """Reads image files; any number of threads may share one reader.
+
+    Heavy images (see ``HeavyImage``) are read one at a time: where ``heavy`` is True, a
+    call waits for that; where it is False it raises HeavyImage at once.
+    """
 
     def __init__(self, max_pixels: int) -> None:
         self.max_pixels = max_pixels
@@ -71,7 +79,9 @@ class ImageReader:
         if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
             Image.MAX_IMAGE_PIXELS = max_pixels
 
-    def read(self, payload: bytes, *, at_least: int | None = None) -> Image.Image:
+    def read(
+        self, payload: bytes, *, at_least: int | None = None, heavy: bool = True
+    ) -> Image.Image:
         """The first frame as an upright image of mode RGB.
 
         Alpha is dropped, not blended: transparent pixels show the colour that is
@@ -95,6 +105,7 @@ class ImageReader:
         fit: Callable[[Image.Image], Image.Image],
         *,
         at_least: int,
+        heavy: bool = True,
     ) -> None:
         """Write what ``fit`` makes of an image into ``out``, contiguous (height, width, 3).
 
@@ -148,7 +159,7 @@ def _refusing() -> Iterator[None]:
     _silence_pillow()
     try:
         yield
-    except InvalidInput:
+    except (InvalidInput, HeavyImage):
         raise
     except Exception as error:
         raise InvalidInput(f"the image is broken or cut short ({one_line(error, 120)})") from None

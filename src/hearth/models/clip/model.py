@@ -17,6 +17,7 @@ from hearth.models.clip.pictures import Pictures
 from hearth.models.clip.tokenizer import Tokenizer
 from hearth.models.clip.tower import Tower, Vector, unit
 from hearth.models.clip.transform import ImageTransform
+from hearth.models.heavy import lightly
 from hearth.models.manager import Progress
 from hearth.models.options import QueueOptions
 from hearth.models.rows import Row
@@ -84,6 +85,7 @@ class ClipModel:
         self._sessions = [session for session in (image, text) if session is not None]
         self._check_parts()
         self._pictures = Pictures(self._image, transform, reader)
+        self._prepare = lightly(self._pictures.prepare)
         self.runtime = image.runtime
         self.device = image.device
         self.precisions = tuple(dict.fromkeys(s.precision for s in self._sessions))
@@ -142,7 +144,7 @@ class ClipModel:
         """
 
         def embed() -> Awaitable[Vector]:
-            return self._images.submit_raw(payload, self.prepare_image, ticket=ticket)
+            return self._images.submit_raw(payload, self._prepare, ticket=ticket)
 
         if not self._options.cache_entries:
             return await embed()

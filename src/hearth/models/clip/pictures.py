@@ -31,15 +31,17 @@ class Pictures:
         row_bytes = math.prod(shape) * tower.dtype.itemsize
         self._rows = Rows(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
 
-    def prepare(self, payload: bytes) -> Row:
-        """An image file as the tower takes it; blocking. Raises InvalidInput."""
-        row = self._rows.take()
+    def prepare(self, payload: bytes, *, heavy: bool = True) -> Row:
+        """An image file as the tower takes it; blocking. Raises InvalidInput.
+
+        ``heavy`` as ImageReader has it, which may raise HeavyImage.
+        """
+        row, at_least = self._rows.take(), self._transform.at_least
         if self._tower.takes_pixels:
-            self._reader.read_into(
-                row.array, payload, self._transform.resized, at_least=self._transform.at_least
-            )
+            resized = self._transform.resized
+            self._reader.read_into(row.array, payload, resized, at_least=at_least, heavy=heavy)
         else:
-            self._normalise(self._reader.read(payload, at_least=self._transform.at_least), row)
+            self._normalise(self._reader.read(payload, at_least=at_least, heavy=heavy), row)
         return row
 
     def blank(self) -> Row:

@@ -10,6 +10,7 @@ import numpy as np
 from hearth.backends import Session
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
 from hearth.media import ImageReader
+from hearth.models.heavy import lightly
 from hearth.models.manager import Progress
 from hearth.models.ocr import parameters
 from hearth.models.ocr.memory import IdleTrim
@@ -73,6 +74,7 @@ class OcrModel:
     ) -> None:
         self.model_id = model_id
         self._reader = reader
+        self._prepare = lightly(self.prepare_image)
         self._files = tuple(files)
         self._options = options = options or QueueOptions()
         self._sessions = (detection, orientation, recognition)
@@ -113,9 +115,12 @@ class OcrModel:
         """What else is true of the model."""
         return {"provider": self._sessions[0].provider}
 
-    def prepare_image(self, payload: bytes) -> Page:
-        """An image file as ``read`` takes it; blocking. Raises InvalidInput."""
-        return page_of(self._reader.read(payload))
+    def prepare_image(self, payload: bytes, *, heavy: bool = True) -> Page:
+        """An image file as detection takes it; blocking. Raises InvalidInput.
+
+        ``heavy`` as ImageReader has it, which may raise HeavyImage.
+        """
+        return page_of(self._reader.read(payload, heavy=heavy))
 
     async def read(
         self,
@@ -143,7 +148,7 @@ class OcrModel:
     async def _read(self, payload: bytes, ticket: Ticket) -> tuple[Line, ...]:
         """Every line, however uncertain."""
         with self._idle.busy():
-            found = await self._pages.submit_raw(payload, self.prepare_image, ticket=ticket)
+            found = await self._pages.submit_raw(payload, self._prepare, ticket=ticket)
             readings = await self.read_lines(found.lines, ticket)
         return tuple(
             Line(box, *reading) for box, reading in zip(found.boxes, readings, strict=True)

@@ -1,0 +1,92 @@
+"""The side of a queue that worker threads see: raw entries become ready ones."""
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hearth.batching.entry import Entry, as_failure, resolve
+from hearth.batching.lobby import Lobby
+from hearth.batching.statistics import Counts
+from hearth.batching.workers import Job, Workers
+
+
+class Alone(Exception):
+    """Raised by a ``prepare``: this item takes so much memory that it waits for its turn alone.
+
+    ``prepare`` is what makes the item then, on the one thread for such items.
+    """
+
+    def __init__(self, prepare: Callable[[Any], Any]) -> None:
+        super().__init__("a heavy item")
+        self.prepare = prepare
+
+
+class Preparation:
+    """Gives ``workers`` the jobs that one queue has for them, under the queue's lock."""
+
+    def __init__(
+        self, name: str, workers: Workers, lobby: Lobby, counts: Counts, lock: threading.Condition
+    ) -> None:
+        self._name = name
+        self._workers = workers
+        self._lobby = lobby
+        self._counts = counts
+        self._lock = lock
+        self._supplies = (
+            (workers, partial(self._next_job, heavy=False)),
+            (workers.heavy, partial(self._next_job, heavy=True)),
+        )
+        for threads, supply in self._supplies:
+            threads.join(supply)
+
+    def wake(self, places: int = 1) -> None:
+        """So many more entries may be prepared now; none of the queue's locks is held."""
+        self._workers.wake(places)
+        if self._lobby.heavy:
+            self._workers.heavy.wake()
+
+    def leave(self) -> None:
+        """The queue is closed."""
+        for threads, supply in self._supplies:
+            threads.leave(supply)
+
+    def _next_job(self, *, heavy: bool) -> Job | None:
+        with self._lock:
+            entry = self._lobby.next_raw(time.monotonic(), heavy=heavy)
+            late = self._lobby.take_late()
+        resolve(late)
+        return None if entry is None else partial(self._prepare, entry)
+
+    def _prepare(self, entry: Entry) -> None:
+        began = time.monotonic()
+        failure: BaseException | None = None
+        try:
+            entry.make_ready()
+        except Alone as alone:
+            self._put_aside(entry, alone)
+            return
+        except BaseException as error:  # also a panic in a native library
+            failure = as_failure(error, self._name)
+        entry.was_prepared(began, time.monotonic())
+        with self._lock:
+            if failure is None and self._lobby.closed:
+                failure = self._lobby.closing()
+            wanted = failure is None and not entry.future.cancelled()
+            self._lobby.prepared(entry, wanted=wanted)
+            self._counts.prepared(entry.since - began, failed=failure is not None, wanted=wanted)
+            self._lock.notify()
+        if not wanted:
+            resolve([(entry, failure)])
+            self.wake()
+
+    def _put_aside(self, entry: Entry, alone: Alone) -> None:
+        """Into the line of heavy entries: no thread that others need waits with it."""
+        entry.prepare, entry.heavy = alone.prepare, True
+        entry.since = time.monotonic()
+        with self._lock:
+            kept = self._lobby.put_aside(entry)
+        if not kept:
+            resolve([(entry, self._lobby.closing())])
+        self.wake()
