@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from hearth.errors import InvalidInput
-from hearth.media import ImageReader, depth
+from hearth.media import HeavyImage, ImageReader, depth
 
 READER = ImageReader(max_pixels=10_000_000)
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
@@ -320,3 +320,12 @@ def test_threads_may_share_a_reader() -> None:
     for thread in threads:
         thread.join()
     assert all(np.array_equal(mine, theirs) for mine, theirs in zip(answers, expected, strict=True))
+
+
+def test_heavy_images_are_read_only_where_that_is_allowed_for():
+    heavy = encode(Image.new("L", (8000, 5001)), "PNG")
+    reader = ImageReader(10**9)
+    with pytest.raises(HeavyImage):
+        reader.read(heavy, heavy=False)
+    assert reader.read(heavy).size == (8000, 5001)
+    assert reader.read(encode(Image.new("L", (80, 50)), "PNG"), heavy=False).size == (80, 50)

@@ -95,7 +95,7 @@ class ImageReader:
         """
         with _refusing():
             image = self._open(payload)
-            with self._turn(image, payload, at_least):
+            with self._turn(image, payload, at_least, heavy):
                 return _decoded(image)
 
     def read_into(
@@ -118,7 +118,7 @@ class ImageReader:
             image = self._open(payload)
             if _is_plain_jpeg(image, out.shape) and jpeg.decode_into(out, payload):
                 return
-            turn = self._turn(image, payload, at_least)
+            turn = self._turn(image, payload, at_least, heavy)
         with turn:
             with _refusing():
                 upright = _decoded(image)
@@ -141,7 +141,7 @@ class ImageReader:
         return image
 
     def _turn(
-        self, image: ImageFile.ImageFile, payload: bytes, at_least: int | None
+        self, image: ImageFile.ImageFile, payload: bytes, at_least: int | None, heavy: bool
     ) -> AbstractContextManager[object]:
         """Scale a JPEG; what to hold while the image is decoded and resized."""
         pixels = image.width * image.height
@@ -150,7 +150,11 @@ class ImageReader:
             image.draft(None, (2 * at_least, 2 * at_least))
         if pixels > _HEAVY_PIXELS and _is_decoded_by_lines(image, payload):
             pixels = image.width * image.height
-        return self._heavy if pixels > _HEAVY_PIXELS else nullcontext()
+        if pixels <= _HEAVY_PIXELS:
+            return nullcontext()
+        if not heavy:
+            raise HeavyImage
+        return self._heavy
 
 
 @contextmanager

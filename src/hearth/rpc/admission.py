@@ -7,14 +7,18 @@ refused. Chunks of incomplete requests count and never wait: they could wait for
 """
 
 import asyncio
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
 from hearth.errors import Overloaded
+from hearth.rpc.rounds import Rounds
 
-MOST_IN_FLIGHT = 64
-"""Requests of one stream: more would only wait elsewhere."""
+MOST_IN_FLIGHT = 256
+"""Requests of one stream: the largest batch four times over, one that runs, two that are
+prepared meanwhile, and what is on its way. More would only wait elsewhere."""
 
 
 class AdmissionStatistics(NamedTuple):
@@ -29,7 +33,7 @@ class AdmissionStatistics(NamedTuple):
     waiting: int
     """Streams that aren't read on for lack of room."""
     refused: int
-    """Whole requests for which there was no room."""
+    """Requests for which there was no room."""
 
 
 class Admission:
@@ -38,7 +42,9 @@ class Admission:
     It belongs to one loop, as the streams do.
     """
 
-    def __init__(self, most_items: int, most_bytes: int) -> None:
+    def __init__(
+        self, most_items: int, most_bytes: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.most_items = most_items
         self.most_bytes = most_bytes
         self.items = self.bytes = 0
@@ -46,6 +52,7 @@ class Admission:
         self.streams = 0
         """Shares with something in flight."""
         self.refused = 0
+        self.rounds = Rounds(clock)
         # The stream whose turn it is to be looked at comes first.
         self._waiting: OrderedDict[Share, asyncio.Future[None]] = OrderedDict()
         self._idle = asyncio.Event()
@@ -68,7 +75,9 @@ class Admission:
     def joined(self) -> None:
         """A stream has something in flight that had nothing."""
         self.streams += 1
-        self._idle.clear()
+        if self.streams == 1:
+            self._idle.clear()
+            self.rounds.begin(1)
 
     def left(self) -> None:
         """A stream has nothing in flight any more."""
@@ -152,9 +161,15 @@ class Share:
         node = self._node
         if node.items < node.most_items and size <= self.spare:
             return None
+        return self.full()
+
+    def full(self) -> Overloaded:
+        """That the node has no room for a request, and when it may have some again."""
+        node = self._node
         node.refused += 1
         return Overloaded(
-            f"this node is full: {node.items} requests in flight, {node.bytes} bytes held"
+            f"this node is full: {node.items} requests in flight, {node.bytes} bytes held",
+            retry_after=node.rounds.patience(node.items),
         )
 
     def take(self, size: int) -> None:
@@ -170,6 +185,11 @@ class Share:
         self.bytes += size
         node.bytes += size
 
+    def served(self) -> None:
+        """One of the requests in flight has its answer, which is still to be written."""
+        node = self._node
+        node.rounds.served(node.items)
+
     def give_back(self, size: int, items: int = 1) -> None:
         """The answer to a request is written."""
         if not self.items:
@@ -183,10 +203,9 @@ class Share:
             node.left()
         node.wake(self, items)
 
-    def hold(self, incomplete: int) -> None:
-        """So many bytes of incomplete requests are held now."""
-        change = incomplete - self.incomplete
-        self.incomplete = incomplete
+    def hold(self, change: int) -> None:
+        """So many bytes of incomplete requests more are held, or fewer."""
+        self.incomplete += change
         self.bytes += change
         self._node.bytes += change
         if change < 0:
@@ -199,6 +218,6 @@ class Share:
 
     def close(self) -> None:
         """The stream has ended: give back whatever is left."""
-        self.hold(0)
+        self.hold(-self.incomplete)
         if self.items:
             self.give_back(self.bytes, self.items)

@@ -16,7 +16,8 @@ with the same correlation id and ``offset`` > 0 (habit 2) or one with ``seq`` > 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from hearth.errors import HearthError, InvalidInput, Overloaded
+from hearth.errors import HearthError, InvalidInput
+from hearth.rpc.admission import Share
 
 LARGEST_OVERHEAD = 256 * 1024
 """Characters of a message beside its payload: meta, names, ids."""
@@ -166,7 +167,7 @@ class _Open:
 
 
 class Assembler:
-    """Puts the requests of one stream together.
+    """Puts the requests of one stream together; what is incomplete counts to its ``share``.
 
     ``largest_request`` and ``largest_held`` are bytes: of one request, and of all
     requests of the stream that are still incomplete; ``most_open`` is how many of these
@@ -174,36 +175,33 @@ class Assembler:
     """
 
     def __init__(
-        self, *, largest_request: int, largest_held: int, most_open: int = MOST_OPEN
+        self, share: Share, *, largest_request: int, largest_held: int, most_open: int = MOST_OPEN
     ) -> None:
         self.begun = 0
         """How many requests the stream has carried so far, complete or not."""
+        self._share = share
         self._largest_request = largest_request
         self._largest_held = largest_held
         self._most_open = most_open
-        self.held_bytes = 0
-        """Of requests that are still incomplete."""
         # Equal ids may be open at once: the eldest first.
         self._open: dict[tuple[str, int], list[_Open]] = {}
         self._open_count = 0
 
-    def feed(self, message: Message, spare: int) -> Sequence[Incoming]:
-        """The requests that this message completes or breaks.
-
-        ``spare`` are the bytes that the node has left, for all streams together.
-        """
+    def feed(self, message: Message) -> Sequence[Incoming]:
+        """The requests that this message completes or breaks."""
         total = message.total
         if total <= 1:
             return (self._whole(message),)
         if message.seq > 0 and message.offset == 0:
             return (*self._release(total), self._whole(message))
-        return self._chunk(message, spare)
+        return self._chunk(message)
 
     def finish(self) -> list[Incoming]:
         """The client has half-closed: what is incomplete stays so."""
         incomplete = [request for requests in self._open.values() for request in requests]
         self._open.clear()
-        self.held_bytes = self._open_count = 0
+        self._open_count = 0
+        self._share.hold(-self._share.incomplete)
         return [request.finish() for request in incomplete]
 
     def _whole(self, message: Message) -> Incoming:
@@ -229,7 +227,7 @@ class Assembler:
             self._remove(request)
             yield self._checked(request.chunks[0].whole)
 
-    def _chunk(self, message: Message, spare: int) -> Sequence[Incoming]:
+    def _chunk(self, message: Message) -> Sequence[Incoming]:
         seq, whole = message.seq, _read(message)
         chunk = _Chunk(whole, message.offset, _overhead(whole))
         request = self._request_of(whole.correlation_id, message.total, seq, chunk)
@@ -244,11 +242,11 @@ class Assembler:
             request.fail(self._too_large())
         elif chunk.overhead > LARGEST_OVERHEAD:
             request.fail(_too_much_meta())
-        elif self.held_bytes + more > self._largest_held:
+        elif self._share.incomplete + more > self._largest_held:
             request.fail(InvalidInput("too many bytes in unfinished requests of this stream"))
-        elif more > spare:
-            request.fail(Overloaded("this node is full: no room for the request's next chunk"))
-        self.held_bytes += request.weight - before
+        elif more > self._share.spare:
+            request.fail(self._share.full())
+        self._share.hold(request.weight - before)
         if request.seen < request.total:
             return ()
         # A broken request is reported only now, when all of it was read: a client
@@ -284,7 +282,7 @@ class Assembler:
         if not self._open[key]:
             del self._open[key]
         self._open_count -= 1
-        self.held_bytes -= request.weight
+        self._share.hold(-request.weight)
 
     def _too_large(self) -> InvalidInput:
         return InvalidInput(f"the payload is larger than {self._largest_request} bytes")

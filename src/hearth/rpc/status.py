@@ -42,7 +42,7 @@ TABLE: tuple[tuple[type[errors.HearthError], Code], ...] = (
 )
 
 
-def code_of(error: Exception) -> Code:
+def code_of(error: BaseException) -> Code:
     """The codes of an error; what isn't ours is INTERNAL."""
     return next((code for kind, code in TABLE if isinstance(error, kind)), INTERNAL)
 
@@ -61,7 +61,7 @@ class Status(NamedTuple):
         return self.code.status.name
 
 
-def status_of(error: Exception) -> Status:
+def status_of(error: BaseException) -> Status:
     """What a client is told of an error; what isn't ours is only told to the log."""
     message = errors.one_line(error, LONGEST_MESSAGE)
     if not isinstance(error, errors.HearthError):

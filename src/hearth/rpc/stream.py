@@ -40,13 +40,15 @@ class InferStream:
         self._router = router
         self._tally = tally
         self._context = context
-        self._assembler = framing.Assembler(
-            largest_request=largest_request, largest_held=max(LARGEST_HELD, largest_request + MIB)
-        )
         remaining = context.time_remaining()
         self._deadline = None if remaining is None else time.monotonic() + remaining
         self._source = object()  # requests of different streams take turns
         self._share = admission.open()
+        self._assembler = framing.Assembler(
+            self._share,
+            largest_request=largest_request,
+            largest_held=max(LARGEST_HELD, largest_request + MIB),
+        )
         self._outbox = Outbox(context, self._share)
         self._loop = asyncio.get_running_loop()
         self._requests: set[asyncio.Task[None]] = set()
@@ -95,13 +97,9 @@ class InferStream:
         """Begin what a message completes; False at the end of the stream."""
         if not isinstance(message, pb.InferRequest):
             return False
-        assembler, share = self._assembler, self._share
-        complete = assembler.feed(message, share.spare)
-        if assembler.held_bytes != share.incomplete:
-            share.hold(assembler.held_bytes)
-        for incoming in complete:
+        for incoming in self._assembler.feed(message):
             self._begin(incoming)
-        if assembler.begun > 1:
+        if self._assembler.begun > 1:
             self._company.set()
         return True
 
@@ -130,10 +128,13 @@ class InferStream:
                 request = Request(task, payload, mime, meta, self._deadline, self._source, stages)
                 answer = responses(correlation_id, await self._router.answer(request))
                 code = OK
+                self._share.served()
                 return answer
             status = status_of(incoming.error)
             code = status.name
-        except Exception as error:
+        except BaseException as error:  # also a panic in a native library
+            if _is_the_end(error):
+                raise
             status = status_of(error)
             code = status.name
         finally:
@@ -157,3 +158,12 @@ class InferStream:
             finally:
                 self._share.exempt(False)
         return self._half_closed and self._assembler.begun == 1
+
+
+def _is_the_end(error: BaseException) -> bool:
+    """Whether the request ends with its stream, or with the process, and needs no answer."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        # Else it is somebody else's cancellation, which came here instead of an answer.
+        return task is None or task.cancelling() > 0
+    return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)

@@ -1,0 +1,49 @@
+"""How fast the node serves, for those whom it refuses: when is it worth coming back?"""
+
+import time
+from collections.abc import Callable
+
+SHORTEST, LONGEST = 0.05, 30.0
+"""Seconds that anybody is told to wait."""
+
+
+class Rounds:
+    """The rate at which requests are served while there are any, measured in rounds.
+
+    A round is over when as many were served as were in flight when it began. So it is made
+    of whole batches, however large and slow they are, and the clock is read once a round.
+    """
+
+    __slots__ = ("_began", "_clock", "_left", "_rate", "_size")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = 0.0
+        self._size = self._left = 1
+        self._rate: float | None = None
+        """Requests a second, lately."""
+
+    def begin(self, in_flight: int) -> None:
+        """The first round, or the first one after a rest."""
+        self._began = self._clock()
+        self._size = self._left = in_flight
+
+    def served(self, in_flight: int) -> None:
+        """A request was served; the refused don't count, or a full node would seem a fast one."""
+        self._left -= 1
+        if self._left > 0:
+            return
+        took = max(self._clock() - self._began, 1e-6)
+        rate = self._size / took
+        # Not the mean of times: one long round would be remembered for long.
+        self._rate = rate if self._rate is None else (self._rate + rate) / 2
+        self.begin(in_flight)
+
+    def patience(self, in_flight: int) -> float:
+        """Seconds until half of what is in flight is likely to be served.
+
+        However fast earlier rounds were: at least as the present one goes.
+        """
+        present = (self._clock() - self._began) * min(1.0, in_flight / self._size)
+        usual = 0.0 if self._rate is None else in_flight / self._rate
+        return min(max(usual / 2, present / 2, SHORTEST), LONGEST)
