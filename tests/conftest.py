@@ -10,6 +10,8 @@ import pytest
 import clip_kit
 import lan_kit
 import node_kit
+from batch_kit import Gate
+from hearth.batching import BatchQueue, Workers
 from hub_kit import HubServer
 from lan_kit import Lan
 
@@ -21,6 +23,34 @@ def hub() -> Iterator[HubServer]:
     """A model hub of our own on loopback; hub_kit.py says what it can be told to do."""
     with HubServer() as server:
         yield server
+
+
+# --- batch queues (batch_kit.py) -----------------------------------------------------------
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A model that stands still until it is let go."""
+    made = Gate()
+    yield made
+    made.open()
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    """Two threads that prepare."""
+    made = Workers(2)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def queue(gate: Gate, workers: Workers) -> Iterator[BatchQueue[Any, Any]]:
+    """Batches of at most four, for the gate."""
+    made: BatchQueue[Any, Any] = BatchQueue(gate, name="test", max_batch=4, workers=workers)
+    yield made
+    gate.open()
+    made.close()
 
 
 # --- a LAN of network namespaces (lan_kit.py) ----------------------------------------------

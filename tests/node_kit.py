@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from batch_kit import Panic, upper
 from hearth.batching import BatchQueue, Workers
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
@@ -24,13 +25,6 @@ from hearth.node import Node
 from hearth.settings import load
 from hearth.tasks.options import TOP_K
 from hearth.tasks.task import Call, Result, Task
-
-
-def upper(batch: Sequence[bytes]) -> list[bytes]:
-    """The lab's model: it fails on ``poison``, and is otherwise right."""
-    if b"poison" in batch:
-        raise RuntimeError("poison")
-    return [item.upper() for item in batch]
 
 
 class Lab:
@@ -107,6 +101,10 @@ def _payload(_: Lab, call: Call) -> bytes:
 def _checked(payload: bytes) -> bytes:
     if payload.startswith(b"bad"):
         raise InvalidInput("bad input")
+    if payload == b"panic":
+        raise Panic("in native code")
+    if payload == b"cancelled":
+        raise asyncio.CancelledError  # of something else than the request
     return payload
 
 
@@ -173,6 +171,12 @@ async def stub_of(node: Node) -> AsyncIterator[pb_grpc.InferenceStub]:
         yield pb_grpc.InferenceStub(channel)
 
 
+def queue_of(node: Node) -> BatchQueue[Any, Any]:
+    """The lab's queue."""
+    [queue] = node.slots["lab"].require().queues
+    return queue
+
+
 def ask(
     payload: bytes = b"x", cid: str = "1", task: str = "upper", **fields: Any
 ) -> pb.InferRequest:
@@ -192,28 +196,6 @@ async def write_all(stream: Any, requests: Iterable[pb.InferRequest]) -> None:
     """Send requests without half-closing."""
     for request in requests:
         await stream.write(request)
-
-
-class Gate:
-    """A model that stands still until it is let go, and says when it was entered."""
-
-    def __init__(self) -> None:
-        self._open = threading.Event()
-        self._entered = threading.Event()
-        self.batches: list[list[bytes]] = []
-
-    def __call__(self, batch: Sequence[bytes]) -> list[bytes]:
-        self.batches.append(list(batch))
-        self._entered.set()
-        if not self._open.wait(30):
-            raise TimeoutError("the test never opened the gate")
-        return upper(batch)
-
-    def open(self) -> None:
-        self._open.set()
-
-    async def entered(self) -> None:
-        assert await asyncio.to_thread(self._entered.wait, 10), "no batch came"
 
 
 class NodeThread:

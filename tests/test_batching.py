@@ -5,36 +5,9 @@ import time
 
 import pytest
 
+from batch_kit import Panic, occupied, until_waiting
 from hearth.batching import BatchQueue, Ticket
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed, NotReady, Overloaded
-from node_kit import Gate
-
-
-@pytest.fixture
-def gate():
-    made = Gate()
-    yield made
-    made.open()
-
-
-@pytest.fixture
-def queue(gate):
-    made = BatchQueue(gate, name="test", max_batch=4, capacity=10)
-    yield made
-    gate.open()
-    made.close()
-
-
-async def occupied(queue: BatchQueue, gate: Gate) -> asyncio.Task:
-    """A batch that stands in the gate, so that what comes next has to wait."""
-    running = asyncio.create_task(queue.submit(b"first"))
-    await gate.entered()
-    return running
-
-
-async def waiting(queue: BatchQueue, count: int) -> None:
-    while queue.statistics().waiting < count:
-        await asyncio.sleep(0)
 
 
 async def test_a_lone_item_runs_at_once():
@@ -47,7 +20,7 @@ async def test_a_lone_item_runs_at_once():
 async def test_what_waits_while_a_batch_runs_is_the_next_batch_up_to_its_largest(queue, gate):
     running = await occupied(queue, gate)
     rest = asyncio.gather(*(queue.submit(b"%d" % i) for i in range(6)))
-    await waiting(queue, 6)
+    await until_waiting(queue, 6)
     gate.open()
     assert await rest == [b"%d" % i for i in range(6)]
     await running
@@ -58,35 +31,37 @@ async def test_only_equal_keys_share_a_batch_and_the_eldest_goes_first(queue, ga
     running = await occupied(queue, gate)
     items = [(b"a1", "a"), (b"b1", "b"), (b"a2", "a"), (b"b2", "b"), (b"a3", "a")]
     rest = asyncio.gather(queue.submit_all(items))
-    await waiting(queue, 5)
+    await until_waiting(queue, 5)
     gate.open()
     assert await rest == [[b"A1", b"B1", b"A2", b"B2", b"A3"]]
     await running
     assert gate.batches[1:] == [[b"a1", b"a2", b"a3"], [b"b1", b"b2"]]
 
 
-async def test_a_full_queue_refuses_but_the_dead_take_no_places(queue, gate):
+async def test_a_full_queue_refuses_but_the_dead_take_no_places(gate):
+    queue = BatchQueue(gate, name="test", max_batch=4, capacity=10)
     running = await occupied(queue, gate)
     doomed = [asyncio.create_task(queue.submit(b"dead")) for _ in range(10)]
-    await waiting(queue, 10)
+    await until_waiting(queue, 10)
     with pytest.raises(Overloaded, match="10 waiting"):
         await queue.submit(b"x")
     for task in doomed:
         task.cancel()
     await asyncio.gather(*doomed, return_exceptions=True)
     alive = asyncio.create_task(queue.submit(b"alive"))
-    await waiting(queue, 1)
+    await until_waiting(queue, 1)
     gate.open()
     assert await alive == b"ALIVE"
     await running
     assert gate.batches == [[b"first"], [b"alive"]]
+    queue.close()
 
 
 async def test_an_item_whose_deadline_has_passed_is_told_and_never_runs(queue, gate):
     running = await occupied(queue, gate)
     late = asyncio.create_task(queue.submit(b"late", ticket=Ticket(time.monotonic())))
     good = asyncio.create_task(queue.submit(b"good", ticket=Ticket(time.monotonic() + 60)))
-    await waiting(queue, 2)
+    await until_waiting(queue, 2)
     gate.open()
     assert await good == b"GOOD"
     with pytest.raises(DeadlinePassed):
@@ -101,7 +76,7 @@ async def test_the_culprit_of_a_failed_batch_stands_alone(queue, gate):
     rest = asyncio.gather(
         *(queue.submit(item) for item in (b"a", b"b", b"poison", b"c")), return_exceptions=True
     )
-    await waiting(queue, 4)
+    await until_waiting(queue, 4)
     gate.open()
     a, b, failed, c = await rest
     assert (a, b, c) == (b"A", b"B", b"C")
@@ -111,9 +86,6 @@ async def test_the_culprit_of_a_failed_batch_stands_alone(queue, gate):
 
 
 async def test_even_a_panic_of_native_code_leaves_the_queue_alive():
-    class Panic(BaseException):
-        pass
-
     def run(batch):
         if "panic" in batch:
             raise Panic("native code")
@@ -146,7 +118,7 @@ async def test_too_few_answers_are_a_failure_not_a_mix_up():
 async def test_closing_refuses_what_waits_and_what_comes(queue, gate):
     running = await occupied(queue, gate)
     late = asyncio.create_task(queue.submit(b"late"))
-    await waiting(queue, 1)
+    await until_waiting(queue, 1)
     closing = asyncio.create_task(asyncio.to_thread(queue.close))
     with pytest.raises(NotReady):
         await late

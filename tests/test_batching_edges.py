@@ -7,7 +7,8 @@ import weakref
 
 import pytest
 
-from hearth.batching import BatchQueue, Ticket, Workers
+from batch_kit import until, until_waiting
+from hearth.batching import BatchQueue, Ticket
 from hearth.batching.poison import attempt
 from hearth.errors import (
     DeadlinePassed,
@@ -17,23 +18,8 @@ from hearth.errors import (
     NotReady,
     OutOfMemory,
 )
-from node_kit import Gate
 
 pytestmark = pytest.mark.timeout(20)
-
-
-@pytest.fixture
-def gate():
-    made = Gate()
-    yield made
-    made.open()
-
-
-@pytest.fixture
-def workers():
-    made = Workers(2)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -46,9 +32,7 @@ def no_collection():
 
 async def until_freed(trace: weakref.ref) -> None:
     """The thread that had it may still be about to let it go; the collector is off."""
-    async with asyncio.timeout(5):
-        while trace() is not None:
-            await asyncio.sleep(0.001)
+    await until(lambda: trace() is None)
 
 
 class Payload(bytearray):
@@ -61,13 +45,10 @@ async def test_when_all_that_was_ready_is_too_late_the_next_are_prepared(gate, w
     await gate.entered()
     soon = Ticket(deadline=time.monotonic() + 0.05)
     late = [asyncio.create_task(queue.submit_raw(b"late", bytes, ticket=soon)) for _ in range(2)]
-    while queue.statistics().ready < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: queue.statistics().ready == 2)
     rest = [asyncio.create_task(queue.submit_raw(b"%d" % i, bytes)) for i in range(3)]
-    while queue.statistics().waiting < 5:
-        await asyncio.sleep(0)
-    while time.monotonic() < soon.deadline:
-        await asyncio.sleep(0.01)
+    await until_waiting(queue, 5)
+    await until(lambda: time.monotonic() >= soon.deadline)
     gate.open()
     assert await first == b"FIRST"
     for task in late:

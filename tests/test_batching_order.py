@@ -7,47 +7,13 @@ import weakref
 
 import pytest
 
-from hearth.batching import Alone, BatchQueue, Curve, Spent, Ticket, Workers
+from batch_kit import Gate, Panic, occupied, until
+from hearth.batching import Alone, BatchQueue, Claim, Curve, Spent, Ticket, Workers
 from hearth.batching.line import MOST_OVERTAKEN
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed, NotReady, OutOfMemory
-from node_kit import Gate
 
 EVEN = Curve({1: 1e-4, 2: 2e-4, 4: 4e-4, 8: 8e-4})
 """A larger batch gains nothing."""
-
-
-@pytest.fixture
-def gate():
-    made = Gate()
-    yield made
-    made.open()
-
-
-@pytest.fixture
-def workers():
-    made = Workers(2)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def queue(gate, workers):
-    made = BatchQueue(gate, name="test", max_batch=4, workers=workers)
-    yield made
-    gate.open()
-    made.close()
-
-
-async def occupied(queue, gate):
-    running = asyncio.create_task(queue.submit(b"first"))
-    await gate.entered()
-    return running
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def of(source, *, urgent=False, **more):
@@ -147,9 +113,6 @@ async def test_what_cant_be_prepared_fails_alone_and_at_once(queue, gate):
 
 
 async def test_a_panic_while_preparing_leaves_the_workers_alive(queue, gate):
-    class Panic(BaseException):
-        pass
-
     def prepare(payload):
         raise Panic("native code")
 
@@ -419,15 +382,25 @@ async def test_closing_refuses_heavy_items_as_well(workers):
     assert all(isinstance(outcome, NotReady) for outcome in outcomes)
 
 
-async def test_nothing_is_prepared_while_there_is_no_room_further_on(workers):
-    open_ = False
-    queue = BatchQueue(list, name="test", max_batch=4, workers=workers, room=lambda: open_)
-    task = asyncio.create_task(queue.submit_raw(1, lambda payload: payload))
-    assert await queue.submit(2) == 2
-    assert queue.statistics().waiting == 1
-    open_ = True
-    queue.wake()
-    assert await task == 1
+async def test_what_has_a_next_stage_counts_as_prepared_until_it_is_through(workers):
+    queue = BatchQueue(list, name="test", max_batch=4, workers=workers, ahead=2)
+    further_on = asyncio.Event()
+    entered = []
+
+    async def visit(n):
+        async with queue.passing(n, lambda payload: payload, ticket=of("a")) as answer:
+            entered.append(answer)
+            await further_on.wait()
+
+    tasks = [asyncio.create_task(visit(n)) for n in range(6)]
+    await until(lambda: len(entered) == 2)
+    assert await queue.submit(7) == 7  # what needs no preparation is not held up
+    assert (len(entered), queue.statistics().waiting) == (2, 4)
+    tasks[entered[0]].cancel()
+    await until(lambda: len(entered) == 3)
+    further_on.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert sorted(entered) == list(range(6))
     queue.close()
 
 
@@ -483,3 +456,22 @@ async def test_one_item_too_large_for_memory_doesnt_shrink_the_batches_of_others
     assert answers[:7] == items[:7] and isinstance(answers[7], OutOfMemory)
     assert queue.max_batch == 8
     queue.close()
+
+
+async def test_an_item_goes_on_with_the_turn_of_whoever_else_waits_for_it(queue, gate):
+    running = await occupied(queue, gate)
+    claims = [Claim() for _ in range(12)]
+    tasks = [
+        asyncio.create_task(queue.submit(b"a%d" % n, ticket=of("a"), claim=claim))
+        for n, claim in enumerate(claims)
+    ]
+    await until(lambda: queue.statistics().waiting == 12)
+    queue.lend(claims[11], of("b"))
+    queue.lend(claims[10], of("a"))  # no sooner that way
+    queue.lend(claims[9], of("a", urgent=True))
+    gate.open()
+    await asyncio.gather(running, *tasks)
+    assert gate.batches[1:3] == [[b"a9"], [b"a0", b"a11", b"a1", b"a2"]]
+    assert gate.batches[-1][-1] == b"a10"
+    queue.lend(claims[0], of("b"))  # it is done: nothing happens
+    assert queue.statistics().waiting == 0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, Overloaded
 from hearth.rpc import framing
+from hearth.rpc.admission import Admission, Share
 from hearth.rpc.framing import Assembler, Broken, Whole
 from hearth.rpc.responses import failure, responses
 from hearth.rpc.status import status_of
@@ -17,8 +18,13 @@ from hearth.tasks.task import Result
 MIB = 1024 * 1024
 
 
-def assembler(**limits: int) -> Assembler:
-    return Assembler(**{"largest_request": MIB, "largest_held": 4 * MIB, **limits})
+def assembler(share: Share | None = None, **limits: int) -> Assembler:
+    limits = {"largest_request": MIB, "largest_held": 4 * MIB, **limits}
+    return Assembler(share or share_of_a_node(), **limits)
+
+
+def share_of_a_node(most_bytes: int = 4 * MIB) -> Share:
+    return Admission(1024, most_bytes).open()
 
 
 def whole(cid: str = "a", payload: bytes = b"x", **fields: object) -> pb.InferRequest:
@@ -41,8 +47,8 @@ def chunks(cid: str, parts: list[bytes], meta: dict[str, str] | None = None, eve
         offset += len(part)
 
 
-def feed(target: Assembler, message: pb.InferRequest, spare: int = 4 * MIB):
-    return list(target.feed(message, spare))
+def feed(target: Assembler, message: pb.InferRequest):
+    return list(target.feed(message))
 
 
 def feed_all(target: Assembler, messages) -> list[framing.Incoming]:
@@ -158,11 +164,12 @@ def test_a_chunk_that_comes_twice_breaks_the_request():
 
 
 def test_meta_counts_as_held_and_is_bounded_by_message():
-    target = assembler(largest_held=2000)
+    share = share_of_a_node()
+    target = assembler(share, largest_held=2000)
     out = feed_all(
         target, (whole(f"{i}", seq=0, total=2, meta={"x": "y" * 150}) for i in range(50))
     )
-    assert out == [] and target.held_bytes <= 2000
+    assert out == [] and share.incomplete <= 2000
     [broken] = feed(assembler(), whole(meta={"x": "y" * framing.LARGEST_OVERHEAD}))
     assert "meta" in str(broken.error)
 
@@ -183,10 +190,11 @@ def test_a_chunk_past_the_end_breaks_the_request():
 
 
 def test_an_oversized_request_is_read_to_its_end_before_it_fails_and_its_bytes_are_dropped():
-    target = assembler(largest_request=10)
+    share = share_of_a_node()
+    target = assembler(share, largest_request=10)
     messages = list(chunks("a", [b"123456"] * 4))
     assert feed_all(target, messages[:3]) == []
-    assert target.held_bytes == 0
+    assert share.incomplete == 0
     [broken] = feed(target, messages[3])
     assert "larger than 10 bytes" in str(broken.error)
 
@@ -197,41 +205,60 @@ def test_an_oversized_single_message_fails_at_once():
 
 
 def test_bytes_of_unfinished_requests_are_bounded_by_stream():
-    target = assembler(largest_held=2000)
+    share = share_of_a_node()
+    target = assembler(share, largest_held=2000)
     out = feed_all(target, (whole(f"{i}", b"x" * 100, seq=0, total=2) for i in range(50)))
     assert out == []
-    assert 1500 < target.held_bytes <= 2000
+    assert 1500 < share.incomplete <= 2000
     kept = [len(request.chunks) for requests in target._open.values() for request in requests]
     assert 10 < sum(kept) < 20
 
 
 def test_a_chunk_that_the_node_has_no_room_for_breaks_its_request_alone():
-    target = assembler()
+    share = share_of_a_node(most_bytes=300)
+    target = assembler(share)
     first, second, third = chunks("a", [b"x" * 100] * 3)
     assert feed(target, first) == []
-    held = target.held_bytes
-    assert held >= 100
-    assert feed(target, second, spare=99) == []
-    assert target.held_bytes == 0
-    assert feed(target, whole("b"), spare=0) == [Whole("b", "t", b"x", "", {})]
+    assert share.bytes == share.incomplete >= 100
+    assert feed(target, second) == []
+    assert share.bytes == share.incomplete == 0
+    share.take(300)
+    assert feed(target, whole("b")) == [Whole("b", "t", b"x", "", {})]
     [broken] = feed(target, third)
     assert isinstance(broken.error, Overloaded)
 
 
+def test_whatever_becomes_of_a_request_its_bytes_count_no_longer():
+    share = share_of_a_node()
+    target = assembler(share)
+    feed(target, whole("held", b"x" * 1000, seq=0, total=7))
+    for message in chunks("whole", [b"x" * 1000] * 3):
+        feed(target, message)
+    assert share.bytes == share.incomplete > 1000
+    feed(target, whole("next", seq=1, total=7))  # so that was whole as well
+    assert share.incomplete == 0
+    feed(target, whole("left", b"x" * 1000, seq=0, total=2))
+    assert share.incomplete > 1000
+    assert len(target.finish()) == 1
+    assert share.bytes == share.incomplete == 0
+
+
 def test_chunks_without_a_byte_count_as_held_too():
-    target = assembler()
+    share = share_of_a_node()
+    target = assembler(share)
     feed_all(target, (whole(f"{i}", b"", seq=0, total=2) for i in range(10)))
-    assert target.held_bytes >= 10 * framing.CHUNK_COST
+    assert share.incomplete >= 10 * framing.CHUNK_COST
 
 
 def test_unfinished_requests_are_bounded_by_stream_and_those_past_it_fail_alone():
-    target = assembler(most_open=10)
+    share = share_of_a_node()
+    target = assembler(share, most_open=10)
     firsts = [whole(f"{i}", seq=0, total=2) for i in range(12)]
     out = feed_all(target, firsts)
     assert [broken.correlation_id for broken in out] == ["10", "11"]
     out = feed_all(target, [whole(f"{i}", b"y", seq=1, total=2, offset=1) for i in range(10)])
     assert [request.payload for request in out] == [b"xy"] * 10
-    assert target.begun == 12 and target.held_bytes == 0
+    assert target.begun == 12 and share.incomplete == 0
 
 
 def test_requests_begun_are_counted_once_each():

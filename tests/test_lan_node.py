@@ -5,12 +5,13 @@ from pathlib import Path
 
 import uvloop
 
+from batch_kit import Gate
 from hearth.discovery.browser import Browser
 from hearth.node import Node
 from hearth.settings import load
 from hearth.tasks.task import Request
 from lan_kit import Lan, wait_for
-from node_kit import LAB_TASKS, Gate, LabSource
+from node_kit import LAB_TASKS, LabSource
 
 
 def test_the_status_on_the_lan_follows_the_node_until_its_goodbye(lan: Lan, tmp_path):

@@ -9,9 +9,10 @@ from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from batch_kit import Gate
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.lifecycle.slot import ModelState
-from node_kit import Gate, LabSource, ask, lab_node, stub_of, talk
+from node_kit import LabSource, ask, lab_node, stub_of, talk
 
 EMPTY = Empty()
 SERVING, NOT_SERVING = 1, 2

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch_kit import until_waiting
 from hearth.batching import BatchQueue, Curve, Moment, adaptive
-from node_kit import Gate
 
 CURVES = st.dictionaries(
     st.integers(1, 64), st.floats(1e-4, 10, allow_nan=False), min_size=1, max_size=7
@@ -155,13 +155,6 @@ def test_what_isnt_a_measurement_makes_no_curve(times):
 
 
 @pytest.fixture
-def gate():
-    made = Gate()
-    yield made
-    made.open()
-
-
-@pytest.fixture
 def patient(gate):
     """A queue that would wait for a very long time, if it were worth anybody's while."""
     made = BatchQueue(gate, name="test", max_batch=8, max_delay=AWHILE)
@@ -169,11 +162,6 @@ def patient(gate):
     yield made
     gate.open()
     made.close()
-
-
-async def waiting(queue: BatchQueue, count: int) -> None:
-    while queue.statistics().waiting < count:
-        await asyncio.sleep(0)
 
 
 @pytest.mark.timeout(30)
@@ -193,7 +181,7 @@ async def test_clients_that_come_back_are_waited_for(patient, gate):
     first = asyncio.create_task(client(6))
     await gate.entered()
     others = [asyncio.create_task(client(5)) for _ in range(3)]
-    await waiting(patient, 3)
+    await until_waiting(patient, 3)
     gate.open()
     await asyncio.gather(first, *others)
     # The first alone; then always all four, however slowly they come back.
@@ -213,7 +201,7 @@ async def test_those_who_dont_come_back_are_waited_for_once(gate):
     first = asyncio.create_task(queue.submit(b"x"))
     await gate.entered()
     others = [asyncio.create_task(queue.submit(b"x")) for _ in range(3)]
-    await waiting(queue, 3)
+    await until_waiting(queue, 3)
     gate.open()
     await asyncio.gather(first, *others)
     for _ in range(20):

@@ -18,13 +18,14 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from batch_kit import Gate, until, until_waiting
 from cli_kit import PAGE
 from hearth.batching import Curve
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import SettingsError
 from hearth.node import Node
 from hearth.settings import load
-from node_kit import Gate, LabSource, NodeThread, ask, lab_node, stub_of, talk, write_all
+from node_kit import LabSource, NodeThread, ask, lab_node, queue_of, stub_of, talk, write_all
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -73,41 +74,72 @@ async def scrape(node: Node) -> Page:
 
 
 async def test_what_became_of_the_requests_adds_up():
-    async with lab_node(metrics_port=0) as node, stub_of(node) as stub:
+    gate = Gate()
+    async with lab_node(LabSource(gate), metrics_port=0) as node, stub_of(node) as stub:
+        first, gone = stub.Infer(), stub.Infer()
+        await first.write(ask(b"good"))
+        await gate.entered()
+        await gone.write(ask(b"good"))
+        await until_waiting(queue_of(node), 1)
+        gone.cancel()
+        await until(lambda: queue_of(node).statistics().cancelled == 1)
+        # The model would be done long after the client has stopped waiting.
+        queue_of(node).tune(Curve({1: 3600.0}))
+        late = asyncio.create_task(talk(stub, [ask(b"late")], timeout=60))
+        await until_waiting(queue_of(node), 1)
+        assert let_in(await scrape(node)) == 3  # one runs, one waits, one is gone
+        gate.open()
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await late
+        assert told.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+        await first.done_writing()
+        assert len([answer async for answer in first]) == 1
         requests = [
-            *[ask(b"good") for _ in range(5)],
+            *[ask(b"good") for _ in range(4)],
             *[ask(b"bad") for _ in range(2)],
             *[ask(b"good", task="shout") for _ in range(3)],
             *[ask(b"poison", task="upper_aside") for _ in range(1)],
+            *[ask(b"bad", task="upper_aside") for _ in range(3)],
             *[ask(b"good", task=f"made-up-{number}") for number in range(4)],
         ]
-        answers = await talk(stub, requests)
-        # The model would be done long after the client has stopped waiting.
-        node.slots["lab"].require().queues[0].tune(Curve({1: 3600.0}))
-        with pytest.raises(grpc.aio.AioRpcError) as late:
-            await talk(stub, [ask(b"late")], timeout=60)
-        assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-
+        assert len(await talk(stub, requests)) == len(requests)
         page = await scrape(node)
-    assert len(answers) == len(requests)
     assert Counter({at: int(n) for at, n in page.by("hearth_requests_total").items()}) == {
         ("OK", "upper"): 8,  # an alias counts as what it stands for
         ("INVALID_ARGUMENT", "upper"): 2,
         ("INTERNAL", "upper_aside"): 1,
+        ("INVALID_ARGUMENT", "upper_aside"): 3,
         ("NOT_FOUND", "unknown"): 4,  # whatever clients make up is one row
         ("DEADLINE_EXCEEDED", "upper"): 1,
+        ("CANCELLED", "upper"): 1,
     }
-    assert page["hearth_request_seconds_count", "upper"] == 11
+    assert page["hearth_request_seconds_count", "upper"] == 12
     assert page["hearth_request_stage_seconds_count", "upper", "run"] == 8
     assert page["hearth_request_stage_seconds_count", "upper", "encode"] == 8
     assert page["hearth_requests_in_flight"] == page["hearth_held_bytes"] == 0
     queue = {name: value for (name, *_), value in page.samples.items() if "queue" in name}
     assert queue["hearth_queue_items_total"] == 9
     assert queue["hearth_queue_failed_total"] == 1
-    assert page["hearth_queue_dropped_total", "lab", "lab", "expired"] == 1
+    assert page.by("hearth_queue_dropped_total") == {
+        ("lab", "lab", "unprepared"): 3,
+        ("expired", "lab", "lab"): 1,
+        ("cancelled", "lab", "lab"): 1,
+        ("lab", "lab", "refused"): 0,
+    }
+    assert let_in(page) == 14
     assert queue["hearth_queue_batch_size_sum"] == 9
     assert queue["hearth_queue_batch_size_count"] == queue["hearth_queue_run_seconds_count"]
-    assert queue["hearth_queue_decode_seconds_count"] == 1
+    assert queue["hearth_queue_decode_seconds_count"] == 4
+
+
+def let_in(page: Page) -> float:
+    """How many items ever came into the lab's queue."""
+    waiting, running, ran = (
+        page[f"hearth_queue_{name}", "lab", "lab"] for name in ("waiting", "running", "items_total")
+    )
+    dropped = page.by("hearth_queue_dropped_total")
+    return waiting + running + ran + sum(n for at, n in dropped.items() if "refused" not in at)
 
 
 async def test_histograms_are_whole():
@@ -138,7 +170,7 @@ async def test_work_that_is_under_way_is_seen():
         await write_all(stream, [ask(b"first")])
         await gate.entered()
         await write_all(stream, [ask(b"second"), ask(b"third")])
-        await asyncio.wait_for(_until(node, waiting=2), 10)
+        await until_waiting(queue_of(node), 2)
         page = await scrape(node)
         assert page["hearth_requests_in_flight"] == 3
         assert page["hearth_held_bytes"] == len(b"firstsecondthird")
@@ -149,12 +181,6 @@ async def test_work_that_is_under_way_is_seen():
         gate.open()
         await stream.done_writing()
         assert len([answer async for answer in stream]) == 3
-
-
-async def _until(node: Node, *, waiting: int) -> None:
-    queue = node.slots["lab"].require().queues[0]
-    while queue.statistics().waiting < waiting:
-        await asyncio.sleep(0)
 
 
 async def test_scrapes_during_work_are_consistent():

@@ -6,64 +6,40 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
 from omegaconf import OmegaConf
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageOps
 from rapidocr import RapidOCR
 
 from hearth.batching import Ticket
 from hearth.errors import DeadlinePassed, InvalidInput, NotReady, Overloaded
-from hearth.media import ImageReader
 from hearth.models.ocr import parameters
 from hearth.models.ocr.memory import IdleTrim
 from hearth.models.ocr.model import Line, OcrModel
 from hearth.models.ocr.page import page_of
-from hearth.models.ocr.source import OcrSource
 from hearth.models.ocr.steps import padded_width
 from hearth.models.options import QueueOptions
-from hearth.settings import OcrSettings
 from hearth.tasks.ocr import OCR_TASKS
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request, Result
+from ocr_kit import TEXT, drawn, loaded, png
 
-TEXT = ("The quick brown fox jumps", "over the lazy dog", "Invoice No. 4711-0815", "Total: 99 EUR")
 [TASK] = OCR_TASKS
 
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[OcrModel]:
-    loaded = OcrSource(OcrSettings(), reader=ImageReader(100_000_000)).load()
-    yield loaded
-    loaded.close()
+    with loaded() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def reference() -> RapidOCR:
     return RapidOCR(params={"Global.log_level": "error"})
-
-
-def drawn(
-    lines: tuple[str, ...] = TEXT,
-    size: tuple[int, int] = (420, 260),
-    height: int = 28,
-) -> Image.Image:
-    image = Image.new("RGB", size, "white")
-    pen = ImageDraw.Draw(image)
-    for number, line in enumerate(lines):
-        at = (20, 20 + number * height * 1.7)
-        pen.text(at, line, "black", font=ImageFont.load_default(height))
-    return image
-
-
-def png(image: Image.Image, **options: object) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, "PNG", **options)
-    return buffer.getvalue()
 
 
 async def read(model: OcrModel, image: Image.Image) -> list[Line]:
@@ -214,15 +190,13 @@ async def test_what_waits_too_long_is_dropped(model: OcrModel) -> None:
 
 
 async def test_pages_past_the_queue_are_refused_at_once() -> None:
-    small = OcrSource(
-        OcrSettings(), reader=ImageReader(10**6), options=QueueOptions(capacity=1)
-    ).load()
     page = png(Image.new("RGB", (700, 700), "white"))
-    outcomes = await asyncio.gather(*(small.read(page) for _ in range(6)), return_exceptions=True)
+    with loaded(QueueOptions(capacity=1)) as small:
+        pages = (small.read(page) for _ in range(6))
+        outcomes = await asyncio.gather(*pages, return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, Overloaded)]
     assert refused
     assert [outcome for outcome in outcomes if outcome not in refused] == [[]] * (6 - len(refused))
-    small.close()
     with pytest.raises(NotReady):
         await small.read(page)
 

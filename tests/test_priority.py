@@ -5,20 +5,14 @@ import asyncio
 import grpc
 import pytest
 
+from batch_kit import Gate, until_waiting
 from hearth.rpc.tally import STAGES
 from hearth.tasks.clip import CLIP_TASKS
 from hearth.tasks.ocr import OCR_TASKS
-from node_kit import Gate, LabSource, ask, lab_node, stub_of, talk, write_all
+from node_kit import LabSource, ask, lab_node, queue_of, stub_of, talk, write_all
 
 INVALID = 1
 INTERACTIVE, BULK = {"priority": "interactive"}, {"priority": "bulk"}
-
-
-async def until_waiting(node, count: int) -> None:
-    [lab] = [slot.manager for slot in node.slots.values()]
-    async with asyncio.timeout(10):
-        while lab.queue.statistics().waiting < count:
-            await asyncio.sleep(0.005)
 
 
 async def to_the_end(*streams) -> None:
@@ -35,9 +29,9 @@ async def test_an_interactive_request_overtakes_bulk_that_came_before_it():
         await bulk.write(ask(b"running"))
         await gate.entered()
         await write_all(bulk, (ask(b"bulk", str(i)) for i in range(20)))
-        await until_waiting(node, 20)
+        await until_waiting(queue_of(node), 20)
         await person.write(ask(b"person", meta=INTERACTIVE))
-        await until_waiting(node, 21)
+        await until_waiting(queue_of(node), 21)
         gate.open()
         assert (await asyncio.wait_for(person.read(), 5)).result == b"PERSON"
         await to_the_end(bulk, person)
@@ -51,9 +45,9 @@ async def test_of_two_streams_each_has_its_turn():
         await many.write(ask(b"running"))
         await gate.entered()
         await write_all(many, (ask(b"many", str(i)) for i in range(20)))
-        await until_waiting(node, 20)
+        await until_waiting(queue_of(node), 20)
         await few.write(ask(b"few"))
-        await until_waiting(node, 21)
+        await until_waiting(queue_of(node), 21)
         gate.open()
         assert (await asyncio.wait_for(few.read(), 5)).result == b"FEW"
         await to_the_end(many, few)
@@ -83,7 +77,7 @@ async def test_an_answer_tells_how_long_it_waited_and_with_how_many_it_ran():
         await stream.write(ask(b"first", "first"))
         await gate.entered()
         await write_all(stream, (ask(b"%d" % i, str(i)) for i in range(5)))
-        await until_waiting(node, 5)
+        await until_waiting(queue_of(node), 5)
         gate.open()
         await stream.done_writing()
         answers = {answer.correlation_id: answer async for answer in stream}

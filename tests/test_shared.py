@@ -283,16 +283,24 @@ async def test_off_means_neither_joining_nor_keeping(work):
     assert shared.statistics() == SharedStatistics(0, 0, 0, 0, 0)
 
 
-async def test_what_was_in_flight_when_all_was_forgotten_is_answered_but_not_kept(work):
-    shared = SharedWork(4)
-    tasks = await callers(shared, work, 3)
-    shared.clear()
-    assert await shared.get("key", value(2)) == 2
-    work.end(1)
-    assert await asyncio.gather(*tasks) == [1, 1, 1]
-    assert await shared.get("key", never) == 2
-    shared.clear()
-    assert await shared.get("key", value(3)) == 3
+async def test_what_is_kept_is_bounded_by_what_it_weighs():
+    shared = SharedWork(10, weigh=len)
+    for key, weight in (("a", 4), ("b", 3), ("c", 3)):
+        await shared.get(key, value("x" * weight))
+    assert shared.statistics().entries == 10
+    await shared.get("d", value("x" * 5))  # a and b have to go for it
+    assert shared.statistics().entries == 8
+    for key in "cd":
+        await shared.get(key, never)
+
+
+async def test_a_value_heavier_than_all_that_may_be_kept_drives_nothing_out():
+    shared = SharedWork(10, weigh=len)
+    await shared.get("light", value("x"))
+    assert await shared.get("heavy", value("x" * 11)) == "x" * 11
+    assert await shared.get("heavy", value("x" * 12)) == "x" * 12
+    assert await shared.get("light", never) == "x"
+    assert shared.statistics().entries == 1
 
 
 # --- all at once ----------------------------------------------------------------------------
@@ -307,8 +315,8 @@ CALLER = st.tuples(
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.lists(CALLER, max_size=12), st.integers(1, 3), st.none() | STEPS)
-def test_everybody_gets_the_right_answer_once(plan, capacity, cleared):
+@given(st.lists(CALLER, max_size=12), st.integers(1, 3))
+def test_everybody_gets_the_right_answer_once(plan, capacity):
     """Each caller: a key, when it comes, how long its work takes, how it ends, when it leaves."""
     shared = SharedWork(capacity)
     working: set[str] = set()
@@ -317,7 +325,7 @@ def test_everybody_gets_the_right_answer_once(plan, capacity, cleared):
 
     async def call(number, key, comes, takes, outcome):
         async def make():
-            assert cleared is not None or key not in working
+            assert key not in working
             working.add(key)
             try:
                 for _ in range(takes):
@@ -348,10 +356,6 @@ def test_everybody_gets_the_right_answer_once(plan, capacity, cleared):
             for task, caller in zip(tasks, plan, strict=True)
             if caller[4] is not None
         ]
-        for _ in range(cleared or 0):
-            await asyncio.sleep(0)
-        if cleared is not None:
-            shared.clear()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*leaving)
         return answers

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 from google.protobuf.empty_pb2 import Empty
 
+from clip_kit import source
 from hearth.backends.onnx import OnnxSession
 from hearth.batching import BatchQueue, Curve
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import OutOfMemory
 from hearth.machine import cpu_model, usable_cores
-from hearth.models.tuning import FILE, CurveCache, described, facts_of, tuned
+from hearth.models.options import QueueOptions
+from hearth.models.tuning import FILE, CurveCache, Facts, described, facts_of, tuned
 from node_kit import LabSource, ask, lab_node, stub_of, write_all
 
 FACTS = {"model": "m", "files": {"a/b": {"size": 1}}, "engine": "1.2", "cpu": "c", "cores": 2}
@@ -192,18 +194,41 @@ def test_the_facts_tell_model_files_and_engines_apart(tiny_export: Path, tmp_pat
 
     file = tmp_path / "model.onnx"
     shutil.copy(tiny_export / "visual" / "model.onnx", file)
-    session = OnnxSession(file)
+    free, held = OnnxSession(file), OnnxSession(file, threads=1)
     try:
-        facts = facts_of(session, model_id="tiny", files=[file], threads=1)
+
+        def facts_now(session: OnnxSession, item: tuple[int, ...] = (3, 32, 32)) -> Facts:
+            return facts_of(session, model_id="tiny", files=[file], item=item)
+
+        facts = facts_now(held)
         assert facts["engine"] == onnxruntime.__version__
         assert (facts["device"], facts["precision"], facts["threads"]) == ("cpu", "fp32", 1)
         assert (facts["cpu"], facts["cores"]) == (cpu_model(), usable_cores())
+        assert facts_now(held) == facts
+        assert facts_now(free) == {**facts, "threads": None}
+        assert facts_now(held, (3, 64, 64)) == {**facts, "item": [3, 64, 64]}
         content = bytearray(file.read_bytes())
         content[-1] ^= 1
         file.write_bytes(content)
-        assert facts_of(session, model_id="tiny", files=[file], threads=1) != facts
+        assert facts_now(held) != facts
     finally:
-        session.close()
+        free.close()
+        held.close()
+
+
+async def test_a_curve_is_kept_with_the_size_of_what_was_measured(
+    tiny_export: Path, cache: CurveCache, tmp_path: Path
+):
+    options = QueueOptions(curves=cache, max_batch=1)
+    model = source(tmp_path, options=options, model=str(tiny_export)).load()
+    try:
+        await model.warm_up()
+        height, width = model.transform.height, model.transform.width
+        context = int(model.facts["context_length"])
+    finally:
+        model.close()
+    items = {kept.key: kept.facts["item"] for kept in cache}
+    assert items == {"clip-image": [height, width, 3], "clip-text": [context]}
 
 
 def test_a_curve_reads_well():

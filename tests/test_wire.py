@@ -8,10 +8,11 @@ import grpc
 import pytest
 from google.protobuf.empty_pb2 import Empty
 
+from batch_kit import Gate, until, until_waiting
 from hearth.contract import ml_service_pb2 as pb
 from hearth.rpc import framing
 from hearth.tasks.task import Request
-from node_kit import Gate, LabSource, ask, lab_node, stub_of, talk, write_all
+from node_kit import LabSource, ask, lab_node, queue_of, stub_of, talk, write_all
 
 INVALID, UNAVAILABLE, INTERNAL = 1, 2, 4
 EMPTY = Empty()
@@ -52,6 +53,9 @@ async def test_an_alias_is_the_same_task():
         (ask(meta={"TopK": "many"}), grpc.StatusCode.INVALID_ARGUMENT, "TopK"),
         (ask(meta={"topk": "nan"}), grpc.StatusCode.INVALID_ARGUMENT, "topk"),
         (ask(b"poison"), grpc.StatusCode.INTERNAL, "poison"),
+        (ask(b"panic"), grpc.StatusCode.INTERNAL, "log says why"),
+        (ask(b"panic", task="upper_aside"), grpc.StatusCode.INTERNAL, "native code"),
+        (ask(b"cancelled"), grpc.StatusCode.INTERNAL, "log says why"),
         (ask(seq=0, total=3), grpc.StatusCode.INVALID_ARGUMENT, "chunks are missing"),
     ],
 )
@@ -70,6 +74,8 @@ async def test_the_only_request_of_a_stream_fails_with_a_status(request_, code, 
         (ask(cid="broken", task="dance"), INVALID),
         (ask(cid="broken", meta={"topk": "-1"}), INVALID),
         (ask(b"poison", "broken"), INTERNAL),
+        (ask(b"panic", "broken"), INTERNAL),
+        (ask(b"cancelled", "broken"), INTERNAL),
         (ask(cid="broken", seq=1, total=3, offset=7), INVALID),
     ],
 )
@@ -80,6 +86,9 @@ async def test_among_several_a_failure_is_in_band_and_the_others_are_served(requ
         assert by_id["before"].result == b"A" and by_id["after"].result == b"B"
         assert by_id["broken"].error.code == code and by_id["broken"].is_final
         assert by_id["broken"].error.message
+        assert len(answers) == 3 == sum(node.tally.statistics().requests.values())
+        assert node.tally.statistics().requests["upper", "OK"] == 2
+        assert node.admission.statistics().in_flight == 0
 
 
 @pytest.mark.parametrize("key", ["topk", "top_k", "TopK", "topK", "top-k", "lumen.top_k"])
@@ -214,8 +223,7 @@ async def test_clients_that_leave_while_answers_are_written_leave_no_trace(caplo
             await write_all(stream, (ask(b"x" * 1000, meta={"times": "20000"}) for _ in range(4)))
             await stream.read()
             stream.cancel()
-        while node.admission.statistics().in_flight:
-            await asyncio.sleep(0.005)
+        await until(lambda: not node.admission.statistics().in_flight)
         assert (await talk(stub, [ask()]))[0].result == b"X"
     assert all(record.levelno < logging.WARNING for record in caplog.records), caplog.text
 
@@ -252,9 +260,7 @@ async def test_a_full_queue_is_resource_exhausted_where_the_stream_has_one_reque
         await running.write(ask())
         await gate.entered()
         await waiting.write(ask())
-        [lab] = [slot.manager for slot in node.slots.values()]
-        while not lab.queue.statistics().waiting:
-            await asyncio.sleep(0.005)
+        await until_waiting(queue_of(node), 1)
         code, _ = await status_of(stub, [ask()])
         assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
         gate.open()
@@ -272,9 +278,7 @@ async def test_a_poisoned_batch_fails_for_the_culprit_alone():
         await gate.entered()
         payloads = [b"a", b"b", b"poison", b"c", b"d"]
         await write_all(stream, (ask(p, p.decode()) for p in payloads))
-        [lab] = [slot.manager for slot in node.slots.values()]
-        while lab.queue.statistics().waiting < len(payloads):
-            await asyncio.sleep(0.005)
+        await until_waiting(queue_of(node), len(payloads))
         gate.open()
         await stream.done_writing()
         answers = {answer.correlation_id: answer async for answer in stream}
@@ -293,12 +297,9 @@ async def test_a_cancelled_stream_leaves_the_queue_and_the_node_serves_on():
         await gate.entered()
         await write_all(doomed, (ask(b"dead%d" % i) for i in range(5)))
         await other.write(ask(b"alive"))
-        [lab] = [slot.manager for slot in node.slots.values()]
-        while lab.queue.statistics().waiting < 6:
-            await asyncio.sleep(0.005)
+        await until_waiting(queue_of(node), 6)
         doomed.cancel()
-        while node.admission.statistics().in_flight > 1:
-            await asyncio.sleep(0.005)
+        await until(lambda: node.admission.statistics().in_flight == 1)
         gate.open()
         assert (await asyncio.wait_for(other.read(), 5)).result == b"ALIVE"
         await other.done_writing()

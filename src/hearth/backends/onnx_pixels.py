@@ -61,6 +61,7 @@ class PixelSession:
         self.device = model.device
         self.provider = model.provider
         self.precision = model.precision
+        self.threads = model.threads
         self.batch_sizes = model.batch_sizes
         self.metadata = model.metadata
 

@@ -49,13 +49,15 @@ class Session(Protocol):
 
     ``runtime`` names the engine as the contract does (``onnxrt``, ``torch``, …);
     ``device``, ``precision`` and ``provider`` say what is really in use, never
-    what was asked for.
+    what was asked for. ``threads`` is how many a run is held to (None: the engine's
+    own choice).
     """
 
     runtime: str
     device: str
     precision: str
     provider: str
+    threads: int | None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batch_sizes: BatchSizes

@@ -24,6 +24,7 @@ class TorchSession:
 
     runtime = "torch"
     provider = "torch"
+    threads: int | None = None
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Queues and their owner threads: items and a callable, nothing of models or gRPC."""
 
 from hearth.batching.curve import Curve
+from hearth.batching.entry import Claim
 from hearth.batching.histogram import SECONDS, Histogram, HistogramSnapshot
 from hearth.batching.linger import Linger, Moment, adaptive
 from hearth.batching.preparation import Alone
@@ -14,6 +15,7 @@ __all__ = [
     "SECONDS",
     "Alone",
     "BatchQueue",
+    "Claim",
     "Curve",
     "Histogram",
     "HistogramSnapshot",

@@ -1,5 +1,6 @@
 """How long a batch takes, by its size: measured once, and asked whenever a batch forms."""
 
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +23,7 @@ class Curve:
     """Seconds for a batch of each size, from a few measured sizes. Raises ValueError for none."""
 
     def __init__(self, times: Mapping[int, float]) -> None:
-        if not times or any(size < 1 or not seconds > 0 for size, seconds in times.items()):
+        if not times or any(s < 1 or not 0 < took < math.inf for s, took in times.items()):
             raise ValueError(f"no curve: {dict(times)}")
         self.times: Mapping[int, float] = dict(sorted(times.items()))
         self._sizes = list(self.times)

@@ -18,7 +18,9 @@ class Entry:
     Made on the loop; a worker and then the owner thread handle it, one after the other.
     """
 
-    __slots__ = ("future", "heavy", "item", "key", "loop", "prepare", "since", "ticket", "waited")
+    __slots__ = (
+        "future", "heavy", "item", "key", "loop", "passing", "prepare", "since", "ticket", "waited"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -38,6 +40,8 @@ class Entry:
         """None once the item is ready."""
         self.heavy = False
         """Whether it is to be prepared alone."""
+        self.passing = False
+        """Whether it goes on to a next stage, and counts as ahead until that is done."""
         self.since = time.monotonic()
         """When it came into the line where it stands."""
         self.waited = 0.0
@@ -73,6 +77,15 @@ class Entry:
         self.since = ended
         if (spent := self.ticket.spent) is not None:
             spent.decode += ended - began
+
+
+class Claim:
+    """What a caller holds of an item on its way, to lend it another's turn; see ``lend``."""
+
+    __slots__ = ("entry",)
+
+    def __init__(self) -> None:
+        self.entry: Entry | None = None
 
 
 def as_failure(error: BaseException, name: str) -> HearthError:

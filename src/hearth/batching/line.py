@@ -47,6 +47,10 @@ class Line(Generic[Entry]):
         """Take one entry out of the middle; False where it isn't here."""
         return (self._urgent if entry.urgent else self._bulk).remove(entry)
 
+    def of_source(self, source: Hashable) -> int:
+        """How many entries of a source wait."""
+        return self._urgent.of_source(source) + self._bulk.of_source(source)
+
     def clear(self) -> list[Entry]:
         """Everybody leaves."""
         entries = [*self._urgent, *self._bulk]
@@ -133,6 +137,9 @@ class _Turns(Generic[Entry]):
         if not keys:
             del self._sources[entry.source]
         return True
+
+    def of_source(self, source: Hashable) -> int:
+        return sum(len(entries) for entries in self._sources.get(source, {}).values())
 
     def head(self) -> Entry:
         """The eldest entry of the source whose turn is next."""

@@ -2,13 +2,14 @@
 is held around every call."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from hearth.batching.entry import Entry
 from hearth.batching.line import Line
 from hearth.batching.pace import Pace
 from hearth.batching.statistics import Counts
+from hearth.batching.ticket import Ticket
 from hearth.errors import DeadlinePassed, NotReady, Overloaded
 
 _DELIVERY_SECONDS = 0.02
@@ -18,8 +19,8 @@ _DELIVERY_SECONDS = 0.02
 class Lobby:
     """Two lines, one behind the other: raw entries to be prepared, and ready ones to run.
 
-    At most ``ahead`` entries (by default two batches) are in preparation or ready, and up
-    to twice as many for sources that have less than their part of them.
+    At most ``ahead`` entries (by default two batches) are in preparation, ready or passing,
+    and up to twice as many for sources that have less than their part of them.
     Heavy raw entries stand in a line of their own, for the thread that takes one at a time.
     """
 
@@ -29,7 +30,6 @@ class Lobby:
         *,
         capacity: int,
         ahead: int | None,
-        room: Callable[[], bool],
         pace: Pace,
         counts: Counts,
     ) -> None:
@@ -37,7 +37,6 @@ class Lobby:
         self.closed = False
         self._name = name
         self._ahead = ahead
-        self._room = room
         self._pace = pace
         self._counts = counts
         self._raw: Line[Entry] = Line()
@@ -45,8 +44,9 @@ class Lobby:
         self._ready: Line[Entry] = Line()
         self._late: list[tuple[Entry, Any]] = []
         self._preparing = 0
+        self._passing: set[Entry] = set()
         self._held: Counter[Hashable] = Counter()
-        """By source: entries in preparation or ready."""
+        """By source: entries in preparation, ready or passing."""
 
     @property
     def waiting(self) -> int:
@@ -95,10 +95,28 @@ class Lobby:
         self._counts.cancelled += 1
         return True
 
+    def lend(self, entry: Entry, ticket: Ticket) -> None:
+        """Let an entry that stands in a line go on with another ticket's turn, if that helps.
+
+        It helps where that ticket is urgent, or its source has fewer entries in line.
+        """
+        for line in (self._raw, self._heavy, self._ready):
+            own = entry.ticket
+            sooner = line.of_source(ticket.source) < line.of_source(own.source)
+            if not (sooner or (ticket.urgent and not own.urgent)) or not line.remove(entry):
+                continue
+            if line is self._ready:
+                self._release(entry)
+            source = ticket.source if sooner else own.source
+            entry.ticket = own._replace(source=source, urgent=own.urgent or ticket.urgent)
+            if line is self._ready:
+                self._hold(entry)
+            line.push(entry)
+
     def next_raw(self, now: float, *, heavy: bool = False) -> Entry | None:
         """The entry to prepare next; None where none waits, or enough is prepared."""
         line = self._heavy if heavy else self._raw
-        if not line or self._ahead_now >= 2 * self._limit or not self._room():
+        if not line or self._ahead_now >= 2 * self._limit:
             return None
         entry = line.next(self._admits, lambda entry: self._dead(entry, now))
         if entry is not None:
@@ -131,9 +149,18 @@ class Lobby:
             self._pace.company,
         )
         for entry in batch:
-            self._release(entry)
+            if entry.passing:
+                self._passing.add(entry)
+            else:
+                self._release(entry)
             entry.leaves(now)
         return batch
+
+    def passed(self, entry: Entry) -> None:
+        """A passing entry is through, wherever it was."""
+        if entry in self._passing:
+            self._passing.remove(entry)
+            self._release(entry)
 
     def take_late(self) -> list[tuple[Entry, Any]]:
         """Entries that were dropped because of their deadlines, and what to tell them."""
@@ -151,7 +178,7 @@ class Lobby:
 
     @property
     def _ahead_now(self) -> int:
-        return self._preparing + len(self._ready)
+        return self._preparing + len(self._ready) + len(self._passing)
 
     @property
     def _limit(self) -> int:

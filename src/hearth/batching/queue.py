@@ -12,11 +12,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar, cast
 
 from hearth.batching.curve import Curve, measured
-from hearth.batching.entry import Entry, as_failure, resolve
+from hearth.batching.entry import Claim, Entry, as_failure, resolve
 from hearth.batching.linger import Linger, Moment, adaptive
 from hearth.batching.lobby import Lobby
 from hearth.batching.pace import Pace
@@ -43,9 +44,7 @@ class BatchQueue(Generic[Item, Answer]):
     At most ``capacity`` items wait. ``max_batch`` is the largest batch until ``tune``
     says otherwise; ``sizes`` are the only ones that run well, ascending (none: any do).
     ``workers`` prepare raw items, at most ``ahead`` of them in advance (by default two
-    batches) and only while there is ``room`` further on, which is asked under the
-    queue's lock; ``wake`` says that there is room again. ``max_delay`` seconds bound
-    what ``linger`` waits for company.
+    batches). ``max_delay`` seconds bound what ``linger`` waits for company.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class BatchQueue(Generic[Item, Answer]):
         linger: Linger = adaptive,
         workers: Workers | None = None,
         ahead: int | None = None,
-        room: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name = name
         self.capacity = capacity
@@ -71,7 +69,7 @@ class BatchQueue(Generic[Item, Answer]):
         self._pace = Pace(max_batch, sizes)
         self._counts = Counts()
         self._lobby = Lobby(
-            name, capacity=capacity, ahead=ahead, room=room, pace=self._pace, counts=self._counts
+            name, capacity=capacity, ahead=ahead, pace=self._pace, counts=self._counts
         )
         self._measuring: deque[tuple[Entry, Job]] = deque()
         self._running = self._expected = 0
@@ -94,7 +92,12 @@ class BatchQueue(Generic[Item, Answer]):
         return self._pace.curve
 
     async def submit(
-        self, item: Item, *, key: Hashable = None, ticket: Ticket = NO_HURRY
+        self,
+        item: Item,
+        *,
+        key: Hashable = None,
+        ticket: Ticket = NO_HURRY,
+        claim: Claim | None = None,
     ) -> Answer:
         """The answer to one item that is ready to run.
 
@@ -104,22 +107,50 @@ class BatchQueue(Generic[Item, Answer]):
         is, anything else as ModelFailed.
         """
         entry = Entry(item, key, ticket, asyncio.get_running_loop())
+        if claim is not None:
+            claim.entry = entry
         self._enter([entry])
         return cast(Answer, await self._answer(entry))
 
     async def submit_raw(
-        self, payload: Raw, prepare: Callable[[Raw], Item], *, ticket: Ticket = NO_HURRY
+        self,
+        payload: Raw,
+        prepare: Callable[[Raw], Item],
+        *,
+        ticket: Ticket = NO_HURRY,
+        claim: Claim | None = None,
     ) -> Answer:
         """The answer to an item that ``prepare`` makes first, in a worker thread.
 
         Raises as ``submit`` does, and what ``prepare`` raises.
         """
-        if self._preparation is None:
-            raise TypeError(f"{self.name} has no workers")
         entry = Entry(payload, None, ticket, asyncio.get_running_loop(), prepare)
-        self._enter([entry])
-        self._preparation.wake()
+        self._enter_raw(entry, claim)
         return cast(Answer, await self._answer(entry))
+
+    @asynccontextmanager
+    async def passing(
+        self,
+        payload: Raw,
+        prepare: Callable[[Raw], Item],
+        *,
+        ticket: Ticket = NO_HURRY,
+        claim: Claim | None = None,
+    ) -> AsyncIterator[Answer]:
+        """As ``submit_raw``, for an answer that has a next stage: the block.
+
+        Until the block ends the item counts as one prepared in advance: where the next
+        stage is behind, nothing more is prepared for this one.
+        """
+        entry = Entry(payload, None, ticket, asyncio.get_running_loop(), prepare)
+        entry.passing = True
+        self._enter_raw(entry, claim)
+        try:
+            yield await self._answer(entry)
+        finally:
+            with self._changed:
+                self._lobby.passed(entry)
+            self._wake()
 
     async def submit_all(
         self, items: Sequence[tuple[Item, Hashable]], *, ticket: Ticket = NO_HURRY
@@ -149,6 +180,13 @@ class BatchQueue(Generic[Item, Answer]):
             entries.clear()  # or this frame and the error would hold each other
             raise
 
+    def lend(self, claim: Claim, ticket: Ticket) -> None:
+        """Somebody else waits for the same item: let it go on with their turn, if that helps."""
+        if claim.entry is not None:
+            with self._changed:
+                self._lobby.lend(claim.entry, ticket)
+            self._wake()
+
     async def measure(self, item: Item, *, largest: int) -> Curve:
         """Time batches of copies of ``item``, of 1, 2, 4, … up to ``largest``, on the owner thread.
 
@@ -172,11 +210,6 @@ class BatchQueue(Generic[Item, Answer]):
             self._measuring.append((result, job))
             self._changed.notify()
         return cast(Curve, await self._answer(result))
-
-    def wake(self, places: int = 1) -> None:
-        """There is room for so many more prepared items; from any thread."""
-        if self._preparation is not None:
-            self._preparation.wake(places)
 
     def tune(self, curve: Curve, max_batch: int | None = None) -> None:
         """Form batches by a measured curve: up to ``max_batch``, or to the best size it shows."""
@@ -214,6 +247,19 @@ class BatchQueue(Generic[Item, Answer]):
             self._lobby.enter(entries)
             self._changed.notify()
 
+    def _enter_raw(self, entry: Entry, claim: Claim | None) -> None:
+        if self._preparation is None:
+            raise TypeError(f"{self.name} has no workers")
+        if claim is not None:
+            claim.entry = entry
+        self._enter([entry])
+        self._preparation.wake()
+
+    def _wake(self, places: int = 1) -> None:
+        """So many more entries may be prepared now."""
+        if self._preparation is not None:
+            self._preparation.wake(places)
+
     async def _answer(self, entry: Entry) -> Any:
         try:
             return await entry.future
@@ -230,7 +276,7 @@ class BatchQueue(Generic[Item, Answer]):
             left = self._lobby.leave(entry)
         if left:
             entry.item = None
-            self.wake()
+            self._wake()
         # Else somebody is at it, and looks at the future afterwards.
 
     # --- on the owner's thread: running -------------------------------------------------------
@@ -262,7 +308,7 @@ class BatchQueue(Generic[Item, Answer]):
             self._running = len(batch)
             late = self._lobby.take_late()
         resolve(late)
-        self.wake(left)
+        self._wake(left)
         return batch
 
     def _wait(self) -> None:

@@ -38,8 +38,9 @@ _QUEUE_COUNTERS = {
     "failed": "Items that the model failed on",
     "shrunk": "Times that memory was short and the largest batch was made smaller",
 }
-_DROPS = ("expired", "cancelled", "refused")
-"""Why items never ran; counters of a queue."""
+_DROPS = ("unprepared", "expired", "cancelled", "refused")
+"""Why items never ran; counters of a queue. All but the refused were let in: with those that
+ran, run and wait, they are all that ever were."""
 _QUEUE_HISTOGRAMS = {
     "batch_sizes": ("batch_size", "Items in a batch"),
     "preparations": ("decode_seconds", "Time to prepare one item, decoding it for one"),
@@ -93,7 +94,7 @@ def queues(readings: Mapping[Labels, QueueStatistics]) -> Iterator[Metric]:
         yield counter(f"hearth_queue_{name}", meaning, _QUEUE, values)
     yield counter(
         "hearth_queue_dropped",
-        "Items that never ran: too late, no longer wanted, or refused by a full queue",
+        "Items that never ran: no pictures, too late, no longer wanted, or refused as too many",
         (*_QUEUE, "reason"),
         {
             (*labels, reason): getattr(queue, reason)

@@ -10,13 +10,15 @@ import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from hearth.errors import HearthError, InvalidInput, ModelFailed
 
 __all__ = ["SharedStatistics", "SharedWork", "digest"]
 
 Value = TypeVar("Value")
+Claimed = Any
+"""Whatever callers use to find one another's work where it waits."""
 
 _INLINE = 128 * 1024
 """Bytes that are hashed on the loop: 65 µs where the processor has SHA instructions, a few
@@ -33,9 +35,9 @@ class SharedStatistics(NamedTuple):
     joined: int
     """Waited for work that somebody else had begun."""
     entries: int
-    """Values kept now."""
+    """What the values weigh that are kept now; where nothing else is said, 1 each."""
     capacity: int
-    """Values kept at most; 0: off, and the counts stay at 0."""
+    """What they may weigh at most; 0: off, and the counts stay at 0."""
 
 
 class _Done(NamedTuple, Generic[Value]):
@@ -46,29 +48,48 @@ _Outcome = _Done[Value] | InvalidInput | ModelFailed | None
 """What a waiting caller is told; None: it is your turn to do the work."""
 
 
+class _Flight(Generic[Value]):
+    """Work that is being done."""
+
+    __slots__ = ("claim", "waiting")
+
+    def __init__(self, claim: object) -> None:
+        self.claim = claim
+        """Of whoever does it."""
+        self.waiting: list[asyncio.Future[_Outcome[Value]]] = []
+        """Who waits for it, in the order in which they came."""
+
+
 class SharedWork(Generic[Value]):
     """Joins identical work in flight, and keeps the values used last.
 
-    ``capacity`` is how many values are kept; 0 turns all of it off. Callers share
-    one value, so they must not change it; and an array that is a view keeps its whole
-    base alive, so it is a copy that should be kept. For one loop at a time; the
-    statistics may be read from any thread.
+    ``capacity`` is how many values are kept, or, where ``weigh`` says what each comes to
+    (1 or more, the same each time), what they may come to together; 0 turns all of it
+    off. Callers share one value, so they must not change it; and an array that is a view
+    keeps its whole base alive, so it is a copy that should be kept. For one loop at a
+    time; the statistics may be read from any thread.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, weigh: Callable[[Value], int] = lambda _: 1) -> None:
         self._capacity = capacity
+        self._weigh = weigh
+        self._weight = 0
         self._kept: OrderedDict[Hashable, Value] = OrderedDict()
-        # Those who wait for each work in flight, in the order in which they came.
-        self._flying: dict[Hashable, list[asyncio.Future[_Outcome[Value]]]] = {}
+        self._flying: dict[Hashable, _Flight[Value]] = {}
         self._hits = self._misses = self._joined = 0
 
     async def get(
-        self, key: Hashable, make: Callable[[], Awaitable[Value]], *, lane: Hashable = None
+        self,
+        key: Hashable,
+        make: Callable[[], Awaitable[Value]],
+        *,
+        claim: Claimed | None = None,
+        lend: Callable[[Claimed], None] = lambda _: None,
     ) -> Value:
         """The value of ``key``: kept, or being made by somebody, or made now by ``make``.
 
-        Only callers of one ``lane`` wait for one another: who is in a hurry doesn't wait
-        for who isn't.
+        Who comes to work in flight calls ``lend`` with the ``claim`` of whoever does it:
+        to wait for a stranger's turn must take no longer than one's own turn would.
         Raises what ``make`` raises. InvalidInput and ModelFailed are about the work
         itself, and everybody who waited for it gets an error of their own that says
         the same. Whatever else ends the one who works (a cancel, a deadline, a full
@@ -81,50 +102,44 @@ class SharedWork(Generic[Value]):
             self._hits += 1
             self._kept.move_to_end(key)
             return self._kept[key]
-        flight = (key, lane)
-        waiting = self._flying.get(flight)
-        if waiting is None:
+        flight = self._flying.get(key)
+        if flight is None:
             self._misses += 1
-            waiting = self._flying[flight] = []
+            flight = self._flying[key] = _Flight(claim)
         else:
             self._joined += 1
-            done = await self._turn(flight, waiting)
+            lend(flight.claim)
+            done = await self._turn(key, flight)
             if done is not None:
                 return done.value
+            flight.claim = claim
         try:
             value = await make()
         except BaseException as error:
-            self._failed(flight, waiting, error)
+            self._failed(key, flight, error)
             raise
-        if self._land(flight, waiting):
-            self._keep(key, value)
-        if waiting:
-            _tell(waiting, _Done(value))
+        del self._flying[key]
+        self._keep(key, value)
+        if flight.waiting:
+            _tell(flight.waiting, _Done(value))
         return value
 
     def statistics(self) -> SharedStatistics:
         """Five numbers; each is right, taken together they may be a moment apart."""
         return SharedStatistics(
-            self._hits, self._misses, self._joined, len(self._kept), self._capacity
+            self._hits, self._misses, self._joined, self._weight, self._capacity
         )
 
-    def clear(self) -> None:
-        """Forget all values; work in flight serves those who wait for it, and isn't kept."""
-        self._kept.clear()
-        self._flying.clear()
-
-    async def _turn(
-        self, key: Hashable, waiting: list[asyncio.Future[_Outcome[Value]]]
-    ) -> _Done[Value] | None:
+    async def _turn(self, key: Hashable, flight: _Flight[Value]) -> _Done[Value] | None:
         """Wait for what becomes of the work; None: it is for the caller to do it."""
         future: asyncio.Future[_Outcome[Value]] = asyncio.get_running_loop().create_future()
-        waiting.append(future)
+        flight.waiting.append(future)
         try:
             outcome = await future
         except BaseException:
             # Cancelled at the very moment when its turn had come: the turn passes on.
             if future.done() and not future.cancelled() and future.result() is None:
-                self._pass_on(key, waiting)
+                self._pass_on(key, flight)
             raise
         if isinstance(outcome, HearthError):
             # A copy, and in no variable: an error that is raised grows a traceback,
@@ -132,40 +147,33 @@ class SharedWork(Generic[Value]):
             raise copy.copy(outcome)
         return outcome
 
-    def _failed(
-        self,
-        key: Hashable,
-        waiting: list[asyncio.Future[_Outcome[Value]]],
-        error: BaseException,
-    ) -> None:
+    def _failed(self, key: Hashable, flight: _Flight[Value], error: BaseException) -> None:
         if not isinstance(error, InvalidInput | ModelFailed):
-            self._pass_on(key, waiting)
+            self._pass_on(key, flight)
             return
-        self._land(key, waiting)
-        if waiting:
+        del self._flying[key]
+        if flight.waiting:
             # The copy has no traceback, so it keeps no frames and their payloads alive.
-            _tell(waiting, copy.copy(error))
+            _tell(flight.waiting, copy.copy(error))
 
-    def _pass_on(self, key: Hashable, waiting: list[asyncio.Future[_Outcome[Value]]]) -> None:
+    def _pass_on(self, key: Hashable, flight: _Flight[Value]) -> None:
         """Wake the next who still waits, to do the work; the others go on waiting."""
-        while waiting:
-            future = waiting.pop(0)
+        while flight.waiting:
+            future = flight.waiting.pop(0)
             if not future.done():
                 future.set_result(None)
                 return
-        self._land(key, waiting)
-
-    def _land(self, key: Hashable, waiting: list[asyncio.Future[_Outcome[Value]]]) -> bool:
-        """Take the work out of the air; whether it still was there, or cleared meanwhile."""
-        if self._flying.get(key) is not waiting:
-            return False
         del self._flying[key]
-        return True
 
     def _keep(self, key: Hashable, value: Value) -> None:
+        weight = self._weigh(value)
+        if weight > self._capacity:
+            return  # it would only drive everything else out
         self._kept[key] = value
-        if len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+        self._weight += weight
+        while self._weight > self._capacity:
+            _, oldest = self._kept.popitem(last=False)
+            self._weight -= self._weigh(oldest)
 
 
 def _tell(waiting: list[asyncio.Future[_Outcome[Value]]], outcome: _Outcome[Value]) -> None:

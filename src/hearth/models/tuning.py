@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,10 +127,14 @@ class CurveCache:
         write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def facts_of(session: Session, *, model_id: str, files: Iterable[Path], **more: Any) -> Facts:
-    """All that the speed of a session depends on; ``more`` is what its manager knows beside.
+def facts_of(
+    session: Session, *, model_id: str, files: Iterable[Path], item: Sequence[int]
+) -> Facts:
+    """All that the speed of a session depends on.
 
-    ``files`` are the model's. Blocking. Raises OSError where they can't be read.
+    ``files`` are the model's; ``item`` is the shape of what is measured, without the batch:
+    a graph of free sizes takes small pictures and large ones. Blocking. Raises OSError
+    where the files can't be read.
     """
     return {
         "model": model_id,
@@ -140,8 +144,9 @@ def facts_of(session: Session, *, model_id: str, files: Iterable[Path], **more: 
         "device": session.device,
         "provider": session.provider,
         "precision": session.precision,
+        "threads": session.threads,
+        "item": list(item),
         **machine_facts(),
-        **more,
     }
 
 

@@ -14,6 +14,8 @@ from hearth.tasks.task import IMAGES, JSON, RAW, TEXT, Call, Result, Task
 PROMPT = "a photo of a {}"
 """What ``clip_embed`` puts a text into, as clients of the contract expect."""
 
+_LONGEST = LONGEST_TEXT - len(PROMPT)
+
 Scored = list[tuple[str, float]]
 
 
@@ -24,7 +26,7 @@ def _parse_image(_: ClipModel, call: Call) -> bytes:
 
 def _parse_prompt(_: ClipModel, call: Call) -> str:
     # Not str.format: a text may hold braces of its own.
-    return PROMPT.replace("{}", text_of(call))
+    return PROMPT.replace("{}", text_of(call, _LONGEST))
 
 
 async def _embed_image(model: ClipModel, payload: bytes, call: Call) -> Vector:
@@ -105,7 +107,7 @@ CLIP_TASKS: tuple[Task, ...] = (
         render=_render_vector,
         options=(RAW_VECTOR,),
         interactive=True,
-        limits={"max_characters": str(LONGEST_TEXT - len(PROMPT))},
+        limits={"max_characters": str(_LONGEST)},
         missing=ClipModel.text_missing,
     ),
 )

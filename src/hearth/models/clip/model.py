@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hearth.backends import Array, Session
-from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady, Overloaded
 from hearth.media import ImageReader
 from hearth.models.clip.labels import LabelCache, LabelSet
@@ -143,12 +143,19 @@ class ClipModel:
         queue raises.
         """
 
+        claim = Claim()
+
         def embed() -> Awaitable[Vector]:
-            return self._images.submit_raw(payload, self._prepare, ticket=ticket)
+            return self._images.submit_raw(payload, self._prepare, ticket=ticket, claim=claim)
 
         if not self._options.cache_entries:
             return await embed()
-        return await self._image_work.get(await digest(payload), embed, lane=ticket.urgent)
+        return await self._image_work.get(
+            await digest(payload),
+            embed,
+            claim=claim,
+            lend=lambda other: self._images.lend(other, ticket),
+        )
 
     async def embed_text(self, text: str, ticket: Ticket = NO_HURRY) -> Vector:
         """The unit vector, float32 (dim,), of a text; it is shared, and read-only.
@@ -157,14 +164,18 @@ class ClipModel:
         NotReady without a text tower, ModelFailed, and what a batch queue raises.
         """
 
+        claim = Claim()
+
         async def embed() -> Vector:
             tokens = await self._tokens([text])
-            return await self._text_queue().submit(tokens[0], ticket=ticket)
+            return await self._text_queue().submit(tokens[0], ticket=ticket, claim=claim)
 
         if not self._options.cache_entries:
             return await embed()
         key = await digest(text.encode("utf-8", "surrogatepass"))
-        return await self._text_work.get(key, embed, lane=ticket.urgent)
+        return await self._text_work.get(
+            key, embed, claim=claim, lend=lambda other: self._text_queue().lend(other, ticket)
+        )
 
     async def embed_texts(self, texts: Sequence[str], ticket: Ticket = NO_HURRY) -> Vector:
         """The unit vectors, float32 (texts, dim), in order; raises as ``embed_text``."""
@@ -227,7 +238,11 @@ class ClipModel:
         """Try one tower; the length of its vectors."""
         vector = await queue.submit(item)
         facts = await asyncio.to_thread(
-            facts_of, tower.session, model_id=self.model_id, files=self._files
+            facts_of,
+            tower.session,
+            model_id=self.model_id,
+            files=self._files,
+            item=(item.array if isinstance(item, Row) else item).shape,
         )
         await tuned(
             queue,

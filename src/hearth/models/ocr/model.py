@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hearth.backends import Session
-from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
 from hearth.media import ImageReader
 from hearth.models.heavy import lightly
 from hearth.models.manager import Progress
@@ -27,13 +27,14 @@ from hearth.models.options import QueueOptions
 from hearth.models.shared import SharedStatistics, SharedWork, digest
 from hearth.models.tuning import facts_of, tuned
 
-PAGES_AHEAD = 2
-"""Pages that are decoded while one is looked at: each holds up to 12 MB."""
+PAGES_AHEAD = 4
+"""Pages under way, from their decoding until their last line is read; twice as many for several
+clients. The others wait as files: detection is faster than reading, and a page takes up to
+12 MB, its lines, cut out, as much again."""
 
-LINES_EACH = 8
-"""So many times a queue's capacity of pages may wait as lines: it is refused before a page
-is looked at rather than afterwards."""
-
+_LINES = 2 * PAGES_AHEAD * parameters.DET_MAX_CANDIDATES
+"""Lines that may wait: all that can come of the pages under way. A page is refused before it
+is looked at, never afterwards."""
 
 MOST_LINES = 16
 """Lines that are recognised together at most; more in one run are no faster on a CPU."""
@@ -97,7 +98,9 @@ class OcrModel:
         self._recognition: BatchQueue[Pixels, Reading] = self._for_lines(
             read, recognition, "ocr-recognition"
         )
-        self._work: SharedWork[tuple[Line, ...]] = SharedWork(options.cache_entries)
+        self._work: SharedWork[tuple[Line, ...]] = SharedWork(
+            options.cache_entries, weigh=_lines_of
+        )
         self._idle = IdleTrim()
 
     @property
@@ -136,20 +139,28 @@ class OcrModel:
         anything but a picture, ModelFailed, and what a batch queue raises.
         """
 
+        claim = Claim()
+
         def read() -> Awaitable[tuple[Line, ...]]:
-            return self._read(payload, ticket)
+            return self._read(payload, ticket, claim)
 
         if self._options.cache_entries:
-            lines = await self._work.get(await digest(payload), read, lane=ticket.urgent)
+            lines = await self._work.get(
+                await digest(payload),
+                read,
+                claim=claim,
+                lend=lambda other: self._pages.lend(other, ticket),
+            )
         else:
             lines = await read()
         return [line for line in lines if line.text.strip() and line.confidence >= min_confidence]
 
-    async def _read(self, payload: bytes, ticket: Ticket) -> tuple[Line, ...]:
+    async def _read(self, payload: bytes, ticket: Ticket, claim: Claim) -> tuple[Line, ...]:
         """Every line, however uncertain."""
+        looking = self._pages.passing(payload, self._prepare, ticket=ticket, claim=claim)
         with self._idle.busy():
-            found = await self._pages.submit_raw(payload, self._prepare, ticket=ticket)
-            readings = await self.read_lines(found.lines, ticket)
+            async with looking as found:
+                readings = await self.read_lines(found.lines, ticket)
         return tuple(
             Line(box, *reading) for box, reading in zip(found.boxes, readings, strict=True)
         )
@@ -183,30 +194,34 @@ class OcrModel:
             run,
             name=name,
             max_batch=session.batch_sizes.limit(options.first_batch),
-            capacity=LINES_EACH * options.capacity,
+            capacity=_LINES,
             sizes=session.batch_sizes.fixed,
-            max_delay=options.max_delay,
+            # The lines of a page come all at once, and none of them ever comes back: the
+            # last round says nothing of who is about.
+            max_delay=0,
         )
 
     async def warm_up(self) -> None:
         """Learn how long batches of lines take; raises ModelFailed where that fails."""
-        line = np.zeros(_LINE, np.uint8)
-        for queue, session in zip(self.queues, self._sessions, strict=True):
-            if queue is self._pages:
-                continue  # one at a time in any case
-            facts = await asyncio.to_thread(
-                facts_of, session, model_id=self.model_id, files=self._files, item=list(_LINE)
-            )
-            options = self._options
-            await tuned(
-                queue,
-                line,
-                cache=options.curves,
-                key=queue.name,
-                facts=facts,
-                largest=MOST_LINES,
-                max_batch=options.max_batch,
-            )
+        # Pages aren't measured: they run one at a time in any case.
+        _, orientation, recognition = self._sessions
+        with self._idle.busy():
+            await self._tune(self._orientation, orientation)
+            await self._tune(self._recognition, recognition)
+
+    async def _tune(self, queue: BatchQueue[Any, Any], session: Session) -> None:
+        facts = await asyncio.to_thread(
+            facts_of, session, model_id=self.model_id, files=self._files, item=_LINE
+        )
+        await tuned(
+            queue,
+            np.zeros(_LINE, np.uint8),
+            cache=self._options.curves,
+            key=queue.name,
+            facts=facts,
+            largest=MOST_LINES,
+            max_batch=self._options.max_batch,
+        )
 
     def load_derived(self) -> None:
         """Nothing is derived."""
@@ -221,3 +236,8 @@ class OcrModel:
             queue.close()
         for session in self._sessions:
             session.close()
+
+
+def _lines_of(page: Sequence[Line]) -> int:
+    """What a page counts in the cache, where a line takes about as much as a vector."""
+    return max(1, len(page))

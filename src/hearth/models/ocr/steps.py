@@ -1,12 +1,13 @@
 """The three steps of reading: find the lines, turn them upright, recognise them.
 
 Each step is a callable for one batch queue: our session between rapidocr's own
-pre- and post-processing.
+pre- and post-processing. Where a model's numbers for an item aren't finite, the item's
+answer is a ModelFailed: rapidocr would find nothing there, and say nothing of it.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from rapidocr.ch_ppocr_cls.main import TextClassifier
@@ -18,9 +19,11 @@ from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
 from rapidocr.utils.process_img import get_rotate_crop_image
 
 from hearth.backends import Array, Session
-from hearth.errors import ModelUnavailable
+from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.models.ocr import parameters as p
 from hearth.models.ocr.page import Page, Pixels, Polygon, polygons
+
+Answer = TypeVar("Answer")
 
 
 class Found(NamedTuple):
@@ -57,13 +60,17 @@ class Detector:
             score_mode=p.DET_SCORE_MODE,
         )
 
-    def __call__(self, pages: Sequence[Page]) -> list[Found]:
+    def __call__(self, pages: Sequence[Page]) -> list[Found | ModelFailed]:
         """The lines of each page."""
-        return [self._find(page) for page in pages]
+        return [self._look(page) for page in pages]
 
-    def _find(self, page: Page) -> Found:
+    def _look(self, page: Page) -> Found | ModelFailed:
+        heat = _run(self._session, self._prepare(page.pixels))
+        [found] = _finite(heat, "detection", lambda heat: [self._find(page, heat)])
+        return found
+
+    def _find(self, page: Page, heat: Array) -> Found:
         pixels = page.pixels
-        heat = _run(self._session, self._prepare(pixels))
         boxes, _ = self._boxes(heat, pixels.shape[:2])
         if not len(boxes):
             return Found([], [])
@@ -82,11 +89,14 @@ class Orienter:
         self._shaper.cls_image_shape = list(p.CLS_IMAGE_SHAPE)
         self._labels = ClsPostProcess(list(p.CLS_LABELS))
 
-    def __call__(self, lines: Sequence[Pixels]) -> list[bool]:
+    def __call__(self, lines: Sequence[Pixels]) -> list[bool | ModelFailed]:
         """Whether each line is to be turned by 180 degrees."""
         batch = np.stack([self._shaper.resize_norm_img(line) for line in lines])
-        answers = self._labels(_run(self._session, batch))
-        return [label == "180" and score > p.CLS_THRESH for label, score in answers]
+        return _finite(_run(self._session, batch), "orientation", self._upside_down)
+
+    def _upside_down(self, scores: Array) -> list[bool]:
+        labels = self._labels(scores)
+        return [label == "180" and score > p.CLS_THRESH for label, score in labels]
 
 
 class Recogniser:
@@ -101,21 +111,24 @@ class Recogniser:
         self._shaper.rec_image_shape = list(p.REC_IMAGE_SHAPE)
         self._decode = CTCLabelDecode(character=characters.splitlines())
 
-    def __call__(self, lines: Sequence[Pixels]) -> list[Reading]:
+    def __call__(self, lines: Sequence[Pixels]) -> list[Reading | ModelFailed]:
         """What each line says."""
         width = padded_width(lines[0])
         at_once = max(1, p.WIDEST_BATCH // width)
-        readings: list[Reading] = []
+        readings: list[Reading | ModelFailed] = []
         for start in range(0, len(lines), at_once):
             readings += self._recognise(lines[start : start + at_once], width)
         return readings
 
-    def _recognise(self, lines: Sequence[Pixels], width: int) -> list[Reading]:
+    def _recognise(self, lines: Sequence[Pixels], width: int) -> list[Reading | ModelFailed]:
         # rapidocr takes the ratio of width to height; half a pixel keeps its rounding down
         # from losing one.
         ratio = (width + 0.5) / p.REC_IMAGE_SHAPE[1]
         batch = np.stack([self._shaper.resize_norm_img(line, ratio) for line in lines])
-        texts, _ = self._decode(_run(self._session, batch))
+        return _finite(_run(self._session, batch), "recognition", self._texts)
+
+    def _texts(self, characters: Array) -> list[Reading]:
+        texts, _ = self._decode(characters)
         return [Reading(text, float(confidence)) for text, confidence in texts]
 
 
@@ -130,3 +143,17 @@ def padded_width(line: Pixels) -> int:
 def _run(session: Session, batch: Array) -> Array:
     [answer] = session.run({session.inputs[0].name: batch}).values()
     return answer
+
+
+def _finite(
+    numbers: Array, model: str, read: Callable[[Array], Sequence[Answer]]
+) -> list[Answer | ModelFailed]:
+    """What is ``read`` of the rows of a model's ``numbers``, where they all are finite.
+
+    Looking costs a percent of what recognition takes (measured).
+    """
+    finite = [bool(np.isfinite(row).all()) for row in numbers]
+    good = numbers if all(finite) else numbers[finite]
+    answers = iter(read(good) if len(good) else ())
+    failure = f"the {model} model gave numbers that aren't finite"
+    return [next(answers) if fine else ModelFailed(failure) for fine in finite]
