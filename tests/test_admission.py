@@ -1,7 +1,9 @@
 """What streams may hold: who waits, who is refused, and that everything is given back."""
 
 import asyncio
+import contextlib
 import gc
+from collections import Counter
 
 import grpc
 import pytest
@@ -90,6 +92,22 @@ async def test_more_streams_than_there_is_room_for_are_each_answered_or_refused(
 
         refused = await asyncio.gather(*(client(name) for name in range(40)))
         assert sum(refused) == node.admission.statistics().refused
+        assert held(node) == NOTHING
+
+
+async def test_thousands_of_streams_at_once_are_each_answered_or_told_to_come_back():
+    count = 3000
+    async with lab_node(queue_capacity=16) as node, stub_of(node) as stub:
+
+        async def client(number: int) -> grpc.StatusCode:
+            call = stub.Infer(iter([ask(b"%d" % number)]))
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                assert [answer.result async for answer in call] == [b"%d" % number]
+            return await call.code()
+
+        codes = Counter(await asyncio.gather(*map(client, range(count))))
+        assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert codes[grpc.StatusCode.OK] + node.admission.statistics().refused == count
         assert held(node) == NOTHING
 
 

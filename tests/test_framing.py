@@ -165,11 +165,11 @@ def test_a_chunk_that_comes_twice_breaks_the_request():
 
 def test_meta_counts_as_held_and_is_bounded_by_message():
     share = share_of_a_node()
-    target = assembler(share, largest_held=2000)
+    target = assembler(share, largest_held=20_000)
     out = feed_all(
-        target, (whole(f"{i}", seq=0, total=2, meta={"x": "y" * 150}) for i in range(50))
+        target, (whole(f"{i}", seq=0, total=2, meta={"x": "y" * 1500}) for i in range(50))
     )
-    assert out == [] and share.incomplete <= 2000
+    assert out == [] and 15_000 < share.incomplete <= 20_000
     [broken] = feed(assembler(), whole(meta={"x": "y" * framing.LARGEST_OVERHEAD}))
     assert "meta" in str(broken.error)
 
@@ -206,23 +206,23 @@ def test_an_oversized_single_message_fails_at_once():
 
 def test_bytes_of_unfinished_requests_are_bounded_by_stream():
     share = share_of_a_node()
-    target = assembler(share, largest_held=2000)
+    target = assembler(share, largest_held=20_000)
     out = feed_all(target, (whole(f"{i}", b"x" * 100, seq=0, total=2) for i in range(50)))
     assert out == []
-    assert 1500 < share.incomplete <= 2000
+    assert 15_000 < share.incomplete <= 20_000
     kept = [len(request.chunks) for requests in target._open.values() for request in requests]
     assert 10 < sum(kept) < 20
 
 
 def test_a_chunk_that_the_node_has_no_room_for_breaks_its_request_alone():
-    share = share_of_a_node(most_bytes=300)
+    share = share_of_a_node(most_bytes=30_000)
     target = assembler(share)
-    first, second, third = chunks("a", [b"x" * 100] * 3)
+    first, second, third = chunks("a", [b"x" * 15_000] * 3)
     assert feed(target, first) == []
-    assert share.bytes == share.incomplete >= 100
+    assert share.bytes == share.incomplete >= 15_000
     assert feed(target, second) == []
     assert share.bytes == share.incomplete == 0
-    share.take(300)
+    share.take(30_000)
     assert feed(target, whole("b")) == [Whole("b", "t", b"x", "", {})]
     [broken] = feed(target, third)
     assert isinstance(broken.error, Overloaded)

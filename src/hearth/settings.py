@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         description="requests in flight at once, of all clients; clients share half of it evenly",
     )
     cache_entries: NonNegativeInt = Field(
-        4096, description="answers kept for payloads that come again; 0: nothing is shared"
+        4096, description="vectors and lines of text kept for payloads that come again; 0: none"
     )
     decode_threads: PositiveInt | None = Field(
         None, description="threads that decode images; unset: one a core"
