@@ -28,6 +28,10 @@ FILE = "tuning.json"
 LARGEST = 64
 """The largest batch that is measured, unless a manager knows better."""
 
+LARGEST_ON_CPU = 16
+"""There, larger ones fall out of the processor's cache (ViT-B-32: no faster from 8 on), and the
+memory that an engine takes for one run it keeps."""
+
 _FORMAT = 1
 _KEPT = 8
 """Curves kept of each queue: models and devices that are tried in turns needn't be measured
@@ -162,14 +166,17 @@ async def tuned(
     cache: CurveCache | None,
     key: str,
     facts: Facts,
-    largest: int = LARGEST,
+    largest: int | None = None,
     max_batch: int | None = None,
 ) -> Curve:
     """Give a queue its curve: the one that is kept, or one measured now with ``item``.
 
     ``max_batch`` is the user's wish: it is obeyed, and nothing larger is measured. Without
-    it the curve decides, up to ``largest``. Raises what the model raises.
+    it the curve decides, up to ``largest`` (None: what its device is good for). Raises
+    what the model raises.
     """
+    if largest is None:
+        largest = LARGEST_ON_CPU if facts.get("device") == "cpu" else LARGEST
     largest = min(largest, max_batch or largest)
     curve = None
     if cache is not None:
