@@ -271,7 +271,7 @@ async def test_refused_requests_leave_no_payload_behind():
             for _ in range(10):
                 await flood.write(ask(bytes(MIB)))
                 assert (await asyncio.wait_for(flood.read(), 5)).error.code == UNAVAILABLE
-            assert held(node)[1] == 2 * MIB
+            await until(lambda: held(node)[1] == 2 * MIB)  # the last refusal is written
             assert node.admission.statistics().refused == 10
             assert len(payloads()) == 2
             gate.open()
@@ -344,7 +344,7 @@ async def test_what_is_incomplete_at_the_half_close_is_held_no_longer():
         await until(lambda: held(node)[1] > MIB)
         await stream.done_writing()
         assert (await asyncio.wait_for(stream.read(), 5)).correlation_id == "unfinished"
-        assert held(node)[1] == len(b"running")
+        await until(lambda: held(node)[1] == len(b"running"))
         gate.open()
         assert (await stream.read()).result == b"RUNNING"
         assert await stream.read() is grpc.aio.EOF

@@ -62,9 +62,9 @@ class Node:
         self.router = Router(tasks, self.slots)
         # A single request of the allowed size always finds room on an idle node.
         held = max(settings.max_held_mb, settings.max_payload_mb + 1) * MIB
-        self.admission = Admission(settings.queue_capacity, held)
-        self.tally = Tally()
         largest = settings.max_payload_mb * MIB
+        self.admission = Admission(settings.queue_capacity, held, largest_request=largest)
+        self.tally = Tally()
         servicer = InferenceServicer(
             self.router,
             self.admission,

@@ -21,6 +21,9 @@ _SECONDS = 10.0
 """For one request, from its first byte to the last of the answer."""
 _LONGEST_HEAD = 16384
 
+MOST_CONNECTIONS = 64
+"""At once. More are closed as they come: they would take the node's file descriptors."""
+
 
 class MetricsServer:
     """A small HTTP server for whoever reads Prometheus's text, or OpenMetrics.
@@ -58,6 +61,9 @@ class MetricsServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, one request."""
+        if len(self._requests) >= MOST_CONNECTIONS:
+            writer.close()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._requests.add(task)

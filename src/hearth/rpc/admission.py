@@ -3,7 +3,8 @@
 Up to a soft mark, half of each bound, streams share the room evenly; one that has its
 part isn't read on, and HTTP/2's flow control slows its client down. The other half is for
 streams that have nothing in flight yet, a request each. What would pass the hard bound is
-refused. Chunks of incomplete requests count and never wait: they could wait for each other.
+refused. Chunks of incomplete requests count and never wait: they could wait for each other;
+so they are refused past half of the bytes, or uploads that stall would keep everybody out.
 """
 
 import asyncio
@@ -20,6 +21,9 @@ MOST_IN_FLIGHT = 256
 """Requests of one stream: the largest batch four times over, one that runs, two that are
 prepared meanwhile, and what is on its way. More would only wait elsewhere."""
 
+CHUNKS = 1024 * 1024
+"""Bytes that the largest request's chunks may take beside their payloads."""
+
 
 class AdmissionStatistics(NamedTuple):
     """What the node holds at one moment; ``refused`` counts since it was made."""
@@ -27,7 +31,7 @@ class AdmissionStatistics(NamedTuple):
     in_flight: int
     """Requests, from when they are whole until their answers are written."""
     held_bytes: int
-    """Payloads of these, and of requests that are still incomplete."""
+    """Their payloads, answers that aren't written yet, and requests that are still incomplete."""
     streams: int
     """Streams that have something in flight."""
     waiting: int
@@ -39,15 +43,24 @@ class AdmissionStatistics(NamedTuple):
 class Admission:
     """The node's bounds: ``most_items`` requests in flight and ``most_bytes`` of payloads.
 
+    ``largest_request`` is in bytes: so much can be taken in chunks whatever the bounds are.
     It belongs to one loop, as the streams do.
     """
 
     def __init__(
-        self, most_items: int, most_bytes: int, *, clock: Callable[[], float] = time.monotonic
+        self,
+        most_items: int,
+        most_bytes: int,
+        *,
+        largest_request: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.most_items = most_items
         self.most_bytes = most_bytes
-        self.items = self.bytes = 0
+        # A single request of the allowed size is possible in chunks too, on an idle node.
+        self.most_incomplete = max(most_bytes // 2, largest_request + CHUNKS)
+        """Bytes of ``most_bytes`` that incomplete requests may take."""
+        self.items = self.bytes = self.incomplete = 0
         """What is held now, by all shares."""
         self.streams = 0
         """Shares with something in flight."""
@@ -122,9 +135,9 @@ class Share:
         self.items = 0
         """Requests in flight."""
         self.bytes = 0
-        """Payloads of these, and of requests that are still incomplete."""
+        """Their payloads, answers that aren't written yet, and incomplete requests."""
         self.incomplete = 0
-        """Bytes of the latter alone."""
+        """Bytes of the last alone."""
         self._node = node
         self._exempt = False
 
@@ -147,6 +160,11 @@ class Share:
     def spare(self) -> int:
         """Bytes that the node can still hold."""
         return self._node.most_bytes - self._node.bytes
+
+    @property
+    def spare_for_chunks(self) -> int:
+        """Bytes that incomplete requests can still take."""
+        return min(self.spare, self._node.most_incomplete - self._node.incomplete)
 
     async def room(self) -> None:
         """Wait while the share is full; streams that wait have their turns."""
@@ -186,9 +204,16 @@ class Share:
         node.bytes += size
 
     def served(self) -> None:
-        """One of the requests in flight has its answer, which is still to be written."""
-        node = self._node
-        node.rounds.served(node.items)
+        """One of the requests in flight was served; its answer is still to be written."""
+        rounds = self._node.rounds
+        rounds.left -= 1
+        if rounds.left <= 0:
+            rounds.over(self._node.items)
+
+    def answer(self, size: int) -> None:
+        """One of the requests in flight has an answer, whose ``size`` bytes it holds too."""
+        self.bytes += size
+        self._node.bytes += size
 
     def give_back(self, size: int, items: int = 1) -> None:
         """The answer to a request is written."""
@@ -207,6 +232,7 @@ class Share:
         """So many bytes of incomplete requests more are held, or fewer."""
         self.incomplete += change
         self.bytes += change
+        self._node.incomplete += change
         self._node.bytes += change
         if change < 0:
             self._node.wake(self)

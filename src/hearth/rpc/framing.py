@@ -14,16 +14,24 @@ with the same correlation id and ``offset`` > 0 (habit 2) or one with ``seq`` > 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from hearth.errors import HearthError, InvalidInput
 from hearth.rpc.admission import Share
 
 LARGEST_OVERHEAD = 256 * 1024
-"""Characters of a message beside its payload: meta, names, ids."""
+"""Bytes of a message beside its payload: meta, names, ids."""
 
-CHUNK_COST = 64
-"""Bytes that an unfinished request takes for each chunk, however short it is."""
+MOST_META = 256
+"""Entries of a message's meta: far more than there are options."""
+
+ENTRY_COST = 200
+"""Bytes that an entry of meta takes beside its characters."""
+
+CHUNK_COST = 1024
+"""Bytes that every message takes, however short it is: two Python objects a field. They are
+counted for chunks; of whole requests there are few enough."""
 
 MOST_OPEN = 1024
 """Unfinished requests of one stream: more than any client needs."""
@@ -58,6 +66,13 @@ class Whole(NamedTuple):
     payload: bytes
     mime: str
     meta: dict[str, str]
+    overhead: int = 0
+    """Bytes beside the payload, where they are more than CHUNK_COST."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes that the node holds for it."""
+        return len(self.payload) + self.overhead
 
 
 class Broken(NamedTuple):
@@ -78,7 +93,6 @@ class _Chunk(NamedTuple):
     whole: Whole
     """What the message would be as a request of its own."""
     offset: int
-    overhead: int
 
     @property
     def size(self) -> int:
@@ -101,6 +115,8 @@ class _Open:
         self.task = ""
         self.size = 0
         self.overhead = 0
+        self.fresh = True
+        """Whether a chunk came since the stream was last looked through for stalled requests."""
         self._seqs: set[int] = set()
         self.error: HearthError | None = None
 
@@ -123,6 +139,7 @@ class _Open:
 
     def add(self, seq: int, chunk: _Chunk) -> None:
         """Take a chunk, or note what is wrong with it."""
+        self.fresh = True
         if seq in self._seqs:
             self.fail(InvalidInput(f"chunk {seq} came twice"))
             return
@@ -135,7 +152,7 @@ class _Open:
         if self.error is None:
             self.chunks[seq] = chunk
             self.size += chunk.size
-            self.overhead += chunk.overhead + CHUNK_COST
+            self.overhead += chunk.whole.overhead + CHUNK_COST
 
     def fail(self, error: HearthError) -> None:
         """Drop the bytes, and keep count of the chunks that are still to be swallowed."""
@@ -163,7 +180,7 @@ class _Open:
         for part in reversed(parts):
             meta.update(part.meta)
         payload = b"".join(part.payload for part in parts)
-        return Whole(self.correlation_id, parts[0].task, payload, parts[0].mime, meta)
+        return _counted(self.correlation_id, parts[0].task, payload, parts[0].mime, meta)
 
 
 class Assembler:
@@ -196,6 +213,22 @@ class Assembler:
             return (*self._release(total), self._whole(message))
         return self._chunk(message)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a request is incomplete."""
+        return self._open_count > 0
+
+    def stalled(self) -> list[Broken]:
+        """Drop the requests that have got no chunk since the last call."""
+        requests = [request for requests in self._open.values() for request in requests]
+        stalled = [request for request in requests if not request.fresh]
+        for request in requests:
+            request.fresh = False
+        error = InvalidInput("the rest of the request's chunks didn't come")
+        for request in stalled:
+            self._remove(request)
+        return [Broken(r.correlation_id, r.error or error, r.task) for r in stalled]
+
     def finish(self) -> list[Incoming]:
         """The client has half-closed: what is incomplete stays so."""
         incomplete = [request for requests in self._open.values() for request in requests]
@@ -211,7 +244,7 @@ class Assembler:
     def _checked(self, whole: Whole) -> Incoming:
         if len(whole.payload) > self._largest_request:
             return Broken(whole.correlation_id, self._too_large(), whole.task)
-        if _overhead(whole) > LARGEST_OVERHEAD:
+        if _has_too_much_meta(whole):
             return Broken(whole.correlation_id, _too_much_meta(), whole.task)
         return whole
 
@@ -229,7 +262,7 @@ class Assembler:
 
     def _chunk(self, message: Message) -> Sequence[Incoming]:
         seq, whole = message.seq, _read(message)
-        chunk = _Chunk(whole, message.offset, _overhead(whole))
+        chunk = _Chunk(whole, message.offset)
         request = self._request_of(whole.correlation_id, message.total, seq, chunk)
         if request is None:
             self.begun += 1
@@ -240,11 +273,11 @@ class Assembler:
         more = request.weight - before
         if request.size > self._largest_request:
             request.fail(self._too_large())
-        elif chunk.overhead > LARGEST_OVERHEAD:
+        elif _has_too_much_meta(whole):
             request.fail(_too_much_meta())
         elif self._share.incomplete + more > self._largest_held:
             request.fail(InvalidInput("too many bytes in unfinished requests of this stream"))
-        elif more > self._share.spare:
+        elif more > self._share.spare_for_chunks:
             request.fail(self._share.full())
         self._share.hold(request.weight - before)
         if request.seen < request.total:
@@ -252,7 +285,8 @@ class Assembler:
         # A broken request is reported only now, when all of it was read: a client
         # that is still sending would see a send error instead of ours.
         self._remove(request)
-        return (request.finish(),)
+        incoming = request.finish()
+        return (self._checked(incoming) if isinstance(incoming, Whole) else incoming,)
 
     def _request_of(self, correlation_id: str, total: int, seq: int, chunk: _Chunk) -> _Open | None:
         """The request that the chunk belongs to, or a new one; None where there is no room."""
@@ -289,24 +323,33 @@ class Assembler:
 
 
 def _read(message: Message) -> Whole:
-    """The message as a request of its own."""
-    meta = message.meta
-    return Whole(
-        message.correlation_id,
-        message.task,
-        message.payload,
-        message.payload_mime,
-        dict(meta) if meta else {},
+    """The message as a request of its own; of too much meta as much as tells it."""
+    entries = message.meta
+    meta: dict[str, str] = {}
+    if entries:
+        meta.update(islice(entries.items(), MOST_META + 1))
+    return _counted(
+        message.correlation_id, message.task, message.payload, message.payload_mime, meta
     )
 
 
-def _overhead(message: Whole) -> int:
-    """Characters beside the payload."""
-    length = len(message.correlation_id) + len(message.task) + len(message.mime)
-    if message.meta:
-        length += sum(len(key) + len(value) for key, value in message.meta.items())
-    return length
+def _counted(
+    correlation_id: str, task: str, payload: bytes, mime: str, meta: dict[str, str]
+) -> Whole:
+    overhead = len(correlation_id) + len(task) + len(mime)
+    if meta:
+        overhead += sum(len(key) + len(value) + ENTRY_COST for key, value in meta.items())
+    return Whole(
+        correlation_id, task, payload, mime, meta, overhead if overhead > CHUNK_COST else 0
+    )
+
+
+def _has_too_much_meta(whole: Whole) -> bool:
+    return whole.overhead > LARGEST_OVERHEAD or len(whole.meta) > MOST_META
 
 
 def _too_much_meta() -> InvalidInput:
-    return InvalidInput(f"meta and names of a message are longer than {LARGEST_OVERHEAD}")
+    return InvalidInput(
+        f"meta and names of a message are more than {MOST_META} entries "
+        f"or longer than {LARGEST_OVERHEAD}"
+    )

@@ -14,25 +14,27 @@ class Rounds:
     of whole batches, however large and slow they are, and the clock is read once a round.
     """
 
-    __slots__ = ("_began", "_clock", "_left", "_rate", "_size")
+    __slots__ = ("_began", "_clock", "_rate", "_size", "left")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began = 0.0
-        self._size = self._left = 1
+        self._size = self.left = 1
+        """Requests that make the present round, and how many of them are still to be served.
+
+        Who serves one counts ``left`` down, and calls ``over`` at 0: a call less for each
+        request. The refused don't count, or a full node would seem a fast one.
+        """
         self._rate: float | None = None
         """Requests a second, lately."""
 
     def begin(self, in_flight: int) -> None:
         """The first round, or the first one after a rest."""
         self._began = self._clock()
-        self._size = self._left = in_flight
+        self._size = self.left = max(1, in_flight)
 
-    def served(self, in_flight: int) -> None:
-        """A request was served; the refused don't count, or a full node would seem a fast one."""
-        self._left -= 1
-        if self._left > 0:
-            return
+    def over(self, in_flight: int) -> None:
+        """The round is over, and the next one begins."""
         took = max(self._clock() - self._began, 1e-6)
         rate = self._size / took
         # Not the mean of times: one long round would be remembered for long.

@@ -1,5 +1,6 @@
 """The gRPC server: the contract's service, standard health and reflection on one port."""
 
+import asyncio
 from collections.abc import Iterable
 
 from grpc import aio
@@ -19,6 +20,12 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 MIB = 1024 * 1024
 FOREVER = 2**31 - 1
 
+CUT_OFF_SECONDS = 0.5
+"""For the streams that are cut off to hear of it."""
+
+MOST_NEW_STREAMS = 8192
+"""Streams that wait to be taken up, which Python does a few thousand times a second."""
+
 
 def options(largest_request: int) -> list[tuple[str, int]]:
     """Channel arguments that the clients of the field need; see the contract's section on it."""
@@ -36,6 +43,12 @@ def options(largest_request: int) -> list[tuple[str, int]]:
         # every few minutes, and never cut a stream for it.
         ("grpc.max_connection_age_ms", 5 * 60 * 1000),
         ("grpc.max_connection_age_grace_ms", FOREVER),
+        # Past 1,000 new streams gRPC resets some at random, and clients see errors of many
+        # kinds. Admission refuses them too, but with a status that says when to come back.
+        # (No "grpc.max_concurrent_streams": clients would wait for those that end, but the
+        # server counts them a little longer and resets the next ones, health checks as well.)
+        ("grpc.server.max_pending_requests", MOST_NEW_STREAMS),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_NEW_STREAMS),
         # Two nodes on one port would each get some of the clients.
         ("grpc.so_reuseport", 0),
     ]
@@ -45,6 +58,7 @@ class Server:
     """A bound port and the services behind it."""
 
     def __init__(self, servicer: InferenceServicer, *, largest_request: int) -> None:
+        self._servicer = servicer
         self._server = aio.server(options=options(largest_request))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         pb_grpc.add_InferenceServicer_to_server(servicer, self._server)
@@ -73,8 +87,12 @@ class Server:
             await self._health.set(name, SERVING if up else NOT_SERVING)
 
     async def stop(self, grace: float) -> None:
-        """Refuse new calls, give open ones ``grace`` seconds, then end them."""
-        await self._server.stop(grace)
+        """Refuse new calls, give open ones ``grace`` seconds, then end them as UNAVAILABLE."""
+        # gRPC alone would tell some of them CANCELLED.
+        stopping = asyncio.create_task(self._server.stop(grace + CUT_OFF_SECONDS))
+        await asyncio.wait([stopping], timeout=grace)
+        self._servicer.cut_off()
+        await stopping
 
 
 def _bracketed(host: str) -> str:

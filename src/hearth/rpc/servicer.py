@@ -10,6 +10,7 @@ from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.lifecycle.slot import all_settled
 from hearth.rpc import capabilities
 from hearth.rpc.admission import Admission
+from hearth.rpc.patience import PATIENCE, Patience
 from hearth.rpc.stream import InferStream
 from hearth.rpc.tally import Tally
 from hearth.tasks.router import Router
@@ -26,12 +27,20 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         *,
         largest_request: int,
         version: str,
+        patience: Patience = PATIENCE,
     ) -> None:
         self._router = router
         self._admission = admission
         self._tally = tally
         self._largest_request = largest_request
         self._version = version
+        self._patience = patience
+        self._streams: set[InferStream] = set()
+
+    def cut_off(self) -> None:
+        """The node stops: every stream that is still open ends as UNAVAILABLE."""
+        for stream in self._streams:
+            stream.cut_off()
 
     async def Infer(  # type: ignore[override]  # noqa: N802
         self,
@@ -39,13 +48,20 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         context: "grpc.aio.ServicerContext[pb.InferRequest, pb.InferResponse]",
     ) -> None:
         """Many requests, many answers; see ``rpc.stream``."""
-        status = await InferStream(
+        stream = InferStream(
             self._router,
             self._admission,
             self._tally,
             context,
             largest_request=self._largest_request,
-        ).run()
+            patience=self._patience,
+        )
+        self._streams.add(stream)
+        try:
+            status = await stream.run()
+        finally:
+            self._streams.remove(stream)
+            del stream  # an end may take as long as the client likes
         if status is not None:
             # Here, and not among the requests: the error that it raises stays in a cycle
             # with its frames, and with all that these hold, until the collector comes by.

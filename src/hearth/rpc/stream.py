@@ -6,19 +6,20 @@ import time
 from google.protobuf.message import DecodeError
 
 from hearth.contract import ml_service_pb2 as pb
-from hearth.errors import InvalidInput
+from hearth.errors import InvalidInput, Unavailable
 from hearth.rpc import framing
 from hearth.rpc.admission import Admission
-from hearth.rpc.outbox import Context, Messages, Outbox
+from hearth.rpc.outbox import NOTHING, Answer, Context, Outbox
+from hearth.rpc.patience import Patience
 from hearth.rpc.responses import failure, responses
 from hearth.rpc.status import Status, status_of
 from hearth.rpc.tally import CANCELLED, OK, Tally
 from hearth.tasks.router import Router
 from hearth.tasks.task import Request, Stages
 
-# How long the first failure of a stream waits to learn whether the stream carries
-# one request (status) or several (in-band); see the contract's section on errors.
-COMPANY_SECONDS = 0.1
+LOOKS = 10
+"""In how many parts a stream waits for its half-close: a loop that stands still takes the time
+of one part alone, and what has come meanwhile is seen in the next."""
 
 MIB = 1024 * 1024
 LARGEST_HELD = 256 * MIB
@@ -36,6 +37,7 @@ class InferStream:
         context: Context,
         *,
         largest_request: int,
+        patience: Patience,
     ) -> None:
         self._router = router
         self._tally = tally
@@ -49,12 +51,16 @@ class InferStream:
             largest_request=largest_request,
             largest_held=max(LARGEST_HELD, largest_request + MIB),
         )
-        self._outbox = Outbox(context, self._share)
+        self._patience = patience
+        self._outbox = Outbox(context, self._share, patience.reader, self._leave)
         self._loop = asyncio.get_running_loop()
+        self._served_by = asyncio.current_task()
         self._requests: set[asyncio.Task[None]] = set()
         self._company = asyncio.Event()  # half-closed, or more than one request
         self._half_closed = False
+        self._stall_watch: asyncio.TimerHandle | None = None
         self._status: Status | None = None
+        self._cut_off: Status | None = None
 
     async def run(self) -> Status | None:
         """Answer every request of the stream; returns when all answers are written.
@@ -66,32 +72,70 @@ class InferStream:
             while self._requests:
                 await asyncio.wait(self._requests)
             return None if self._outbox.broken else self._status
+        except asyncio.CancelledError:
+            if self._cut_off is None or self._served_by is None:
+                raise
+            self._served_by.uncancel()
+            return self._cut_off
         finally:
             await self._end()
 
+    def cut_off(self, why: str = "the node has stopped") -> None:
+        """End the stream as UNAVAILABLE, whatever is in flight."""
+        if self._cut_off is None and self._served_by is not None:
+            self._cut_off = status_of(Unavailable(why))
+            self._served_by.cancel()
+
+    def _leave(self) -> None:
+        # gRPC tells it once the client reads on, and keeps one message until then.
+        self.cut_off("the client took no answers for too long")
+
     async def _end(self) -> None:
         """Leave nothing behind; there is something left only where the client left early."""
-        try:
-            for request in self._requests:
+        self._outbox.close()
+        self._stop_watching()
+        # gRPC takes no status while a write is cancelled half-way: it is waited for, without
+        # its part of the room, until the client takes it or leaves.
+        spared = self._outbox.writer if self._cut_off is not None else None
+        for request in self._requests:
+            if request is not spared:
                 request.cancel()
-            if self._requests:
-                await asyncio.wait(self._requests)
-        finally:
-            self._share.close()
+        self._share.close()
+        while self._requests:
+            await asyncio.wait(self._requests)
 
     async def _read(self) -> None:
         try:
             # Nothing of a message stays in this frame while it waits for the next.
             while self._take(await self._context.read()):
                 if self._share.is_full:
+                    self._stop_watching()  # it's us who don't read the next chunk
                     await self._share.room()
+                if self._stall_watch is None and self._assembler.is_waiting:
+                    self._watch_for_stalls()
         except DecodeError:
             # Nothing after it can be read; what came before is still answered.
             self._status = status_of(InvalidInput("a message of the stream is no InferRequest"))
         self._half_closed = True
+        self._stop_watching()
         self._company.set()
         for incoming in self._assembler.finish():
             self._begin(incoming)
+
+    def _watch_for_stalls(self) -> None:
+        self._stall_watch = self._loop.call_later(self._patience.chunk, self._fail_stalled)
+
+    def _stop_watching(self) -> None:
+        if self._stall_watch is not None:
+            self._stall_watch.cancel()
+            self._stall_watch = None
+
+    def _fail_stalled(self) -> None:
+        self._stall_watch = None
+        for broken in self._assembler.stalled():
+            self._begin(broken)
+        if self._assembler.is_waiting:
+            self._watch_for_stalls()
 
     def _take(self, message: pb.InferRequest | object) -> bool:
         """Begin what a message completes; False at the end of the stream."""
@@ -106,7 +150,7 @@ class InferStream:
     def _begin(self, incoming: framing.Incoming) -> None:
         size = 0
         if isinstance(incoming, framing.Whole):
-            size = len(incoming.payload)
+            size = incoming.weight
             if (refusal := self._share.refusal(size)) is not None:
                 incoming, size = framing.Broken(incoming.correlation_id, refusal, incoming.task), 0
         self._share.take(size)
@@ -119,17 +163,18 @@ class InferStream:
         del incoming  # who sends may go on sending for long: the answers of others
         await self._outbox.send(answer, size)
 
-    async def _answer(self, incoming: framing.Incoming) -> Messages:
-        """The messages that answer a request, whatever becomes of it."""
+    async def _answer(self, incoming: framing.Incoming) -> Answer:
+        """What a request is told, whatever becomes of it."""
         started, stages, code = time.perf_counter(), Stages(), CANCELLED
         try:
             if isinstance(incoming, framing.Whole):
-                correlation_id, task, payload, mime, meta = incoming
+                correlation_id, task, payload, mime, meta, _ = incoming
                 request = Request(task, payload, mime, meta, self._deadline, self._source, stages)
-                answer = responses(correlation_id, await self._router.answer(request))
+                result = await self._router.answer(request)
+                answer = responses(correlation_id, result)
                 code = OK
                 self._share.served()
-                return answer
+                return Answer(answer, len(result.body))
             status = status_of(incoming.error)
             code = status.name
         except BaseException as error:  # also a panic in a native library
@@ -141,9 +186,10 @@ class InferStream:
             seconds = time.perf_counter() - started
             self._tally.count(self._router.name_of(incoming.task), code, seconds, stages)
         if not await self._alone():
-            return failure(incoming.correlation_id, status)
+            cid = incoming.correlation_id
+            return Answer(failure(cid, status), len(cid) + len(status.message))
         self._status = self._status or status
-        return ()
+        return NOTHING
 
     async def _alone(self) -> bool:
         """Whether the stream carried this one request and no other will come."""
@@ -151,13 +197,19 @@ class InferStream:
             # However full the node is: who isn't read on can't half-close.
             self._share.exempt(True)
             try:
-                async with asyncio.timeout(COMPANY_SECONDS):
-                    await self._company.wait()
-            except TimeoutError:
-                return False
+                await self._wait_for_company()
             finally:
                 self._share.exempt(False)
         return self._half_closed and self._assembler.begun == 1
+
+    async def _wait_for_company(self) -> None:
+        for _ in range(LOOKS):
+            try:
+                async with asyncio.timeout(self._patience.company / LOOKS):
+                    await self._company.wait()
+            except TimeoutError:
+                continue
+            return
 
 
 def _is_the_end(error: BaseException) -> bool:

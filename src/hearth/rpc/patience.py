@@ -1,0 +1,20 @@
+"""How long a stream waits for its client."""
+
+from typing import NamedTuple
+
+
+class Patience(NamedTuple):
+    """Seconds; what isn't the client's doing doesn't count."""
+
+    company: float = 0.1
+    """The first failure of a stream waits for so long to learn whether the stream carries one
+    request (status) or several (in-band); see the contract's section on errors."""
+
+    chunk: float = 60.0
+    """For the next chunk of a request; it fails after at most twice as long."""
+
+    reader: float = 30.0
+    """For a client to take an answer; the stream ends after at most twice as long."""
+
+
+PATIENCE = Patience()
