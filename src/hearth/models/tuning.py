@@ -184,7 +184,7 @@ async def tuned(
     if curve is None:
         async with cache.quiet if cache is not None else nullcontext():
             curve = await queue.measure(item, largest=largest)
-        log.info("%s: %s", key, described(curve))
+        log.info("%s, measured by batch size: %s", key, described(curve))
         if cache is not None:
             await asyncio.to_thread(cache.save, key, facts, curve, largest=largest)
     queue.tune(curve, max_batch)

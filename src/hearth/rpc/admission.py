@@ -186,7 +186,8 @@ class Share:
         node = self._node
         node.refused += 1
         return Overloaded(
-            f"this node is full: {node.items} requests in flight, {node.bytes} bytes held",
+            f"this node is full: it holds at most {node.most_items} requests, "
+            f"and {node.most_bytes >> 20} MiB of them",
             retry_after=node.rounds.patience(node.items),
         )
 
