@@ -55,7 +55,8 @@ class InferStream:
         self._outbox = Outbox(context, self._share, patience.reader, self._leave)
         self._loop = asyncio.get_running_loop()
         self._served_by = asyncio.current_task()
-        self._requests: set[asyncio.Task[None]] = set()
+        self._requests: dict[int, asyncio.Task[None]] = {}
+        self._number = 0
         self._company = asyncio.Event()  # half-closed, or more than one request
         self._half_closed = False
         self._stall_watch: asyncio.TimerHandle | None = None
@@ -69,8 +70,7 @@ class InferStream:
         """
         try:
             await self._read()
-            while self._requests:
-                await asyncio.wait(self._requests)
+            await self._all_answered()
             return None if self._outbox.broken else self._status
         except asyncio.CancelledError:
             if self._cut_off is None or self._served_by is None:
@@ -97,12 +97,19 @@ class InferStream:
         # gRPC takes no status while a write is cancelled half-way: it is waited for, without
         # its part of the room, until the client takes it or leaves.
         spared = self._outbox.writer if self._cut_off is not None else None
-        for request in self._requests:
+        for request in list(self._requests.values()):
             if request is not spared:
                 request.cancel()
         self._share.close()
+        await self._all_answered()
+
+    async def _all_answered(self) -> None:
         while self._requests:
-            await asyncio.wait(self._requests)
+            await asyncio.wait(self._requests.values())
+            # Who was cancelled before it began couldn't leave by itself.
+            done = [number for number, task in self._requests.items() if task.done()]
+            for number in done:
+                self._requests.pop(number, None)
 
     async def _read(self) -> None:
         try:
@@ -154,14 +161,17 @@ class InferStream:
             if (refusal := self._share.refusal(size)) is not None:
                 incoming, size = framing.Broken(incoming.correlation_id, refusal, incoming.task), 0
         self._share.take(size)
-        request = self._loop.create_task(self._serve(incoming, size))
-        self._requests.add(request)
-        request.add_done_callback(self._requests.discard)
+        self._number = number = self._number + 1
+        self._requests[number] = self._loop.create_task(self._serve(number, incoming, size))
 
-    async def _serve(self, incoming: framing.Incoming, size: int) -> None:
-        answer = await self._answer(incoming)
-        del incoming  # who sends may go on sending for long: the answers of others
-        await self._outbox.send(answer, size)
+    async def _serve(self, number: int, incoming: framing.Incoming, size: int) -> None:
+        try:
+            answer = await self._answer(incoming)
+            del incoming  # who sends may go on sending for long: the answers of others
+            await self._outbox.send(answer, size)
+        finally:
+            # By itself: a callback would cost each request another turn of the loop.
+            del self._requests[number]
 
     async def _answer(self, incoming: framing.Incoming) -> Answer:
         """What a request is told, whatever becomes of it."""

@@ -39,7 +39,7 @@ class Router:
         body, mime, schema, meta = task.render(manager, answer, call)
         ended = time.perf_counter()
         stages.encode = ended - answered
-        return Result(body, mime, schema, {**meta, **_times(ended - started, stages)})
+        return Result(body, mime, schema, _with_times(meta, ended - started, stages))
 
     def refuse(self) -> None:
         """Answer no request that comes from now on: the node is going down."""
@@ -63,10 +63,11 @@ def _is_urgent(task: Task, request: Request) -> bool:
     return task.interactive if priority is None else priority == "interactive"
 
 
-def _times(took: float, stages: Stages) -> dict[str, str]:
-    """What the answer's meta says of time: milliseconds, and who it shared a batch with."""
-    times = {"lat_ms": f"{took * 1000:.2f}"}
+def _with_times(meta: Mapping[str, str], took: float, stages: Stages) -> dict[str, str]:
+    """The answer's meta, and of time: milliseconds, and who it shared a batch with."""
+    told = dict(meta)
+    told["lat_ms"] = f"{took * 1000:.2f}"
     if stages.batch:
-        times["queue_ms"] = f"{stages.wait * 1000:.2f}"
-        times["batch"] = str(stages.batch)
-    return times
+        told["queue_ms"] = f"{stages.wait * 1000:.2f}"
+        told["batch"] = str(stages.batch)
+    return told
