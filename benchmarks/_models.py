@@ -55,7 +55,7 @@ def _quantised(original: Path) -> Callable[[Path], None]:
 def convolutions() -> Path:
     """An image tower of 0.8 to 1 ms an image on one core: (n, 3, 224, 224) to (n, 512).
 
-    It gains nothing from batches, as facts.md found of such nets.
+    It gains nothing from batches, like other small nets on a CPU.
     """
 
     def make(path: Path) -> None:
