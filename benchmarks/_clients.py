@@ -6,7 +6,7 @@ connection lets it; ``one_by_one`` opens a stream for each request, at a given r
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -180,29 +180,43 @@ def closed_loop(
     return Load.of(uvloop.run(run()))
 
 
+async def converse(
+    port: int,
+    ledger: Ledger,
+    send: Callable[[Any], Awaitable[None]],
+    received: Callable[[], object] = lambda: None,
+) -> Ledger:
+    """One stream: ``send`` writes its requests while its answers are read, to the end of both."""
+    async with connected(port) as stub:
+        stream = stub.Infer()
+
+        async def send_all() -> None:
+            await send(stream)
+            await stream.done_writing()
+
+        sending = asyncio.create_task(send_all())
+        async for response in stream:
+            ledger.received(response)
+            received()
+        await sending
+    ledger.ended()
+    return ledger
+
+
 async def _keep_up(
     port: int, request_of: RequestOf, numbers: Iterator[int], in_flight: int, right: Right | None
 ) -> Ledger:
     ledger, window = Ledger(right), asyncio.Semaphore(in_flight)
-    async with connected(port) as stub:
-        stream = stub.Infer()
 
-        async def send() -> None:
-            while True:
-                await window.acquire()
-                if (number := next(numbers, None)) is None:
-                    break
-                ledger.sent(number)
-                await stream.write(request_of(number))
-            await stream.done_writing()
+    async def send(stream: Any) -> None:
+        while True:
+            await window.acquire()
+            if (number := next(numbers, None)) is None:
+                return
+            ledger.sent(number)
+            await stream.write(request_of(number))
 
-        sending = asyncio.create_task(send())
-        async for response in stream:
-            ledger.received(response)
-            window.release()
-        await sending
-    ledger.ended()
-    return ledger
+    return await converse(port, ledger, send, window.release)
 
 
 async def flood(
@@ -210,22 +224,14 @@ async def flood(
 ) -> Ledger:
     """One stream, written as fast as the node reads; its answers are read to the end."""
     ledger = Ledger(right)
-    async with connected(port) as stub:
-        stream = stub.Infer()
 
-        async def send() -> None:
-            while now() < until:
-                number = next(numbers)
-                ledger.sent(number)
-                await stream.write(request_of(number))
-            await stream.done_writing()
+    async def send(stream: Any) -> None:
+        while now() < until:
+            number = next(numbers)
+            ledger.sent(number)
+            await stream.write(request_of(number))
 
-        sending = asyncio.create_task(send())
-        async for response in stream:
-            ledger.received(response)
-        await sending
-    ledger.ended()
-    return ledger
+    return await converse(port, ledger, send)
 
 
 async def one_by_one(

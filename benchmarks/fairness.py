@@ -9,12 +9,12 @@ import asyncio
 import statistics
 import sys
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvloop
 
 import _kit as kit
-from _clients import Ledger, Load, RequestOf, closed_loop, connected
+from _clients import Ledger, Load, RequestOf, closed_loop, connected, converse
 from _models import jpegs, vit_b_32, vit_image
 from batching import pictures_of
 from hearth.contract import ml_service_pb2 as pb
@@ -49,22 +49,15 @@ class Round(NamedTuple):
 async def now_and_then(port: int, request_of: RequestOf, every: float) -> list[float]:
     """One request after the other over one stream, whether or not the last was answered."""
     ledger = Ledger()
-    async with connected(port) as stub:
-        stream = stub.Infer()
 
-        async def send() -> None:
-            started = kit.now()
-            for number in range(int(ROUND / every)):
-                await asyncio.sleep(started + number * every - kit.now())
-                ledger.sent(number)
-                await stream.write(request_of(number))
-            await stream.done_writing()
+    async def send(stream: Any) -> None:
+        started = kit.now()
+        for number in range(int(ROUND / every)):
+            await asyncio.sleep(started + number * every - kit.now())
+            ledger.sent(number)
+            await stream.write(request_of(number))
 
-        sending = asyncio.create_task(send())
-        async for response in stream:
-            ledger.received(response)
-        await sending
-    ledger.ended()
+    await converse(port, ledger, send)
     return Load.of([ledger]).all_right().latencies
 
 

@@ -107,9 +107,7 @@ class BatchQueue(Generic[Item, Answer]):
         is, anything else as ModelFailed.
         """
         entry = Entry(item, key, ticket, asyncio.get_running_loop())
-        if claim is not None:
-            claim.entry = entry
-        self._enter([entry])
+        self._enter([entry], claim)
         return cast(Answer, await self._answer(entry))
 
     async def submit_raw(
@@ -242,7 +240,9 @@ class BatchQueue(Generic[Item, Answer]):
 
     # --- on the loop: coming in, and leaving early --------------------------------------------
 
-    def _enter(self, entries: list[Entry]) -> None:
+    def _enter(self, entries: list[Entry], claim: Claim | None = None) -> None:
+        if claim is not None:
+            [claim.entry] = entries
         with self._changed:
             self._lobby.enter(entries)
             self._changed.notify()
@@ -250,9 +250,7 @@ class BatchQueue(Generic[Item, Answer]):
     def _enter_raw(self, entry: Entry, claim: Claim | None) -> None:
         if self._preparation is None:
             raise TypeError(f"{self.name} has no workers")
-        if claim is not None:
-            claim.entry = entry
-        self._enter([entry])
+        self._enter([entry], claim)
         self._preparation.wake()
 
     def _wake(self, places: int = 1) -> None:
