@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hub_kit import HubServer
 
 CHUNK = 64 * 1024
-LARGE_SUFFIXES = (".onnx", ".bin", ".safetensors", ".data")
+LARGE_SUFFIXES = (".onnx", ".bin", ".safetensors", ".data", ".npy", ".npz", ".parquet")
 """Kept in LFS, as on the hub: known by SHA-256 and served from another host."""
 
 
@@ -64,9 +64,10 @@ class Blob:
 
 @dataclass
 class Repository:
-    """One model repository: its revisions, and the files of every commit."""
+    """One repository: its revisions, and the files of every commit."""
 
     name: str
+    """ORG/NAME of a model, datasets/ORG/NAME of a data set."""
     revisions: dict[str, str] = field(default_factory=dict)
     commits: dict[str, dict[str, Blob]] = field(default_factory=dict)
     token: str | None = None
@@ -163,21 +164,35 @@ class Handler(BaseHTTPRequestHandler):
         if (status := self.server.hub.refusal()) is not None:
             return self._send(status, {}, b'{"error": "told to"}')
         match [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]:
-            case ["api", "models", org, name]:
-                self._with(f"{org}/{name}", "main", self._info)
-            case ["api", "models", org, name, "revision", revision]:
-                self._with(f"{org}/{name}", revision, self._info)
-            case ["api", "models", org, name, "tree", revision]:
-                self._with(f"{org}/{name}", revision, self._tree)
+            case ["api", "models", org, name, *rest]:
+                self._describe(f"{org}/{name}", rest)
+            case ["api", "datasets", org, name, *rest]:
+                self._describe(f"datasets/{org}/{name}", rest)
+            case ["datasets", org, name, "resolve", revision, *parts]:
+                self._with(f"datasets/{org}/{name}", revision, self._resolve, "/".join(parts))
             case [org, name, "resolve", revision, *parts]:
                 self._with(f"{org}/{name}", revision, self._resolve, "/".join(parts))
+            case ["cdn", "datasets", org, name, commit, *parts]:
+                self._send_stored(f"datasets/{org}/{name}", commit, "/".join(parts))
             case ["cdn", org, name, commit, *parts]:
-                repository = self.server.hub.repositories[f"{org}/{name}"]
-                blob = repository.commits[commit]["/".join(parts)]
-                self._send_file(f"{org}/{name}", "/".join(parts), blob, {})
+                self._send_stored(f"{org}/{name}", commit, "/".join(parts))
             case _:
                 self._refuse(404, "")
         return None
+
+    def _describe(self, name: str, asked: list[str]) -> None:
+        match asked:
+            case []:
+                self._with(name, "main", self._info)
+            case ["revision", revision]:
+                self._with(name, revision, self._info)
+            case ["tree", revision]:
+                self._with(name, revision, self._tree)
+            case _:
+                self._refuse(404, "")
+
+    def _send_stored(self, name: str, commit: str, path: str) -> None:
+        self._send_file(name, path, self.server.hub.repositories[name].commits[commit][path], {})
 
     def _range_start(self) -> int:
         asked = self.headers.get("Range", "")
@@ -200,7 +215,9 @@ class Handler(BaseHTTPRequestHandler):
             {"rfilename": path, "blobId": blob.git_id, **blob.described()}
             for path, blob in repository.commits[commit].items()
         ]
-        self._json({"id": repository.name, "sha": commit, "siblings": siblings})
+        self._json(
+            {"id": repository.name.removeprefix("datasets/"), "sha": commit, "siblings": siblings}
+        )
 
     def _tree(self, repository: Repository, commit: str) -> None:
         files = [

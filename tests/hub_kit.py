@@ -14,7 +14,8 @@ As a fixture: ``hub`` (see conftest.py).
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hub_http import LARGE_SUFFIXES, Blob, Fault, HubRequest, Pause, Repository, Server
@@ -71,6 +72,7 @@ class HubServer:
     ) -> str:
         """Serve a folder, or paths with their contents, as ``ORG/NAME``; returns the commit.
 
+        ``datasets/ORG/NAME`` makes it a data set, as in the hub's own addresses.
         Calling it again with other files moves ``revision`` on; the old commit stays.
         With ``token`` the repository is private to those who send it; ``gated`` shows its
         listing to all and its files to nobody.
@@ -168,3 +170,16 @@ def _contents(files: Path | Mapping[str, bytes]) -> dict[str, bytes | Path]:
     if not isinstance(files, Path):
         return dict(files)
     return {path.relative_to(files).as_posix(): path for path in files.rglob("*") if path.is_file()}
+
+
+def part_size(data: Path) -> int:
+    """Bytes of unfinished downloads in a data folder."""
+    return sum(path.stat().st_size for path in data.glob("hub/*/.partial/*"))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for what other processes do."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Where model files come from: local folders, and repositories of a hub."""
+"""Where model files and data come from: local folders, and repositories of a hub."""
 
 from hearth.hub.layout import Layout
 from hearth.hub.progress import Progress, no_progress

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -29,16 +29,29 @@ class RemoteFile:
     digest: str
 
     def matches(self, local: Path) -> bool:
-        """Whether a local file has this content; reads all of it."""
-        if not local.is_file() or local.stat().st_size != self.size:
-            return False
+        """Whether a local file has this content; reads all of it. Raises OSError."""
+        return self.fault(local) is None
+
+    def fault(self, local: Path, read: Callable[[int], None] | None = None) -> str | None:
+        """What is wrong with a local file, in words; None where it has this content.
+
+        Reads all of it, and tells ``read`` the bytes so far. Raises OSError.
+        """
+        if not local.is_file():
+            return "is missing"
+        if (size := local.stat().st_size) != self.size:
+            return f"has {size} bytes instead of {self.size}"
         hasher = hashlib.sha256() if self.kind == SHA256 else hashlib.sha1(usedforsecurity=False)
         if self.kind == GIT:
             hasher.update(f"blob {self.size}\0".encode())
+        done = 0
         with local.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 hasher.update(chunk)
-        return hasher.hexdigest() == self.digest
+                done += len(chunk)
+                if read is not None:
+                    read(done)
+        return None if hasher.hexdigest() == self.digest else f"has a wrong {self.kind}"
 
 
 @dataclass(frozen=True)

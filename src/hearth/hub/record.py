@@ -21,6 +21,13 @@ class Record:
     revision: str
     listing: Listing
     verified: set[str] = field(default_factory=set)
+    damaged: set[str] = field(default_factory=set)
+    """What was verified once and has been found wrong since: it is to be fetched anew."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether files of the commit are in use, which ties the store to it."""
+        return bool(self.verified or self.damaged)
 
     @property
     def snapshot(self) -> Path:
@@ -39,9 +46,31 @@ class Record:
         except OSError:
             return False
 
+    def lost(self) -> list[str]:
+        """The paths of what was whole once and isn't any more, going by sizes."""
+        files = self.listing.files
+        gone = {path for path in self.verified if not self.has(files[path])}
+        return sorted(gone | self.damaged)
+
+    def accept(self, file: RemoteFile) -> None:
+        """Let a file count from now on; its content was just proved."""
+        self.verified.add(file.path)
+        self.damaged.discard(file.path)
+        self.save()
+
+    def reject(self, file: RemoteFile) -> None:
+        """Let a file count no longer; its content is wrong."""
+        self.verified.discard(file.path)
+        self.damaged.add(file.path)
+        self.save()
+
     def save(self) -> None:
         """Write the record in one step."""
-        content = {**self.listing.to_json(), "verified": sorted(self.verified)}
+        content = {
+            **self.listing.to_json(),
+            "verified": sorted(self.verified),
+            "damaged": sorted(self.damaged),
+        }
         write_whole(_path(self.folder, self.revision), json.dumps(content).encode())
 
 
@@ -50,9 +79,24 @@ def load(folder: Path, revision: str) -> Record | None:
     try:
         content = json.loads(_path(folder, revision).read_text(encoding="utf-8"))
         listing = Listing.from_json(content)
-        return Record(folder, revision, listing, set(content["verified"]))
+        verified, damaged = (
+            set(content.get(name, ())) & set(listing.files) for name in ("verified", "damaged")
+        )
+        return Record(folder, revision, listing, verified, damaged)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def records_in(folder: Path) -> list[Record]:
+    """The records of all revisions that a repository's folder holds."""
+    found = (load(folder, path.stem) for path in sorted(folder.glob("*.json")))
+    return [record for record in found if record is not None]
+
+
+def remove_all(folder: Path) -> None:
+    """Remove every record: from then on none of the folder's files counts. Raises OSError."""
+    for path in folder.glob("*.json"):
+        path.unlink()
 
 
 def _path(folder: Path, revision: str) -> Path:

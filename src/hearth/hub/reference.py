@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,14 @@ _BARE = re.compile(r"ViT-[A-Za-z]+/\d+(@\d+px)?")
 
 ONNX_ORGANISATION = "immich-app"
 """Publishes open_clip's models as pairs of ONNX files, in repositories named ARCH__TAG."""
+
+
+KNOWN: Mapping[str, str] = {
+    "siglip2-base-patch16-224": "ViT-B-16-SigLIP2:webli",
+    # open_clip calls it by the 378 pixels that are left of 384 in whole patches of 14.
+    "siglip2-so400m-patch14-384": "ViT-SO400M-14-SigLIP2-378:webli",
+}
+"""Models that clients know by a name of their own: it is the model id then."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class ModelReference:
 
     @property
     def model_id(self) -> str:
-        """What clients see: ARCH:TAG as written, a repository's NAME, a folder's name."""
+        """What clients see: a known name or ARCH:TAG as written, a repository's or folder's NAME."""
         if self.folder is not None:
             return self.folder.expanduser().resolve().name or "model"
         if self.repository is not None:
@@ -72,14 +81,16 @@ def parse(text: str) -> ModelReference:
     """The model that a setting names; raises SettingsError.
 
     Understood are a local folder (one that exists, or starts with ``/``, ``./``, ``../`` or
-    ``~``), a repository ``ORG/NAME`` of the hub (also ``hf-hub:ORG/NAME``), and open_clip's
-    ``ARCH:TAG`` (also ``ARCH__TAG``).
+    ``~``), a name out of ``KNOWN``, a repository ``ORG/NAME`` of the hub (also
+    ``hf-hub:ORG/NAME``), and open_clip's ``ARCH:TAG`` (also ``ARCH__TAG``).
     """
     text = text.strip()
     if text.startswith("hf-hub:"):
         return _repository(text, text.removeprefix("hf-hub:"))
     if text.startswith(("/", "./", "../", "~")) or text in (".", "..") or _is_folder(text):
         return ModelReference("folder", text, folder=Path(text).expanduser())
+    if text in KNOWN:
+        return replace(parse(KNOWN[text]), text=text)
     if ":" in text:
         return _open_clip(text, *text.split(":", 1))
     if "/" in text and not _BARE.fullmatch(text):

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from hearth import __version__
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.hub import names
 from hearth.hub.failures import NONSENSE, of_answer, of_connection
 from hearth.hub.listing import GIT, SHA256, Listing, RemoteFile, make_listing
 
@@ -62,17 +63,18 @@ class Remote:
 
     def _listing(self, repository: str, revision: str) -> Listing:
         from huggingface_hub import get_session
-        from huggingface_hub.hf_api import ModelInfo
+        from huggingface_hub.hf_api import DatasetInfo, ModelInfo
         from huggingface_hub.utils import hf_raise_for_status
 
+        kind, name = names.split(repository)
         response = get_session().get(
-            f"{self.endpoint}/api/models/{repository}/revision/{quote(revision, safe='')}",
+            f"{self.endpoint}/api/{kind}s/{name}/revision/{quote(revision, safe='')}",
             params={"blobs": True},
             headers=self._headers(),
             timeout=self._timeouts(),
         )
         hf_raise_for_status(response)
-        info = ModelInfo(**response.json())
+        info = (DatasetInfo if kind == "dataset" else ModelInfo)(**response.json())
         return make_listing(repository, info.sha, map(_remote_file, info.siblings))
 
     def fetch(
@@ -109,8 +111,9 @@ class Remote:
         from huggingface_hub import get_session, hf_hub_url
         from huggingface_hub.utils import hf_raise_for_status
 
+        kind, name = names.split(listing.repository)
         url = hf_hub_url(
-            listing.repository, file.path, revision=listing.commit, endpoint=self.endpoint
+            name, file.path, repo_type=kind, revision=listing.commit, endpoint=self.endpoint
         )
         start = _size(part)
         if start > file.size:
@@ -173,9 +176,10 @@ class Remote:
         except OfflineModeIsEnabled as error:
             raise ModelUnavailable(f"can't fetch {repository}: HF_HUB_OFFLINE is set") from error
         except unreachable as error:
+            hint = "; a local folder with its files will do as well"
             raise ModelUnavailable(
-                f"can't reach the model hub for {repository}: {of_connection(error)}; "
-                "a local folder with its files will do as well"
+                f"can't reach the model hub for {repository}: {of_connection(error)}"
+                f"{'' if names.is_data_set(repository) else hint}"
             ) from error
 
 

@@ -3,36 +3,44 @@
     data/hub/ORG--NAME/main.json         what the hub lists, and what of it is verified
     data/hub/ORG--NAME/COMMIT/…          the files
     data/hub/ORG--NAME/.partial/HASH     what an interrupted download left, to be resumed
-    data/hub/.locks/ORG--NAME            held while one process downloads
+    data/hub/.locks/ORG--NAME            held while one process downloads, or removes
+    data/hub/datasets--ORG--NAME/…       a data set, named datasets/ORG/NAME
 
 Once a file of a commit is here, the store stays at that commit: files that go together
 come from one state of the repository, and a restart never changes a model. To take a
-newer state, remove the repository's folder.
+newer state, remove the repository (``HubStore.remove``, `hearth models remove`).
 """
 
 import errno
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NoReturn
 
-from hearth.errors import ModelUnavailable, SettingsError
+from hearth.errors import ModelUnavailable
+from hearth.hub import names, upkeep
 from hearth.hub import record as records
 from hearth.hub.listing import Listing, RemoteFile
 from hearth.hub.progress import Progress, no_progress
 from hearth.hub.record import Record
 from hearth.hub.remote import Damaged, Remote, RepositoryMissing
+from hearth.hub.turns import turn
+from hearth.hub.upkeep import PARTIAL, Condition, Stored
 
-__all__ = ["HubStore", "RepositoryMissing"]
+__all__ = ["Condition", "HubStore", "RepositoryMissing", "Stored"]
 
 _TRUE = {"1", "on", "yes", "true"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class HubStore:
-    """Finds and downloads model repositories; every method blocks and is thread-safe."""
+    """Finds, downloads, checks and removes repositories; every method blocks and is thread-safe.
+
+    Repositories are models, ``ORG/NAME``, and data sets, ``datasets/ORG/NAME``. Every method
+    that takes a name raises SettingsError for what is none.
+    """
 
     def __init__(
         self,
@@ -114,18 +122,88 @@ class HubStore:
         if found is not None:
             return found
         self._require_online(repository)
+        # Waiting is also the moment at which the caller can stop us.
+        waits = f"{repository}: another process downloads it"
         try:
-            with self._turn(repository, progress):
+            with self._turn(repository, lambda: progress(waits, 0, None)):
                 record = self._pinned(repository, revision) or self._look_up(repository, revision)
                 self._complete(record, record.listing.select(patterns), progress)
                 return record.snapshot
         except OSError as error:
             raise self._disk_error(repository, error) from error
 
+    def repositories(self) -> list[Stored]:
+        """What is here, by name: also what was interrupted. Reads no more than sizes."""
+        return upkeep.stored(self.folder)
+
+    def verify(self, repository: str, progress: Progress = no_progress) -> list[str]:
+        """What is wrong with the files that count as whole: a line for each, none where all is.
+
+        Reads every byte and compares the hashes that the hub listed. What is wrong counts no
+        longer: ``find`` misses it, and the next download, or ``mend``, fetches it anew.
+        ``progress`` gets the bytes read. Raises ModelUnavailable where nothing is here.
+        """
+        problems = []
+        for record in self._records(repository):
+            faults = upkeep.check(record, progress)
+            problems += [f"{path} {fault}" for path, fault in sorted(faults.items())]
+            if not faults and not record.damaged:
+                continue
+            try:
+                with self._turn(repository, lambda: self._is_busy(repository)):
+                    # What it says now: another process may have gone on meanwhile.
+                    now = records.load(record.folder, record.revision)
+                    if now is not None and now.listing.commit == record.listing.commit:
+                        upkeep.settle(now, faults)
+            except OSError as error:
+                raise self._disk_error(repository, error) from error
+        return problems
+
+    def mend(self, repository: str, progress: Progress = no_progress) -> None:
+        """Fetch what was whole once and isn't any more, if anything; raises ModelUnavailable.
+
+        That is what ``verify`` found wrong, and what is missing or not of its size.
+        """
+        for record in self._records(repository):
+            if lost := record.lost():
+                self.download(repository, lost, progress, record.revision)
+
+    def remove(self, repository: str) -> int:
+        """Remove all that is here of a repository; the bytes that are free now.
+
+        A process that uses the files keeps those that it has open. Raises ModelUnavailable
+        where nothing is here, where another process downloads it, or where the disk refuses.
+        """
+        folder = self._folder_of(repository)
+        try:
+            # No lock, and no folder for it, where there is nothing to remove.
+            if folder.is_dir():
+                with self._turn(repository, lambda: self._is_busy(repository)):
+                    if folder.is_dir():
+                        return upkeep.remove(folder)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ModelUnavailable(f"can't remove {repository} from {folder}: {reason}") from error
+        raise self._not_here(repository)
+
+    def _records(self, repository: str) -> list[Record]:
+        folder = self._folder_of(repository)
+        if not folder.is_dir():
+            raise self._not_here(repository)
+        return records.records_in(folder)
+
+    def _not_here(self, repository: str) -> ModelUnavailable:
+        return ModelUnavailable(f"{repository} isn't in {self.folder}")
+
+    def _is_busy(self, repository: str) -> NoReturn:
+        raise ModelUnavailable(
+            f"{repository} is in use by a download of another process: try again after it"
+        )
+
     def _pinned(self, repository: str, revision: str) -> Record | None:
-        """The record, where a verified file ties us to its commit."""
+        """The record, where a file ties us to its commit."""
         record = records.load(self._folder_of(repository), revision)
-        return record if record is not None and record.verified else None
+        return record if record is not None and record.begun else None
 
     def _look_up(self, repository: str, revision: str) -> Record:
         listing = self._remote.listing(repository, revision)
@@ -133,7 +211,7 @@ class HubStore:
 
     def _complete(self, record: Record, wanted: list[RemoteFile], progress: Progress) -> None:
         missing = [file for file in wanted if not record.has(file)]
-        partial = record.folder / ".partial"
+        partial = record.folder / PARTIAL
         partial.mkdir(parents=True, exist_ok=True)
         total = sum(file.size for file in wanted)
         done = total - sum(file.size for file in missing)
@@ -161,8 +239,7 @@ class HubStore:
             self._fetch(record.listing, file, part, received)
             target.parent.mkdir(parents=True, exist_ok=True)
             part.replace(target)
-        record.verified.add(file.path)
-        record.save()
+        record.accept(file)
 
     def _fetch(
         self, listing: Listing, file: RemoteFile, part: Path, received: Callable[[int], None]
@@ -216,33 +293,14 @@ class HubStore:
             return ModelUnavailable(f"no room for {repository}: the disk of {self.folder} is full")
         return ModelUnavailable(f"can't keep {repository} in {self.folder}: {error.strerror}")
 
-    @contextmanager
-    def _turn(self, repository: str, progress: Progress) -> Iterator[None]:
-        """One download of a repository at a time, over all processes of this data folder."""
-        import filelock
-
-        path = self.folder / ".locks" / self._folder_of(repository).name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path)
-        timeout = 0.0
-        while True:
-            try:
-                lock.acquire(timeout=timeout, poll_interval=0.1)
-                break
-            except filelock.Timeout:
-                # Also the moment at which the caller can stop us.
-                progress(f"{repository}: another process downloads it", 0, None)
-                timeout = 1.0
-        try:
-            yield
-        finally:
-            lock.release()
+    def _turn(
+        self, repository: str, others_first: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        """One change of a repository at a time, over all processes of this data folder."""
+        return turn(self.folder / ".locks" / names.folder_name(repository), others_first)
 
     def _folder_of(self, repository: str) -> Path:
-        # Names become paths and addresses: let nothing through that could mean another.
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repository, re.ASCII):
-            raise SettingsError(f"{repository!r} is no repository of the hub: write ORG/NAME")
-        return self.folder / repository.replace("/", "--")
+        return self.folder / names.folder_name(repository)
 
 
 def _megabytes(size: int) -> str:

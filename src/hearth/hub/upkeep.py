@@ -1,0 +1,135 @@
+"""What the store's folders hold: told, checked against their hashes, and removed."""
+
+import shutil
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from hearth.hub import names
+from hearth.hub import record as records
+from hearth.hub.progress import Progress
+from hearth.hub.record import Record
+
+PARTIAL = ".partial"
+"""In a repository's folder, for as long as a download isn't finished."""
+
+
+class Condition(StrEnum):
+    """How a repository's files are, going by the records and by sizes."""
+
+    WHOLE = "whole"
+    """All that was asked for is here."""
+    PARTIAL = "partial"
+    """A download was interrupted, or goes on now."""
+    DAMAGED = "damaged"
+    """Files that were whole aren't any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A repository of which something is here."""
+
+    repository: str
+    folder: Path
+    commit: str | None
+    """None before a file of it is whole."""
+    size: int
+    """Bytes in all, also those of unfinished files."""
+    condition: Condition
+
+
+def stored(store: Path) -> list[Stored]:
+    """The repositories in a store's folder, by name; reads no more than records and sizes."""
+    if not store.is_dir():
+        return []
+    named = ((names.of_folder(folder.name), folder) for folder in store.iterdir())
+    return sorted(
+        (_describe(name, folder) for name, folder in named if name and folder.is_dir()),
+        key=lambda found: found.repository,
+    )
+
+
+def check(record: Record, progress: Progress) -> dict[str, str]:
+    """What is wrong with a record's files: words by path. Reads every byte of them."""
+    files = record.listing.files
+    counted = [files[path] for path in sorted(record.verified | record.damaged)]
+    what, total = f"checking {record.listing.repository}", sum(file.size for file in counted)
+    done = 0
+    faults = {}
+    for file in counted:
+        start = done
+
+        def read(size: int, start: int = start) -> None:
+            progress(what, start + size, total)
+
+        try:
+            fault = file.fault(record.local(file), read)
+        except OSError as error:
+            fault = f"can't be read ({(error.strerror or str(error)).lower()})"
+        if fault is not None:
+            faults[file.path] = fault
+        done += file.size
+    progress(what, total, total)
+    return faults
+
+
+def settle(record: Record, suspects: dict[str, str]) -> None:
+    """Keep in the record which files are wrong, and which are right (again).
+
+    ``suspects`` is what ``check`` found; those are read once more, for another process may
+    have mended them meanwhile. Only in one's turn.
+    """
+    for path in sorted(record.verified | record.damaged):
+        file = record.listing.files[path]
+        if path in suspects and not _is_right(record, path):
+            if path not in record.damaged:
+                record.reject(file)
+        elif path in record.damaged and _is_right(record, path):
+            record.accept(file)
+
+
+def remove(folder: Path) -> int:
+    """Remove a repository's folder; the bytes that it held. Only in one's turn.
+
+    The records go first: what a crash leaves after that counts for nothing. Of a link to
+    somewhere else only the link goes. Raises OSError.
+    """
+    if folder.is_symlink():
+        folder.unlink()
+        return 0
+    size = size_of(folder)
+    records.remove_all(folder)
+    shutil.rmtree(folder)
+    return size
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder; those that go away meanwhile don't count."""
+    size = 0
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file():
+                size += path.stat().st_size
+        except OSError:
+            continue
+    return size
+
+
+def _describe(repository: str, folder: Path) -> Stored:
+    found = records.records_in(folder)
+    if any(record.lost() for record in found):
+        condition = Condition.DAMAGED
+    elif not found or (folder / PARTIAL).exists():
+        condition = Condition.PARTIAL
+    else:
+        condition = Condition.WHOLE
+    commit = next((record.listing.commit for record in found), None)
+    return Stored(repository, folder, commit, size_of(folder), condition)
+
+
+def _is_right(record: Record, path: str) -> bool:
+    file = record.listing.files[path]
+    try:
+        return file.matches(record.local(file))
+    except OSError:
+        return False
