@@ -9,7 +9,7 @@ The vocabulary is CLIP's own (49408 pieces, 77 tokens), the towers are toys.
 import io
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from hearth.hub.store import HubStore
 from hearth.media import ImageReader
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.openclip import import_open_clip
+from hearth.models.clip.services import clip_labels
 from hearth.models.clip.source import ClipSource
+from hearth.models.labels import LabelSet
 from hearth.models.manager import no_progress
 from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings
@@ -130,11 +132,15 @@ def source(
     *,
     hub: HubStore | None = None,
     options: QueueOptions | None = None,
+    labels: Sequence[LabelSet] | None = None,
+    labels_file: Path | None = None,
     **settings: Any,
 ) -> ClipSource:
-    """A ClipSource; ``settings`` are ClipSettings'."""
+    """A ClipSource; ``settings`` are ClipSettings'. Without ``labels`` it has CLIP's own."""
+    chosen = ClipSettings(**settings, labels=labels_file)
     return ClipSource(
-        ClipSettings(**settings),
+        chosen,
+        labels=clip_labels(chosen) if labels is None else lambda _: labels,
         hub=hub or HubStore(data_dir, offline=True),
         data_dir=data_dir,
         reader=ImageReader(178_956_970),

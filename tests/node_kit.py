@@ -139,7 +139,7 @@ LAB_TASKS = (
     Task("upper_aside", "lab", "upper case, prepared aside", ("text/plain",), "lab_v1", _payload,
          _ask_aside, _render, options=(TOP_K,)),
     Task("later", "lab", "never ready", ("text/plain",), "lab_v1", _parse, _ask, _render,
-         missing=lambda _: "still being made (7 %)"),
+         missing=lambda _, __: "still being made (7 %)"),
     Task("noop", "lab", "nothing", ("application/octet-stream",), "lab_v1", _parse, _nothing,
          _render, options=(TOP_K,)),
 )  # fmt: skip

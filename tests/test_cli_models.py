@@ -15,16 +15,49 @@ def test_models_that_are_configured_and_files_that_are_here_are_listed(
     exports.mkdir(parents=True)
     (exports / "tiny").symlink_to(tiny_export)
     (tmp_path / "hearth.toml").write_text('[clip]\nmodel = "ViT-B-32:openai"\n')
-    rows = hearth("models", "list", "--json", cwd=tmp_path).lines
+    rows = hearth("models", "list", "--json", cwd=tmp_path, HF_HUB_OFFLINE="0").lines
     clip, ocr, export = rows
     assert (clip["service"], clip["model"]) == ("clip", "ViT-B-32:openai")
-    assert clip["state"].startswith("not here yet")
+    assert (clip["state"], clip["bytes"]) == ("not here", None)
+    assert "hearth models pull clip" in clip["why"]
+    assert clip["where"] == "immich-app/ViT-B-32__openai"
     assert (ocr["service"], ocr["state"]) == ("ocr", "here")
     assert (export["kind"], export["model"]) == ("export", "tiny")
     assert export["bytes"] == sum(f.stat().st_size for f in tiny_export.rglob("*") if f.is_file())
     table = hearth("models", "list", cwd=tmp_path, COLUMNS="80").out
     assert "ViT-B-32:openai" in table and " MB " in table
     assert max(map(len, table.splitlines())) <= 80
+
+
+def test_settings_can_be_tried_without_a_file(tmp_path: Path, tiny_export: Path):
+    (tmp_path / "data/exports").mkdir(parents=True)
+    (tmp_path / "data/exports/tiny").symlink_to(tiny_export)
+    (tmp_path / "data/exports/tiny@int8").symlink_to(tiny_export)
+
+    def row(*settings: str) -> dict:
+        flags = [part for setting in ("services=clip", *settings) for part in ("--set", setting)]
+        return hearth("models", "list", "--json", *flags, cwd=tmp_path).lines[0]
+
+    here, plain, other, wrong, lost = at_once(
+        *(
+            partial(row, *settings)
+            for settings in (
+                ("clip.model=org/tiny",),
+                ("clip.model=org/tiny", "clip.precision=fp32"),
+                ("clip.model=org/other", "hub.offline=true"),
+                ("clip.model=nonsense",),
+                ("clip.model=./lost",),
+            )
+        )
+    )
+    assert (here["state"], here["precision"]) == ("here", "auto (fp32, int8)")
+    assert (plain["precision"], plain["where"]) == ("fp32", "data/exports/tiny")
+    assert (other["state"], other["where"]) == ("not here", "org/other")
+    assert "hub.offline" in other["why"]
+    assert wrong["state"] == "unavailable" and "nonsense" in wrong["why"]
+    assert (lost["state"], lost["why"]) == ("unavailable", "there is no folder lost")
+    unknown = hearth("models", "list", "--set", "clip.modle=x", cwd=tmp_path)
+    assert unknown.code == 2 and "clip.modle" in unknown.err
 
 
 def test_a_model_is_exported_with_its_cosine_and_can_be_served_from_there(

@@ -10,7 +10,7 @@ import pytest
 import clip_kit
 from clip_kit import call_of, cosine, decoded, pictures
 from hearth.errors import InvalidInput, NotReady
-from hearth.models.clip.labels import IMAGENET, SCENES, LabelSet
+from hearth.models.labels import IMAGENET, SCENES, LabelSet
 from hearth.models.manager import no_progress
 from hearth.tasks.clip import CLIP_TASKS
 from hearth.tasks.task import Result
@@ -24,11 +24,12 @@ NAMES = tuple(f"thing {n}" for n in range(12))
 
 @pytest.fixture(scope="module")
 def model(tiny_export, tmp_path_factory):
-    with clip_kit.loaded(tmp_path_factory.mktemp("data"), model=str(tiny_export)) as made:
-        made.label_sets = {
-            name: LabelSet(name, NAMES, tuple((f"a photo of {text}",) for text in NAMES), "test")
-            for name in (IMAGENET, SCENES)
-        }
+    labels = [
+        LabelSet(name, NAMES, tuple((f"a photo of {text}",) for text in NAMES), "test")
+        for name in (IMAGENET, SCENES)
+    ]
+    data = tmp_path_factory.mktemp("data")
+    with clip_kit.loaded(data, model=str(tiny_export), labels=labels) as made:
         yield made
 
 
@@ -87,8 +88,8 @@ async def test_any_other_accept_means_json(model, accept):
 @pytest.mark.parametrize("name", ["clip_classify", "clip_scene_classify"])
 async def test_labels_are_not_ready_before_their_vectors_are(tiny_export, tmp_path, name):
     with clip_kit.loaded(tmp_path, model=str(tiny_export)) as new:
-        assert "being made (0 %)" in (TASKS[name].missing(new) or "")
-        assert TASKS["clip_image_embed"].missing(new) is None
+        assert "being made (0 %)" in (TASKS[name].missing(new, {}) or "")
+        assert TASKS["clip_image_embed"].missing(new, {}) is None
         with pytest.raises(NotReady, match="being made"):
             await answer(new, name, PHOTO)
 
@@ -96,7 +97,7 @@ async def test_labels_are_not_ready_before_their_vectors_are(tiny_export, tmp_pa
 @pytest.mark.parametrize(("name", "default"), [("clip_classify", 5), ("clip_scene_classify", 3)])
 async def test_labels_come_best_first_as_many_as_are_asked_for(model, name, default):
     await model.derive(no_progress)
-    assert TASKS[name].missing(model) is None
+    assert TASKS[name].missing(model, {}) is None
     result = await answer(model, name, PHOTO)
     body = content(result)
     assert list(body) == ["labels", "model_id"]
@@ -156,6 +157,7 @@ async def test_what_is_no_text_is_refused(model, payload, mime, reason):
 def test_declarations_are_whole():
     assert set(TASKS) == {
         "clip_classify", "clip_scene_classify", "clip_image_embed", "clip_embed", "clip_text_embed",
+        "smartclip_scene_classify", "smartclip_image_embed", "smartclip_text_embed",
     }  # fmt: skip
     for task in CLIP_TASKS:
         assert task.service == "clip"

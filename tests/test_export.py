@@ -1,6 +1,8 @@
 """Exports are proved against torch, and appear whole or not at all."""
 
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -8,11 +10,13 @@ import onnx
 import pytest
 
 import clip_kit
+import graphs_kit
 from clip_kit import ARCHITECTURE, TEXTS, cosine, decoded, pictures
 from hearth.backends.onnx import OnnxSession
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.files import fingerprint
 from hearth.hub.layout import Layout, files_in, layouts
-from hearth.models.clip import export
+from hearth.models.clip import export, folders
 from hearth.models.clip.export import export_model
 
 PHOTO = pictures()["photo.jpg"]
@@ -30,21 +34,24 @@ def test_an_export_has_the_known_layout_and_says_where_it_comes_from(tiny_export
     assert about["logit_bias"] is None
     assert min(about["image_cosine"], about["text_cosine"]) > 0.99999
     assert about["source"] == "open_clip_model.safetensors"
-    assert about["image_input"].startswith("uint8 RGB (batch, height, width, 3)")
+    assert about["image_input"] == "float32 RGB (batch, 3, height, width), normalised"
+    assert about["precision"] == "fp32"
+    graphs = [tiny_export / "visual/model.onnx", tiny_export / "textual/model.onnx"]
+    assert about["files"].items() >= fingerprint(graphs).items()
     assert about["versions"].keys() == {"hearth", "open-clip-torch", "torch", "onnx"}
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_the_batch_is_free_and_vectors_have_length_one(tiny_export, batch):
     session = OnnxSession(tiny_export / "visual" / "model.onnx")
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, 32, 32, 3), np.uint8)
-    [vectors] = session.run({"pixels": pixels}).values()
+    images = np.random.default_rng(0).normal(size=(batch, 3, 32, 32)).astype(np.float32)
+    [vectors] = session.run({"image": images}).values()
     assert vectors.shape == (batch, 16)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_graphs_are_valid_for_other_programs(tiny_export):
-    takes = [("visual", "pixels", [0, 32, 32, 3]), ("textual", "text", [0, 77])]
+    takes = [("visual", "image", [0, 3, 32, 32]), ("textual", "text", [0, 77])]
     for tower, name, shape in takes:
         model = onnx.load(tiny_export / tower / "model.onnx")
         onnx.checker.check_model(model, full_check=True)
@@ -146,6 +153,17 @@ async def test_a_models_own_tokenizer_comes_along(tmp_path, tiny_module, tiny_ex
         assert cosine(small, large) < 0.9999
 
 
+async def test_an_earlier_export_that_takes_pixels_is_still_read(
+    tiny_module, tiny_export, tmp_path
+):
+    folder = tmp_path / "earlier"
+    shutil.copytree(tiny_export, folder)
+    graphs_kit.write_pixels_graph(tiny_module, folder / "visual" / "model.onnx")
+    with clip_kit.loaded(tmp_path, model=str(folder)) as model:
+        [expected] = clip_kit.reference_image_vectors(tiny_module, [decoded(PHOTO)])
+        assert cosine(await model.embed_image(PHOTO), expected) > 0.9999
+
+
 # --- what goes wrong ------------------------------------------------------------------------
 
 
@@ -156,7 +174,7 @@ def spoilt(monkeypatch):
 
     def spoil(path, module, name, encode, sample):
         write(path, module, name, encode, sample)
-        if name == export.PIXELS:
+        if name == export.IMAGE_INPUT:
             model = onnx.load(path)
             weights = next(w for w in model.graph.initializer if w.name.endswith("conv1.weight"))
             noise = np.random.default_rng(0).normal(size=list(weights.dims)).astype(np.float32)
@@ -205,6 +223,27 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tiny_folder, tmp_path)
     with pytest.raises(ModelUnavailable, match="something else"):
         export_model(str(tiny_folder), data_dir=tmp_path, target=tmp_path / "photos", offline=True)
     assert files_of(tmp_path / "photos") == ["cat.jpg"]
+
+
+def test_what_a_killed_export_left_is_taken_away_by_a_later_one(tiny_folder, tmp_path):
+    exports = tmp_path / "exports"
+    old, new = exports / ".tiny.12-34", exports / ".tiny.56-78"
+    for folder in (old, new):
+        (folder / "visual").mkdir(parents=True)
+        (folder / "visual" / "model.onnx").write_bytes(b"half of it")
+    os.utime(old, (0, 0))
+    export_model(str(tiny_folder), data_dir=tmp_path, offline=True)
+    assert sorted(path.name for path in exports.iterdir()) == [".tiny.56-78", "tiny"]
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tiny_folder, tmp_path, monkeypatch):
+    def fill(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folders.os, "fsync", fill)
+    with pytest.raises(ModelUnavailable, match="the disk is full"):
+        export_model(str(tiny_folder), data_dir=tmp_path, offline=True)
+    assert files_of(tmp_path / "exports") == []
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

@@ -37,6 +37,14 @@ def test_flags_that_are_not_given_change_nothing():
         ("CLIP_ORT_PROVIDERS", "A, B", "clip.ort_providers", ("A", "B")),
         ("CLIP_RKNN_MODEL", "m.rknn", "clip.rknn_model", Path("m.rknn")),
         ("CLIP_RKNN_TARGET", "rk3566", "clip.rknn_target", "rk3566"),
+        ("BIOCLIP_BACKEND", "torch", "bioclip.backend", "torch"),
+        ("BIOCLIP_DEVICE", "cuda:1", "bioclip.device", "cuda:1"),
+        ("BIOCLIP_MAX_BATCH_SIZE", "4", "bioclip.max_batch_size", 4),
+        ("BIOCLIP_ONNX_IMAGE", "a.onnx", "bioclip.onnx_image", Path("a.onnx")),
+        ("BIOCLIP_ONNX_TEXT", "b.onnx", "bioclip.onnx_text", Path("b.onnx")),
+        ("BIOCLIP_ORT_PROVIDERS", "A, B", "bioclip.ort_providers", ("A", "B")),
+        ("BIOCLIP_RKNN_MODEL", "m.rknn", "bioclip.rknn_model", Path("m.rknn")),
+        ("BIOCLIP_RKNN_TARGET", "rk3566", "bioclip.rknn_target", "rk3566"),
         ("CLIP_MDNS_TYPE", "_x._tcp.local.", "mdns.type", "_x._tcp.local."),
         ("CLIP_MDNS_NAME", "den", "mdns.name", "den"),
         ("CLIP_MDNS_UUID", "u", "mdns.uuid", "u"),
@@ -50,6 +58,36 @@ def test_the_seeds_names_are_understood(name, text, path, value):
         got = getattr(got, part)
     assert got == value
     assert SEED_NAMES[name] == path
+
+
+@pytest.mark.parametrize("service", ["bioclip", "siglip"])
+def test_a_model_of_clips_family_falls_back_to_clips_engine(service):
+    environment = {"CLIP_BACKEND": "torch", "CLIP_DEVICE": "cuda:1", "CLIP_MAX_BATCH_SIZE": "4",
+                   "CLIP_ORT_PROVIDERS": "A,B", "CLIP_ONNX_IMAGE": "clip.onnx"}  # fmt: skip
+    chosen = settings(environment=environment).of_model(service)
+    assert (chosen.backend, chosen.device, chosen.max_batch_size) == ("torch", "cuda:1", 4)
+    assert chosen.ort_providers == ("A", "B")
+
+
+@pytest.mark.parametrize("service", ["bioclip", "siglip"])
+def test_a_model_of_clips_family_never_takes_clips_files(service):
+    environment = {"CLIP_ONNX_IMAGE": "a.onnx", "CLIP_ONNX_TEXT": "b.onnx",
+                   "CLIP_RKNN_MODEL": "c.rknn", "HEARTH_CLIP__MODEL": "org/x",
+                   "HEARTH_CLIP__LABELS": "l.txt"}  # fmt: skip
+    chosen = settings(environment=environment).of_model(service)
+    assert (chosen.onnx_image, chosen.onnx_text, chosen.rknn_model) == (None, None, None)
+    assert chosen.model != "org/x"
+    assert chosen.labels is None
+
+
+def test_bioclips_own_settings_win_over_clips():
+    environment = {"CLIP_BACKEND": "torch", "BIOCLIP_BACKEND": "onnxrt", "CLIP_DEVICE": "cuda"}
+    chosen = settings(environment=environment).of_model("bioclip")
+    assert (chosen.backend, chosen.device) == ("onnxrt", "cuda")
+
+
+def test_other_services_have_no_model_to_choose():
+    assert settings().of_model("ocr") is None
 
 
 def test_our_own_name_wins_over_the_seeds():

@@ -39,6 +39,14 @@ SEED_NAMES: Mapping[str, str] = {
     "CLIP_ORT_PROVIDERS": "clip.ort_providers",
     "CLIP_RKNN_MODEL": "clip.rknn_model",
     "CLIP_RKNN_TARGET": "clip.rknn_target",
+    "BIOCLIP_BACKEND": "bioclip.backend",
+    "BIOCLIP_DEVICE": "bioclip.device",
+    "BIOCLIP_MAX_BATCH_SIZE": "bioclip.max_batch_size",
+    "BIOCLIP_ONNX_IMAGE": "bioclip.onnx_image",
+    "BIOCLIP_ONNX_TEXT": "bioclip.onnx_text",
+    "BIOCLIP_ORT_PROVIDERS": "bioclip.ort_providers",
+    "BIOCLIP_RKNN_MODEL": "bioclip.rknn_model",
+    "BIOCLIP_RKNN_TARGET": "bioclip.rknn_target",
     "CLIP_MDNS_TYPE": "mdns.type",
     "CLIP_MDNS_NAME": "mdns.name",
     "CLIP_MDNS_UUID": "mdns.uuid",
@@ -62,10 +70,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Engine = Literal["onnxrt", "torch", "rknn"]
+Precision = Literal["auto", "fp32", "fp16", "int8"]
+Templates = Literal["auto", "single", "simple", "openai"]
+
+
 class ClipSettings(_Section):
     """The service ``clip``."""
 
-    backend: Literal["onnxrt", "torch", "rknn"] = Field(
+    backend: Engine = Field(
         "onnxrt", description="onnxrt or torch (rknn is understood, and not in this version yet)"
     )
     model: str = Field(
@@ -79,6 +92,11 @@ class ClipSettings(_Section):
     max_batch_size: PositiveInt | None = Field(
         None, description="the largest batch; unset: batch_size"
     )
+    precision: Precision = Field(
+        "auto",
+        description="fp32, fp16 or int8 of an export (onnxrt); auto: on a CPU int8, on a GPU fp16, "
+        "where `hearth models export --precision` has made and checked it, else fp32",
+    )
     onnx_image: Path | None = Field(None, description="an ONNX file of the image tower")
     onnx_text: Path | None = Field(None, description="an ONNX file of the text tower")
     ort_providers: Names | None = Field(
@@ -86,10 +104,63 @@ class ClipSettings(_Section):
     )
     rknn_model: Path | None = Field(None, description="an RKNN file (backend rknn)")
     rknn_target: str = Field("rk3588", description="the board of the RKNN file")
-    templates: Literal["auto", "single", "simple", "openai"] = Field(
+    labels: Path | None = Field(
+        None, description="a text or JSON file of labels to classify with, instead of ImageNet's"
+    )
+    templates: Templates = Field(
         "auto",
         description="prompts for a class name: single (1), open_clip's simple (7) or openai (80); "
         "auto: simple where open_clip is installed, else single",
+    )
+
+
+class _ClipLike(_Section):
+    """Another service of CLIP's family: what isn't set here is as in ``clip``."""
+
+    backend: Engine | None = Field(None, description="unset: clip.backend")
+    model: str
+    device: str | None = Field(None, description="unset: clip.device")
+    require_device: bool | None = Field(None, description="unset: clip.require_device")
+    max_batch_size: PositiveInt | None = Field(None, description="unset: clip.max_batch_size")
+    precision: Precision | None = Field(None, description="unset: clip.precision")
+    onnx_image: Path | None = Field(None, description="an ONNX file of the image tower")
+    onnx_text: Path | None = Field(None, description="an ONNX file of the text tower")
+    ort_providers: Names | None = Field(None, description="unset: clip.ort_providers")
+    rknn_model: Path | None = Field(None, description="an RKNN file (backend rknn)")
+    rknn_target: str | None = Field(None, description="unset: clip.rknn_target")
+
+    def over(self, clip: ClipSettings) -> ClipSettings:
+        """These settings, and CLIP's for all that is unset; but never CLIP's own files."""
+        files = {"onnx_image": None, "onnx_text": None, "rknn_model": None, "labels": None}
+        known = ClipSettings.model_fields
+        mine = {name: value for name, value in self if name in known and value is not None}
+        return clip.model_copy(update={**files, **mine})
+
+
+class BioclipSettings(_ClipLike):
+    """The service ``bioclip``."""
+
+    model: str = Field(
+        "imageomics/bioclip-2", description="as clip.model; of BioCLIP's family for its labels"
+    )
+    labels: Path | None = Field(
+        None, description="a text or JSON file of labels, instead of the species of label_data"
+    )
+    label_data: str = Field(
+        "imageomics/TreeOfLife-200M",
+        description="the hub's data set with the names of species and their text vectors",
+    )
+    label_vectors: Literal["float32", "float16"] = Field(
+        "float32", description="how label vectors are kept; float16 takes half, and more time"
+    )
+
+
+class SiglipSettings(_ClipLike):
+    """The service ``siglip``."""
+
+    model: str = Field(
+        "siglip2-base-patch16-224",
+        description="siglip2-base-patch16-224, siglip2-so400m-patch14-384, or as clip.model",
     )
 
 
@@ -167,9 +238,21 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="text or json")
 
     clip: ClipSettings = ClipSettings()
+    bioclip: BioclipSettings = BioclipSettings()
+    siglip: SiglipSettings = SiglipSettings()
     ocr: OcrSettings = OcrSettings()
     mdns: MdnsSettings = MdnsSettings()
     hub: HubSettings = HubSettings()
+
+    def of_model(self, service: str) -> ClipSettings | None:
+        """The settings of a model of CLIP's family, with CLIP's for all that is unset.
+
+        None for a service whose model can't be chosen.
+        """
+        if service == "clip":
+            return self.clip
+        section = getattr(self, service, None)
+        return section.over(self.clip) if isinstance(section, _ClipLike) else None
 
     @classmethod
     def settings_customise_sources(

@@ -1,6 +1,7 @@
 """The parts of a node, as its settings name them; each is imported only where it is wanted."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from hearth import __version__
@@ -32,7 +33,7 @@ def sources_of(settings: Settings, workers: Workers | None = None) -> list[Model
     """
     from hearth.hub.store import HubStore
     from hearth.media.images import ImageReader
-    from hearth.models.clip.source import ClipSource
+    from hearth.models.clip.services import CLIP_SERVICES
     from hearth.models.ocr.source import OcrSource
     from hearth.models.options import QueueOptions
     from hearth.models.tuning import FILE, CurveCache
@@ -47,19 +48,14 @@ def sources_of(settings: Settings, workers: Workers | None = None) -> list[Model
     )
     reader = ImageReader(settings.max_image_pixels)
     hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
+
+    def clip(service: str) -> ModelSource:
+        make = CLIP_SERVICES[service]
+        return make(settings, hub, data_dir=settings.data_dir, reader=reader, options=options)
+
     makers: dict[str, Callable[[], ModelSource]] = {
-        "clip": lambda: ClipSource(
-            settings.clip,
-            hub=hub,
-            data_dir=settings.data_dir,
-            reader=reader,
-            options=options,
-        ),
-        "ocr": lambda: OcrSource(
-            settings.ocr,
-            reader=reader,
-            options=options,
-        ),
+        **{service: partial(clip, service) for service in CLIP_SERVICES},
+        "ocr": lambda: OcrSource(settings.ocr, reader=reader, options=options),
     }
     for name in settings.services:
         if name not in makers:

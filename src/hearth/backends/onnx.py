@@ -132,6 +132,18 @@ def available_providers() -> tuple[str, ...]:
     return tuple(_import().get_available_providers())
 
 
+def first_provider(device: str, providers: Sequence[str] | None) -> str:
+    """The execution provider that a session so made asks for; nothing is loaded to find out.
+
+    Raises BackendUnavailable where there is no such device or provider.
+    """
+    available = available_providers()
+    if providers:
+        return _provider(providers[0], available)
+    name, _ = _for_device(device, available)
+    return name if name in available else CPU
+
+
 def _import() -> Any:
     try:
         import onnxruntime

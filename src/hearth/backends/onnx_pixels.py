@@ -65,6 +65,11 @@ class PixelSession:
         self.batch_sizes = model.batch_sizes
         self.metadata = model.metadata
 
+    @property
+    def floats(self) -> OnnxSession:
+        """The model itself, for floats that are normalised already."""
+        return self._model
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; every output by its name. Raises ModelFailed, OutOfMemory."""
         model, front = self._model.engine, self._front.engine

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hearth.errors import HearthError, ModelUnavailable
-from hearth.settings import Settings
+from hearth.settings import ClipSettings, Settings
 
 if TYPE_CHECKING:
     from hearth.batching import Curve
@@ -83,7 +83,8 @@ def _engines(settings: Settings) -> Iterator[Check]:
     from hearth.backends import BACKENDS
 
     for backend in BACKENDS.values():
-        wanted = "clip" in settings.services and settings.clip.backend == backend.name
+        chosen = filter(None, map(settings.of_model, settings.services))
+        wanted = backend.name in [model.backend for model in chosen]
         missing = State.BAD if wanted else State.NOTE
         if backend.lacking:
             yield Check("engine", backend.name, missing, backend.lacking)
@@ -179,10 +180,11 @@ def _services(settings: Settings) -> Iterator[Check]:
 
 
 def _service(settings: Settings, name: str, is_local: bool) -> Check:
-    if name != "clip":
+    chosen = settings.of_model(name)
+    if chosen is None:
         what = "its model comes with a package" if is_local else "its model isn't installed"
         return Check("service", name, State.OK if is_local else State.BAD, what)
-    model = settings.clip.model
+    model = chosen.model
     if is_local:
         return Check("service", name, State.OK, f"{model} is here")
     from hearth.hub.store import HubStore
@@ -194,21 +196,21 @@ def _service(settings: Settings, name: str, is_local: bool) -> Check:
         timeout=HUB_SECONDS,
     )
     try:
-        where = _repository(hub, settings)
+        where = _repository(hub, chosen)
     except HearthError as error:
         cure = f"bring its files; or `hearth models export {model}` where torch is installed"
         return Check("service", name, State.BAD, f"{model} isn't here: {error}", cure)
     return Check("service", name, State.NOTE, f"{model} will be downloaded at the start{where}")
 
 
-def _repository(hub: "HubStore", settings: Settings) -> str:
+def _repository(hub: "HubStore", chosen: ClipSettings) -> str:
     """Where the hub has the model; raises HearthError where it can't be had."""
     from hearth.hub.reference import parse
 
     if hub.offline:
         raise ModelUnavailable("the hub may not be asked (hub.offline or HF_HUB_OFFLINE)")
-    reference = parse(settings.clip.model)
-    if settings.clip.backend == "onnxrt":
+    reference = parse(chosen.model)
+    if chosen.backend == "onnxrt":
         return f", from {hub.choose(reference.onnx_repositories())}"
     if reference.repository is not None:
         hub.files(reference.repository)

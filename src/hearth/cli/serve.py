@@ -21,7 +21,11 @@ def serve(  # noqa: PLR0917
     ] = None,
     services: Annotated[
         list[str] | None,
-        typer.Option("--service", "--services", help="What to serve: clip,ocr. May be repeated."),
+        typer.Option(
+            "--service",
+            "--services",
+            help="What to serve: clip,bioclip,siglip,ocr. May be repeated.",
+        ),
     ] = None,
     backend: Annotated[str | None, typer.Option(help="The engine of clip: onnxrt, torch.")] = None,
     model: Annotated[

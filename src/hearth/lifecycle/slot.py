@@ -83,7 +83,7 @@ class ModelSlot:
         self.manager = manager
         self._move(ModelState.READY)
         self._settle()
-        await self._derive(manager)
+        await self._derive(manager, retry_seconds)
 
     def close(self) -> None:
         """End the model's queues and sessions; blocking, and safe while it still loads."""
@@ -109,14 +109,27 @@ class ModelSlot:
             await aside(manager.close)
             raise
 
-    async def _derive(self, manager: Manager) -> None:
-        try:
-            await manager.derive(self._relay())
-        except Exception as error:
-            self._report_failure(error)
-        else:
-            self.derived = True
-            self._move(ModelState.READY)
+    async def _derive(self, manager: Manager, retry_seconds: float) -> None:
+        """Have what is derived made; where files for it are out of reach, try again later."""
+        told = ""
+        while not self.derived:
+            try:
+                await manager.derive(self._relay())
+            except ModelUnavailable as error:
+                self._work = None
+                self.reason = str(error)
+                if self.reason != told:
+                    log.warning("%s: %s (tried again every %g s)",
+                                self.service, error, retry_seconds)  # fmt: skip
+                told = self.reason
+                self._changed()
+                await asyncio.sleep(retry_seconds)
+            except Exception as error:
+                self._report_failure(error)
+                return
+            else:
+                self.derived = True
+        self._move(ModelState.READY)
 
     async def _fetch(self, retry_seconds: float) -> None:
         told = ""

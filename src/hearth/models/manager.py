@@ -70,6 +70,10 @@ class ModelSource(Protocol):
         """Fetch what is missing; raises ModelUnavailable. Resumes what an earlier try left."""
         ...
 
+    def pull(self, progress: Progress) -> None:
+        """As ``download``, and what the service can begin without (the data of labels)."""
+        ...
+
     def load(self) -> Manager:
         """Make the manager; raises SetupError."""
         ...

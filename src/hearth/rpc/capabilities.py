@@ -10,7 +10,7 @@ from hearth.models.manager import Manager
 from hearth.models.tuning import described
 from hearth.tasks.options import PRIORITY, Option
 from hearth.tasks.router import Router
-from hearth.tasks.task import Task
+from hearth.tasks.task import RAW, Task
 
 # Clients of family C route to no node whose capability has an empty version.
 PROTOCOL_VERSION = "1.0.0"
@@ -18,14 +18,7 @@ PROTOCOL_VERSION = "1.0.0"
 
 def of_services(router: Router, *, largest_request: int) -> list[pb.Capability]:
     """One Capability for each service, ready or not."""
-    return [
-        _capability(
-            slot,
-            [task for task in router.tasks if task.service == slot.service],
-            largest_request,
-        )
-        for slot in router.slots.values()
-    ]
+    return [_capability(slot, router, largest_request) for slot in router.slots.values()]
 
 
 def merged(parts: Sequence[pb.Capability], *, version: str) -> pb.Capability:
@@ -55,7 +48,7 @@ def one_runtime(runtimes: Iterable[str]) -> str:
     return distinct.pop() if len(distinct) == 1 else "mixed" if distinct else "none"
 
 
-def _capability(slot: ModelSlot, tasks: Sequence[Task], largest_request: int) -> pb.Capability:
+def _capability(slot: ModelSlot, router: Router, largest_request: int) -> pb.Capability:
     extra = {"state": str(slot.state)}
     if slot.reason:
         extra["reason"] = slot.reason
@@ -64,7 +57,8 @@ def _capability(slot: ModelSlot, tasks: Sequence[Task], largest_request: int) ->
         return pb.Capability(
             service_name=slot.service, extra=extra, protocol_version=PROTOCOL_VERSION
         )
-    missing = _missing(tasks, manager)
+    tasks = [task for task in router.tasks if task.service == slot.service]
+    missing = _missing(tasks, router)
     batching = _of_queues(manager.queues)
     limits = {"max_payload_bytes": str(largest_request)}
     if "max_batch" in batching:
@@ -84,7 +78,7 @@ def _capability(slot: ModelSlot, tasks: Sequence[Task], largest_request: int) ->
             **{f"task.{name}": reason for name, reason in missing.items()},
         },
         tasks=[
-            _io_task(name, task, limits)
+            _io_task(name, task, limits, _preprocess_id(task, manager))
             for task in tasks
             for name in task.names
             if name not in missing
@@ -107,20 +101,28 @@ def _of_queues(queues: Sequence[BatchQueue[object, object]]) -> dict[str, str]:
     return facts
 
 
-def _missing(tasks: Iterable[Task], manager: Manager) -> dict[str, str]:
+def _missing(tasks: Iterable[Task], router: Router) -> dict[str, str]:
     """By name: why a task isn't listed yet."""
     return {
         name: reason
         for task in tasks
-        if (reason := task.missing(manager)) is not None
+        if (reason := router.missing(task)) is not None
         for name in task.names
     }
 
 
-def _io_task(name: str, task: Task, limits: dict[str, str]) -> pb.IOTask:
+def _preprocess_id(task: Task, manager: Manager) -> str:
+    """How clients may prepare pictures for the task; empty where they can't."""
+    # Only models of pictures have one.
+    return (getattr(manager, "preprocess_id", None) or "") if task.tensors else ""
+
+
+def _io_task(name: str, task: Task, limits: dict[str, str], preprocess_id: str) -> pb.IOTask:
     return pb.IOTask(
         name=name,
-        input_mimes=task.inputs,
+        input_mimes=[*task.inputs, RAW] if preprocess_id else task.inputs,
+        tensor_preprocess_id=preprocess_id,
+        tensor_batching_supported=bool(preprocess_id),
         output_mimes=task.outputs,
         limits={
             **limits,

@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from hearth.errors import InvalidInput
+from hearth.models.labels import RANKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +16,13 @@ class Option:
     """One option: its names in ``meta``, its kind and its bounds (both included)."""
 
     name: str
-    kind: Literal["int", "float", "choice", "text"]
+    kind: Literal["int", "float", "choice", "text", "list"]
     default: Any
     help: str
     aliases: tuple[str, ...] = ()
     least: float | None = None
     most: float | None = None
+    """Of a list: how many entries."""
     choices: tuple[str, ...] = ()
 
     def read(self, meta: Mapping[str, str]) -> Any:
@@ -31,7 +35,10 @@ class Option:
     def _parse(self, name: str, text: str) -> Any:
         if self.kind == "text":
             return text
+        if self.kind == "list":
+            return self._entries(name, text)
         if self.kind == "choice":
+            text = text.lower()
             if text not in self.choices:
                 raise InvalidInput(f"{name} = {text!r}: choose from {', '.join(self.choices)}")
             return text
@@ -48,6 +55,27 @@ class Option:
         if self.most is not None and value > self.most:
             raise InvalidInput(f"{name} = {text} is more than {self.most:g}")
         return int(value) if self.kind == "int" else value
+
+    def _entries(self, name: str, text: str) -> tuple[str, ...]:
+        """A JSON array of texts, or texts with line ends or else commas between; each once."""
+        try:
+            parts = orjson.loads(text) if text.startswith("[") else _split(text)
+        except ValueError as error:
+            raise InvalidInput(f"{name} is no JSON array: {error}") from None
+        if not all(isinstance(part, str) for part in parts):
+            raise InvalidInput(f"{name} may hold texts alone")
+        entries = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+        if not entries:
+            raise InvalidInput(f"{name} is empty")
+        if self.most is not None and len(entries) > self.most:
+            raise InvalidInput(
+                f"{name} has {len(entries)} entries; at most {self.most:g} are taken"
+            )
+        return entries
+
+
+def _split(text: str) -> list[str]:
+    return text.split("\n" if "\n" in text else ",")
 
 
 def read_all(options: Sequence[Option], meta: Mapping[str, str]) -> dict[str, Any]:
@@ -71,6 +99,22 @@ RAW_VECTOR = Option(
     "text",
     "application/json",
     "application/octet-stream gives the vector as raw little-endian float32",
+)
+
+RANK = Option(
+    "rank",
+    "choice",
+    None,
+    "answer with names at this rank: what is below one is summed up",
+    choices=RANKS,
+)
+
+LABELS = Option(
+    "labels",
+    "list",
+    None,
+    "classify among these instead: a JSON array, or texts with commas or line ends between",
+    most=1000,
 )
 
 # Understood by every task, and declared by none.

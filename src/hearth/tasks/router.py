@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from hearth.batching import Ticket
 from hearth.errors import InvalidInput, NotReady, UnknownTask
@@ -9,12 +11,20 @@ from hearth.lifecycle.slot import ModelSlot
 from hearth.tasks.options import PRIORITY, read_all
 from hearth.tasks.task import Call, Request, Result, Stages, Task
 
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
 
 class Router:
     """Answers requests with the models of the node."""
 
     def __init__(self, tasks: Iterable[Task], slots: Mapping[str, ModelSlot]) -> None:
-        self.tasks = tuple(task for task in tasks if task.service in slots)
+        self.tasks = tuple(task for task in tasks if {task.service, *task.uses} <= slots.keys())
+        # What isn't served here for want of a service, so that it can be said which.
+        self._elsewhere = {
+            name: [service for service in (task.service, *task.uses) if service not in slots]
+            for task in tasks
+            for name in task.names
+        }
         self.slots = slots
         self._by_name = {name: task for task in self.tasks for name in task.names}
         self._draining = False
@@ -29,17 +39,30 @@ class Router:
         if self._draining:
             raise NotReady("this node is shutting down")
         manager = self.slots[task.service].require()
-        if (reason := task.missing(manager)) is not None:
+        others = {name: self.slots[name].require() for name in task.uses}
+        options = read_all(task.options, request.meta)
+        if (reason := self.missing(task, options)) is not None:
             raise NotReady(reason)
         stages = request.stages or Stages()
         ticket = Ticket(request.deadline, request.source, _is_urgent(task, request), stages)
-        call = Call(request, read_all(task.options, request.meta), ticket)
+        call = Call(request, options, ticket, others)
         answer = await task.call(manager, task.parse(manager, call), call)
         answered = time.perf_counter()
         body, mime, schema, meta = task.render(manager, answer, call)
         ended = time.perf_counter()
         stages.encode = ended - answered
         return Result(body, mime, schema, _with_times(meta, ended - started, stages))
+
+    def missing(self, task: Task, options: Mapping[str, Any] = NO_OPTIONS) -> str | None:
+        """Why a task of models that are ready, or not, can't be done yet; None: it can."""
+        for service, lacking in task.uses.items():
+            other = self.slots[service].manager
+            if other is None:
+                return f"{service} is {self.slots[service].state}"
+            if (reason := lacking(other)) is not None:
+                return f"{service}: {reason}"
+        manager = self.slots[task.service].manager
+        return None if manager is None else task.missing(manager, options)
 
     def refuse(self) -> None:
         """Answer no request that comes from now on: the node is going down."""
@@ -55,6 +78,11 @@ class Router:
             return task
         if not name:
             raise InvalidInput("the request names no task")
+        if services := self._elsewhere.get(name):
+            raise UnknownTask(
+                f"no task {name!r} here: this node doesn't serve {' and '.join(services)} "
+                "(its setting services)"
+            )
         raise UnknownTask(f"no task {name!r} here; GetCapabilities lists those that are")
 
 

@@ -66,6 +66,8 @@ class Call(NamedTuple):
     """The task's options by name, checked and with their defaults."""
     ticket: Ticket
     """For the queues of the model."""
+    others: Mapping[str, Any] = MappingProxyType({})
+    """The models of the services that the task uses beside its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,14 @@ class Task:
     limits: Mapping[str, str] = field(default_factory=dict)
     interactive: bool = False
     """Somebody waits for the answer, unless the request's ``priority`` says otherwise."""
-    missing: Callable[[Any], str | None] = lambda _: None
-    """Why the model can't do this task yet, or None: label vectors still being made."""
+    missing: Callable[[Any, Mapping[str, Any]], str | None] = lambda _, __: None
+    """Why the model can't do this task yet, or None: label vectors still being made. Gets the
+    options of a request; none of them where the task itself is meant."""
+    uses: Mapping[str, Callable[[Any], str | None]] = field(default_factory=dict)
+    """Services whose models it needs beside its own, and why such a model isn't enough yet."""
+    tensors: bool = False
+    """Pictures that the client has prepared are taken too, where the model's ``preprocess_id``
+    says how."""
 
     @property
     def names(self) -> tuple[str, ...]:

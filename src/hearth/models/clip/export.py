@@ -1,24 +1,19 @@
 """Make ONNX files of an open_clip model, and prove them against torch."""
 
-import json
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth import __version__
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError, one_line
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.models.clip import files as onnx_files
-from hearth.models.clip import openclip
+from hearth.models.clip import folders, openclip
 from hearth.models.clip.openclip import Checkpoint, OpenClip
 from hearth.models.clip.origins import OpenClipModel, export_folder
 from hearth.models.clip.proof import SAMPLE_TEXTS, compare
@@ -32,8 +27,8 @@ that the newer one takes."""
 LEAST_COSINE = 0.999
 """Below it an export is refused: fp32 graphs come to 0.999999."""
 
-PIXELS = "pixels"
-"""The image graph's input: uint8 (batch, height, width, 3), RGB; it normalises by itself."""
+IMAGE_INPUT = "image"
+"""The image graph's input: float32 (batch, 3, height, width), normalised."""
 
 
 class ExportReport(NamedTuple):
@@ -88,11 +83,9 @@ def export_model(
             reference, HubStore(data_dir, endpoint=endpoint, offline=offline), progress
         )
     folder = target or export_folder(data_dir, reference)
-    _require_free(folder)
+    folders.require_free(folder)  # told before gigabytes are read
     model = openclip.load(source)
-    work = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
+    with folders.written_whole(folder) as work:
         _write(work, source, model, progress)
         progress("comparing with torch", 3, 5)
         image, text = compare(work, model)
@@ -111,11 +104,9 @@ def export_model(
             image,
             text,
         )
-        _write_json(work / onnx_files.ABOUT, _about(report, model, source))
+        packages = ("open-clip-torch", "torch", "onnx")
+        folders.write_about(work, _about(report, model, source), *packages)
         progress("moving the files into place", 4, 5)
-        _move_into_place(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     progress("done", 5, 5)
     return report
 
@@ -149,18 +140,17 @@ def _fetched(reference: ModelReference, hub: HubStore, progress: Progress) -> Ch
 def _write(folder: Path, source: Checkpoint, model: OpenClip, progress: Progress) -> None:
     image, text = folder / onnx_files.IMAGE, folder / onnx_files.TEXT
     image.parent.mkdir(parents=True)
-    text.parent.mkdir()
+    text.parent.mkdir(parents=True)
     progress("writing the image graph", 1, 5)
-    shape = (2, model.transform.height, model.transform.width, 3)
-    normalise, encode = openclip.normaliser(model.transform, "cpu"), model.module.encode_image
+    shape = (2, 3, model.transform.height, model.transform.width)
     _write_graph(
         image,
         model.module,
-        PIXELS,
-        lambda taken: encode(normalise(taken), normalize=True),
-        np.zeros(shape, np.uint8),
+        IMAGE_INPUT,
+        lambda taken: model.module.encode_image(taken, normalize=True),
+        np.zeros(shape, np.float32),
     )
-    _write_json(image.with_name("preprocess_cfg.json"), model.preprocess)
+    folders.write_json(image.with_name("preprocess_cfg.json"), model.preprocess)
     progress("writing the text graph", 2, 5)
     tokens = _tokens(model, SAMPLE_TEXTS[:2])
     _write_graph(
@@ -171,7 +161,7 @@ def _write(folder: Path, source: Checkpoint, model: OpenClip, progress: Progress
         tokens,
     )
     _write_tokenizer(text.parent, source)
-    _write_json(folder / "config.json", source.config)
+    folders.write_json(folder / "config.json", source.config)
 
 
 def _write_graph(
@@ -220,7 +210,7 @@ def _write_tokenizer(folder: Path, source: Checkpoint) -> None:
     tokenizer = byte_pair_tokenizer(Path(vocabulary))
     tokenizer.save(str(folder / "tokenizer.json"))
     # Id 0, with which open_clip fills a context up, is the exclamation mark.
-    _write_json(
+    folders.write_json(
         folder / "tokenizer_config.json",
         {"pad_token": tokenizer.id_to_token(0), "tokenizer_class": "PreTrainedTokenizerFast"},
     )
@@ -228,43 +218,18 @@ def _write_tokenizer(folder: Path, source: Checkpoint) -> None:
 
 def _about(report: ExportReport, model: OpenClip, source: Checkpoint) -> Mapping[str, Any]:
     return {
-        "format": 1,
         "model_id": report.model_id,
+        "precision": "fp32",
         "logit_scale": model.logit_scale,
         "logit_bias": model.logit_bias,
         "embedding_dim": report.dim,
-        "image_input": "uint8 RGB (batch, height, width, 3), normalised in the graph",
+        "image_input": "float32 RGB (batch, 3, height, width), normalised",
         "image_cosine": report.image_cosine,
         "text_cosine": report.text_cosine,
         "source": source.weights.name,
         "opset": OPSET,
-        "versions": {
-            "hearth": __version__,
-            **{name: version(name) for name in ("open-clip-torch", "torch", "onnx")},
-        },
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 def _tokens(model: OpenClip, texts: Sequence[str]) -> NDArray[np.int32]:
     return np.asarray(model.tokenizer(texts), np.int32)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-
-
-def _require_free(folder: Path) -> None:
-    """Refuse to replace a folder that isn't an earlier export."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / onnx_files.ABOUT).is_file():
-        raise ModelUnavailable(f"{folder} holds something else than an export: choose another")
-
-
-def _move_into_place(work: Path, folder: Path) -> None:
-    """Put the finished folder where an earlier one may be."""
-    old = work.with_name(f"{work.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.replace(old)
-    work.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -5,8 +5,9 @@ textual/model.onnx    textual/tokenizer.json    textual/tokenizer_config.json
 config.json           open_clip's model config
 hearth.json           written by our export: model id, logit scale, where it came from
 
-An image graph takes pixels, uint8 (n, height, width, 3), as our exports do, or normalised
-floats, as earlier ones and other people's do; those get the nodes that normalise put in front.
+An image graph takes normalised floats, (n, 3, height, width), as our exports and other people's
+do, and gets the nodes that normalise put in front; or pixels, uint8 (n, height, width, 3), as
+earlier exports of ours do.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any
 
 from hearth.backends import TensorSpec
 from hearth.backends.onnx import OnnxSession
-from hearth.backends.onnx_pixels import taking_pixels
+from hearth.backends.onnx_pixels import PixelSession, taking_pixels
 from hearth.errors import ModelUnavailable
 from hearth.models.clip import tokenizer as tokenizers
 from hearth.models.clip.parts import Parts
@@ -71,6 +72,7 @@ class OnnxFiles:
             files=(self.image,),
             logit_scale=_number(about.get("logit_scale")),
             logit_bias=_number(about.get("logit_bias")),
+            floats=image.floats if isinstance(image, PixelSession) else None,
         )
         if self.text is None:
             return parts

@@ -150,6 +150,7 @@ def torch_parts(model: OpenClip, model_id: str, device: str, files: tuple[Path, 
 
     normalise = normaliser(model.transform, device)
     pixels = TensorSpec("pixels", (None, height, width, 3), np.dtype(np.uint8))
+    floats = TensorSpec("image", (None, 3, height, width), np.dtype(np.float32))
     tokens = TensorSpec("text", (None, model.context), np.dtype(np.int64))
     return Parts(
         model_id,
@@ -158,6 +159,7 @@ def torch_parts(model: OpenClip, model_id: str, device: str, files: tuple[Path, 
         files,
         logit_scale=model.logit_scale,
         logit_bias=model.logit_bias,
+        floats=session(model.module.encode_image, floats),
         text=session(model.module.encode_text, tokens),
         tokenizer=model.tokenizer,
     )

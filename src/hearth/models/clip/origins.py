@@ -4,14 +4,17 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from hearth.backends.torch import choose_device
-from hearth.errors import ModelUnavailable
+from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.layout import Layout, files_in, layouts, select
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import HubStore, RepositoryMissing
 from hearth.models.clip import openclip
 from hearth.models.clip.files import IMAGE, OnnxFiles
+from hearth.models.clip.folders import is_onnx
+from hearth.models.clip.freeing import free_batch_copy
 from hearth.models.clip.openclip import Checkpoint
 from hearth.models.clip.parts import Parts
+from hearth.models.clip.variants import choose, how_to_convert
 from hearth.models.manager import Progress
 from hearth.settings import ClipSettings
 
@@ -55,39 +58,77 @@ class OnnxPaths:
 
 
 class OnnxModel:
-    """A pair of graphs: a local folder's, an export's, or the hub's."""
+    """A pair of graphs: a local folder's, an export's, or the hub's.
 
-    def __init__(self, reference: ModelReference, hub: HubStore, export: Path) -> None:
+    ``export`` is the place of the model's export in fp32; of its variants beside that the
+    one is taken that ``settings`` want (``variants.choose``).
+    """
+
+    def __init__(
+        self,
+        reference: ModelReference,
+        hub: HubStore,
+        export: Path,
+        settings: ClipSettings | None = None,
+    ) -> None:
         self._reference = reference
         self._hub = hub
         self._export = export
+        self._settings = settings or ClipSettings()
 
     def is_local(self) -> bool:
         # With a local folder there is nothing to wait for, right or wrong.
-        return self._reference.folder is not None or self._find() is not None
+        return self._reference.folder is not None or self._chosen(self._settings) is not None
 
     def download(self, progress: Progress) -> None:
-        if self.is_local():
+        if self._reference.folder is not None:
             return
+        if self._chosen(self._settings) is None:
+            self._fetch(progress)
+        found = self._downloaded()
+        if found is not None and not self._export.is_dir():
+            # The hub's files are known by their hashes, and stay as they are.
+            free_batch_copy(found, self._export, self._reference.model_id, progress)
+
+    def load(self, settings: ClipSettings) -> Parts:
+        folder = self._chosen(settings)
+        if folder is None:
+            folder = self._reference.folder
+            if folder is None or is_onnx(folder):
+                raise self._missing(settings)
+            _require(Layout.ONNX, files_in(folder), folder, self._reference.text)
+        return OnnxFiles.in_folder(folder, self._reference.model_id).load(settings)
+
+    def graphs(self) -> Path | None:
+        """The folder of the graphs as they came, where it is whole; None where it isn't here."""
+        for place in (self._reference.folder, self._export):
+            if place is not None and is_onnx(place):
+                return place
+        return self._downloaded()
+
+    def _chosen(self, settings: ClipSettings) -> Path | None:
+        graphs = self.graphs()
+        if graphs is not None and graphs == self._reference.folder and settings.precision == "auto":
+            return graphs  # what the user names is what the user means
+        return choose(graphs, self._export, settings, self._reference.text)
+
+    def _missing(self, settings: ClipSettings) -> ModelUnavailable:
+        name, precision = self._reference.text, settings.precision
+        if precision in ("auto", "fp32"):
+            return ModelUnavailable(f"{name} isn't downloaded")
+        return ModelUnavailable(
+            f"{name} isn't here in {precision}: {how_to_convert(name, precision)}"
+        )
+
+    def _fetch(self, progress: Progress) -> None:
+        if self._settings.precision not in ("auto", "fp32"):
+            raise self._missing(self._settings)
         repository = self._choose()
         files = self._hub.files(repository)
         _require(Layout.ONNX, files, repository, self._reference.text)
         self._hub.download(repository, select(Layout.ONNX, files, repository), progress)
 
-    def load(self, settings: ClipSettings) -> Parts:
-        folder = self._find()
-        if folder is None:
-            folder = self._reference.folder
-            if folder is None:
-                raise ModelUnavailable(f"{self._reference.text} isn't downloaded")
-            _require(Layout.ONNX, files_in(folder), folder, self._reference.text)
-        return OnnxFiles.in_folder(folder, self._reference.model_id).load(settings)
-
-    def _find(self) -> Path | None:
-        """The folder that is taken, where it is whole: the first of those that may be."""
-        for place in (self._reference.folder, self._export):
-            if place and place.is_dir() and Layout.ONNX in layouts(files_in(place)):
-                return place
+    def _downloaded(self) -> Path | None:
         for repository in self._reference.onnx_repositories():
             folder = _find(self._hub, repository, Layout.ONNX, IMAGE.as_posix())
             if folder is not None:
@@ -129,6 +170,11 @@ class OpenClipModel:
             self._hub.download(tokenizer, _TOKENIZER_FILES, progress)
 
     def load(self, settings: ClipSettings) -> Parts:
+        if settings.precision not in ("auto", "fp32"):
+            raise SettingsError(
+                f"torch computes in fp32: set precision = fp32, or backend = onnxrt for "
+                f"{settings.precision}"
+            )
         device = choose_device(settings.device, require_device=settings.require_device)
         checkpoint = self.checkpoint()
         model = openclip.load(checkpoint, device)

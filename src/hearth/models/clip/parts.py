@@ -20,6 +20,9 @@ class Parts:
     logit_scale: float | None = None
     """None where the files don't tell."""
     logit_bias: float | None = None
+    floats: Session | None = None
+    """The image tower for pictures that are normalised already, where ``image`` takes pixels:
+    over the same weights, run by the same owner, and closed with ``image``."""
     text: Session | None = None
     tokenizer: Tokenizer | None = None
 
@@ -29,6 +32,6 @@ class Parts:
 
     def close(self) -> None:
         """Free the sessions."""
-        for session in (self.image, self.text):
+        for session in (self.image, self.floats, self.text):
             if session is not None:
                 session.close()

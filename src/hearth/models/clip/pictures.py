@@ -5,7 +5,8 @@ import math
 import numpy as np
 from PIL import Image
 
-from hearth.media import ImageReader
+from hearth.media import ImageReader, Picture
+from hearth.models.clip.tensors import Tensor, read_tensor
 from hearth.models.clip.tower import Tower
 from hearth.models.clip.transform import ImageTransform
 from hearth.models.rows import Row, Rows
@@ -31,28 +32,42 @@ class Pictures:
         row_bytes = math.prod(shape) * tower.dtype.itemsize
         self._rows = Rows(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
 
-    def prepare(self, payload: bytes, *, heavy: bool = True) -> Row:
+    def prepare(self, picture: bytes | Picture | Tensor, *, heavy: bool = True) -> Row:
         """An image file as the tower takes it; blocking. Raises InvalidInput.
 
-        ``heavy`` as ImageReader has it, which may raise HeavyImage.
+        ``heavy`` as ImageReader has it, which may raise HeavyImage. A Tensor is for a tower
+        that takes such alone (``Tower.prepared``).
         """
+        if isinstance(picture, Tensor):
+            return self._tensor(picture)
         row, at_least = self._rows.take(), self._transform.at_least
-        if self._tower.takes_pixels:
+        if isinstance(picture, Picture):
+            self._write(picture.read(self._reader, heavy=heavy), row)
+        elif self._tower.takes_pixels:
             resized = self._transform.resized
-            self._reader.read_into(row.array, payload, resized, at_least=at_least, heavy=heavy)
+            self._reader.read_into(row.array, picture, resized, at_least=at_least, heavy=heavy)
         else:
-            self._normalise(self._reader.read(payload, at_least=at_least, heavy=heavy), row)
+            self._normalise(self._reader.read(picture, at_least=at_least, heavy=heavy), row)
         return row
 
     def blank(self) -> Row:
         """A black picture, for proofs and measurements."""
         row = self._rows.take()
-        black = Image.new("RGB", (self._transform.width, self._transform.height))
-        if self._tower.takes_pixels:
-            row.array[...] = self._transform.pixels(black)
-        else:
-            self._normalise(black, row)
+        self._write(Image.new("RGB", (self._transform.width, self._transform.height)), row)
         return row
+
+    def _tensor(self, tensor: Tensor) -> Row:
+        prepared = self._tower.prepared
+        assert prepared is not None
+        planes = read_tensor(tensor, (self._transform.height, self._transform.width))
+        item = planes.transpose(1, 2, 0) if prepared.channels_last else planes
+        return Row(item.astype(prepared.dtype, copy=False))
+
+    def _write(self, image: Image.Image, row: Row) -> None:
+        if self._tower.takes_pixels:
+            row.array[...] = self._transform.pixels(image)
+        else:
+            self._normalise(image, row)
 
     def _normalise(self, image: Image.Image, row: Row) -> None:
         last = self._tower.channels_last

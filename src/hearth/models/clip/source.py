@@ -1,7 +1,9 @@
 """Where the node's CLIP comes from: files named one by one, a folder, an export, or the hub."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from hearth.backends import require_backend
 from hearth.errors import SettingsError
@@ -9,7 +11,6 @@ from hearth.files import fingerprint
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
-from hearth.models.clip.labels import LabelCache, label_sets
 from hearth.models.clip.model import TRAINED_SCALE, ClipModel
 from hearth.models.clip.origins import (
     OnnxModel,
@@ -19,34 +20,40 @@ from hearth.models.clip.origins import (
     export_folder,
 )
 from hearth.models.clip.parts import Parts
+from hearth.models.labels import LabelSource, LabelStore
 from hearth.models.manager import Progress
 from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings
 
 
 class ClipSource:
-    """Makes the node's ClipModel; satisfies ``models.manager.ModelSource``.
+    """Makes the ClipModel of one service; satisfies ``models.manager.ModelSource``.
 
+    ``labels`` gives the label sets to classify with, the main one first, for a model id.
     Raises SettingsError for a model that can't be meant.
     """
-
-    service = "clip"
 
     def __init__(
         self,
         settings: ClipSettings,
         *,
+        service: str = "clip",
+        labels: Callable[[str], Sequence[LabelSource]] = lambda _: (),
+        label_dtype: Literal["float32", "float16"] = "float32",
         hub: HubStore,
         data_dir: Path,
         reader: ImageReader,
         options: QueueOptions | None = None,
     ) -> None:
+        self.service = service
         self._settings = settings
+        self._labels = labels
+        self._label_dtype = label_dtype
         self._data_dir = data_dir
         self._reader = reader
         options = options or QueueOptions()
         self._options = replace(options, max_batch=settings.max_batch_size or options.max_batch)
-        self._origin = _origin(settings, hub, data_dir)
+        self._origin = _origin(settings, hub, data_dir, service)
 
     def is_local(self) -> bool:
         """Whether all files are here already; never touches the network.
@@ -61,23 +68,34 @@ class ClipSource:
         """Fetch what is missing; raises ModelUnavailable."""
         self._origin.download(progress)
 
+    def pull(self, progress: Progress) -> None:
+        """Fetch what is missing, and the data of the labels; raises ModelUnavailable."""
+        require_backend(self._settings.backend)
+        self.download(progress)
+        for labels in self._labels(parse(self._settings.model).model_id):
+            labels.download(progress)
+
     def load(self) -> ClipModel:
         """The model from its local files; raises SetupError."""
         require_backend(self._settings.backend)
-        labels = label_sets(self._settings.templates)
+        # Wrong files of labels are told before gigabytes of weights are read.
+        self._labels(parse(self._settings.model).model_id)
         parts = self._origin.load(self._settings)
         try:
             return ClipModel(
+                service=self.service,
                 model_id=parts.model_id,
                 image=parts.image,
+                floats=parts.floats,
                 text=parts.text,
                 transform=parts.transform,
                 tokenizer=parts.tokenizer,
                 reader=self._reader,
                 logit_scale=TRAINED_SCALE if parts.logit_scale is None else parts.logit_scale,
                 logit_bias=parts.logit_bias,
-                labels=labels,
-                cache=self._cache(parts),
+                labels=self._labels(parts.model_id),
+                store=self._store(parts),
+                label_dtype=self._label_dtype,
                 files=parts.files,
                 options=self._options,
             )
@@ -85,7 +103,7 @@ class ClipSource:
             parts.close()
             raise
 
-    def _cache(self, parts: Parts) -> LabelCache:
+    def _store(self, parts: Parts) -> LabelStore:
         runtime = parts.image.runtime
         folder = ModelReference("open_clip", parts.model_id).folder_name
         made_from = {
@@ -94,14 +112,18 @@ class ClipSource:
             "precision": parts.image.precision if parts.text is None else parts.text.precision,
             "files": fingerprint(parts.files),
         }
-        return LabelCache(self._data_dir / "clip" / runtime / folder, made_from)
+        home = self._data_dir / self.service
+        # Where the seed's nodes kept theirs, before they had a folder for each runtime.
+        seed = parts.model_id.replace(":", "_").replace("/", "-")
+        older = (home / f"{seed}_imagenet_vectors.npz", home / "text_vectors.npz")
+        return LabelStore(home / runtime / folder, made_from, older)
 
 
-def _origin(settings: ClipSettings, hub: HubStore, data_dir: Path) -> Origin:
+def _origin(settings: ClipSettings, hub: HubStore, data_dir: Path, service: str) -> Origin:
     if settings.backend == "onnxrt" and settings.onnx_image is not None:
         return OnnxPaths(settings.onnx_image, settings.onnx_text)
     if settings.backend == "onnxrt" and settings.onnx_text is not None:
-        raise SettingsError("clip.onnx_text needs clip.onnx_image beside it")
+        raise SettingsError(f"{service}.onnx_text needs {service}.onnx_image beside it")
     reference = parse(settings.model)
     if settings.backend == "torch":
         return OpenClipModel(reference, hub)

@@ -22,10 +22,12 @@ _COLOURS = 3
 class Tower:
     """A session with one input and, among its outputs, the embedding.
 
-    ``what`` is ``image`` or ``text``. Raises ModelUnavailable for any other session.
+    ``what`` is ``image`` or ``text``. ``floats`` is the same tower for pictures that are
+    normalised already, where ``session`` takes pixels: items of both kinds may share a
+    queue. Raises ModelUnavailable for any other session.
     """
 
-    def __init__(self, session: Session, what: str) -> None:
+    def __init__(self, session: Session, what: str, floats: Session | None = None) -> None:
         if len(session.inputs) != 1:
             names = ", ".join(spec.name for spec in session.inputs)
             raise ModelUnavailable(f"the {what} graph must have one input; this one takes {names}")
@@ -37,6 +39,7 @@ class Tower:
             session.outputs, key=lambda spec: ("embed" not in spec.name, len(spec.shape) != 2)
         )
         self._stacker = Stacker()
+        self._floats = None if floats is None else Tower(floats, what)
         if what == "image" and not (self.takes_pixels or self.dtype.kind == "f"):
             raise ModelUnavailable(
                 f"the image graph takes {self.shown} of {self.dtype}: neither floats nor "
@@ -69,6 +72,11 @@ class Tower:
         return self._input.is_pixels
 
     @property
+    def prepared(self) -> "Tower | None":
+        """The tower that takes pictures as floats, (3, height, width) each, if there is one."""
+        return self._floats if self.takes_pixels else self
+
+    @property
     def channels_last(self) -> bool:
         """Whether pictures go in as (n, height, width, 3); otherwise (n, 3, height, width)."""
         return len(self.shape) == 4 and self.shape[-1] == _COLOURS != self.shape[1]
@@ -86,22 +94,37 @@ class Tower:
             wanted in (None, size) for size, wanted in zip(shape, mine, strict=True)
         )
 
-    def queue(self, max_batch: int, capacity: int, **options: Any) -> BatchQueue[Item, Vector]:
+    def queue(
+        self, service: str, max_batch: int, capacity: int, **options: Any
+    ) -> BatchQueue[Item, Vector]:
         """A new batch queue, from items to unit vectors, that owns the session from now on.
 
         ``options`` are BatchQueue's. Vectors are read-only: several requests may share one.
         """
         sizes = self.session.batch_sizes
         return BatchQueue(
-            self._run,
-            name=f"clip-{self._what}",
+            self._run if self._floats is None else self._run_mixed,
+            name=f"{service}-{self._what}",
             max_batch=sizes.limit(max_batch),
             capacity=capacity,
             sizes=sizes.fixed,
             **options,
         )
 
+    def _run_mixed(self, items: Sequence[Item]) -> Sequence[Vector | ModelFailed]:
+        """Pixels and floats, each kind as one batch of its own."""
+        kinds = [_array(item).dtype == self.dtype for item in items]
+        assert self._floats is not None
+        if all(kinds):
+            return self._run(items)
+        own = iter(self._run([item for item, mine in zip(items, kinds, strict=True) if mine]))
+        others = [item for item, mine in zip(items, kinds, strict=True) if not mine]
+        theirs = iter(self._floats._run(others))
+        return [next(own if mine else theirs) for mine in kinds]
+
     def _run(self, items: Sequence[Item]) -> Sequence[Vector | ModelFailed]:
+        if not items:
+            return ()
         # A graph of a fixed size gets its batch filled up.
         sizes = self.session.batch_sizes.fixed
         size = next((size for size in sizes if size >= len(items)), len(items))
@@ -118,6 +141,10 @@ class Tower:
             _kept(vector) if good else ModelFailed(failure)
             for vector, good in zip(vectors, finite, strict=True)
         ]
+
+
+def _array(item: Item) -> Array:
+    return item.array if isinstance(item, Row) else item
 
 
 def _kept(vector: Vector) -> Vector:

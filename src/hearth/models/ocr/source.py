@@ -49,6 +49,8 @@ class OcrSource:
         if (missing := _missing()) is not None:
             raise ModelUnavailable(missing)
 
+    pull = download
+
     def load(self) -> "OcrModel":
         """Open the three sessions; raises ModelUnavailable and BackendUnavailable."""
         if (missing := _missing()) is not None:

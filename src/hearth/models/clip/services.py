@@ -1,0 +1,56 @@
+"""The services of CLIP's family: which model each has, and what it classifies with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hearth.hub.store import HubStore
+from hearth.models.clip.source import ClipSource
+from hearth.models.labels import LabelSource, imagenet, own_labels, scenes, tree_of_life
+from hearth.settings import ClipSettings, Settings
+
+
+def clip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipSource:
+    """The service ``clip``; ``parts`` are what ClipSource wants beside."""
+    return ClipSource(settings.clip, labels=clip_labels(settings.clip), hub=hub, **parts)
+
+
+def bioclip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipSource:
+    """The service ``bioclip``: species, or the user's own labels."""
+    own = settings.bioclip
+
+    def labels(model_id: str) -> Sequence[LabelSource]:
+        if own.labels is not None:
+            return (own_labels(own.labels),)
+        return (tree_of_life(hub, f"datasets/{own.label_data}", model_id),)
+
+    return ClipSource(
+        own.over(settings.clip),
+        service="bioclip",
+        labels=labels,
+        label_dtype=own.label_vectors,
+        hub=hub,
+        **parts,
+    )
+
+
+def siglip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipSource:
+    """The service ``siglip``: vectors for search alone."""
+    return ClipSource(settings.siglip.over(settings.clip), service="siglip", hub=hub, **parts)
+
+
+CLIP_SERVICES: Mapping[str, Callable[..., ClipSource]] = {
+    "clip": clip_source,
+    "bioclip": bioclip_source,
+    "siglip": siglip_source,
+}
+"""By service: makes its source of the node's settings, the hub's store, and what else it needs."""
+
+
+def clip_labels(settings: ClipSettings) -> Callable[[str], Sequence[LabelSource]]:
+    """ImageNet's classes, or the user's own labels; and scenes."""
+
+    def labels(_: str) -> Sequence[LabelSource]:
+        classes = own_labels(settings.labels) if settings.labels else imagenet(settings.templates)
+        return classes, scenes()
+
+    return labels

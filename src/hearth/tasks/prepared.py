@@ -1,0 +1,68 @@
+"""Pictures in a request: as image files, or prepared by the client (the tensor fast path)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from hearth.errors import InvalidInput
+from hearth.models.clip.model import ClipModel
+from hearth.models.clip.tensors import PREPROCESSINGS, Tensor
+from hearth.tasks.task import Call
+
+KIND = "lumen.input.kind"
+SHAPE = "lumen.tensor.shape"
+PREPROCESS = "lumen.preprocess.id"
+
+_ONLY = {
+    "lumen.tensor.dtype": "fp32",
+    "lumen.tensor.layout": "NCHW",
+    "lumen.tensor.format": "contiguous",
+    "lumen.tensor.byte_order": "little",
+    "lumen.preprocess.skip": "true",
+}
+"""What else the meta may say of a tensor; what it leaves out is taken to be so."""
+
+
+def file_of(_: Any, call: Call) -> bytes:
+    """An image file, whatever its label says: the reader looks at the bytes.
+
+    Raises InvalidInput for a tensor.
+    """
+    if _is_tensor(call.request.meta):
+        raise InvalidInput(f"{call.request.task} takes image files, no tensors")
+    return call.request.payload
+
+
+def file_or_tensor_of(model: ClipModel, call: Call) -> bytes | Tensor:
+    """An image file, or a tensor as the meta describes it; raises InvalidInput."""
+    meta = call.request.meta
+    if not _is_tensor(meta):
+        return call.request.payload
+    if model.preprocess_id is None:
+        raise InvalidInput(f"{model.model_id} takes image files, no tensors")
+    for key, only in _ONLY.items():
+        if meta.get(key, only).strip().lower() != only.lower():
+            raise InvalidInput(f"{key} = {meta[key]!r}: only {only} is taken")
+    if (given := meta.get(PREPROCESS, "").strip()) != model.preprocess_id:
+        raise InvalidInput(f"{PREPROCESS} = {given!r}: {model.model_id} is {model.preprocess_id}")
+    size = PREPROCESSINGS[model.preprocess_id].size
+    if _shape(meta.get(SHAPE, "")) != [1, 3, size, size]:
+        raise InvalidInput(f"{SHAPE} = {meta.get(SHAPE, '')!r}: [1,3,{size},{size}] is taken")
+    return Tensor(call.request.payload, size)
+
+
+def _is_tensor(meta: Mapping[str, str]) -> bool:
+    kind = meta.get(KIND, "").strip().lower() if meta else ""
+    if kind in ("", "image", "bytes", "raw"):
+        return False
+    if kind != "tensor":
+        raise InvalidInput(f"{KIND} = {kind!r}: choose image or tensor")
+    return True
+
+
+def _shape(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return None

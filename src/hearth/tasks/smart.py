@@ -1,0 +1,61 @@
+"""The task that asks two models: CLIP for the scene, and BioCLIP what lives in it."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from hearth.models.clip.model import ClipModel, one_picture
+from hearth.models.labels import SCENES, Scored
+from hearth.tasks import render, vectors
+from hearth.tasks.aliases import ALIASES
+from hearth.tasks.options import TOP_K
+from hearth.tasks.prepared import file_of
+from hearth.tasks.task import IMAGES, Call, Result, Task
+
+ANIMAL_LIKE = frozenset({"animal", "bird", "insect"})
+"""Scenes of ``assets/scenes.txt`` that BioCLIP is asked about."""
+
+SOURCE = "source"
+
+
+class Answer(NamedTuple):
+    """What was found, and by whom."""
+
+    scored: Scored
+    model_id: str
+    source: str
+
+
+async def _classify(clip: ClipModel, payload: bytes, call: Call) -> Answer:
+    bioclip: ClipModel = call.others["bioclip"]
+    count = call.options[TOP_K.name]
+    picture = one_picture(payload, clip, bioclip)
+    vector = await clip.embed_image(picture, call.ticket)
+    scored = await clip.classify(vector, SCENES, count, ticket=call.ticket)
+    if scored[0][0] not in ANIMAL_LIKE:
+        return Answer(scored, clip.model_id, "scene_classification")
+    vector = await bioclip.embed_image(picture, call.ticket)
+    scored = await bioclip.classify(vector, bioclip.classes, count, ticket=call.ticket)
+    return Answer(scored, bioclip.model_id, "bioclip_classification")
+
+
+def _render(_: ClipModel, answer: Answer, __: Call) -> Result:
+    result = render.labels(answer.scored, answer.model_id)
+    return result._replace(meta={**result.meta, SOURCE: answer.source})
+
+
+SMART_TASKS: tuple[Task, ...] = (
+    Task(
+        name="smart_classify",
+        aliases=ALIASES["smart_classify"],
+        service="clip",
+        uses={"bioclip": lambda model: model.labels_missing(model.classes)},
+        summary="which species a picture of an animal shows, and of any other picture the scene",
+        inputs=IMAGES,
+        schema=render.LABELS,
+        parse=file_of,
+        call=_classify,
+        render=_render,
+        options=(replace(TOP_K, default=3),),
+        missing=vectors.labels_missing(SCENES),
+    ),
+)

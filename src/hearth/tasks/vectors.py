@@ -1,0 +1,94 @@
+"""What the tasks of CLIP's family have in common: pictures and texts to vectors and labels."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from hearth.errors import InvalidInput
+from hearth.models.clip.model import LONGEST_TEXT, ClipModel
+from hearth.models.clip.tensors import Tensor
+from hearth.models.clip.tower import Vector
+from hearth.models.labels import Scored
+from hearth.tasks import render
+from hearth.tasks.options import LABELS, RANK, TOP_K
+from hearth.tasks.parse import text_of
+from hearth.tasks.prepared import file_or_tensor_of
+from hearth.tasks.task import Call, Result
+
+PROMPT = "a photo of a {}"
+"""What ``clip_embed`` and ``bioclip_embed`` put a text into, as clients of the contract expect."""
+
+LONGEST_NAME = LONGEST_TEXT - len(PROMPT)
+"""Characters in a text that is put into the prompt."""
+
+
+def parse_prompt(_: ClipModel, call: Call) -> str:
+    """The request's text in the prompt."""
+    # Not str.format: a text may hold braces of its own.
+    return PROMPT.replace("{}", text_of(call, LONGEST_NAME))
+
+
+def parse_text(_: ClipModel, call: Call) -> str:
+    """The request's text as it is."""
+    return text_of(call, LONGEST_TEXT)
+
+
+def parse_to_classify(model: ClipModel, call: Call) -> bytes | Tensor:
+    """The picture; options that don't go together are told before anything runs."""
+    rank = call.options.get(RANK.name)
+    if rank and call.options.get(LABELS.name):
+        raise InvalidInput("rank is of the node's own labels: send rank or labels, not both")
+    if rank and not model.has_ranks(model.classes):
+        raise InvalidInput(f"rank = {rank!r}: the labels here have no ranks")
+    return file_or_tensor_of(model, call)
+
+
+async def embed_image(model: ClipModel, picture: bytes | Tensor, call: Call) -> Vector:
+    return await model.embed_image(picture, call.ticket)
+
+
+async def embed_text(model: ClipModel, text: str, call: Call) -> Vector:
+    return await model.embed_text(text, call.ticket)
+
+
+async def classify(model: ClipModel, picture: bytes | Tensor, call: Call) -> Scored:
+    """Among the labels of the request, or else the model's own."""
+    vector = await model.embed_image(picture, call.ticket)
+    count = call.options[TOP_K.name]
+    if labels := call.options.get(LABELS.name):
+        return await model.classify_among(vector, labels, count, call.ticket)
+    rank = call.options.get(RANK.name)
+    return await model.classify(vector, model.classes, count, rank=rank, ticket=call.ticket)
+
+
+def classify_with(name: str) -> Callable[[ClipModel, bytes, Call], Awaitable[Scored]]:
+    """The ``call`` of a task that always classifies with one label set."""
+
+    async def call_it(model: ClipModel, picture: bytes, call: Call) -> Scored:
+        vector = await model.embed_image(picture, call.ticket)
+        return await model.classify(vector, name, call.options[TOP_K.name], ticket=call.ticket)
+
+    return call_it
+
+
+def classes_missing(model: ClipModel, options: Mapping[str, Any]) -> str | None:
+    """Why nothing can be classified; labels of the request's own need none of ours."""
+    if options.get(LABELS.name):
+        return model.text_missing()
+    return model.labels_missing(model.classes)
+
+
+def labels_missing(name: str) -> Callable[[ClipModel, Mapping[str, Any]], str | None]:
+    """The ``missing`` of a task that always classifies with one label set."""
+    return lambda model, _: model.labels_missing(name)
+
+
+def text_missing(model: ClipModel, _: Mapping[str, Any]) -> str | None:
+    return model.text_missing()
+
+
+def render_vector(model: ClipModel, vector: Vector, call: Call) -> Result:
+    return render.embedding(vector, model.model_id, call)
+
+
+def render_labels(model: ClipModel, scored: Scored, _: Call) -> Result:
+    return render.labels(scored, model.model_id)

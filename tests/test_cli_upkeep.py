@@ -1,0 +1,231 @@
+"""`hearth models verify` and `remove`, and the list of what is here."""
+
+import hashlib
+import json
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli_kit import HEARTH, Done, environment, hearth
+from hearth.files import fingerprint
+from hearth.hub.store import HubStore
+from hub_kit import HubServer
+
+NO_SERVICES = ("-s", "services=")
+EXPORTED = ("visual/model.onnx", "textual/model.onnx", "visual/preprocess_cfg.json")
+
+
+@pytest.fixture
+def data(hub: HubServer, tmp_path: Path) -> Path:
+    """A data folder with two downloads, three exports and the label vectors of a model."""
+    folder = tmp_path / "data"
+    hub.add_repository("org/tiny", {"config.json": b"{}", "model.onnx": bytes(5_000)})
+    hub.add_repository("datasets/org/names", {"embeddings/v.npy": bytes(7_000)})
+    hub.add_repository("immich-app/ViT-B-32__openai", {"model.onnx": bytes(100)})
+    store = HubStore(folder, endpoint=hub.url)
+    store.download("org/tiny", ["*"])
+    store.download("datasets/org/names", ["*"])
+    for name, model in (
+        ("tiny", "tiny"),
+        ("tiny@int8", "tiny"),
+        ("ViT-B-32__mine", "ViT-B-32:mine"),
+    ):
+        export(folder / "exports" / name, model)
+    labels(folder / "clip/onnxrt/tiny", "tiny")
+    return folder
+
+
+def export(folder: Path, model: str) -> None:
+    """What an export looks like from outside."""
+    for name in (*EXPORTED, "textual/tokenizer.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(f"{folder.name} {name}".encode() * 100)
+    graphs = [folder / name for name in EXPORTED[:2]]
+    about = {"model_id": model, "files": fingerprint(graphs)}
+    (folder / "hearth.json").write_text(json.dumps(about))
+
+
+def labels(folder: Path, model: str) -> None:
+    """What a node keeps of a label set, from outside."""
+    folder.mkdir(parents=True)
+    files = {}
+    for what, name in (("vectors", "scenes.vectors.npy"), ("names", "scenes.names.npz")):
+        content = name.encode() * 20
+        (folder / name).write_bytes(content)
+        files[what] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    about = {"model_id": model, "precision": "fp32"}
+    meta = {"set": "scenes", "made_from": about, "files": files}
+    (folder / "scenes.meta.json").write_text(json.dumps(meta))
+
+
+def models(command: str, data: Path, *arguments: object, **options: object) -> Done:
+    return hearth("models", command, *arguments, cwd=data.parent, **options)
+
+
+def named(data: Path) -> set[tuple[str, str]]:
+    """Kind and path of all that is listed."""
+    lines = models("list", data, "--json", *NO_SERVICES).lines
+    return {(line["kind"], line["path"].removeprefix("data/")) for line in lines}
+
+
+EVERYTHING = {
+    ("download", "hub/org--tiny"),
+    ("download", "hub/datasets--org--names"),
+    ("export", "exports/tiny"),
+    ("export", "exports/tiny@int8"),
+    ("export", "exports/ViT-B-32__mine"),
+    ("label vectors", "clip/onnxrt/tiny"),
+}
+
+
+def test_everything_in_the_data_folder_is_listed(data: Path):
+    (data / "exports/.tiny.4711").mkdir()
+    (data / "exports/half/visual").mkdir(parents=True)
+    lines = models("list", data, "--json", *NO_SERVICES).lines
+    by_path = {line["path"].removeprefix("data/"): line for line in lines}
+    assert {(line["kind"], path) for path, line in by_path.items()} == {
+        *EVERYTHING, ("export", "exports/half")
+    }  # fmt: skip
+    tiny = by_path["hub/org--tiny"]
+    assert (tiny["model"], tiny["state"], tiny["precision"]) == ("org/tiny", "whole", None)
+    assert tiny["bytes"] >= 5_002
+    assert by_path["hub/datasets--org--names"]["model"] == "datasets/org/names"
+    assert by_path["exports/tiny"]["precision"] == "fp32"
+    assert by_path["exports/tiny@int8"]["precision"] == "int8"
+    assert by_path["exports/ViT-B-32__mine"]["model"] == "ViT-B-32:mine"
+    assert by_path["exports/half"]["state"] == "partial"
+    table = models("list", data, *NO_SERVICES, COLUMNS="80").out
+    assert "org/tiny" in table and "int8" in table and "whole" in table
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_whole_files_are_verified(data: Path):
+    done = models("verify", data)
+    assert done.code == 0, done.out + done.err
+    assert "✓ download org/tiny" in done.out and "✓ export tiny@int8" in done.out
+
+
+def test_every_file_that_is_wrong_is_told(data: Path):
+    [model] = data.glob("hub/org--tiny/*/model.onnx")
+    model.write_bytes(bytes(4_999) + b"x")
+    graph = data / "exports/tiny@int8/visual/model.onnx"
+    graph.write_bytes(graph.read_bytes().swapcase())
+    (data / "exports/ViT-B-32__mine/textual/model.onnx").unlink()
+    (data / "clip/onnxrt/tiny/scenes.vectors.npy").write_bytes(b"short")
+    done = models("verify", data, "--json")
+    verdicts = {line["path"].removeprefix("data/"): line for line in done.lines}
+    assert done.code == 1
+    wrong = {path for path, line in verdicts.items() if line["verdict"] == "wrong"}
+    assert wrong == {
+        "hub/org--tiny", "exports/tiny@int8", "exports/ViT-B-32__mine", "clip/onnxrt/tiny"
+    }  # fmt: skip
+    assert verdicts["hub/org--tiny"]["problems"] == ["model.onnx has a wrong sha256"]
+    assert verdicts["exports/tiny@int8"]["problems"] == [
+        "visual/model.onnx isn't the file that was made"
+    ]
+    assert "hearth models export tiny" in verdicts["exports/tiny@int8"]["note"]
+    assert verdicts["exports/tiny"]["verdict"] == "right"
+    assert "hearth models pull org/tiny" in verdicts["hub/org--tiny"]["note"]
+    # By name: only what is asked for.
+    assert models("verify", data, "datasets/org/names").code == 0
+    page = models("verify", data, "org/tiny")
+    assert page.code == 1 and page.out.startswith("✗ download org/tiny\n  model.onnx has a wrong")
+    assert "tiny@int8" not in page.out
+
+
+def test_an_export_without_fingerprints_is_not_called_right(data: Path):
+    (data / "exports/tiny/hearth.json").write_text('{"model_id": "tiny"}')
+    [plain, variant] = [
+        line for line in models("verify", data, "tiny", "--json").lines if line["kind"] == "export"
+    ]
+    assert (plain["verdict"], variant["verdict"]) == ("unchecked", "right")
+    assert "no fingerprints" in plain["note"]
+
+
+@pytest.mark.parametrize(
+    ("name", "gone"),
+    [
+        ("org/tiny", {("download", "hub/org--tiny")}),
+        ("datasets/org/names", {("download", "hub/datasets--org--names")}),
+        ("tiny@int8", {("export", "exports/tiny@int8")}),
+        ("tiny@fp32", {("export", "exports/tiny")}),
+        (
+            "tiny",
+            {
+                ("export", "exports/tiny"),
+                ("export", "exports/tiny@int8"),
+                ("label vectors", "clip/onnxrt/tiny"),
+            },
+        ),
+        ("ViT-B-32:mine", {("export", "exports/ViT-B-32__mine")}),
+        ("ViT-B-32__mine", {("export", "exports/ViT-B-32__mine")}),
+    ],
+)
+def test_what_is_named_is_removed_and_nothing_else(
+    data: Path, name: str, gone: set[tuple[str, str]]
+):
+    paths = [data / path for _, path in gone]
+    held = sum(f.stat().st_size for path in paths for f in path.rglob("*") if f.is_file())
+    done = models("remove", data, name, "--yes")
+    assert done.code == 0, done.err
+    assert done.out.startswith(
+        f"removed {len(gone)} of {len(gone)}, {-(-held // 1000)} kB are free"
+    )
+    assert named(data) == EVERYTHING - gone
+    assert not any(path.exists() for path in paths)
+    hidden = [path.name for path in data.glob("exports/.*")]
+    assert hidden == []
+
+
+def test_a_model_of_open_clip_goes_with_the_download_that_pull_brought(hub: HubServer, data: Path):
+    HubStore(data, endpoint=hub.url).download("immich-app/ViT-B-32__openai", ["*"])
+    assert models("remove", data, "ViT-B-32:openai", "--yes").code == 0
+    assert named(data) == EVERYTHING
+
+
+def test_a_name_that_is_unknown_removes_nothing_at_all(data: Path, tmp_path: Path):
+    (tmp_path / "precious").mkdir()
+    for name in ("nobody", "../precious", "data", "tiny@fp16", "..", str(tmp_path), "*"):
+        done = models("remove", data, "tiny", name, "--yes")
+        assert done.code == 1, name
+        assert f"nothing here is called {name}; here are: datasets/org/names, " in done.err
+    assert named(data) == EVERYTHING
+    assert (tmp_path / "precious").exists()
+
+
+def test_links_are_removed_and_not_what_they_lead_to(data: Path, tmp_path: Path):
+    place = tmp_path / "elsewhere"
+    (data / "exports/tiny").rename(place)
+    (data / "exports/tiny").symlink_to(place)
+    assert models("remove", data, "tiny@fp32", "--yes").code == 0
+    assert not (data / "exports/tiny").is_symlink()
+    assert (place / "visual/model.onnx").exists()
+
+
+def test_without_a_terminal_nothing_is_removed_unless_told(data: Path):
+    done = models("remove", data, "tiny")
+    assert done.code == 2 and "--yes" in done.err
+    assert named(data) == EVERYTHING
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 1), (b"\n", 1), (b"y\n", 0)])
+def test_on_a_terminal_it_asks_first(data: Path, answer: bytes, code: int):
+    control, terminal = pty.openpty()
+    os.write(control, answer)
+    done = subprocess.run(
+        [*HEARTH, "models", "remove", "tiny@int8"],
+        stdin=terminal,
+        capture_output=True,
+        cwd=data.parent,
+        env=environment(),
+        timeout=30,
+        check=False,
+    )
+    os.close(terminal)
+    os.close(control)
+    assert done.returncode == code, done.stderr
+    assert b"exports/tiny@int8" in done.stderr and b"Remove?" in done.stderr
+    assert (data / "exports/tiny@int8").exists() == bool(code)
