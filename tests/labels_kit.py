@@ -1,8 +1,9 @@
 """A toy text model, and catalogues for the tests of models/labels."""
 
 import hashlib
+import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,6 @@ def species(count: int) -> list[Any]:
 
 def tree_files(rows: list[Any], *, dim: int = DIM, seed: str = "", stem: str = "species") -> Any:
     """The files of a data set, as the hub lists them, with vectors of the toy's."""
-    import io
-
     vectors = np.stack([embedded(prompt_of(*row), dim, seed) for row in rows])
     buffer = io.BytesIO()
     # Not of length 1, and columns are labels.
@@ -116,6 +115,3 @@ def catalogue_of(rows: list[Any]) -> Catalogue:
 def recorded() -> tuple[list[Any], Progress]:
     seen: list[Any] = []
     return seen, lambda *told: seen.append(told)
-
-
-Rows = Callable[[], Iterator[Any]]

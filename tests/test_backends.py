@@ -316,7 +316,7 @@ import numpy as np
 from hearth.backends.onnx import OnnxSession
 session = OnnxSession(Path(sys.argv[1]), device="cpu")
 assert session.precision == "fp16", session.precision
-[vector] = session.run({"pixels": np.zeros((2, 32, 32, 3), np.uint8)}).values()
+[vector] = session.run({"image": np.zeros((2, 3, 32, 32), np.float16)}).values()
 assert np.isfinite(vector).all() and vector.dtype == np.float16
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "half.onnx")], check=True)

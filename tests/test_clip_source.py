@@ -184,13 +184,13 @@ def test_an_interrupted_download_isnt_taken_for_a_model(hub, store, tiny_export)
 
 def test_onnx_tells_what_to_do_with_torchs_weights(hub, store, tiny_folder):
     hub.add_repository("org/tiny", tiny_folder)
-    with pytest.raises(ModelUnavailable, match=r"models export org/tiny.*CLIP_BACKEND=torch"):
+    with pytest.raises(ModelUnavailable, match=r"models export org/tiny.*set the backend to torch"):
         source(store, model="org/tiny").download(no_progress)
 
 
 def test_torch_tells_what_to_do_with_graphs(hub, store, tiny_export):
     hub.add_repository("org/tiny", tiny_export)
-    with pytest.raises(ModelUnavailable, match="CLIP_BACKEND=onnxrt"):
+    with pytest.raises(ModelUnavailable, match="set the backend to onnxrt"):
         source(store, backend="torch", model="org/tiny").download(no_progress)
 
 
@@ -251,7 +251,7 @@ def test_a_folder_that_isnt_whole_says_what_is_missing(
 def test_a_folder_for_the_other_engine_says_what_to_do(tmp_path, tiny_export, tiny_folder):
     with pytest.raises(ModelUnavailable, match="hearth models export"):
         clip_kit.source(tmp_path, model=str(tiny_folder)).load()
-    with pytest.raises(ModelUnavailable, match="CLIP_BACKEND=onnxrt"):
+    with pytest.raises(ModelUnavailable, match="set the backend to onnxrt"):
         clip_kit.source(tmp_path, backend="torch", model=str(tiny_export)).load()
 
 

@@ -151,7 +151,8 @@ async def test_capabilities_tell_what_is_really_in_use(node):
         assert clip.extra[f"curve.{queue}"].startswith("1: ")
         assert int(clip.extra[f"max_batch.{queue}"]) >= int(clip.extra["max_batch"])
     assert {task.name for task in clip.tasks} == {
-        "clip_classify", "clip_scene_classify", "clip_image_embed", "clip_embed", "clip_text_embed"
+        "clip_classify", "clip_scene_classify", "clip_image_embed", "clip_embed", "clip_text_embed",
+        "smartclip_scene_classify", "smartclip_image_embed", "smartclip_text_embed",
     }  # fmt: skip
     assert [task.name for task in parts["ocr"].tasks] == ["ocr"]
 

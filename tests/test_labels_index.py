@@ -18,7 +18,7 @@ def random_units(count, dim):
     return kit.unit(RANDOM.standard_normal((count, dim)))
 
 
-# --- top-k --------------------------------------------------------------------------------------
+# --- top-k ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 5, 63, 64, 65, 1000, 5003])
@@ -33,7 +33,7 @@ def test_all_equal_come_in_their_order():
     assert list(best(np.zeros(1000, np.float32), 3)) == [0, 1, 2]
 
 
-# --- products ------------------------------------------------------------------------------------
+# --- products ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("queries", [1, 2, 8, 16, 17])
@@ -62,7 +62,7 @@ def test_stored_halves_are_rounded_and_the_smallest_are_zero():
     assert not ((halves != 0) & (np.abs(halves) < 2.0**-14)).any()
 
 
-# --- names --------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------
 
 
 def test_names_come_back_as_they_went_in():
@@ -89,7 +89,7 @@ def test_names_that_do_not_go_together_are_refused(offsets):
         Names(np.frombuffer(b"abc", np.uint8), np.array(offsets))
 
 
-# --- probabilities and ranks ---------------------------------------------------------------------
+# --- probabilities and ranks ----------------------------------------------------------
 
 
 def index_of(rows, dim=24, dtype="float32", **options):
@@ -176,7 +176,7 @@ def test_one_vector_for_each_label_or_nothing():
         LabelIndex(random_units(3, 4), Catalogue.of(["a", "b"]), scale=1)
 
 
-# --- at full size ---------------------------------------------------------------------------------
+# --- at full size ----------------------------------------------------------
 
 FULL = 450_000
 WIDE = 768

@@ -71,7 +71,7 @@ def test_the_key_changes_with_any_label_prompt_or_order():
     assert len({labels.key for labels in (FRUIT, *others)}) == 4
 
 
-# --- the user's own labels --------------------------------------------------------------------
+# --- the user's own labels ----------------------------------------------------------
 
 
 def test_a_text_file_has_labels_prompts_and_comments(tmp_path):
@@ -125,7 +125,7 @@ def test_a_file_that_is_wrong_is_refused_in_one_line(tmp_path, name, content, wh
     assert str(file) in str(caught.value)
 
 
-# --- long arrays ------------------------------------------------------------------------------
+# --- long arrays ----------------------------------------------------------
 
 
 def test_rows_come_as_the_json_library_reads_them_wherever_chunks_end(tmp_path):
@@ -150,7 +150,7 @@ def test_an_empty_array_has_no_rows(tmp_path):
     assert list(rows_of(file)) == []
 
 
-# --- TreeOfLife ---------------------------------------------------------------------------------
+# --- TreeOfLife ----------------------------------------------------------
 
 HERON = ["Animalia", "Chordata", "Aves", "Pelecaniformes", "Ardeidae", "Ardea", "cinerea"]
 

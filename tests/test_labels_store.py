@@ -34,13 +34,6 @@ async def made(folder, *sets, embed=None, store=None, **options):
     return embed
 
 
-def loaded(folder, *sets, store=None, dim=kit.DIM, **options):
-    classifier = kit.classifier(*sets, store=store or kit.store(folder), **options)
-    classifier.load(dim)
-    classifier.close()
-    return {name for name in classifier.sets if name in classifier._indexes} or set()
-
-
 def present(folder, *sets, store=None, dim=kit.DIM, **options):
     """The sets that a start finds."""
     classifier = kit.classifier(*sets, store=store or kit.store(folder), **options)
@@ -101,7 +94,7 @@ async def test_only_the_set_that_changed_is_made_again(tmp_path):
     assert present(tmp_path, changed, TOOLS) == {"fruit", "tools"}
 
 
-# --- damage -------------------------------------------------------------------------------------
+# --- damage ----------------------------------------------------------
 
 FILES = ["fruit.vectors.npy", "fruit.names.npz", "fruit.meta.json"]
 
@@ -200,7 +193,7 @@ async def test_nothing_but_the_three_files_and_the_lock_is_left(tmp_path):
     }
 
 
-# --- interrupted ----------------------------------------------------------------------------------
+# --- interrupted ----------------------------------------------------------
 
 
 async def test_what_was_embedded_before_an_error_is_not_embedded_again(tmp_path):
@@ -327,7 +320,7 @@ async def test_killed_before_the_meta_nothing_is_embedded_again(tmp_path):
     assert present(tmp_path, labels) == {"many"}
 
 
-# --- a full disk ------------------------------------------------------------------------------------
+# --- a full disk ----------------------------------------------------------
 
 
 @pytest.fixture
@@ -407,7 +400,7 @@ async def test_a_disk_that_fills_up_on_the_way_keeps_what_is_safe(small_disk):
     assert np.abs(vectors_of(small_disk, "many") - kit.expected(labels)).max() < 1e-6
 
 
-# --- shipped vectors ------------------------------------------------------------------------------
+# --- shipped vectors ----------------------------------------------------------
 
 REPOSITORY = "org/tree"
 SPECIES = 12_000
@@ -460,9 +453,7 @@ async def test_shipped_vectors_that_do_not_fit_are_computed(tree, tmp_path, spec
     assert np.abs(vectors - expected).max() < 1e-6
 
 
-async def test_a_cached_start_needs_neither_the_network_nor_the_names(
-    tree, tmp_path, species, hub
-):
+async def test_a_cached_start_needs_neither_the_network_nor_the_names(tree, tmp_path, species, hub):
     source = tree(kit.tree_files(species))
     await made(tmp_path, source)
     hub.forget()

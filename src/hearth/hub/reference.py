@@ -46,7 +46,7 @@ class ModelReference:
 
     @property
     def model_id(self) -> str:
-        """What clients see: a known name or ARCH:TAG as written, a repository's or folder's NAME."""
+        """What clients see: a known name or ARCH:TAG as written, or the NAME of what holds it."""
         if self.folder is not None:
             return self.folder.expanduser().resolve().name or "model"
         if self.repository is not None:

@@ -50,14 +50,14 @@ def _write(
     images, texts = sample_inputs(source)
     samples = {IMAGE: images, TEXT: texts}
     freed, reasons = [], []
-    for done, tower in enumerate(fixed):
-        progress(f"{model_id}: free batch axis", done, len(fixed) + 1)
+    for done, tower in enumerate(fixed, 1):
         try:
             free_batch(source / tower, work / tower, samples[tower])
             freed.append(tower.parent.name)
         except HearthError as error:
             shutil.copyfile(source / tower, work / tower)
             reasons.append(f"{tower.parent.name}: {error}")
+        progress(f"{model_id}: free batch axis", done, len(fixed) + 1)
     if not freed:
         raise ModelUnavailable("; ".join(reasons))
     for reason in reasons:

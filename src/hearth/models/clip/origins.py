@@ -259,9 +259,9 @@ def _require(layout: Layout, files: list[str], where: object, name: str) -> None
             f"{where} holds open_clip weights, and no ONNX graphs: {_how_to_export(name)}"
         )
     raise ModelUnavailable(
-        f"{where} holds ONNX graphs, and no open_clip weights: set CLIP_BACKEND=onnxrt"
+        f"{where} holds ONNX graphs, and no open_clip weights: set the backend to onnxrt"
     )
 
 
 def _how_to_export(name: str) -> str:
-    return f"run `hearth models export {name}` (needs torch), or set CLIP_BACKEND=torch"
+    return f"run `hearth models export {name}` (needs torch), or set the backend to torch"

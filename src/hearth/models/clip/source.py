@@ -127,4 +127,4 @@ def _origin(settings: ClipSettings, hub: HubStore, data_dir: Path, service: str)
     reference = parse(settings.model)
     if settings.backend == "torch":
         return OpenClipModel(reference, hub)
-    return OnnxModel(reference, hub, export_folder(data_dir, reference))
+    return OnnxModel(reference, hub, export_folder(data_dir, reference), settings)

@@ -17,14 +17,11 @@ Dtype = Literal["float32", "float16"]
 BLOCK = 8192
 """Vectors that are converted at once: 25 MB at 768 numbers each."""
 
-_PRODUCT_ROWS = 1024
-"""Rows of a product that stay in the processor's cache (450,000 × 768, 8 queries: 112 ms in
-blocks of 1024 or 256, 143 ms in one piece)."""
-
-_HALF_ROWS = 512
-_HALF_PRODUCT = 1024
-"""Rows × queries of one product by one of several threads. From about 1500 on OpenBLAS uses
-threads of its own, and ours stand in one another's way: twice the time and more."""
+_ROWS = 512
+_PRODUCT = 1024
+"""Rows × queries of one product by one of our threads. Such a piece stays in the processor's
+cache, and OpenBLAS does it at once. From about 1500 on it uses threads of its own, which
+wait for one another at every piece: on a machine that is busy otherwise, ten times as long."""
 
 _HALF_BITS = np.int32(-0x70002000)
 """0x8FFFE000: where a half's sign, exponent and mantissa are in a float, moved there."""
@@ -51,41 +48,41 @@ def stored(vectors: Vector, dtype: Dtype) -> Stored:
 
 
 def products(vectors: Stored, queries: Vector) -> Vector:
-    """Every vector (n, dim) with every query (queries, dim): float32 (queries, n)."""
-    if vectors.dtype == np.float16:
-        return _half_products(vectors, queries)
-    if len(queries) == 1:
+    """Every vector (n, dim) with every query (queries, dim): float32 (queries, n).
+
+    Block by block on all cores; of float16 never more than a block is converted.
+    """
+    halves = vectors.dtype == np.float16
+    if len(queries) == 1 and not halves:
         return np.asarray(vectors @ queries[0], np.float32)[None]
     made = np.empty((len(queries), len(vectors)), np.float32)
     columns = np.ascontiguousarray(queries.T)
-    for part in _blocks(0, len(vectors), _PRODUCT_ROWS):
-        made[:, part] = (vectors[part] @ columns).T
-    return made
-
-
-def _half_products(vectors: NDArray[Any], queries: Vector) -> Vector:
-    """As ``products``, from float16: converted block by block on all cores, never as a whole."""
-    made = np.empty((len(queries), len(vectors)), np.float32)
-    columns = np.ascontiguousarray(queries.T) * _HALF_SCALE
+    work = partial(_float_part, vectors, columns, made)
+    if halves:
+        work = partial(_half_part, vectors.view(np.int16), columns * _HALF_SCALE, made)
     threads = usable_cores()
     edges = [len(vectors) * part // threads for part in range(threads + 1)]
-    work = partial(_half_part, vectors.view(np.int16), columns, made)
     with ThreadPoolExecutor(threads, "label-products") as pool:
         list(pool.map(work, edges[:-1], edges[1:]))
     return made
 
 
+def _float_part(vectors: Stored, columns: Vector, made: Vector, start: int, end: int) -> None:
+    """The products of some rows."""
+    for part in _blocks(start, end, columns):
+        made[:, part] = (vectors[part] @ columns).T
+
+
 def _half_part(
     halves: NDArray[np.int16], columns: Vector, made: Vector, start: int, end: int
 ) -> None:
-    """The products of some rows; ``columns`` are already scaled.
+    """As ``_float_part``, of halves; ``columns`` are already scaled.
 
     A half's bits, moved to where a float has them, are the number divided by 2¹¹²: three
     operations that numpy vectorises, five times as fast as its conversion.
     """
-    size = min(_HALF_ROWS, max(64, _HALF_PRODUCT // columns.shape[1]))
-    room = np.empty((size, halves.shape[1]), np.int32)
-    for part in _blocks(start, end, size):
+    room = np.empty((_ROWS, halves.shape[1]), np.int32)
+    for part in _blocks(start, end, columns):
         bits = room[: part.stop - part.start]
         np.copyto(bits, halves[part])
         np.left_shift(bits, 13, out=bits)
@@ -93,6 +90,7 @@ def _half_part(
         made[:, part] = (bits.view(np.float32) @ columns).T
 
 
-def _blocks(start: int, end: int, size: int) -> Iterator[slice]:
+def _blocks(start: int, end: int, columns: Vector) -> Iterator[slice]:
+    size = min(_ROWS, max(64, _PRODUCT // columns.shape[1]))
     for at in range(start, end, size):
         yield slice(at, min(at + size, end))
