@@ -1,5 +1,6 @@
 """BioCLIP, SigLIP 2 and smart_classify over a real socket, all of it from the tests' hub."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,24 +179,34 @@ async def test_a_prepared_picture_is_classified_as_the_file_is(node, bioclip):
     assert names[0] == names[1]
 
 
-async def test_tensors_of_different_streams_and_files_share_batches(node):
+async def test_tensors_of_different_streams_and_files_share_batches(node, siglip):
+    import torch
+
     rng = np.random.default_rng(1)
+    tensors = [rng.standard_normal((1, 3, 224, 224)).astype("<f4").tobytes() for _ in range(24)]
     meta = tensor_meta(SIGLIP_ID)
-    tensors = [rng.standard_normal((1, 3, 224, 224)).astype("<f4").tobytes() for _ in range(12)]
-    alone = [await vector(node, ask("semantic_image_embed", tensor, **meta)) for tensor in tensors]
-    again = [np.frombuffer(tensor, "<f4")[::-1].tobytes() for tensor in tensors]
-    mixed = [
-        ask("semantic_image_embed", tensor, f"{n:02}", **meta) for n, tensor in enumerate(again)
-    ]
-    files = [ask("semantic_image_embed", PICTURES[name], f"9{n}") for n, name in
-             enumerate(["photo.bmp", "grey.jpg", "palette.gif"])]  # fmt: skip
-    got = await answers(node, *mixed, *files)
-    assert max(int(answer.meta["batch"]) for answer in got) > 1
-    vectors = [np.array(orjson.loads(answer.result)["vector"]) for answer in got]
-    for n, tensor in enumerate(again[:3]):
-        expected = await vector(node, ask("semantic_image_embed", tensor, **meta))
-        assert cosine(vectors[n], expected) > EXACT
-        assert cosine(vectors[n], alone[n]) < EXACT
+    names = ["photo.bmp", "grey.jpg", "palette.gif", "cmyk.jpg"]
+
+    def stream(part: int) -> list[pb.InferRequest]:
+        """A stream's requests: six tensors and a file."""
+        mine = range(6 * part, 6 * part + 6)
+        asked = [ask("semantic_image_embed", tensors[n], str(n), **meta) for n in mine]
+        return [*asked, ask("semantic_image_embed", PICTURES[names[part]], names[part])]
+
+    queue = node.node.slots["siglip"].require().queues[0]
+    before = queue.statistics()
+    parts = await asyncio.gather(*(answers(node, *stream(part)) for part in range(4)))
+    after = queue.statistics()
+    assert after.items - before.items == 28
+    # Fewer batches than four streams would have, were each to have its own.
+    assert after.batches - before.batches < 28
+    assert max(int(answer.meta["batch"]) for part in parts for answer in part) > 1
+    together = {a.correlation_id: orjson.loads(a.result)["vector"] for part in parts for a in part}
+    arrays = np.concatenate([np.frombuffer(t, "<f4").reshape(1, 3, 224, 224) for t in tensors])
+    with torch.inference_mode():
+        expected = siglip.module.encode_image(torch.from_numpy(arrays), normalize=True).numpy()
+    for n, theirs in enumerate(expected):
+        assert cosine(np.array(together[str(n)]), theirs) > EXACT
 
 
 @pytest.mark.parametrize(

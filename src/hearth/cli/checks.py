@@ -102,7 +102,7 @@ def _exporter() -> Check:
     needed = ("torch", "open_clip", "onnx")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        what = f"`hearth models export` needs {', '.join(missing)}"
+        what = f"`hearth models export` of open_clip models needs {', '.join(missing)}"
         return Check("engine", "export", State.NOTE, what, "pip install 'hearth[export]'")
     return Check("engine", "export", State.OK, "`hearth models export` can be used")
 

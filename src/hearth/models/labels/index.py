@@ -12,8 +12,8 @@ from hearth.models.labels.vectors import Stored, Vector, products
 Scored = list[tuple[str, float]]
 """Labels with their probabilities, the best first."""
 
-LARGE = 10_000
-"""From more labels than this on, scoring takes milliseconds: it goes through a queue."""
+LARGE = 2_000
+"""Scoring more labels than this takes milliseconds, so it goes through a queue."""
 
 _CHUNK = 64
 
