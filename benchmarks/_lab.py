@@ -42,6 +42,7 @@ class Model:
 
     service = "lab"
     model_id, runtime, device, precisions = "lab", "none", "cpu", ("fp32",)
+    preprocess_id = None
     queues: tuple[BatchQueue[Any, Any], ...] = ()
     facts: Mapping[str, str] = {}
 

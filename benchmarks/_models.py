@@ -24,14 +24,16 @@ def vit_b_32() -> Path:
     if not (folder / "visual" / "model.onnx").exists():
         import torch
 
-        from hearth.models.clip.export import export_model
+        from hearth.models.clip.making.export import export_model
+        from hearth.models.clip.making.options import ExportOptions
         from hearth.models.clip.openclip import import_open_clip
 
         torch.manual_seed(0)
         with tempfile.TemporaryDirectory() as scratch:
             weights = Path(scratch) / "random.pt"
             torch.save(import_open_clip().create_model("ViT-B-32").state_dict(), weights)
-            export_model("ViT-B-32:random", data_dir=FOLDER, checkpoint=weights, target=folder)
+            options = ExportOptions(data_dir=FOLDER, checkpoint=weights, target=folder)
+            export_model("ViT-B-32:random", options)
     return folder
 
 

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 import _kit as kit
 from _models import FOLDER
 from hearth.models.labels import Classifier, LabelIndex, LabelStore, Query
-from hearth.models.labels.catalogue import Catalogue
-from hearth.models.labels.names import Names
-from hearth.models.labels.source import TREE_OF_LIFE
-from hearth.models.labels.taxonomy import TaxonomyBuilder
+from hearth.models.labels.sets.catalogue import Catalogue
+from hearth.models.labels.sets.names import Names
+from hearth.models.labels.sets.source import TREE_OF_LIFE
+from hearth.models.labels.sets.taxonomy import TaxonomyBuilder
 from hearth.models.labels.vectors import Dtype
 
 LABELS, WIDTH, TOP = 450_000, 768, 5
@@ -40,7 +40,7 @@ class Species:
     """A set of so many labels, as far as a start needs it."""
 
     name, key, origin = TREE_OF_LIFE, "benchmark", "benchmark"
-    count, ranked = None, True
+    version, count, ranked = None, None, True
 
     def catalogue(self) -> Catalogue:
         """Names as long as real ones, and a taxonomy of real proportions."""

@@ -8,6 +8,7 @@ The vocabulary is CLIP's own (49408 pieces, 77 tokens), the towers are toys.
 
 import io
 import json
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from hearth.batching import Ticket
+from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.openclip import import_open_clip
+from hearth.models.clip.origins import export_folder
 from hearth.models.clip.services import clip_labels
 from hearth.models.clip.source import ClipSource
 from hearth.models.labels import LabelSet
@@ -103,9 +106,21 @@ def write_open_clip(folder: Path, module: Any, **changes: Any) -> Path:
 
 def export(folder: Path, target: Path) -> Path:
     """The ONNX files of a model in open_clip's layout; returns ``target``."""
-    from hearth.models.clip.export import export_model
+    from hearth.models.clip.making.export import export_model
+    from hearth.models.clip.making.options import ExportOptions
 
-    return export_model(str(folder), data_dir=target.parent, target=target, offline=True).folder
+    options = ExportOptions(data_dir=target.parent, target=target, offline=True)
+    return export_model(str(folder), options).folder
+
+
+def place_export(export: Path, data_dir: Path, name: str) -> Path:
+    """An export in a data folder, as if it had been made there of the model of that name."""
+    folder = export_folder(data_dir, parse(name))
+    shutil.copytree(export, folder)
+    about = json.loads((folder / "hearth.json").read_text())
+    about["reference"] = parse(name).full_name
+    (folder / "hearth.json").write_text(json.dumps(about))
+    return folder
 
 
 def vit_b_32(folder: Path) -> tuple[Any, Path]:
@@ -115,7 +130,8 @@ def vit_b_32(folder: Path) -> tuple[Any, Path]:
     """
     import torch
 
-    from hearth.models.clip import export, openclip
+    from hearth.models.clip import openclip
+    from hearth.models.clip.making import export
 
     torch.manual_seed(0)
     with warnings.catch_warnings():

@@ -12,9 +12,9 @@ import numpy as np
 from hearth.batching import NO_HURRY, Ticket
 from hearth.hub.progress import Progress
 from hearth.models.labels import Classifier, LabelSet, LabelStore
-from hearth.models.labels.catalogue import Catalogue
-from hearth.models.labels.taxonomy import TaxonomyBuilder
-from hearth.models.labels.tree_of_life import label_of, prompt_of
+from hearth.models.labels.sets.catalogue import Catalogue
+from hearth.models.labels.sets.taxonomy import TaxonomyBuilder
+from hearth.models.labels.sets.tree_of_life import label_of, prompt_of
 
 DIM = 16
 MADE_FROM = {"model_id": "toy", "runtime": "test", "files": {"model": {"size": 1}}}

@@ -35,6 +35,7 @@ class Lab:
     runtime = "python"
     device = "cpu"
     precisions = ("fp32",)
+    preprocess_id = None
 
     def __init__(self, run: Callable[[Sequence[bytes]], Sequence[bytes]], **options: Any) -> None:
         self._workers = Workers(2)

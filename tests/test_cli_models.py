@@ -4,6 +4,7 @@ import socket
 from functools import partial
 from pathlib import Path
 
+import clip_kit
 from cli_kit import at_once, hearth
 from hub_kit import HubServer
 
@@ -30,9 +31,8 @@ def test_models_that_are_configured_and_files_that_are_here_are_listed(
 
 
 def test_settings_can_be_tried_without_a_file(tmp_path: Path, tiny_export: Path):
-    (tmp_path / "data/exports").mkdir(parents=True)
-    (tmp_path / "data/exports/tiny").symlink_to(tiny_export)
-    (tmp_path / "data/exports/tiny@int8").symlink_to(tiny_export)
+    export = clip_kit.place_export(tiny_export, tmp_path / "data", "org/tiny")
+    (tmp_path / "data/exports/tiny@int8").symlink_to(export)
 
     def row(*settings: str) -> dict:
         flags = [part for setting in ("services=clip", *settings) for part in ("--set", setting)]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import clip_kit
 from cli_kit import HEARTH, Done, environment, hearth
 from hearth.hub.remote import CHUNK
 from hearth.hub.store import HubStore
@@ -79,8 +80,8 @@ def test_a_killed_pull_is_gone_on_with(hub: HubServer, tmp_path: Path):
         assert pause.reached.wait(20)
         wait_until(lambda: part_size(tmp_path / "data") >= CHUNK)
         process.kill()
-    listed = hearth("models", "list", "--json", "-s", "services=", cwd=tmp_path).lines
-    assert [(row["model"], row["state"]) for row in listed] == [(DATA_SET, "partial")]
+    listed = hearth("models", "list", "--json", "-s", "services=ocr", cwd=tmp_path).lines
+    assert [(row["model"], row["state"]) for row in listed[1:]] == [(DATA_SET, "partial")]
     hub.mend()
     hub.forget()
     assert pull(hub, tmp_path, DATA_SET).code == 0
@@ -205,3 +206,48 @@ def test_a_repository_that_no_service_can_use_is_mended_as_well(hub: HubServer, 
     assert done.code == 0, done.err
     assert weights.read_bytes() == VECTORS
     assert not hub.transfers("org/weights", "more.bin")
+
+
+def test_a_download_behind_an_export_is_mended_when_it_is_named(
+    hub: HubServer, tmp_path: Path, tiny_export: Path, clip: str
+):
+    settings = ("-s", f"clip.model={clip}")
+    assert pull(hub, tmp_path, *settings, clip).code == 0
+    [graph] = (tmp_path / "data/hub").rglob("visual/model.onnx")
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    export = clip_kit.place_export(tiny_export, tmp_path / "data", clip)
+    assert hearth("models", "verify", clip, cwd=tmp_path).code == 1
+    assert pull(hub, tmp_path, *settings, "clip").code == 0
+    assert graph.read_bytes() != whole
+    done = pull(hub, tmp_path, *settings, clip)
+    assert done.code == 0, done.err
+    assert graph.read_bytes() == whole
+    assert f" in {export.relative_to(tmp_path)}" in done.out
+
+
+def test_what_is_removed_is_fetched_anew_even_where_a_variant_is_left(
+    hub: HubServer, tmp_path: Path, clip: str
+):
+    settings = ("-s", f"clip.model={clip}")
+    assert pull(hub, tmp_path, clip).code == 0
+    made = hearth("models", "export", clip, "--precision", "int8", cwd=tmp_path, timeout=100)
+    assert made.code == 0, made.err
+    assert hearth("models", "remove", clip, "--yes", cwd=tmp_path).code == 0
+    hub.add_repository(clip, {"nothing": b"x"})
+    # The node runs with what is left; the files themselves must come from the hub.
+    assert pull(hub, tmp_path, *settings, "clip").code == 0
+    done = pull(hub, tmp_path, *settings, clip)
+    assert done.code == 1 and "visual/model.onnx is missing" in done.err
+
+
+def test_the_weights_of_a_service_that_cannot_run_them_say_what_can_be_done(
+    hub: HubServer, tmp_path: Path, tiny_folder: Path
+):
+    hub.add_repository("imageomics/bioclip-2", tiny_folder)
+    done = pull(hub, tmp_path, "bioclip")
+    assert done.code == 1
+    assert done.err.splitlines()[-1].endswith(
+        "imageomics/bioclip-2 holds open_clip weights, and no ONNX graphs: "
+        "run `hearth models export imageomics/bioclip-2` once, or set bioclip.backend to torch"
+    )

@@ -6,15 +6,17 @@ import os
 import pty
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli_kit import HEARTH, Done, environment, hearth
 from hearth.files import fingerprint
 from hearth.hub.store import HubStore
+from hearth.models.clip.exports.hashes import content
 from hub_kit import HubServer
 
-NO_SERVICES = ("-s", "services=")
+NO_MODELS = ("-s", "services=ocr")
 EXPORTED = ("visual/model.onnx", "textual/model.onnx", "visual/preprocess_cfg.json")
 
 
@@ -44,7 +46,19 @@ def export(folder: Path, model: str) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(f"{folder.name} {name}".encode() * 100)
     graphs = [folder / name for name in EXPORTED[:2]]
-    about = {"model_id": model, "files": fingerprint(graphs)}
+    name, _, precision = folder.name.partition("@")
+    about = {
+        "model_id": model,
+        "reference": "org/tiny" if name == "tiny" else model,
+        "precision": precision or "fp32",
+        "files": fingerprint(graphs),
+        "content": content(folder),
+    }
+    (folder / "hearth.json").write_text(json.dumps(about))
+
+
+def rewrite_about(folder: Path, **changes: object) -> None:
+    about = json.loads((folder / "hearth.json").read_text()) | changes
     (folder / "hearth.json").write_text(json.dumps(about))
 
 
@@ -67,8 +81,13 @@ def models(command: str, data: Path, *arguments: object, **options: object) -> D
 
 def named(data: Path) -> set[tuple[str, str]]:
     """Kind and path of all that is listed."""
-    lines = models("list", data, "--json", *NO_SERVICES).lines
-    return {(line["kind"], line["path"].removeprefix("data/")) for line in lines}
+    return {(line["kind"], line["path"].removeprefix("data/")) for line in listed(data)}
+
+
+def listed(data: Path) -> list[dict[str, Any]]:
+    """All files that are listed."""
+    lines = models("list", data, "--json", *NO_MODELS).lines
+    return [line for line in lines if line["kind"] != "configured"]
 
 
 EVERYTHING = {
@@ -84,8 +103,7 @@ EVERYTHING = {
 def test_everything_in_the_data_folder_is_listed(data: Path):
     (data / "exports/.tiny.4711").mkdir()
     (data / "exports/half/visual").mkdir(parents=True)
-    lines = models("list", data, "--json", *NO_SERVICES).lines
-    by_path = {line["path"].removeprefix("data/"): line for line in lines}
+    by_path = {line["path"].removeprefix("data/"): line for line in listed(data)}
     assert {(line["kind"], path) for path, line in by_path.items()} == {
         *EVERYTHING, ("export", "exports/half")
     }  # fmt: skip
@@ -97,7 +115,7 @@ def test_everything_in_the_data_folder_is_listed(data: Path):
     assert by_path["exports/tiny@int8"]["precision"] == "int8"
     assert by_path["exports/ViT-B-32__mine"]["model"] == "ViT-B-32:mine"
     assert by_path["exports/half"]["state"] == "partial"
-    table = models("list", data, *NO_SERVICES, COLUMNS="80").out
+    table = models("list", data, *NO_MODELS, COLUMNS="80").out
     assert "org/tiny" in table and "int8" in table and "whole" in table
     assert max(map(len, table.splitlines())) <= 80
 
@@ -113,7 +131,9 @@ def test_every_file_that_is_wrong_is_told(data: Path):
     model.write_bytes(bytes(4_999) + b"x")
     graph = data / "exports/tiny@int8/visual/model.onnx"
     graph.write_bytes(graph.read_bytes().swapcase())
-    (data / "exports/ViT-B-32__mine/textual/model.onnx").unlink()
+    mine = data / "exports/ViT-B-32__mine"
+    (mine / "textual/model.onnx").unlink()
+    rewrite_about(mine, checkpoint="my weights.pt")
     (data / "clip/onnxrt/tiny/scenes.vectors.npy").write_bytes(b"short")
     done = models("verify", data, "--json")
     verdicts = {line["path"].removeprefix("data/"): line for line in done.lines}
@@ -123,10 +143,11 @@ def test_every_file_that_is_wrong_is_told(data: Path):
         "hub/org--tiny", "exports/tiny@int8", "exports/ViT-B-32__mine", "clip/onnxrt/tiny"
     }  # fmt: skip
     assert verdicts["hub/org--tiny"]["problems"] == ["model.onnx has a wrong sha256"]
-    assert verdicts["exports/tiny@int8"]["problems"] == [
-        "visual/model.onnx isn't the file that was made"
-    ]
-    assert "hearth models export tiny" in verdicts["exports/tiny@int8"]["note"]
+    assert verdicts["exports/tiny@int8"]["problems"] == ["visual/model.onnx has a wrong sha256"]
+    again = "run `hearth models export org/tiny --precision int8`"
+    assert verdicts["exports/tiny@int8"]["note"] == f"to mend it, {again}"
+    again = "run `hearth models export ViT-B-32:mine --checkpoint 'my weights.pt'`"
+    assert verdicts["exports/ViT-B-32__mine"]["note"] == f"to mend it, {again}"
     assert verdicts["exports/tiny"]["verdict"] == "right"
     assert "hearth models pull org/tiny" in verdicts["hub/org--tiny"]["note"]
     # By name: only what is asked for.
@@ -136,13 +157,64 @@ def test_every_file_that_is_wrong_is_told(data: Path):
     assert "tiny@int8" not in page.out
 
 
+def test_a_byte_in_the_middle_of_an_export_is_seen_and_all_its_files_are_read(data: Path):
+    graph = data / "exports/tiny/visual/model.onnx"
+    graph.write_bytes(bytes(2_000_000) + b"x" + bytes(2_000_000))
+    rewrite_about(data / "exports/tiny", content=content(data / "exports/tiny"))
+    assert models("verify", data, "tiny@fp32").code == 0
+    graph.write_bytes(bytes(2_000_000) + b"y" + bytes(2_000_000))
+    (data / "exports/tiny/textual/tokenizer.json").write_bytes(b"{}")
+    done = models("verify", data, "tiny@fp32", "--json")
+    assert done.code == 1
+    assert done.lines[0]["problems"] == [
+        "textual/tokenizer.json has 2 bytes instead of 2600",
+        "visual/model.onnx has a wrong sha256",
+    ]
+
+
+def test_an_export_of_an_earlier_version_is_verified_by_its_fingerprints(data: Path):
+    rewrite_about(data / "exports/tiny", content=None, reference=None)
+    right = models("verify", data, "tiny@fp32", "--json").lines[0]
+    assert (right["verdict"], right["note"]) == (
+        "right", "by the size and both ends of each graph"
+    )  # fmt: skip
+    (data / "exports/tiny/visual/model.onnx").write_bytes(b"other")
+    wrong = models("verify", data, "tiny@fp32", "--json").lines[0]
+    assert wrong["problems"] == ["visual/model.onnx isn't the file that was made"]
+    assert wrong["note"] == "to mend it, export the model again"
+
+
+def test_a_copy_beside_a_download_is_listed_verified_and_removed_with_it(data: Path):
+    [snapshot] = data.glob("hub/org--tiny/*/")
+    copy = snapshot.with_name(f"{snapshot.name}-free-batch")
+    export(copy, "tiny")
+    [row] = [row for row in listed(data) if row["model"] == "org/tiny"]
+    assert row["note"] == "copy with a free batch axis"
+    assert row["bytes"] == sum(f.stat().st_size for f in snapshot.parent.rglob("*") if f.is_file())
+    assert "free batch axis" in " ".join(models("list", data, COLUMNS="120").out.split())
+    assert models("verify", data, "org/tiny").code == 0
+    # Nobody is to run what is wrong: it is made anew of the download.
+    (copy / "visual/model.onnx").write_bytes(b"other")
+    done = models("verify", data, "org/tiny", "--json")
+    assert done.code == 1
+    assert done.lines[0]["problems"] == [
+        "copy with a free batch axis: visual/model.onnx has 5 bytes instead of 6900"
+    ]
+    assert "`hearth models pull org/tiny` makes it" in done.lines[0]["note"]
+    assert not copy.exists() and snapshot.exists()
+    assert models("verify", data, "org/tiny").code == 0
+    export(copy, "tiny")
+    assert models("remove", data, "org/tiny", "--yes").code == 0
+    assert not snapshot.parent.exists()
+
+
 def test_an_export_without_fingerprints_is_not_called_right(data: Path):
     (data / "exports/tiny/hearth.json").write_text('{"model_id": "tiny"}')
     [plain, variant] = [
         line for line in models("verify", data, "tiny", "--json").lines if line["kind"] == "export"
     ]
     assert (plain["verdict"], variant["verdict"]) == ("unchecked", "right")
-    assert "no fingerprints" in plain["note"]
+    assert "nothing to check by" in plain["note"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hearth.backends import BatchSizes, TensorSpec
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady
 from hearth.media import ImageReader
 from hearth.models.clip.model import LONGEST_TEXT, ClipModel
+from hearth.models.clip.parts import Parts
 from hearth.models.clip.transform import ImageTransform
 from hearth.models.labels import LabelSet
 from hearth.models.manager import no_progress
@@ -155,10 +156,9 @@ class Graph:
 
 
 def model_over(graph: Graph, **options: Any) -> ClipModel:
+    parts = {name: options.pop(name) for name in ("text", "tokenizer") if name in options}
     return ClipModel(
-        model_id="test",
-        image=graph,
-        transform=ImageTransform(8, 8),
+        Parts("test", graph, ImageTransform(8, 8), (), **parts),
         reader=ImageReader(10_000),
         **options,
     )
@@ -222,9 +222,7 @@ async def test_without_a_text_tower_pictures_are_embedded_and_texts_are_not():
 def test_a_graph_that_takes_another_size_than_the_pictures_get_is_refused():
     with pytest.raises(ModelUnavailable, match="n×3×8×8"):
         ClipModel(
-            model_id="test",
-            image=Graph(mean_colours),
-            transform=ImageTransform(9, 9),
+            Parts("test", Graph(mean_colours), ImageTransform(9, 9), ()),
             reader=ImageReader(10_000),
         )
 

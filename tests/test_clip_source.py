@@ -1,6 +1,7 @@
 """Where a CLIP may come from: named files, folders, exports, and a hub."""
 
 import asyncio
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 import clip_kit
 from clip_kit import ARCHITECTURE, NAME, TAG, TEXTS, cosine, decoded, pictures
+from hearth.backends import BACKENDS
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.hub.store import HubStore
 from hearth.models.manager import no_progress
@@ -184,7 +186,19 @@ def test_an_interrupted_download_isnt_taken_for_a_model(hub, store, tiny_export)
 
 def test_onnx_tells_what_to_do_with_torchs_weights(hub, store, tiny_folder):
     hub.add_repository("org/tiny", tiny_folder)
-    with pytest.raises(ModelUnavailable, match=r"models export org/tiny.*set the backend to torch"):
+    with pytest.raises(ModelUnavailable) as failure:
+        source(store, model="org/tiny").download(no_progress)
+    assert str(failure.value) == (
+        "org/tiny holds open_clip weights, and no ONNX graphs: "
+        "run `hearth models export org/tiny` once, or set clip.backend to torch"
+    )
+
+
+def test_where_torch_is_missing_it_is_said_what_to_install(hub, store, tiny_folder, monkeypatch):
+    lacking = dataclasses.replace(BACKENDS["torch"], packages=("no_such_torch",))
+    monkeypatch.setitem(BACKENDS, "torch", lacking)
+    hub.add_repository("org/tiny", tiny_folder)
+    with pytest.raises(ModelUnavailable, match=r"needs torch: .*pip install 'hearth\[torch\]'"):
         source(store, model="org/tiny").download(no_progress)
 
 
@@ -220,7 +234,7 @@ async def test_an_export_in_the_data_folder_is_found_by_the_models_name(
 ):
     made = clip_kit.source(tmp_path, model="ViT-Tiny:mine")
     assert not made.is_local()
-    shutil.copytree(tiny_export, tmp_path / "exports" / "ViT-Tiny__mine")
+    clip_kit.place_export(tiny_export, tmp_path, "ViT-Tiny:mine")
     assert made.is_local()
     model = made.load()
     await assert_is_tiny(model, tiny_module)

@@ -35,14 +35,7 @@ def model(request, vit_b_32, tmp_path_factory):
     config = openclip.architecture_config("ViT-B-32")
     checkpoint = openclip.Checkpoint("ViT-B-32", config, folder)
     parts = openclip.torch_parts(openclip.describe(module, checkpoint), "ViT-B-32", "cpu", ())
-    made = ClipModel(
-        model_id="ViT-B-32",
-        image=parts.image,
-        text=parts.text,
-        transform=parts.transform,
-        tokenizer=parts.tokenizer,
-        reader=clip_kit.ImageReader(178_956_970),
-    )
+    made = ClipModel(parts, reader=clip_kit.ImageReader(178_956_970))
     yield made
     made.close()
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,10 +17,16 @@ from hearth.backends.onnx import OnnxSession
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.files import fingerprint
 from hearth.hub.layout import Layout, files_in, layouts
-from hearth.models.clip import export, folders
-from hearth.models.clip.export import export_model
+from hearth.models.clip.exports import folders
+from hearth.models.clip.exports.hashes import content
+from hearth.models.clip.making import export
+from hearth.models.clip.making.options import ExportOptions
 
 PHOTO = pictures()["photo.jpg"]
+
+
+def export_model(name, **options):
+    return export.export_model(name, ExportOptions(**options))
 
 
 def files_of(folder):
@@ -36,6 +43,8 @@ def test_an_export_has_the_known_layout_and_says_where_it_comes_from(tiny_export
     assert about["source"] == "open_clip_model.safetensors"
     assert about["image_input"] == "float32 RGB (batch, 3, height, width), normalised"
     assert about["precision"] == "fp32"
+    assert Path(about["reference"]).name == "tiny" and Path(about["reference"]).is_absolute()
+    assert about["content"] == content(tiny_export)
     graphs = [tiny_export / "visual/model.onnx", tiny_export / "textual/model.onnx"]
     assert about["files"].items() >= fingerprint(graphs).items()
     assert about["versions"].keys() == {"hearth", "open-clip-torch", "torch", "onnx"}
@@ -92,7 +101,8 @@ async def test_models_of_every_build_come_out_right(exported, tmp_path, changes)
         vector = await model.embed_image(PHOTO)
         [expected] = clip_kit.reference_image_vectors(module, [decoded(PHOTO)])
         assert cosine(vector, expected) > 0.9999
-        assert (model.logit_bias is None) is ("init_logit_bias" not in changes)
+        about = json.loads((report.folder / "hearth.json").read_text())
+        assert about["logit_bias"] == changes.get("init_logit_bias")
         assert (await model.embed_texts(TEXTS)).shape == (len(TEXTS), 16)
 
 
@@ -135,6 +145,9 @@ async def test_a_local_checkpoint_of_a_known_architecture_can_be_exported(
     report = export_model(
         ARCHITECTURE, checkpoint=tmp_path / "epoch_5.pt", data_dir=tmp_path / "data"
     )
+    about = json.loads((report.folder / "hearth.json").read_text())
+    assert about["reference"] == f"{ARCHITECTURE}:epoch_5"
+    assert about["checkpoint"] == str(tmp_path / "epoch_5.pt")
     name = f"{ARCHITECTURE}:epoch_5"
     assert report.model_id == name
     with clip_kit.loaded(tmp_path / "data", model=name) as model:

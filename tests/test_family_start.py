@@ -92,6 +92,13 @@ async def test_vectors_that_fit_are_taken_and_not_computed(served, bioclip, tmp_
         shown = slot_of(node).manager.facts["labels.tree_of_life"]
         assert shown == str(len(SPECIES))
         assert await labels_of(node)
+    assert meta_of(tmp_path)["origin"] == "shipped"
+
+
+def meta_of(data_dir: Path) -> Any:
+    """What is noted of the species' vectors."""
+    [path] = (data_dir / "bioclip").rglob("tree_of_life.meta.json")
+    return orjson.loads(path.read_bytes())
 
 
 @pytest.mark.parametrize("shape", [(24, len(SPECIES)), (12, len(SPECIES))])
@@ -103,6 +110,7 @@ async def test_vectors_of_another_model_are_made_anew(served, bioclip, tmp_path,
     with node_on(served, tmp_path / "wrong") as node:
         got = await labels_of(node)
     assert [row["label"] for row in got] == [row["label"] for row in right]
+    assert meta_of(tmp_path / "wrong")["origin"] == "computed"
 
 
 @pytest.mark.parametrize("how", ["cut", "truncated", "corrupt"])
@@ -146,10 +154,14 @@ async def test_two_nodes_that_start_on_one_empty_folder_both_come_up(served, tmp
     assert first == second
 
 
-async def test_half_precision_keeps_what_is_likeliest(served, tmp_path):
+async def test_half_precision_keeps_what_is_likeliest(served, tmp_path, monkeypatch):
+    for module in ("making.builder", "making.store", "classifier"):
+        monkeypatch.setattr(f"hearth.models.labels.{module}.LARGE", len(SPECIES) - 1)
     with node_on(served, tmp_path / "whole") as node:
         whole = await labels_of(node)
     flags = {"bioclip.label_vectors": "float16"}
     with node_on(served, tmp_path / "half", **flags) as node:
         half = await labels_of(node)
+    assert meta_of(tmp_path / "whole")["dtype"] == "float32"
+    assert meta_of(tmp_path / "half")["dtype"] == "float16"
     assert [row["label"] for row in half] == [row["label"] for row in whole]

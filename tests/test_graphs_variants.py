@@ -23,9 +23,10 @@ from hearth.graphs.precision import convert
 from hearth.hub.layout import Layout, files_in, layouts
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
-from hearth.models.clip import convert as converting
-from hearth.models.clip import folders
-from hearth.models.clip.convert import export_variant
+from hearth.models.clip.exports import folders
+from hearth.models.clip.making import convert as converting
+from hearth.models.clip.making.convert import export_variant
+from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, OpenClipModel, export_folder
 from hearth.models.manager import no_progress
 from hearth.settings import ClipSettings
@@ -37,12 +38,12 @@ NAME = "ViT-Tiny:mine"
 @pytest.fixture
 def data(tmp_path, tiny_export):
     """A data folder with the tiny model's export in fp32, under the name ``ViT-Tiny:mine``."""
-    shutil.copytree(tiny_export, tmp_path / "exports" / "ViT-Tiny__mine")
+    clip_kit.place_export(tiny_export, tmp_path, NAME)
     return tmp_path
 
 
 def variant(data, precision="int8", name=NAME, **more):
-    return export_variant(name, precision, data_dir=data, offline=True, **more)
+    return export_variant(name, precision, ExportOptions(data_dir=data, offline=True, **more))
 
 
 def model_of(data, name=NAME, **settings):
@@ -117,8 +118,10 @@ def test_the_weights_are_what_the_name_says(data):
 def test_quantising_needs_no_torch(data):
     code = (
         "import sys; from pathlib import Path\n"
-        "from hearth.models.clip.convert import export_variant\n"
-        f"export_variant({NAME!r}, 'int8', data_dir=Path({str(data)!r}), offline=True)\n"
+        "from hearth.models.clip.making.convert import export_variant\n"
+        "from hearth.models.clip.making.options import ExportOptions\n"
+        f"options = ExportOptions(data_dir=Path({str(data)!r}), offline=True)\n"
+        f"export_variant({NAME!r}, 'int8', options)\n"
         "print({'torch', 'open_clip'} & set(sys.modules))"
     )
     done = subprocess.run(
@@ -286,7 +289,7 @@ def test_a_variant_of_other_graphs_is_stale(data, tmp_path):
     variant(data)
     other = clip_kit.write_open_clip(tmp_path / "other", clip_kit.tiny_module(seed=1))
     shutil.rmtree(data / "exports" / "ViT-Tiny__mine")
-    clip_kit.export(other, data / "exports" / "ViT-Tiny__mine")
+    clip_kit.place_export(clip_kit.export(other, tmp_path / "other-onnx"), data, NAME)
     assert loaded_precision(data) == "fp32"
     with pytest.raises(ModelUnavailable, match=f"export {NAME} --precision int8"):
         loaded_precision(data, precision="int8")
@@ -329,125 +332,61 @@ def test_the_provider_that_would_be_asked_is_known_without_a_session():
         first_provider("toaster", None)
 
 
-# --- a free batch axis after a download ------------------------------------------------------
+# --- whose they are -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def published(hub, tiny_export, tiny_module, tmp_path):
-    """A hub with the tiny model as immich-app publishes models; the folder it serves."""
-    folder = graphs_kit.write_published(tiny_export, tiny_module, tmp_path / "published")
-    hub.add_repository("org/pair", folder)
-    return folder
+def test_a_stale_variant_is_left_with_a_word_on_how_to_make_it_anew(data, tmp_path, caplog):
+    folder = variant(data).folder
+    rewrite_about(folder, made_from={})
+    assert loaded_precision(data) == "fp32"
+    [told] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert str(folder) in told
+    assert f"run `hearth models export {NAME} --precision int8`" in told
 
 
-def pulled(hub, data, name="org/pair"):
-    store = HubStore(data, endpoint=hub.url)
-    reference = parse(name)
-    model = OnnxModel(reference, store, export_folder(data, reference))
-    steps = []
-    model.download(lambda *step: steps.append(step))
-    return model, steps
-
-
-async def test_a_downloaded_pair_of_one_sample_gets_a_free_batch_axis(
-    hub, published, tiny_module, tmp_path, caplog
-):
-    caplog.set_level(logging.INFO)
-    data = tmp_path / "data"
-    _, steps = pulled(hub, data)
-    folder = data / "exports" / "pair"
-    told = about(folder)
-    assert told["model_id"] == "pair"
-    assert told["free_batch"] == ["visual", "textual"]
-    assert told["files"] == folders.prints(folder)
-    [store] = (data / "hub").glob("org--pair/*/visual")
-    assert told["made_from"] == folders.prints(store.parent)
-    assert ("pair: free batch axis", 3, 3) in steps
-    assert "pair: free batch axis of visual and textual" in caplog.text
-    # The hub's own files are as they came.
-    for tower in ("visual", "textual"):
-        mine, theirs = store.parent / tower / "model.onnx", published / tower / "model.onnx"
-        assert mine.read_bytes() == theirs.read_bytes()
-    with clip_kit.loaded(data, model="org/pair") as model:
-        assert [queue.max_batch for queue in model.queues] == [8, 8]
-        [expected] = clip_kit.reference_image_vectors(tiny_module, [decoded(PHOTO)])
-        assert cosine(await model.embed_image(PHOTO), expected) > 0.9999
-        texts = await model.embed_texts(TEXTS)
-        assert min(map(cosine, texts, clip_kit.reference_text_vectors(tiny_module))) > 0.9999
-
-
-def test_what_cant_be_freed_is_told_and_works_as_before(hub, published, tmp_path, caplog):
-    for tower, after in (("visual", "embedding"), ("textual", "embedding")):
-        path = published / tower / "model.onnx"
-        graph = onnx.load(path)
-        last = graph.graph.node[-1]
-        last.output[0] = "before"
-        # A product over the samples: of one it is itself.
-        graph.graph.node.append(
-            onnx.helper.make_node("ReduceProd", ["before"], [after], axes=[0], keepdims=1)
-        )
-        onnx.save(graph, path)
-    hub.add_repository("org/odd", published)
-    model, _ = pulled(hub, tmp_path / "data", "org/odd")
-    assert "odd: no free batch axis" in caplog.text
-    assert "ReduceProd" in caplog.text
-    assert list((tmp_path / "data" / "exports").iterdir()) == []
-    assert model.is_local()
-    with clip_kit.loaded(tmp_path / "data", model="org/odd") as loaded:
-        assert [queue.max_batch for queue in loaded.queues] == [1, 1]
-
-
-def test_one_tower_may_be_freed_alone(hub, published, tmp_path, caplog):
-    path = published / "textual" / "model.onnx"
-    graph = onnx.load(path)
-    graph.graph.node[-1].output[0] = "before"
-    graph.graph.node.append(
-        onnx.helper.make_node("ReduceProd", ["before"], ["embedding"], axes=[0], keepdims=1)
-    )
-    onnx.save(graph, path)
-    hub.add_repository("org/half", published)
-    data = tmp_path / "data"
-    pulled(hub, data, "org/half")
-    assert about(data / "exports" / "half")["free_batch"] == ["visual"]
-    assert "half: no free batch axis of textual" in caplog.text
-    with clip_kit.loaded(data, model="org/half") as model:
-        assert [queue.max_batch for queue in model.queues] == [8, 1]
-
-
-def test_a_free_batch_axis_is_left_alone(hub, tiny_export, tmp_path):
-    hub.add_repository("org/free", tiny_export)
-    _, steps = pulled(hub, tmp_path / "data", "org/free")
-    assert not (tmp_path / "data" / "exports").exists()
-    assert not [step for step in steps if "free batch" in step[0]]
-
-
-def test_without_onnx_a_pair_of_one_sample_works_as_before(
-    hub, published, tmp_path, monkeypatch, caplog
-):
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    model, _ = pulled(hub, tmp_path / "data")
-    assert "onnx can't be imported" in caplog.text
-    assert model.is_local()
-    assert not (tmp_path / "data" / "exports").exists()
-
-
-def test_a_full_disk_leaves_the_download_as_it_is(hub, published, tmp_path, monkeypatch, caplog):
-    def fill(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    data = tmp_path / "data"
-    store = HubStore(data, endpoint=hub.url)
-    store.download("org/pair", files_in(published))
-    monkeypatch.setattr(folders.os, "fsync", fill)
-    model, _ = pulled(hub, data)
-    assert "the disk is full" in caplog.text
-    assert list((data / "exports").iterdir()) == []
+def test_an_export_serves_only_the_model_that_it_was_made_of(tiny_export, tmp_path):
+    clip_kit.place_export(tiny_export, tmp_path, "imageomics/x")
+    for name in ("imageomics/x", "hf-hub:imageomics/x"):
+        assert model_of(tmp_path, name)[0].graphs() == tmp_path / "exports" / "x"
+    model, wanted = model_of(tmp_path, "other/x")
+    assert not model.is_local()
+    with pytest.raises(ModelUnavailable, match=r"exports/x is of imageomics/x"):
+        model.load(wanted)
+    # What an earlier version made doesn't tell.
+    told = about(tmp_path / "exports" / "x")
+    del told["reference"]
+    (tmp_path / "exports" / "x" / "hearth.json").write_text(json.dumps(told))
     assert model.is_local()
 
 
-def test_the_freed_copy_is_what_a_variant_is_made_of(hub, published, tmp_path):
-    data = tmp_path / "data"
-    pulled(hub, data)
-    report = variant(data, name="org/pair")
-    assert report.source == data / "exports" / "pair"
-    assert loaded_precision(data, name="org/pair") == "int8"
+def test_a_variant_is_of_one_model_even_without_its_graphs(tiny_export, tmp_path, caplog):
+    folder = clip_kit.place_export(tiny_export, tmp_path, "imageomics/x")
+    made = variant(tmp_path, name="imageomics/x").folder
+    shutil.rmtree(folder)
+    assert loaded_precision(tmp_path, "imageomics/x") == "int8"
+    assert not model_of(tmp_path, "other/x")[0].is_local()
+    with pytest.raises(ModelUnavailable, match="made of other files"):
+        model_of(tmp_path, "other/x", precision="int8")[0].is_local()
+    # Beside graphs of another organisation it isn't stale: it is none of theirs.
+    clip_kit.place_export(tiny_export, tmp_path, "other/x")
+    rewrite_about(made, made_from={})
+    assert loaded_precision(tmp_path, "other/x") == "fp32"
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_an_export_never_takes_the_place_of_another_models(tiny_export, tmp_path):
+    folder = clip_kit.place_export(tiny_export, tmp_path, "imageomics/x")
+    variant(tmp_path, name="imageomics/x")
+    before = contents(tmp_path / "exports")
+    shutil.copytree(tiny_export, tmp_path / "elsewhere" / "x")
+    with pytest.raises(ModelUnavailable, match=r"x@int8 holds imageomics/x: .*remove x@int8`"):
+        variant(tmp_path, name=str(tmp_path / "elsewhere" / "x"))
+    assert contents(tmp_path / "exports") == before
+    assert about(folder)["reference"] == "imageomics/x"
+
+
+def test_files_named_one_by_one_have_no_other_precision(tiny_export, tmp_path):
+    image = tiny_export / "visual" / "model.onnx"
+    made = clip_kit.source(tmp_path, onnx_image=image, precision="int8")
+    with pytest.raises(SettingsError, match="precision = auto"):
+        made.load()

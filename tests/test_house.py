@@ -12,12 +12,13 @@ import hearth
 
 ROOT = Path(hearth.__file__).parent
 
-BASE = {"hearth", "errors", "files", "machine"}
+BASE = {"hearth", "errors", "files", "machine", "aside"}
 MAY_IMPORT = {
     "hearth": set(),
     "errors": set(),
     "files": set(),
     "machine": set(),
+    "aside": set(),
     "contract": set(),
     "settings": BASE,
     "logs": BASE,
@@ -88,3 +89,8 @@ def test_the_client_imports_nothing_of_the_server():
     loaded = loaded_by("import hearth.client.stream")
     # grpc imports grpc_health and grpc_reflection itself, where they are installed.
     assert not {"numpy", "PIL", "uvloop"} & loaded
+
+
+@pytest.mark.parametrize("leaf", ["ranks", "limits"])
+def test_what_options_say_of_labels_needs_none_of_the_models(leaf):
+    assert not {"numpy", "pydantic"} & loaded_by(f"import hearth.models.labels.{leaf}")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import labels_kit as kit
-from hearth.models.labels import RANKS, LabelIndex, Query
-from hearth.models.labels.catalogue import Catalogue
+from hearth.models.labels import MOST_ANSWERS, RANKS, LabelIndex, Query
 from hearth.models.labels.index import best
-from hearth.models.labels.names import Names
-from hearth.models.labels.tree_of_life import label_of
+from hearth.models.labels.sets.catalogue import Catalogue
+from hearth.models.labels.sets.names import Names
+from hearth.models.labels.sets.tree_of_life import label_of
 from hearth.models.labels.vectors import products, stored
 
 RANDOM = np.random.default_rng(7)
@@ -37,7 +37,7 @@ def test_all_equal_come_in_their_order():
 
 
 @pytest.mark.parametrize("queries", [1, 2, 8, 16, 17])
-@pytest.mark.parametrize("rows", [1, 63, 3000])
+@pytest.mark.parametrize("rows", [1, 63, 1999, 3000])
 def test_products_are_those_of_float64(rows, queries):
     vectors, asked = random_units(rows, 48), random_units(queries, 48)
     reference = asked.astype(np.float64) @ vectors.astype(np.float64).T
@@ -75,6 +75,11 @@ def test_names_come_back_as_they_went_in():
 
 def test_what_is_no_text_becomes_a_question_mark():
     assert list(Names.of(["a\ud800b", "c"])) == ["a?b", "c"]
+
+
+def test_names_that_a_disk_has_garbled_are_read_all_the_same():
+    names = Names(np.frombuffer("Häher\xff".encode("latin-1"), np.uint8), np.array([0, 6]))
+    assert list(names) == ["H\ufffdher\ufffd"]
 
 
 def test_half_a_million_names_take_little_more_than_their_bytes():
@@ -115,6 +120,16 @@ def test_all_labels_together_come_to_one():
     [answer] = index.answers([Query(random_units(1, 24)[0], 10_000)])
     assert len(answer) == 500
     assert sum(share for _, share in answer) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("rank", [None, "species"])
+def test_no_answer_names_more_than_a_thousand(rank):
+    index, _ = index_of(kit.species(2500))
+    vector = random_units(1, 24)[0]
+    [answer] = index.answers([Query(vector, 1_000_000, rank)])
+    assert len(answer) == MOST_ANSWERS == 1000
+    [fewer] = index.answers([Query(vector, 5, rank)])
+    assert answer[:5] == fewer
 
 
 def plain_sums(rows, probabilities, rank):

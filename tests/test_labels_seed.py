@@ -10,9 +10,9 @@ import pytest
 import labels_kit as kit
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.labels import LabelSet, tree_of_life
-from hearth.models.labels.seed import _Unpickler, seed_vectors
-from hearth.models.labels.tree_of_life import prompt_of
+from hearth.models.labels import LabelSet, tree_of_life, verify_folder
+from hearth.models.labels.making.seed import _Unpickler, seed_vectors
+from hearth.models.labels.sets.tree_of_life import prompt_of
 
 LABELS = LabelSet(
     "imagenet",
@@ -67,7 +67,7 @@ async def test_the_newer_layout_in_the_folder_itself_is_taken_over(tmp_path):
     (tmp_path / "toy" / "text_vectors.meta.json").write_text('{"model_id": "m", "embed_dim": 16}')
     taken, _ = await derived(tmp_path)
     assert taken
-    assert kit.store(tmp_path).verify() == []
+    assert verify_folder(tmp_path / "toy") == []
 
 
 async def test_names_as_plain_text_do(tmp_path):
@@ -107,6 +107,42 @@ async def test_a_cache_that_does_not_fit_is_ignored(tmp_path, fault):
     taken, made = await derived(tmp_path, path)
     assert not taken
     assert np.abs(made - kit.expected(LABELS)).max() < 1e-6
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+async def test_a_cache_that_is_garbled_within_is_ignored(tmp_path, save):
+    path = write(tmp_path / "old.npz", LABELS.labels, right(), save)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"vecs.npy") + 400
+    content[at : at + 8] = bytes(255 - byte for byte in content[at : at + 8])
+    path.write_bytes(content)
+    taken, vectors = await derived(tmp_path, path)
+    assert not taken
+    assert np.abs(vectors - kit.expected(LABELS)).max() < 1e-6
+
+
+async def test_another_sets_cache_is_passed_over_without_a_word(tmp_path, caplog):
+    path = write(tmp_path / "old_imagenet_vectors.npz", LABELS.labels, right())
+    scenes = LabelSet("scenes", ("sea", "wood"), (("a sea",), ("a wood",)), "test")
+    classifier = kit.classifier(scenes, store=kit.store(tmp_path, path))
+    await classifier.derive(no_progress)
+    assert classifier.missing("scenes") is None
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    classifier.close()
+
+
+async def test_a_sample_is_embedded_once_for_all_caches(tmp_path):
+    noise = np.random.default_rng(1).standard_normal((2, 30, kit.DIM)).astype(np.float32)
+    paths = [
+        write(tmp_path / f"{number}.npz", LABELS.labels, vectors)
+        for number, vectors in enumerate(noise)
+    ]
+    embed = kit.Toy()
+    classifier = kit.classifier(LABELS, embed=embed, store=kit.store(tmp_path, *paths))
+    await classifier.derive(no_progress)
+    classifier.close()
+    # The sample, one to see how long vectors are, and all of them.
+    assert len(embed.texts) == 8 + 1 + 30
 
 
 async def test_vectors_in_another_order_are_found_out_without_names(tmp_path):

@@ -13,8 +13,8 @@ from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
 from hearth.models.clip.openclip import import_open_clip
 from hearth.models.labels import LabelSet, imagenet, own_labels, scenes, tree_of_life
-from hearth.models.labels.rows_of_json import _CHUNK, rows_of
-from hearth.models.labels.tree_of_life import label_of, prompt_of
+from hearth.models.labels.sets.rows_of_json import _CHUNK, rows_of
+from hearth.models.labels.sets.tree_of_life import label_of, prompt_of
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
 

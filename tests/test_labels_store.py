@@ -1,6 +1,7 @@
 """Label vectors made, kept, found again; killed, cut short, garbled, and on a full disk."""
 
 import asyncio
+import io
 import json
 import os
 import subprocess
@@ -15,7 +16,8 @@ from hearth.errors import ModelUnavailable, NotReady
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
 from hearth.models.labels import LabelSet, tree_of_life, verify_folder
-from hearth.models.labels.tree_of_life import label_of, prompt_of
+from hearth.models.labels.making import store as store_module
+from hearth.models.labels.sets.tree_of_life import label_of, prompt_of
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
 TOOLS = LabelSet("tools", ("saw", "axe", "rake"), (("saw",), ("axe",), ("rake",)), "test")
@@ -64,7 +66,7 @@ async def test_the_meta_says_what_the_vectors_were_made_from(tmp_path):
     assert meta["hearth"] and meta["created"]
 
 
-async def test_a_large_set_is_mapped_and_a_small_one_answers_alike(tmp_path):
+async def test_a_large_set_is_mapped(tmp_path):
     labels = kit.many()
     classifier = kit.classifier(labels, store=kit.store(tmp_path))
     await classifier.derive(no_progress)
@@ -74,6 +76,15 @@ async def test_a_large_set_is_mapped_and_a_small_one_answers_alike(tmp_path):
     reference = kit.probabilities(kit.expected(labels), VECTOR)
     assert [name for name, _ in answer] == [labels.labels[i] for i in np.argsort(-reference)[:3]]
     assert classifier.queues[0].statistics().items == 1
+    classifier.close()
+
+
+async def test_a_small_set_is_in_memory(tmp_path):
+    await made(tmp_path, FRUIT)
+    classifier = kit.classifier(FRUIT, store=kit.store(tmp_path))
+    classifier.load(kit.DIM)
+    vectors = classifier._indexes["fruit"].vectors
+    assert not isinstance(vectors, np.memmap) and not isinstance(vectors.base, np.memmap)
     classifier.close()
 
 
@@ -131,9 +142,9 @@ async def test_what_is_damaged_is_made_again(tmp_path, file, how):
 @pytest.mark.parametrize("how", ["gone", "half", "flipped"])
 async def test_verify_names_the_file_that_is_damaged(tmp_path, file, how):
     await made(tmp_path, FRUIT, TOOLS)
-    assert kit.store(tmp_path).verify() == []
+    assert verify_folder(tmp_path / "toy") == []
     damage(tmp_path / "toy" / file, how)
-    [problem] = kit.store(tmp_path).verify()
+    [problem] = verify_folder(tmp_path / "toy")
     assert problem.startswith(file)
 
 
@@ -152,6 +163,17 @@ async def test_a_byte_in_the_middle_of_a_large_file_is_found_by_verify(tmp_path)
     damage(path, "flipped")
     assert present(tmp_path, labels, dim=64) == set()
     assert verify_folder(tmp_path / "toy") == ["many.vectors.npy is damaged: its SHA-256 is wrong"]
+
+
+async def test_a_byte_in_the_middle_of_large_names_is_found_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_WHOLE", 100_000)
+    labels = tuple(f"{number} {'long ' * 300}" for number in range(2100))
+    named = LabelSet("named", labels, tuple((label[:20],) for label in labels), "test")
+    await made(tmp_path, named)
+    path = tmp_path / "toy" / "named.names.npz"
+    assert path.stat().st_size > 3 << 20  # more than the two ends
+    damage(path, "flipped")
+    assert present(tmp_path, named) == set()
 
 
 async def test_nothing_is_ever_unpickled(tmp_path):
@@ -175,7 +197,7 @@ async def test_vectors_of_the_wrong_shape_or_kind_count_as_absent(tmp_path, vect
 
 def vouch(folder, what, path):
     """Let the meta say that this is the right file."""
-    from hearth.models.labels.store import _described
+    from hearth.models.labels.making.store import _described
 
     meta_path = folder / "toy" / "fruit.meta.json"
     meta = json.loads(meta_path.read_text())
@@ -203,6 +225,27 @@ async def test_what_was_embedded_before_an_error_is_not_embedded_again(tmp_path)
     with pytest.raises(RuntimeError, match="killed"):
         await made(tmp_path, labels, embed=embed)
     assert present(tmp_path, labels) == set()
+    again = await made(tmp_path, labels)
+    assert len(again.texts) < kit.MANY - 4500
+    assert np.abs(vectors_of(tmp_path, "many") - kit.expected(labels)).max() < 1e-6
+
+
+async def test_a_stop_keeps_what_is_safe(tmp_path):
+    labels, toy, waiting = kit.many(), kit.Toy(), asyncio.Event()
+
+    async def embed(texts, ticket=None, /):
+        if len(toy.texts) > 6000:
+            waiting.set()
+            await asyncio.Event().wait()
+        return await toy(texts)
+
+    classifier = kit.classifier(labels, embed=embed, store=kit.store(tmp_path))
+    work = asyncio.create_task(classifier.derive(no_progress))
+    await waiting.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    classifier.close()
     again = await made(tmp_path, labels)
     assert len(again.texts) < kit.MANY - 4500
     assert np.abs(vectors_of(tmp_path, "many") - kit.expected(labels)).max() < 1e-6
@@ -433,7 +476,7 @@ async def test_shipped_vectors_that_fit_are_taken(tree, tmp_path, species, dtype
     assert present(tmp_path, source, dtype=dtype) == {"tree_of_life"}
 
 
-@pytest.mark.parametrize("fault", ["other model", "other length", "fewer", "cut short", "nan"])
+@pytest.mark.parametrize("fault", ["other model", "other length", "fewer", "cut short", "many bad"])
 async def test_shipped_vectors_that_do_not_fit_are_computed(tree, tmp_path, species, fault):
     files = kit.tree_files(species, seed="other" if fault == "other model" else "")
     name = "embeddings/txt_emb_species.npy"
@@ -443,14 +486,78 @@ async def test_shipped_vectors_that_do_not_fit_are_computed(tree, tmp_path, spec
         files[name] = kit.tree_files(species[:-1])[name]
     if fault == "cut short":
         files[name] = files[name][:-4]
-    if fault == "nan":
-        files[name] = files[name][:-400] + b"\xff" * 400
+    if fault == "many bad":
+        files[name] = files[name][:-500] + b"\xff" * 500
     source = tree(files)
     embed = await made(tmp_path, source)
     assert set(embed.texts) >= {prompt_of(*row) for row in species}
     vectors = vectors_of(tmp_path, "tree_of_life")
     expected = np.stack([kit.embedded(prompt_of(*row)) for row in species])
     assert np.abs(vectors - expected).max() < 1e-6
+
+
+async def test_the_few_shipped_vectors_that_have_no_direction_are_embedded(tree, tmp_path, species):
+    files = kit.tree_files(species)
+    name = "embeddings/txt_emb_species.npy"
+    vectors = np.load(io.BytesIO(files[name]))
+    # The first and the last are of the sample as well.
+    bad = [0, 5, 9000, 9001, SPECIES - 1]
+    vectors[:, bad] = 0
+    vectors[3, 9001] = np.nan
+    buffer = io.BytesIO()
+    np.save(buffer, vectors)
+    source = tree({**files, name: buffer.getvalue()})
+    embed = await made(tmp_path, source)
+    assert embed.texts[8:] == [prompt_of(*species[row]) for row in bad]
+    expected = np.stack([kit.embedded(prompt_of(*row)) for row in species])
+    assert np.abs(vectors_of(tmp_path, "tree_of_life") - expected).max() < 1e-6
+
+
+async def test_an_error_of_the_model_is_no_fault_of_shipped_vectors(tree, tmp_path, species):
+    files = kit.tree_files(species)
+    name = "embeddings/txt_emb_species.npy"
+    source = tree({**files, name: files[name][:-4] + b"\xff" * 4})
+    embed = kit.Toy()
+    embed.fails_after, embed.error = 8, ValueError("the model's own")
+    with pytest.raises(ValueError, match="the model's own"):
+        await made(tmp_path, source, embed=embed)
+    assert len(embed.texts) == 8
+
+
+def newer(hub, tmp_path, files):
+    """What `hearth models remove` and `pull` do."""
+    store = HubStore(tmp_path / "hub", endpoint=hub.url)
+    store.remove(REPOSITORY)
+    hub.add_repository(REPOSITORY, files)
+    source = tree_of_life(store, REPOSITORY, "org/bioclip-2")
+    assert source.version is None
+    source.download(no_progress)
+    return source
+
+
+async def test_a_newer_list_of_species_takes_the_place_of_the_old_one(tree, tmp_path, hub):
+    await made(tmp_path, tree(kit.tree_files(kit.species(90))))
+    rows = kit.species(93)[3:]
+    source = newer(hub, tmp_path, kit.tree_files(rows))
+    assert present(tmp_path, source) == set()
+    await made(tmp_path, source)
+    expected = np.stack([kit.embedded(prompt_of(*row)) for row in rows])
+    assert np.abs(vectors_of(tmp_path, "tree_of_life") - expected).max() < 1e-6
+
+
+async def test_two_lists_of_one_length_are_never_joined(tree, tmp_path, species, hub):
+    def names_of(rows):
+        return {"embeddings/txt_emb_species.json": json.dumps(rows).encode()}
+
+    embed = kit.Toy()
+    embed.fails_after = 6000
+    with pytest.raises(RuntimeError):
+        await made(tmp_path, tree(names_of(species)), embed=embed)
+    assert verify_folder(tmp_path / "toy") == []
+    rows = species[::-1]
+    await made(tmp_path, newer(hub, tmp_path, names_of(rows)))
+    expected = np.stack([kit.embedded(prompt_of(*row)) for row in rows])
+    assert np.abs(vectors_of(tmp_path, "tree_of_life") - expected).max() < 1e-6
 
 
 async def test_a_cached_start_needs_neither_the_network_nor_the_names(tree, tmp_path, species, hub):

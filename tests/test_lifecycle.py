@@ -9,10 +9,11 @@ from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from batch_kit import Gate
+from batch_kit import Gate, upper
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.lifecycle.slot import ModelState
-from node_kit import LabSource, ask, lab_node, stub_of, talk
+from hearth.models.manager import Progress
+from node_kit import Lab, LabSource, ask, lab_node, stub_of, talk
 
 EMPTY = Empty()
 SERVING, NOT_SERVING = 1, 2
@@ -85,6 +86,41 @@ async def test_a_failed_download_is_told_and_tried_again():
         assert capability.extra["lab.reason"] == "the hub can't be reached"
         await node.wait_until(lambda: slot.state == ModelState.READY)
         assert len(tries) == 3
+
+
+async def test_files_that_vanish_while_they_are_loaded_are_fetched_again():
+    steps = []
+
+    def load() -> None:
+        steps.append("load")
+        if len(steps) == 1:
+            source._local = False  # somebody removes them at this very moment
+            raise ModelUnavailable("no such file")
+
+    source = LabSource(load=load, download=lambda: steps.append("download"))
+    async with lab_node(source) as node, stub_of(node) as stub:
+        await node.wait_until(lambda: node.slots["lab"].state == ModelState.READY)
+        assert (await talk(stub, [ask()]))[0].result == b"X"
+    assert steps == ["load", "download", "load"]
+
+
+async def test_what_is_derived_is_tried_again_whatever_went_wrong():
+    class Stubborn(Lab):
+        tries = 0
+
+        async def derive(self, progress: Progress) -> None:
+            Stubborn.tries += 1
+            if Stubborn.tries < 3:
+                raise RecursionError("an odd file")
+
+    source = LabSource()
+    source.load = lambda: Stubborn(upper)
+    async with lab_node(source) as node, stub_of(node) as stub:
+        slot = node.slots["lab"]
+        await node.wait_until(lambda: slot.reason == "an odd file")
+        assert (await talk(stub, [ask()]))[0].result == b"X"  # it needs nothing derived
+        await node.wait_until(lambda: slot.derived)
+        assert (slot.state, slot.reason) == (ModelState.READY, "")
 
 
 async def test_a_model_that_can_not_be_loaded_fails_with_its_reason_and_the_node_serves_on():

@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hearth import __version__
+from hearth.aside import aside
 from hearth.errors import SettingsError
-from hearth.lifecycle.aside import aside
 from hearth.lifecycle.slot import ModelSlot, all_settled
 from hearth.models.manager import ModelSource, Progress, no_progress
 from hearth.rpc.admission import Admission

@@ -122,7 +122,7 @@ class _ClipLike(_Section):
     device: str | None = Field(None, description="unset: clip.device")
     require_device: bool | None = Field(None, description="unset: clip.require_device")
     max_batch_size: PositiveInt | None = Field(None, description="unset: clip.max_batch_size")
-    precision: Precision | None = Field(None, description="unset: clip.precision")
+    precision: Precision = Field("auto", description="as clip.precision")
     onnx_image: Path | None = Field(None, description="an ONNX file of the image tower")
     onnx_text: Path | None = Field(None, description="an ONNX file of the text tower")
     ort_providers: Names | None = Field(None, description="unset: clip.ort_providers")
@@ -202,7 +202,11 @@ class Settings(BaseSettings):
     host: str = Field("0.0.0.0", description="the address to listen on")
     port: int = Field(50051, ge=0, le=65535, description="the port to listen on; 0: any free one")
     data_dir: Path = Field(Path("data"), description="where models, caches and identity are kept")
-    services: Names = Field(("clip", "ocr"), description="what to serve, with commas between")
+    services: Names = Field(
+        ("clip", "ocr"),
+        min_length=1,
+        description="what to serve, with commas between: clip, bioclip, siglip, ocr",
+    )
     batch_size: PositiveInt | None = Field(
         None, description="the largest batch of any model; unset: what measuring shows to pay"
     )

@@ -205,17 +205,19 @@ def _service(settings: Settings, name: str, is_local: bool) -> Check:
 
 def _repository(hub: "HubStore", chosen: ClipSettings) -> str:
     """Where the hub has the model; raises HearthError where it can't be had."""
+    from hearth.hub.layout import Layout, select
     from hearth.hub.reference import parse
 
     if hub.offline:
         raise ModelUnavailable("the hub may not be asked (hub.offline or HF_HUB_OFFLINE)")
     reference = parse(chosen.model)
+    layout, repository = Layout.OPEN_CLIP, reference.repository
     if chosen.backend == "onnxrt":
-        return f", from {hub.choose(reference.onnx_repositories())}"
-    if reference.repository is not None:
-        hub.files(reference.repository)
-        return f", from {reference.repository}"
-    return ""  # open_clip knows where; asking it would import torch
+        layout, repository = Layout.ONNX, hub.choose(reference.onnx_repositories())
+    if repository is None:
+        return ""  # open_clip knows where; asking it would import torch
+    select(layout, hub.files(repository), repository)
+    return f", from {repository}"
 
 
 def _curves(settings: Settings) -> Iterator[Check]:

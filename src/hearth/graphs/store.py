@@ -34,19 +34,6 @@ def load_graph(path: Path) -> Any:
     return model
 
 
-def load_whole(path: Path) -> Any:
-    """A file's ModelProto with all its weights in memory.
-
-    Raises ModelUnavailable, BackendUnavailable.
-    """
-    model = load_graph(path)
-    try:
-        require_onnx().load_external_data_for_model(model, str(path.parent))
-    except Exception as error:
-        raise ModelUnavailable(f"{path} can't be read: {one_line(error)}") from error
-    return model
-
-
 def save_graph(model: Any, path: Path) -> None:
     """Write a model as it is, with its references to weights in other files; raises OSError."""
     require_onnx().save_model(model, path)

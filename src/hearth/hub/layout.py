@@ -6,6 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from hearth.errors import ModelUnavailable
 
+ABOUT = "hearth.json"
+"""Beside graphs that were made here: what they are, and of what they were made."""
+
 
 class Layout(StrEnum):
     """How the files of a CLIP model are laid out."""
@@ -99,7 +102,7 @@ def _missing(layout: Layout, present: set[str]) -> str | None:
 
 def _beside_graphs(present: set[str]) -> set[str]:
     """The files right beside the two graphs that belong to them, and ``config.json``."""
-    chosen = present & {"config.json", "hearth.json"}
+    chosen = present & {"config.json", ABOUT}
     for tower in ("visual", "textual"):
         beside = {path for path in present if PurePosixPath(path).parent.as_posix() == tower}
         variants = tuple(

@@ -93,6 +93,14 @@ def records_in(folder: Path) -> list[Record]:
     return [record for record in found if record is not None]
 
 
+def made_of(snapshot: Path, what: str) -> Path:
+    """The folder for what is made here of a commit's files, beside them.
+
+    No commit's name holds a hyphen, so it can't be another's.
+    """
+    return snapshot.with_name(f"{snapshot.name}-{what}")
+
+
 def remove_all(folder: Path) -> None:
     """Remove every record: from then on none of the folder's files counts. Raises OSError."""
     for path in folder.glob("*.json"):

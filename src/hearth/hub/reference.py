@@ -54,6 +54,18 @@ class ModelReference:
         return self.text
 
     @property
+    def full_name(self) -> str:
+        """What tells the model from all others: ORG/NAME, ARCH:TAG, or a folder's whole path.
+
+        However it was written; a known name stays as it is. ``parse`` understands it.
+        """
+        if self.folder is not None:
+            return str(self.folder.expanduser().resolve())
+        if self.repository is not None:
+            return self.repository
+        return self.text if self.text in KNOWN else f"{self.architecture}:{self.tag}"
+
+    @property
     def folder_name(self) -> str:
         """The model id as the name of a folder: only A-Z a-z 0-9 . _ -, no . or - in front."""
         plain = self.model_id.replace(":", "__").replace("/", "-")

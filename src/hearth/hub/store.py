@@ -2,6 +2,7 @@
 
     data/hub/ORG--NAME/main.json         what the hub lists, and what of it is verified
     data/hub/ORG--NAME/COMMIT/…          the files
+    data/hub/ORG--NAME/COMMIT-WHAT/…     what was made of them here (``HubStore.making``)
     data/hub/ORG--NAME/.partial/HASH     what an interrupted download left, to be resumed
     data/hub/.locks/ORG--NAME            held while one process downloads, or removes
     data/hub/datasets--ORG--NAME/…       a data set, named datasets/ORG/NAME
@@ -14,8 +15,8 @@ newer state, remove the repository (``HubStore.remove``, `hearth models remove`)
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,12 +25,12 @@ from hearth.hub import names, upkeep
 from hearth.hub import record as records
 from hearth.hub.listing import Listing, RemoteFile
 from hearth.hub.progress import Progress, no_progress
-from hearth.hub.record import Record
+from hearth.hub.record import Record, made_of
 from hearth.hub.remote import Damaged, Remote, RepositoryMissing
 from hearth.hub.turns import turn
 from hearth.hub.upkeep import PARTIAL, Condition, Stored
 
-__all__ = ["Condition", "HubStore", "RepositoryMissing", "Stored"]
+__all__ = ["Condition", "HubStore", "RepositoryMissing", "Stored", "made_of"]
 
 _TRUE = {"1", "on", "yes", "true"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -131,6 +132,22 @@ class HubStore:
                 return record.snapshot
         except OSError as error:
             raise self._disk_error(repository, error) from error
+
+    @contextmanager
+    def making(self, repository: str, progress: Progress = no_progress) -> Iterator[None]:
+        """While files are made of a repository's: nobody downloads or removes it meanwhile.
+
+        They belong in ``made_of(snapshot, what)``, and go when the repository goes.
+        Raises ModelUnavailable where the disk refuses, or nothing of it is here any more.
+        """
+        waits = f"{repository}: another process works on it"
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._turn(repository, lambda: progress(waits, 0, None)))
+            except OSError as error:
+                raise self._disk_error(repository, error) from error
+            self._records(repository)
+            yield
 
     def repositories(self) -> list[Stored]:
         """What is here, by name: also what was interrupted. Reads no more than sizes."""

@@ -1,14 +1,16 @@
 """What the store's folders hold: told, checked against their hashes, and removed."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from hearth.hub import names
 from hearth.hub import record as records
+from hearth.hub.listing import RemoteFile
 from hearth.hub.progress import Progress
-from hearth.hub.record import Record
+from hearth.hub.record import Record, made_of
 
 PARTIAL = ".partial"
 """In a repository's folder, for as long as a download isn't finished."""
@@ -36,6 +38,8 @@ class Stored:
     size: int
     """Bytes in all, also those of unfinished files."""
     condition: Condition
+    made: tuple[Path, ...] = ()
+    """Folders of what was made here of its files."""
 
 
 def stored(store: Path) -> list[Stored]:
@@ -53,7 +57,18 @@ def check(record: Record, progress: Progress) -> dict[str, str]:
     """What is wrong with a record's files: words by path. Reads every byte of them."""
     files = record.listing.files
     counted = [files[path] for path in sorted(record.verified | record.damaged)]
-    what, total = f"checking {record.listing.repository}", sum(file.size for file in counted)
+    return check_files(record.snapshot, counted, record.listing.repository, progress)
+
+
+def check_files(
+    folder: Path, files: Iterable[RemoteFile], name: str, progress: Progress
+) -> dict[str, str]:
+    """What is wrong with files of a folder, going by their hashes: words by path.
+
+    Reads every byte; ``name`` is what the progress tells of.
+    """
+    counted = list(files)
+    what, total = f"checking {name}", sum(file.size for file in counted)
     done = 0
     faults = {}
     for file in counted:
@@ -63,7 +78,7 @@ def check(record: Record, progress: Progress) -> dict[str, str]:
             progress(what, start + size, total)
 
         try:
-            fault = file.fault(record.local(file), read)
+            fault = file.fault(folder / file.path, read)
         except OSError as error:
             fault = f"can't be read ({(error.strerror or str(error)).lower()})"
         if fault is not None:
@@ -124,7 +139,8 @@ def _describe(repository: str, folder: Path) -> Stored:
     else:
         condition = Condition.WHOLE
     commit = next((record.listing.commit for record in found), None)
-    return Stored(repository, folder, commit, size_of(folder), condition)
+    made = [path for record in found for path in folder.glob(made_of(record.snapshot, "*").name)]
+    return Stored(repository, folder, commit, size_of(folder), condition, tuple(sorted(made)))
 
 
 def _is_right(record: Record, path: str) -> bool:

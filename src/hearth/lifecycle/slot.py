@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import partial
 
+from hearth.aside import aside
 from hearth.errors import ModelUnavailable, NotReady, SetupError
-from hearth.lifecycle.aside import aside
 from hearth.models.manager import Manager, ModelSource, Progress, no_progress
 
 log = logging.getLogger(__name__)
@@ -68,11 +68,7 @@ class ModelSlot:
         """
         patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._settle)
         try:
-            if not await aside(self._source.is_local):
-                await self._fetch(retry_seconds)
-            self._move(ModelState.LOADING)
-            manager = await aside(self._load)
-            await self._prove(manager)
+            manager = await self._bring_up(retry_seconds)
         except Exception as error:
             self.state = ModelState.FAILED
             self._report_failure(error)
@@ -100,6 +96,25 @@ class ModelSlot:
             raise NotReady("the node has stopped")
         return manager
 
+    async def _bring_up(self, retry_seconds: float) -> Manager:
+        """The manager, once it has shown that it works."""
+        if not await aside(self._source.is_local):
+            await self._fetch(retry_seconds)
+        try:
+            return await self._load_and_prove()
+        except (ModelUnavailable, OSError):
+            # Somebody may have taken files away at this very moment: once more, from the start.
+            if await aside(self._source.is_local):
+                raise
+            await self._fetch(retry_seconds)
+            return await self._load_and_prove()
+
+    async def _load_and_prove(self) -> Manager:
+        self._move(ModelState.LOADING)
+        manager = await aside(self._load)
+        await self._prove(manager)
+        return manager
+
     async def _prove(self, manager: Manager) -> None:
         """See that the model works before it is called ready."""
         try:
@@ -110,23 +125,15 @@ class ModelSlot:
             raise
 
     async def _derive(self, manager: Manager, retry_seconds: float) -> None:
-        """Have what is derived made; where files for it are out of reach, try again later."""
+        """Have what is derived made. What stands in the way may go away: it is tried again."""
         told = ""
         while not self.derived:
             try:
                 await manager.derive(self._relay())
-            except ModelUnavailable as error:
-                self._work = None
-                self.reason = str(error)
-                if self.reason != told:
-                    log.warning("%s: %s (tried again every %g s)",
-                                self.service, error, retry_seconds)  # fmt: skip
-                told = self.reason
-                self._changed()
-                await asyncio.sleep(retry_seconds)
             except Exception as error:
-                self._report_failure(error)
-                return
+                self._report_failure(error, quiet=str(error) == told)
+                told = self.reason
+                await asyncio.sleep(retry_seconds)
             else:
                 self.derived = True
         self._move(ModelState.READY)
@@ -170,10 +177,11 @@ class ModelSlot:
         self.reason = f"{what}{share}"
         self._progress(f"{self.service}: {what}", done, total)
 
-    def _report_failure(self, error: Exception) -> None:
+    def _report_failure(self, error: Exception, *, quiet: bool = False) -> None:
         self._work = None
         self.reason = str(error)
-        log.error("%s: %s", self.service, error, exc_info=not isinstance(error, SetupError))
+        if not quiet:
+            log.error("%s: %s", self.service, error, exc_info=not isinstance(error, SetupError))
         self._changed()
 
     def _settle(self) -> None:

@@ -26,8 +26,13 @@ class Manager(Protocol):
     precisions: tuple[str, ...]
 
     @property
+    def preprocess_id(self) -> str | None:
+        """Under which id of the contract pictures come prepared; None: they can't."""
+        ...
+
+    @property
     def queues(self) -> tuple[BatchQueue[object, object], ...]:
-        """The batch queues, one for each session."""
+        """All batch queues that requests go through."""
         ...
 
     @property

@@ -78,7 +78,7 @@ def _capability(slot: ModelSlot, router: Router, largest_request: int) -> pb.Cap
             **{f"task.{name}": reason for name, reason in missing.items()},
         },
         tasks=[
-            _io_task(name, task, limits, _preprocess_id(task, manager))
+            _io_task(name, task, limits, manager)
             for task in tasks
             for name in task.names
             if name not in missing
@@ -111,18 +111,13 @@ def _missing(tasks: Iterable[Task], router: Router) -> dict[str, str]:
     }
 
 
-def _preprocess_id(task: Task, manager: Manager) -> str:
-    """How clients may prepare pictures for the task; empty where they can't."""
-    # Only models of pictures have one.
-    return (getattr(manager, "preprocess_id", None) or "") if task.tensors else ""
-
-
-def _io_task(name: str, task: Task, limits: dict[str, str], preprocess_id: str) -> pb.IOTask:
+def _io_task(name: str, task: Task, limits: dict[str, str], manager: Manager) -> pb.IOTask:
+    preprocess_id = (manager.preprocess_id or "") if task.tensors else ""
     return pb.IOTask(
         name=name,
         input_mimes=[*task.inputs, RAW] if preprocess_id else task.inputs,
         tensor_preprocess_id=preprocess_id,
-        tensor_batching_supported=bool(preprocess_id),
+        tensor_batching_supported=bool(preprocess_id) and limits.get("max_batch", "1") != "1",
         output_mimes=task.outputs,
         limits={
             **limits,

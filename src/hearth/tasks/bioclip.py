@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+from hearth.models.labels import PROMPT
 from hearth.tasks import render, vectors
 from hearth.tasks.aliases import ALIASES
-from hearth.tasks.options import LABELS, RANK, RAW_VECTOR, TOP_K
-from hearth.tasks.prepared import file_or_tensor_of
-from hearth.tasks.task import IMAGES, JSON, RAW, TEXT, Task
+from hearth.tasks.options import LABELS, RANK, TOP_K
+from hearth.tasks.task import IMAGES, Task
 
 BIOCLIP_TASKS: tuple[Task, ...] = (
     Task(
@@ -23,33 +23,16 @@ BIOCLIP_TASKS: tuple[Task, ...] = (
         tensors=True,
         missing=vectors.classes_missing,
     ),
-    Task(
-        name="bioclip_image_embed",
-        service="bioclip",
-        summary="the unit vector of a picture of something alive",
-        inputs=IMAGES,
-        outputs=(JSON, RAW),
-        schema=render.EMBEDDING,
-        parse=file_or_tensor_of,
-        call=vectors.embed_image,
-        render=vectors.render_vector,
-        options=(RAW_VECTOR,),
+    vectors.picture_task(
+        "bioclip_image_embed",
+        "bioclip",
+        "the unit vector of a picture of something alive",
         tensors=True,
     ),
-    Task(
-        name="bioclip_embed",
-        aliases=ALIASES["bioclip_embed"],
-        service="bioclip",
-        summary=f"the unit vector of “{vectors.PROMPT}” with a name",
-        inputs=(TEXT,),
-        outputs=(JSON, RAW),
-        schema=render.EMBEDDING,
-        parse=vectors.parse_prompt,
-        call=vectors.embed_text,
-        render=vectors.render_vector,
-        options=(RAW_VECTOR,),
-        interactive=True,
-        limits={"max_characters": str(vectors.LONGEST_NAME)},
-        missing=vectors.text_missing,
+    vectors.text_task(
+        "bioclip_embed",
+        "bioclip",
+        f"the unit vector of “{PROMPT}” with a name",
+        prompt=True,
     ),
 )

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from hearth.models.labels import SCENES
+from hearth.models.labels import PROMPT, SCENES
 from hearth.tasks import render, vectors
 from hearth.tasks.aliases import ALIASES
-from hearth.tasks.options import LABELS, RAW_VECTOR, TOP_K
+from hearth.tasks.options import LABELS, TOP_K
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import IMAGES, JSON, RAW, TEXT, Task
+from hearth.tasks.task import IMAGES, Task
 
 CLIP_TASKS: tuple[Task, ...] = (
     Task(
@@ -35,33 +35,8 @@ CLIP_TASKS: tuple[Task, ...] = (
         options=(replace(TOP_K, default=3),),
         missing=vectors.labels_missing(SCENES),
     ),
-    Task(
-        name="clip_image_embed",
-        aliases=ALIASES["clip_image_embed"],
-        service="clip",
-        summary="the unit vector of a picture",
-        inputs=IMAGES,
-        outputs=(JSON, RAW),
-        schema=render.EMBEDDING,
-        parse=file_of,
-        call=vectors.embed_image,
-        render=vectors.render_vector,
-        options=(RAW_VECTOR,),
-    ),
-    Task(
-        name="clip_embed",
-        aliases=ALIASES["clip_embed"],
-        service="clip",
-        summary=f"the unit vector of “{vectors.PROMPT}” with a text",
-        inputs=(TEXT,),
-        outputs=(JSON, RAW),
-        schema=render.EMBEDDING,
-        parse=vectors.parse_prompt,
-        call=vectors.embed_text,
-        render=vectors.render_vector,
-        options=(RAW_VECTOR,),
-        interactive=True,
-        limits={"max_characters": str(vectors.LONGEST_NAME)},
-        missing=vectors.text_missing,
+    vectors.picture_task("clip_image_embed", "clip", "the unit vector of a picture", tensors=False),
+    vectors.text_task(
+        "clip_embed", "clip", f"the unit vector of “{PROMPT}” with a text", prompt=True
     ),
 )

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import orjson
 
 from hearth.errors import InvalidInput
-from hearth.models.labels import RANKS
+from hearth.models.labels.limits import MOST_ANSWERS, MOST_LABELS
+from hearth.models.labels.ranks import RANKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,9 @@ class Option:
     def read(self, meta: Mapping[str, str]) -> Any:
         """The value that ``meta`` gives, or the default; raises InvalidInput."""
         for name in (self.name, *self.aliases):
-            if name in meta:
-                return self._parse(name, meta[name].strip())
+            text = meta.get(name, "").strip()
+            if text:  # one that is left blank is not given
+                return self._parse(name, text)
         return self.default
 
     def _parse(self, name: str, text: str) -> Any:
@@ -59,11 +61,11 @@ class Option:
     def _entries(self, name: str, text: str) -> tuple[str, ...]:
         """A JSON array of texts, or texts with line ends or else commas between; each once."""
         try:
-            parts = orjson.loads(text) if text.startswith("[") else _split(text)
+            parts = orjson.loads(text) if text.startswith(("[", "{")) else _split(text)
         except ValueError as error:
             raise InvalidInput(f"{name} is no JSON array: {error}") from None
-        if not all(isinstance(part, str) for part in parts):
-            raise InvalidInput(f"{name} may hold texts alone")
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+            raise InvalidInput(f"{name} takes a list of texts, and nothing else")
         entries = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
         if not entries:
             raise InvalidInput(f"{name} is empty")
@@ -87,7 +89,7 @@ TOP_K = Option(
     "topk",
     "int",
     5,
-    "how many labels; more than there are means all",
+    f"how many labels, at most {MOST_ANSWERS}; more than there are means all",
     # All of these are sent by clients of the field.
     aliases=("top_k", "TopK", "topK", "top-k", "lumen.top_k"),
     least=1,
@@ -114,7 +116,7 @@ LABELS = Option(
     "list",
     None,
     "classify among these instead: a JSON array, or texts with commas or line ends between",
-    most=1000,
+    most=MOST_LABELS,
 )
 
 # Understood by every task, and declared by none.

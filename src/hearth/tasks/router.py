@@ -56,9 +56,10 @@ class Router:
     def missing(self, task: Task, options: Mapping[str, Any] = NO_OPTIONS) -> str | None:
         """Why a task of models that are ready, or not, can't be done yet; None: it can."""
         for service, lacking in task.uses.items():
-            other = self.slots[service].manager
+            slot = self.slots[service]
+            other = slot.manager
             if other is None:
-                return f"{service} is {self.slots[service].state}"
+                return f"{service} is {slot.state}" + (f": {slot.reason}" if slot.reason else "")
             if (reason := lacking(other)) is not None:
                 return f"{service}: {reason}"
         manager = self.slots[task.service].manager

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from hearth.models.clip.model import ClipModel, one_picture
+from hearth.models.clip.model import ClipModel, shared_picture
 from hearth.models.labels import SCENES, Scored
 from hearth.tasks import render, vectors
 from hearth.tasks.aliases import ALIASES
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 async def _classify(clip: ClipModel, payload: bytes, call: Call) -> Answer:
     bioclip: ClipModel = call.others["bioclip"]
     count = call.options[TOP_K.name]
-    picture = one_picture(payload, clip, bioclip)
+    picture = shared_picture(payload, clip, bioclip)
     vector = await clip.embed_image(picture, call.ticket)
     scored = await clip.classify(vector, SCENES, count, ticket=call.ticket)
     if scored[0][0] not in ANIMAL_LIKE:

@@ -6,23 +6,21 @@ from typing import Any
 from hearth.errors import InvalidInput
 from hearth.models.clip.model import LONGEST_TEXT, ClipModel
 from hearth.models.clip.tensors import Tensor
-from hearth.models.clip.tower import Vector
-from hearth.models.labels import Scored
+from hearth.models.labels import PROMPT, Scored
+from hearth.models.labels.vectors import Vector
 from hearth.tasks import render
-from hearth.tasks.options import LABELS, RANK, TOP_K
+from hearth.tasks.aliases import ALIASES
+from hearth.tasks.options import LABELS, RANK, RAW_VECTOR, TOP_K
 from hearth.tasks.parse import text_of
-from hearth.tasks.prepared import file_or_tensor_of
-from hearth.tasks.task import Call, Result
-
-PROMPT = "a photo of a {}"
-"""What ``clip_embed`` and ``bioclip_embed`` put a text into, as clients of the contract expect."""
+from hearth.tasks.prepared import file_of, file_or_tensor_of
+from hearth.tasks.task import IMAGES, JSON, RAW, TEXT, Call, Result, Task
 
 LONGEST_NAME = LONGEST_TEXT - len(PROMPT)
 """Characters in a text that is put into the prompt."""
 
 
 def parse_prompt(_: ClipModel, call: Call) -> str:
-    """The request's text in the prompt."""
+    """The request's text in the prompt that clients of the contract expect."""
     # Not str.format: a text may hold braces of its own.
     return PROMPT.replace("{}", text_of(call, LONGEST_NAME))
 
@@ -82,13 +80,51 @@ def labels_missing(name: str) -> Callable[[ClipModel, Mapping[str, Any]], str | 
     return lambda model, _: model.labels_missing(name)
 
 
-def text_missing(model: ClipModel, _: Mapping[str, Any]) -> str | None:
-    return model.text_missing()
-
-
 def render_vector(model: ClipModel, vector: Vector, call: Call) -> Result:
     return render.embedding(vector, model.model_id, call)
 
 
 def render_labels(model: ClipModel, scored: Scored, _: Call) -> Result:
     return render.labels(scored, model.model_id)
+
+
+def _text_missing(model: ClipModel, _: Mapping[str, Any]) -> str | None:
+    return model.text_missing()
+
+
+def picture_task(name: str, service: str, summary: str, *, tensors: bool) -> Task:
+    """A task that gives the vector of a picture; ``tensors``: prepared ones are taken too."""
+    return Task(
+        name=name,
+        aliases=ALIASES.get(name, ()),
+        service=service,
+        summary=summary,
+        inputs=IMAGES,
+        outputs=(JSON, RAW),
+        schema=render.EMBEDDING,
+        parse=file_or_tensor_of if tensors else file_of,
+        call=embed_image,
+        render=render_vector,
+        options=(RAW_VECTOR,),
+        tensors=tensors,
+    )
+
+
+def text_task(name: str, service: str, summary: str, *, prompt: bool) -> Task:
+    """A task that gives the vector of a text, as it is or in ``PROMPT``."""
+    return Task(
+        name=name,
+        aliases=ALIASES.get(name, ()),
+        service=service,
+        summary=summary,
+        inputs=(TEXT,),
+        outputs=(JSON, RAW),
+        schema=render.EMBEDDING,
+        parse=parse_prompt if prompt else parse_text,
+        call=embed_text,
+        render=render_vector,
+        options=(RAW_VECTOR,),
+        interactive=True,
+        limits={"max_characters": str(LONGEST_NAME if prompt else LONGEST_TEXT)},
+        missing=_text_missing,
+    )

@@ -11,7 +11,6 @@ earlier exports of ours do.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,15 @@ from hearth.backends import TensorSpec
 from hearth.backends.onnx import OnnxSession
 from hearth.backends.onnx_pixels import PixelSession, taking_pixels
 from hearth.errors import ModelUnavailable
+from hearth.hub.layout import ABOUT
 from hearth.models.clip import tokenizer as tokenizers
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.transform import ImageTransform
 from hearth.settings import ClipSettings
 
-ABOUT = "hearth.json"
+_LONGEST_NAME = 200
+_SMALLEST_SCALE, _LARGEST_SCALE = 1e-4, 1e4
+"""Of logits: trained models end up at 100, SigLIP's at 113."""
 
 IMAGE = Path("visual", "model.onnx")
 TEXT = Path("textual", "model.onnx")
@@ -66,11 +68,11 @@ class OnnxFiles:
             offset=transform.offset,
         )
         parts = Parts(
-            model_id=about.get("model_id") or self.name,
+            model_id=_name(about.get("model_id")) or self.name,
             image=image,
             transform=transform,
             files=(self.image,),
-            logit_scale=_number(about.get("logit_scale")),
+            logit_scale=_number(about.get("logit_scale"), least=_SMALLEST_SCALE),
             logit_bias=_number(about.get("logit_bias")),
             floats=image.floats if isinstance(image, PixelSession) else None,
         )
@@ -136,9 +138,18 @@ def _session(path: Path, settings: ClipSettings) -> OnnxSession:
     )
 
 
-def _number(value: object) -> float | None:
-    if not isinstance(value, int | float):
+def _name(value: object) -> str | None:
+    """A model id out of a file: it goes to clients, into logs and names of folders."""
+    if value is None:
         return None
-    if not math.isfinite(value):
-        raise ModelUnavailable(f"{ABOUT}: {value} is no number to scale with")
+    if not (isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()):
+        raise ModelUnavailable(f"{ABOUT}: its model_id is no name")
+    return value
+
+
+def _number(value: object, *, least: float = -_LARGEST_SCALE) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not least <= value <= _LARGEST_SCALE:
+        raise ModelUnavailable(f"{ABOUT}: {str(value)[:40]} is no number to scale with")
     return float(value)

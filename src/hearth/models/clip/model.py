@@ -2,22 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from hearth.backends import Array, Session
+from hearth.backends import Array
 from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady
-from hearth.media import ImageReader, Picture
-from hearth.models.clip.pictures import Pictures
+from hearth.media import ImageReader
+from hearth.models.clip.parts import Parts
+from hearth.models.clip.pictures import Pictures, SharedPicture
 from hearth.models.clip.tensors import Tensor, preprocessing_of
-from hearth.models.clip.tokenizer import Tokenizer
-from hearth.models.clip.tower import Tower, Vector
-from hearth.models.clip.transform import ImageTransform
+from hearth.models.clip.tower import Tower
 from hearth.models.heavy import lightly
 from hearth.models.labels import Classifier, LabelSource, LabelStore, Scored
+from hearth.models.labels.vectors import Vector
 from hearth.models.manager import Progress
 from hearth.models.options import QueueOptions
 from hearth.models.rows import Row
@@ -38,54 +37,39 @@ _LONG_TEXT = 2000
 class ClipModel:
     """A loaded model of CLIP's family; satisfies ``models.manager.Manager``.
 
-    ``service`` is what it is served as. ``image`` and ``text`` are sessions with one input
-    each: pictures, uint8 (n, height, width, 3) or normalised floats (n, 3, height, width),
-    and token ids (n, context); ``floats`` is the image tower for the latter, where ``image``
-    takes the former. Without ``text`` and its ``tokenizer`` the model embeds pictures only.
-    ``logit_scale`` is the factor itself (not its logarithm). ``labels`` are the label sets
-    to classify with, the first of them unless another is asked for; their vectors are kept
-    in ``store``, as ``label_dtype``.
-    ``files`` are the model's own: what was measured of it counts as long as they stay.
-    Raises ModelUnavailable where the parts don't go together. Owns the sessions.
+    It owns the sessions of ``parts``. ``service`` is what it is served as. ``labels`` are
+    the label sets to classify with, the first of them unless another is asked for; their
+    vectors are kept in ``store``, as ``label_dtype``. Raises ModelUnavailable where the
+    parts don't go together.
     """
 
     def __init__(
         self,
+        parts: Parts,
         *,
-        service: str = "clip",
-        model_id: str,
-        image: Session,
-        transform: ImageTransform,
         reader: ImageReader,
-        floats: Session | None = None,
-        text: Session | None = None,
-        tokenizer: Tokenizer | None = None,
-        logit_scale: float = TRAINED_SCALE,
-        logit_bias: float | None = None,
+        service: str = "clip",
         labels: Sequence[LabelSource] = (),
         store: LabelStore | None = None,
         label_dtype: Literal["float32", "float16"] = "float32",
-        files: Sequence[Path] = (),
         options: QueueOptions | None = None,
     ) -> None:
-        self.model_id = model_id
-        self.transform = transform
-        self.logit_scale = logit_scale
-        self.logit_bias = logit_bias
+        self._parts = parts
         self.service = service
-        self._tokenizer = tokenizer
+        self.model_id = parts.model_id
+        self.transform = parts.transform
+        self.logit_scale = TRAINED_SCALE if parts.logit_scale is None else parts.logit_scale
         self._dim: int | None = None
-        self._image = Tower(image, "image", floats)
-        self._text = Tower(text, "text") if text is not None and tokenizer is not None else None
-        self._sessions = [session for session in (image, floats, text) if session is not None]
+        self._image = Tower(parts.image, "image", parts.floats)
+        self._text = Tower(parts.text, "text") if parts.text and parts.tokenizer else None
         self._check_parts()
-        self._pictures = Pictures(self._image, transform, reader)
+        self.preprocess_id = preprocessing_of(service, parts.transform, self._image.prepared)
+        self.runtime = parts.image.runtime
+        self.device = parts.image.device
+        towers = [tower for tower in (self._image, self._text) if tower is not None]
+        self.precisions = tuple(dict.fromkeys(tower.session.precision for tower in towers))
+        self._pictures = Pictures(self._image, parts.transform, reader)
         self._prepare = lightly(self._pictures.prepare)
-        self._preprocess_id = preprocessing_of(service, transform) if self._image.prepared else None
-        self.runtime = image.runtime
-        self.device = image.device
-        self.precisions = tuple(dict.fromkeys(s.precision for s in self._sessions))
-        self._files = tuple(files)
         self._options = options or QueueOptions()
         self._images = self._queue(self._image, workers=self._options.workers)
         self._texts = self._queue(self._text) if self._text else None
@@ -96,8 +80,8 @@ class ClipModel:
             labels,
             embed=self.embed_texts,
             batch=lambda: self._text_queue().max_batch,
-            scale=logit_scale,
-            bias=logit_bias,
+            scale=self.logit_scale,
+            bias=parts.logit_bias,
             store=store,
             dtype=label_dtype,
             name=f"{service}-labels",
@@ -140,17 +124,12 @@ class ClipModel:
         """The length of a vector; None where the graphs don't tell and nothing was run yet."""
         return self._dim or self._image.dim or (self._text.dim if self._text else None)
 
-    @property
-    def preprocess_id(self) -> str | None:
-        """The contract's id under which pictures come prepared; None: they can't."""
-        return self._preprocess_id
-
     def prepare_image(self, payload: bytes) -> Row:
         """An image file as the image tower takes it; blocking. Raises InvalidInput."""
         return self._pictures.prepare(payload)
 
     async def embed_image(
-        self, picture: bytes | Picture | Tensor, ticket: Ticket = NO_HURRY
+        self, picture: bytes | SharedPicture | Tensor, ticket: Ticket = NO_HURRY
     ) -> Vector:
         """The unit vector, float32 (dim,), of an image file; it is shared, and read-only.
 
@@ -266,7 +245,7 @@ class ClipModel:
             facts_of,
             tower.session,
             model_id=self.model_id,
-            files=self._files,
+            files=self._parts.files,
             item=(item.array if isinstance(item, Row) else item).shape,
         )
         await tuned(
@@ -300,19 +279,18 @@ class ClipModel:
         self._classifier.close()
         for queue in self._tower_queues():
             queue.close()
-        for session in self._sessions:
-            session.close()
+        self._parts.close()
 
     async def _tokens(self, texts: Sequence[str]) -> Array:
-        if self._text is None or self._tokenizer is None:
+        if self._text is None or self._parts.tokenizer is None:
             raise NotReady(self.text_missing() or "")
         longest = max(map(len, texts), default=0)
         if longest > LONGEST_TEXT:
             raise InvalidInput(f"the text has {longest} characters; at most {LONGEST_TEXT}")
         if sum(map(len, texts)) > _LONG_TEXT:
-            tokens = await asyncio.to_thread(self._tokenizer, texts)
+            tokens = await asyncio.to_thread(self._parts.tokenizer, texts)
         else:
-            tokens = self._tokenizer(texts)
+            tokens = self._parts.tokenizer(texts)
         return tokens.astype(self._text.dtype, copy=False)
 
     def _tower_queues(self) -> tuple[BatchQueue[Any, Any], ...]:
@@ -337,6 +315,6 @@ class ClipModel:
             )
 
 
-def one_picture(payload: bytes, *models: ClipModel) -> Picture:
-    """An image file that all these models look at: it is decoded once, large enough for each."""
-    return Picture(payload, max(model.transform.at_least for model in models))
+def shared_picture(payload: bytes, *models: ClipModel) -> SharedPicture:
+    """An image file that all these models are to embed, one after another."""
+    return SharedPicture(payload, [model.transform for model in models])

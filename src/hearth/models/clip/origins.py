@@ -1,22 +1,27 @@
 """Model files for one engine, wherever they are: local paths, folders, the hub."""
 
+import logging
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from hearth.backends import BACKENDS
 from hearth.backends.torch import choose_device
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.layout import Layout, files_in, layouts, select
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import HubStore, RepositoryMissing
 from hearth.models.clip import openclip
+from hearth.models.clip.exports.commands import how_to_convert, how_to_export
+from hearth.models.clip.exports.folders import about, belongs, is_onnx
+from hearth.models.clip.exports.freeing import free_batch_copy, freed_copy
+from hearth.models.clip.exports.variants import Place, choose, left_out
 from hearth.models.clip.files import IMAGE, OnnxFiles
-from hearth.models.clip.folders import is_onnx
-from hearth.models.clip.freeing import free_batch_copy
 from hearth.models.clip.openclip import Checkpoint
 from hearth.models.clip.parts import Parts
-from hearth.models.clip.variants import choose, how_to_convert
 from hearth.models.manager import Progress
 from hearth.settings import ClipSettings
+
+log = logging.getLogger(__name__)
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -54,6 +59,11 @@ class OnnxPaths:
     def download(self, progress: Progress) -> None: ...
 
     def load(self, settings: ClipSettings) -> Parts:
+        if settings.precision not in ("auto", "fp32"):
+            raise SettingsError(
+                f"the files of onnx_image are taken as they are: set precision = auto with them, "
+                f"and name files in {settings.precision}"
+            )
         return self._files.load(settings)
 
 
@@ -61,7 +71,8 @@ class OnnxModel:
     """A pair of graphs: a local folder's, an export's, or the hub's.
 
     ``export`` is the place of the model's export in fp32; of its variants beside that the
-    one is taken that ``settings`` want (``variants.choose``).
+    one is taken that ``settings`` want (``variants.choose``). ``service`` is whose setting
+    the errors name.
     """
 
     def __init__(
@@ -70,11 +81,13 @@ class OnnxModel:
         hub: HubStore,
         export: Path,
         settings: ClipSettings | None = None,
+        service: str = "clip",
     ) -> None:
         self._reference = reference
         self._hub = hub
-        self._export = export
+        self._place = Place(reference.full_name, export)
         self._settings = settings or ClipSettings()
+        self._service = service
 
     def is_local(self) -> bool:
         # With a local folder there is nothing to wait for, right or wrong.
@@ -86,9 +99,9 @@ class OnnxModel:
         if self._chosen(self._settings) is None:
             self._fetch(progress)
         found = self._downloaded()
-        if found is not None and not self._export.is_dir():
+        if found is not None and self.graphs() == found[1]:
             # The hub's files are known by their hashes, and stay as they are.
-            free_batch_copy(found, self._export, self._reference.model_id, progress)
+            free_batch_copy(*found, self._hub, self._reference.model_id, progress)
 
     def load(self, settings: ClipSettings) -> Parts:
         folder = self._chosen(settings)
@@ -96,43 +109,62 @@ class OnnxModel:
             folder = self._reference.folder
             if folder is None or is_onnx(folder):
                 raise self._missing(settings)
-            _require(Layout.ONNX, files_in(folder), folder, self._reference.text)
+            self._require_graphs(files_in(folder), folder)
+        elif why := left_out(self.graphs(), self._place, settings):
+            log.warning("%s", why)
         return OnnxFiles.in_folder(folder, self._reference.model_id).load(settings)
 
     def graphs(self) -> Path | None:
-        """The folder of the graphs as they came, where it is whole; None where it isn't here."""
-        for place in (self._reference.folder, self._export):
-            if place is not None and is_onnx(place):
-                return place
-        return self._downloaded()
+        """The folder of the graphs in fp32 that is taken, and is whole; None where none is here.
+
+        The user's own; an export of this very model; a download, or its copy with a free batch
+        axis.
+        """
+        own, export = self._reference.folder, self._place.export
+        if own is not None and is_onnx(own):
+            return own
+        if is_onnx(export) and belongs(export, self._place.name):
+            return export
+        if (found := self._downloaded()) is None:
+            return None
+        _, snapshot = found
+        return freed_copy(snapshot) or snapshot
 
     def _chosen(self, settings: ClipSettings) -> Path | None:
         graphs = self.graphs()
         if graphs is not None and graphs == self._reference.folder and settings.precision == "auto":
             return graphs  # what the user names is what the user means
-        return choose(graphs, self._export, settings, self._reference.text)
+        return choose(graphs, self._place, settings)
 
     def _missing(self, settings: ClipSettings) -> ModelUnavailable:
         name, precision = self._reference.text, settings.precision
         if precision in ("auto", "fp32"):
-            return ModelUnavailable(f"{name} isn't downloaded")
+            return ModelUnavailable(f"{name} isn't downloaded{self._note()}")
         return ModelUnavailable(
             f"{name} isn't here in {precision}: {how_to_convert(name, precision)}"
         )
+
+    def _note(self) -> str:
+        """Why an export that is here isn't taken."""
+        export = self._place.export
+        if not is_onnx(export) or belongs(export, self._place.name):
+            return ""
+        return f" ({export} is of {about(export)['reference']})"
 
     def _fetch(self, progress: Progress) -> None:
         if self._settings.precision not in ("auto", "fp32"):
             raise self._missing(self._settings)
         repository = self._choose()
         files = self._hub.files(repository)
-        _require(Layout.ONNX, files, repository, self._reference.text)
+        self._require_graphs(files, repository)
         self._hub.download(repository, select(Layout.ONNX, files, repository), progress)
 
-    def _downloaded(self) -> Path | None:
+    def _downloaded(self) -> tuple[str, Path] | None:
+        """The repository that is here, and its snapshot."""
         for repository in self._reference.onnx_repositories():
             folder = _find(self._hub, repository, Layout.ONNX, IMAGE.as_posix())
             if folder is not None:
-                return folder
+                return repository, folder
         return None
 
     def _choose(self) -> str:
@@ -141,7 +173,25 @@ class OnnxModel:
         except RepositoryMissing as error:
             if self._reference.kind == "repository":
                 raise
-            raise ModelUnavailable(f"{error}; {_how_to_export(self._reference.text)}") from error
+            raise ModelUnavailable(f"{error}; {self._otherwise()}") from error
+
+    def _require_graphs(self, files: list[str], where: object) -> None:
+        """Raise ModelUnavailable, with what to do, where the files are no pair of graphs."""
+        present = layouts(files)
+        if Layout.ONNX in present:
+            return
+        if not present:
+            select(Layout.ONNX, files, where)  # says which file is missing
+        raise ModelUnavailable(
+            f"{where} holds open_clip weights, and no ONNX graphs: {self._otherwise()}"
+        )
+
+    def _otherwise(self) -> str:
+        """What the user can do where there are no graphs: all of it needs torch."""
+        export = how_to_export(self._reference.full_name)
+        ways = f"{export} once, or set {self._service}.backend to torch"
+        missing = BACKENDS["torch"].unavailable()
+        return f"{ways} (either needs torch: {missing})" if missing else ways
 
 
 class OpenClipModel:
@@ -158,7 +208,7 @@ class OpenClipModel:
         reference = self._reference
         if reference.repository is not None:
             files = self._hub.files(reference.repository)
-            _require(Layout.OPEN_CLIP, files, reference.repository, reference.text)
+            _require_weights(files, reference.repository)
             wanted = select(Layout.OPEN_CLIP, files, reference.repository)
             self._hub.download(reference.repository, wanted, progress)
         elif reference.architecture is not None:
@@ -187,7 +237,7 @@ class OpenClipModel:
         folder = self._reference.folder
         if folder is None:
             raise ModelUnavailable(f"{self._reference.text} isn't downloaded")
-        _require(Layout.OPEN_CLIP, files_in(folder), folder, self._reference.text)
+        _require_weights(files_in(folder), folder)
         return Checkpoint.in_folder(folder)
 
     def _find(self) -> Checkpoint | None:
@@ -247,21 +297,13 @@ def _find(hub: HubStore, repository: str, layout: Layout, key: str) -> Path | No
     return hub.find(repository, select(layout, files, repository))
 
 
-def _require(layout: Layout, files: list[str], where: object, name: str) -> None:
-    """Raise ModelUnavailable, with what to do, where the files aren't of this layout."""
+def _require_weights(files: list[str], where: object) -> None:
+    """Raise ModelUnavailable, with what to do, where the files are no weights of open_clip's."""
     present = layouts(files)
-    if layout in present:
+    if Layout.OPEN_CLIP in present:
         return
     if not present:
-        select(layout, files, where)  # says which file is missing
-    if layout is Layout.ONNX:
-        raise ModelUnavailable(
-            f"{where} holds open_clip weights, and no ONNX graphs: {_how_to_export(name)}"
-        )
+        select(Layout.OPEN_CLIP, files, where)  # says which file is missing
     raise ModelUnavailable(
         f"{where} holds ONNX graphs, and no open_clip weights: set the backend to onnxrt"
     )
-
-
-def _how_to_export(name: str) -> str:
-    return f"run `hearth models export {name}` (needs torch), or set the backend to torch"

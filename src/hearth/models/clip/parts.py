@@ -10,7 +10,12 @@ from hearth.models.clip.transform import ImageTransform
 
 @dataclass(frozen=True)
 class Parts:
-    """Sessions, and what belongs to them."""
+    """Sessions, and what belongs to them.
+
+    ``image`` and ``text`` have one input each: pictures, uint8 (n, height, width, 3) or
+    normalised floats (n, 3, height, width), and token ids (n, context). Without ``text``
+    and its ``tokenizer`` a model embeds pictures only.
+    """
 
     model_id: str
     image: Session
@@ -18,7 +23,7 @@ class Parts:
     files: tuple[Path, ...]
     """The files that the model's vectors depend on."""
     logit_scale: float | None = None
-    """None where the files don't tell."""
+    """The factor itself, not its logarithm; None where the files don't tell."""
     logit_bias: float | None = None
     floats: Session | None = None
     """The image tower for pictures that are normalised already, where ``image`` takes pixels:

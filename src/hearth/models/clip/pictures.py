@@ -1,11 +1,12 @@
 """Image files on their way into an image tower."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from hearth.media import ImageReader, Picture
+from hearth.media import ImageReader
 from hearth.models.clip.tensors import Tensor, read_tensor
 from hearth.models.clip.tower import Tower
 from hearth.models.clip.transform import ImageTransform
@@ -14,6 +15,28 @@ from hearth.models.rows import Row, Rows
 _SLAB_BYTES = 32 * 2**20
 """Enough for two batches of 100 pictures of 224 pixels; a slab is filled round and round, so
 it is all in memory sooner or later."""
+
+
+class SharedPicture:
+    """An image file that several models look at, one after another; it is decoded once.
+
+    What is kept of it is the picture as each of ``transforms`` wants it, never the whole.
+    """
+
+    def __init__(self, payload: bytes, transforms: Sequence[ImageTransform]) -> None:
+        self.payload = payload
+        self._transforms = transforms
+        self._resized: dict[ImageTransform, Image.Image] = {}
+
+    def resized(
+        self, transform: ImageTransform, reader: ImageReader, *, heavy: bool
+    ) -> Image.Image:
+        """The picture at the size of one of the transforms; blocking. Raises as the reader does."""
+        if not self._resized:
+            at_least = max(each.at_least for each in self._transforms)
+            image = reader.read(self.payload, at_least=at_least, heavy=heavy)
+            self._resized = {each: each.resized(image) for each in set(self._transforms)}
+        return self._resized[transform]
 
 
 class Pictures:
@@ -32,7 +55,7 @@ class Pictures:
         row_bytes = math.prod(shape) * tower.dtype.itemsize
         self._rows = Rows(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
 
-    def prepare(self, picture: bytes | Picture | Tensor, *, heavy: bool = True) -> Row:
+    def prepare(self, picture: bytes | SharedPicture | Tensor, *, heavy: bool = True) -> Row:
         """An image file as the tower takes it; blocking. Raises InvalidInput.
 
         ``heavy`` as ImageReader has it, which may raise HeavyImage. A Tensor is for a tower
@@ -41,8 +64,8 @@ class Pictures:
         if isinstance(picture, Tensor):
             return self._tensor(picture)
         row, at_least = self._rows.take(), self._transform.at_least
-        if isinstance(picture, Picture):
-            self._write(picture.read(self._reader, heavy=heavy), row)
+        if isinstance(picture, SharedPicture):
+            self._write(picture.resized(self._transform, self._reader, heavy=heavy), row)
         elif self._tower.takes_pixels:
             resized = self._transform.resized
             self._reader.read_into(row.array, picture, resized, at_least=at_least, heavy=heavy)

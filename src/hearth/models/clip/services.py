@@ -17,11 +17,10 @@ def clip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipSource:
 def bioclip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipSource:
     """The service ``bioclip``: species, or the user's own labels."""
     own = settings.bioclip
+    mine = own_labels(own.labels) if own.labels else None
 
     def labels(model_id: str) -> Sequence[LabelSource]:
-        if own.labels is not None:
-            return (own_labels(own.labels),)
-        return (tree_of_life(hub, f"datasets/{own.label_data}", model_id),)
+        return (mine or tree_of_life(hub, f"datasets/{own.label_data}", model_id),)
 
     return ClipSource(
         own.over(settings.clip),
@@ -49,8 +48,9 @@ CLIP_SERVICES: Mapping[str, Callable[..., ClipSource]] = {
 def clip_labels(settings: ClipSettings) -> Callable[[str], Sequence[LabelSource]]:
     """ImageNet's classes, or the user's own labels; and scenes."""
 
+    classes = own_labels(settings.labels) if settings.labels else imagenet(settings.templates)
+
     def labels(_: str) -> Sequence[LabelSource]:
-        classes = own_labels(settings.labels) if settings.labels else imagenet(settings.templates)
         return classes, scenes()
 
     return labels

@@ -11,7 +11,7 @@ from hearth.files import fingerprint
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
-from hearth.models.clip.model import TRAINED_SCALE, ClipModel
+from hearth.models.clip.model import ClipModel
 from hearth.models.clip.origins import (
     OnnxModel,
     OnnxPaths,
@@ -78,25 +78,15 @@ class ClipSource:
     def load(self) -> ClipModel:
         """The model from its local files; raises SetupError."""
         require_backend(self._settings.backend)
-        # Wrong files of labels are told before gigabytes of weights are read.
-        self._labels(parse(self._settings.model).model_id)
         parts = self._origin.load(self._settings)
         try:
             return ClipModel(
-                service=self.service,
-                model_id=parts.model_id,
-                image=parts.image,
-                floats=parts.floats,
-                text=parts.text,
-                transform=parts.transform,
-                tokenizer=parts.tokenizer,
+                parts,
                 reader=self._reader,
-                logit_scale=TRAINED_SCALE if parts.logit_scale is None else parts.logit_scale,
-                logit_bias=parts.logit_bias,
+                service=self.service,
                 labels=self._labels(parts.model_id),
                 store=self._store(parts),
                 label_dtype=self._label_dtype,
-                files=parts.files,
                 options=self._options,
             )
         except BaseException:
@@ -127,4 +117,4 @@ def _origin(settings: ClipSettings, hub: HubStore, data_dir: Path, service: str)
     reference = parse(settings.model)
     if settings.backend == "torch":
         return OpenClipModel(reference, hub)
-    return OnnxModel(reference, hub, export_folder(data_dir, reference), settings)
+    return OnnxModel(reference, hub, export_folder(data_dir, reference), settings, service)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hearth.errors import InvalidInput
+from hearth.models.clip.tower import Tower
 from hearth.models.clip.transform import OPENAI_MEAN, OPENAI_STD, ImageTransform
 
 
@@ -17,6 +18,9 @@ class Tensor(NamedTuple):
     payload: bytes
     size: int
 
+
+_LARGEST = 1000.0
+"""Normalised pictures stay below 3; what is far beyond overflows inside a model."""
 
 _HALF = (0.5, 0.5, 0.5)
 _CHANNELS = 3
@@ -47,12 +51,15 @@ _OTHER_SIZES = {384: (378, 384)}
 sent is resized once more."""
 
 
-def preprocessing_of(service: str, transform: ImageTransform) -> str | None:
+def preprocessing_of(service: str, transform: ImageTransform, prepared: Tower | None) -> str | None:
     """The id under which a model of ``service`` takes prepared pictures; None: it takes none.
 
+    ``prepared`` is its tower for such, if it has one.
     How a client filters while it resizes is the id's affair (bilinear for SigLIP 2, where
     open_clip is bicubic), so that isn't compared.
     """
+    if prepared is None:
+        return None
     for name, known in PREPROCESSINGS.items():
         sizes = _OTHER_SIZES.get(known.size, (known.size,))
         if (
@@ -69,7 +76,7 @@ def preprocessing_of(service: str, transform: ImageTransform) -> str | None:
 def read_tensor(tensor: Tensor, target: Sequence[int]) -> NDArray[np.float32]:
     """The picture as float32 (3, height, width), resized where ``target`` is another size.
 
-    Raises InvalidInput for a payload of another length, and for numbers that aren't finite.
+    Raises InvalidInput for a payload of another length, and for numbers that can't be a picture's.
     """
     payload, size = tensor
     wanted = _CHANNELS * size * size * 4
@@ -79,8 +86,8 @@ def read_tensor(tensor: Tensor, target: Sequence[int]) -> NDArray[np.float32]:
         )
     planes = np.frombuffer(payload, "<f4").reshape(_CHANNELS, size, size)
     planes = planes.astype(np.float32, copy=False)
-    if not np.isfinite(planes).all():
-        raise InvalidInput("the tensor holds numbers that aren't finite")
+    if not (np.abs(planes) <= _LARGEST).all():
+        raise InvalidInput(f"the tensor holds numbers that aren't finite, or over {_LARGEST:g}")
     height, width = target
     return planes if (height, width) == (size, size) else _resized(planes, height, width)
 

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hearth.backends import Array, Session
 from hearth.batching import BatchQueue
 from hearth.errors import ModelFailed, ModelUnavailable
+from hearth.models.labels.vectors import Vector, unit
 from hearth.models.rows import Row, Stacker
-
-Vector = NDArray[np.float32]
 
 Item = Row | Array
 """What waits in a queue: a picture or the tokens of a text."""
@@ -152,9 +150,3 @@ def _kept(vector: Vector) -> Vector:
     alone = vector.copy()
     alone.setflags(write=False)
     return alone
-
-
-def unit(vectors: NDArray[Any]) -> Vector:
-    """Each row at length 1, as float32; a row of zeros stays what it is."""
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)

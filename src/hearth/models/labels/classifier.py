@@ -1,30 +1,28 @@
 """The label sets of one model: their vectors made, kept, and scored."""
 
-import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from hearth.aside import aside
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
-from hearth.errors import InvalidInput, ModelUnavailable, NotReady
-from hearth.models.labels.builder import LabelBuilder
-from hearth.models.labels.catalogue import Catalogue
-from hearth.models.labels.embedding import Embed
-from hearth.models.labels.index import LARGE, LabelIndex, Query, Scored
-from hearth.models.labels.source import PROMPT, LabelSource
-from hearth.models.labels.store import Kept, LabelStore
-from hearth.models.labels.taxonomy import RANKS
-from hearth.models.labels.vectors import Dtype, Vector, unit
+from hearth.errors import ModelUnavailable, NotReady
+from hearth.models.labels.index import LabelIndex, Query, Scored
+from hearth.models.labels.limits import LARGE
+from hearth.models.labels.making.builder import LabelBuilder
+from hearth.models.labels.making.embedding import Embed
+from hearth.models.labels.making.store import Kept, LabelStore
+from hearth.models.labels.sets.catalogue import Catalogue
+from hearth.models.labels.sets.source import PROMPT, LabelSource
+from hearth.models.labels.vectors import Dtype, Vector
 from hearth.models.manager import Progress
 from hearth.models.shared import SharedStatistics, SharedWork, digest
 
 log = logging.getLogger(__name__)
-
-MOST_LABELS = 1000
-"""Labels that one request may bring along: each costs a run of the text model."""
 
 _SCORED_AT_ONCE = 16
 """450,000 × 768: 8 queries take 1.8 times as long as one, 16 queries 2 times."""
@@ -118,14 +116,11 @@ class Classifier:
         """The likeliest labels of a set with their probabilities, the best first.
 
         ``vector`` is a picture's unit vector, float32 (dim,); no more than there are labels
-        come back. With a ``rank`` (see RANKS) it is the likeliest groups there, each with
-        the probabilities of its labels together. Raises InvalidInput for a rank that isn't
-        there, NotReady while the set has no vectors, and what a batch queue raises.
+        come back, and no more than ``MOST_ANSWERS``. With a ``rank`` (one of RANKS) it is
+        the likeliest groups there, each with the probabilities of its labels together.
+        Raises InvalidInput where the labels have no ranks, NotReady while the set has no
+        vectors, and what a batch queue raises.
         """
-        if rank is not None and rank not in RANKS:
-            raise InvalidInput(f"no rank {rank!r}; there are {', '.join(RANKS)}")
-        if rank is not None and name in self.sets and not self.has_ranks(name):
-            raise InvalidInput(f"the labels of {name} have no ranks")
         if (reason := self.missing(name)) is not None:
             raise NotReady(reason)
         index, query = self._indexes[name], Query(vector, count, rank)
@@ -138,15 +133,12 @@ class Classifier:
     ) -> Scored:
         """As ``classify``, with labels that the caller brings ("a photo of a …").
 
-        One that is there twice counts once. Raises InvalidInput for none, for more than
-        ``MOST_LABELS`` and for an empty one, and what ``embed`` raises.
+        At least one, and each once: what reads the request sees to that, and to
+        ``MOST_LABELS``. Raises what ``embed`` raises.
         """
-        chosen = list(dict.fromkeys(label.strip() for label in labels))
-        if not chosen or "" in chosen or len(chosen) > MOST_LABELS:
-            raise InvalidInput(f"give 1 to {MOST_LABELS} labels, none of them empty")
-        key = await digest(json.dumps(chosen).encode())
-        vectors = await self._among.get(key, lambda: self._vectors_of(chosen, ticket))
-        index = LabelIndex(vectors, Catalogue.of(chosen), scale=self._scale, bias=self._bias)
+        key = await digest(json.dumps(labels).encode())
+        vectors = await self._among.get(key, lambda: self._vectors_of(labels, ticket))
+        index = LabelIndex(vectors, Catalogue.of(labels), scale=self._scale, bias=self._bias)
         return index.answers([Query(vector, count)])[0]
 
     def load(self, dim: int | None) -> None:
@@ -200,8 +192,8 @@ class Classifier:
             self._why_not[source.name] = "another process makes the label vectors"
             progress(f"{what}: another process makes them", 0, None)
 
-        if not await asyncio.to_thread(source.is_local):
-            await asyncio.to_thread(source.download, downloaded)
+        if not await aside(source.is_local):
+            await aside(partial(source.download, downloaded))
         kept = await self._builder.make(source, self._dim, made=made, waits=waits)
         self._take(source.name, kept)
 
@@ -217,7 +209,7 @@ class Classifier:
             await self._embed(texts[start : start + size], ticket)
             for start in range(0, len(texts), size)
         ]
-        return unit(np.concatenate(parts))
+        return np.concatenate(parts)
 
 
 def _answers(asked: Sequence[Asked]) -> Sequence[Scored]:

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.models.labels.catalogue import Catalogue
+from hearth.errors import InvalidInput
+from hearth.models.labels.limits import MOST_ANSWERS
+from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.vectors import Stored, Vector, products
 
 Scored = list[tuple[str, float]]
 """Labels with their probabilities, the best first."""
-
-LARGE = 2_000
-"""Scoring more labels than this takes milliseconds, so it goes through a queue."""
 
 _CHUNK = 64
 
@@ -24,7 +23,7 @@ class Query(NamedTuple):
     vector: Vector
     """A picture's unit vector, float32 (dim,)."""
     top: int
-    """How many answers."""
+    """How many answers; never more than MOST_ANSWERS."""
     rank: str | None = None
     """Sum the probabilities at this rank of the taxonomy."""
 
@@ -49,15 +48,11 @@ class LabelIndex:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    @property
-    def dim(self) -> int:
-        """The length of a vector."""
-        return int(self.vectors.shape[1])
-
     def answers(self, queries: Sequence[Query]) -> list[Scored]:
         """The likeliest labels, or groups of them, for each query; in one matrix product.
 
-        No more than there are come back. Equal scores come in the order of the labels.
+        No more than there are come back, and no more than ``MOST_ANSWERS``. Equal scores
+        come in the order of the labels. Raises InvalidInput for a rank where there are none.
         """
         logits = products(self.vectors, np.stack([query.vector for query in queries]))
         logits *= self._scale
@@ -69,13 +64,14 @@ class LabelIndex:
         weights = np.exp(logits - logits.max())
         total = float(weights.sum(dtype=np.float64))
         labels, taxonomy = self.catalogue.labels, self.catalogue.taxonomy
+        count = min(query.top, MOST_ANSWERS)
         if query.rank is None:
-            chosen = best(logits, query.top)
+            chosen = best(logits, count)
             return [(labels[int(one)], float(weights[one]) / total) for one in chosen]
         if taxonomy is None:
-            raise ValueError("these labels have no ranks")
+            raise InvalidInput("these labels have no ranks")
         sums = taxonomy.sums(query.rank, weights)
-        chosen = best(sums, query.top)
+        chosen = best(sums, count)
         return [
             (taxonomy.name(query.rank, int(one), labels), float(sums[one]) / total)
             for one in chosen

@@ -1,5 +1,7 @@
 """Vectors that others made, read from an .npy file block by block, never as a whole."""
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import IO, Protocol
 
@@ -25,7 +27,10 @@ class Matrix(Protocol):
         ...
 
     def block(self, start: int, end: int) -> Vector:
-        """Some of them, float32 (end - start, dim). Raises ValueError for a file cut short."""
+        """Some of them, float32 (end - start, dim), which are the caller's.
+
+        Raises OSError, or ValueError for a file that is cut short or garbled.
+        """
         ...
 
     def close(self) -> None:
@@ -72,8 +77,12 @@ class NpyMatrix:
 
     def _read(self, offset: int, count: int) -> NDArray[np.floating]:
         size = self._dtype.itemsize
-        self._file.seek(self._start + offset * size)
-        content = self._file.read(count * size)
+        try:
+            # In an archive this reads as well.
+            self._file.seek(self._start + offset * size)
+            content = self._file.read(count * size)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"the file is damaged: {error}") from error
         if len(content) != count * size:
             raise ValueError("the file is cut short")
         return np.frombuffer(content, self._dtype)
@@ -88,7 +97,7 @@ class HeldMatrix:
 
     def block(self, start: int, end: int) -> Vector:
         """See ``Matrix``."""
-        return np.asarray(self._vectors[start:end], np.float32)
+        return np.array(self._vectors[start:end], np.float32)
 
     def close(self) -> None:
         """Nothing to let go."""

@@ -60,6 +60,7 @@ class OcrModel:
     ModelUnavailable where recognition carries no list of characters.
     """
 
+    preprocess_id = None
     service = "ocr"
 
     def __init__(

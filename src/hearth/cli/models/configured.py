@@ -1,0 +1,164 @@
+"""The models that the settings name: whether they are here, and where."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hearth.cli.models.inventory import Item, Kind
+from hearth.errors import HearthError
+
+if TYPE_CHECKING:
+    from hearth.hub.reference import ModelReference
+    from hearth.models.manager import ModelSource
+    from hearth.settings import ClipSettings, Settings
+
+
+@dataclass(frozen=True)
+class Configured:
+    """The model of one service."""
+
+    service: str
+    model: str
+    precision: str
+    state: str
+    """``here``, ``partial``, ``damaged``, ``not here`` or ``unavailable``."""
+    why: str
+    """What keeps it from being used; empty where it is here."""
+    where: str
+    """Where it is, or would come from."""
+    size: int | None
+    """Bytes of the folders that it is in; None where nothing is here."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a line of ``--json``."""
+        return {
+            "kind": "configured",
+            "service": self.service,
+            "model": self.model,
+            "precision": self.precision or None,
+            "state": self.state,
+            "why": self.why or None,
+            "where": self.where or None,
+            "bytes": self.size,
+        }
+
+
+def configured(settings: "Settings", found: Sequence[Item]) -> Iterator[Configured]:
+    """Every service's model; ``found`` is what lies in the data folder."""
+    for service in dict.fromkeys(settings.services):
+        own = settings.of_model(service)
+        places = places_of(own, found) if own is not None else []
+        state, why = _state(settings, service, own, places)
+        yield Configured(
+            service,
+            "built in" if own is None else own.model,
+            _precision(own, places),
+            state,
+            why,
+            "rapidocr's package" if own is None else _where(own, places),
+            sum(item.size for item in places) if places else None,
+        )
+
+
+def source_of(settings: "Settings", service: str) -> "ModelSource":
+    """Where a service's model comes from; raises SetupError."""
+    from hearth.cli.checks import INSTALL_SERVER, has_server
+    from hearth.errors import SetupError
+
+    if not has_server():
+        raise SetupError(f"a node's packages aren't installed: {INSTALL_SERVER}")
+    from hearth.wiring import sources_of
+
+    (source,) = sources_of(settings.model_copy(update={"services": (service,)}))
+    return source
+
+
+def places_of(own: "ClipSettings", found: Sequence[Item]) -> list[Item]:
+    """The folders of the data folder that hold a model, the one that is taken first."""
+    reference = _reference(own)
+    if reference is None or reference.folder is not None:
+        return []
+    if own.backend == "torch":
+        wanted = [item for item in found if item.model == reference.repository]
+        return [item for item in wanted if item.kind is Kind.DOWNLOAD]
+    exports = [
+        item
+        for item in found
+        if item.kind is Kind.EXPORT
+        and item.base == reference.folder_name
+        and item.reference in ("", reference.full_name)
+        and own.precision in ("auto", item.precision)
+    ]
+    if exports:
+        return exports
+    repositories = reference.onnx_repositories()
+    return [item for item in found if item.kind is Kind.DOWNLOAD and item.model in repositories]
+
+
+def missing_path(own: "ClipSettings | None") -> str:
+    """What is wrong with the folder or files that the settings name; empty: nothing."""
+    if own is None:
+        return ""
+    if own.backend == "onnxrt" and own.onnx_image is not None:
+        files = [path for path in (own.onnx_image, own.onnx_text) if path is not None]
+        return next((f"no such file: {path}" for path in files if not path.is_file()), "")
+    reference = _reference(own)
+    folder = None if reference is None else reference.folder
+    return "" if folder is None or folder.is_dir() else f"there is no folder {folder}"
+
+
+def _state(
+    settings: "Settings", service: str, own: "ClipSettings | None", places: list[Item]
+) -> tuple[str, str]:
+    # A source takes local paths as they are; its model says what is wrong with them when loaded.
+    if missing := missing_path(own):
+        return "unavailable", missing
+    try:
+        if source_of(settings, service).is_local():
+            return "here", ""
+    except HearthError as error:
+        return "unavailable", str(error)
+    # The package of a model that comes with one is all that could be missing.
+    unfinished = next((item.state for item in places if item.state != "whole"), "not here")
+    from hearth.hub.store import HubStore
+
+    if HubStore(settings.data_dir, offline=settings.hub.offline).offline:
+        return unfinished, "hub.offline or HF_HUB_OFFLINE forbids fetching it"
+    return unfinished, f"fetched at the next start, or by `hearth models pull {service}`"
+
+
+def _precision(own: "ClipSettings | None", places: list[Item]) -> str:
+    """As it is here; else as it is asked for."""
+    if own is None:
+        return "fp32"
+    here = [item.precision for item in places if item.precision]
+    if here and own.precision == "auto":
+        return here[0] if len(here) == 1 else f"auto ({', '.join(here)})"
+    return "fp32" if own.backend == "torch" else own.precision
+
+
+def _where(own: "ClipSettings", places: list[Item]) -> str:
+    if own.backend == "onnxrt" and own.onnx_image is not None:
+        return str(own.onnx_image)
+    if places:
+        return ", ".join(str(item.path) for item in places)
+    reference = _reference(own)
+    if reference is None:
+        return ""
+    if reference.folder is not None:
+        return str(reference.folder)
+    if own.backend == "torch":
+        # open_clip knows the repository of ARCH:TAG; asking it would import torch.
+        return reference.repository or "open_clip's weights on the hub"
+    return " or ".join(reference.onnx_repositories())
+
+
+def _reference(own: "ClipSettings") -> "ModelReference | None":
+    from hearth.hub.reference import parse
+
+    if own.backend == "onnxrt" and own.onnx_image is not None:
+        return None
+    try:
+        return parse(own.model)
+    except HearthError:
+        return None

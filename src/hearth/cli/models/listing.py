@@ -1,0 +1,87 @@
+"""``hearth models list``: what is configured, and what is here."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hearth.cli.options import Config, DataDir, Others, settings_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hearth.cli.models.configured import Configured
+    from hearth.cli.models.inventory import Item
+
+
+def list_models(
+    config: Config = None,
+    data_dir: DataDir = None,
+    others: Others = None,
+    json: Annotated[bool, typer.Option("--json", help="A line of JSON for each.")] = False,
+) -> int:
+    """List the models that are configured, and all model files that are here."""
+    from hearth.cli import OK
+    from hearth.cli.console import hint, output, print_json
+    from hearth.cli.models.configured import configured
+    from hearth.cli.models.inventory import items
+
+    settings = settings_of(config, data_dir, others)
+    found = items(settings.data_dir)
+    models = list(configured(settings, found))
+    if json:
+        for line in [*(row.to_json() for row in models), *(item.to_json() for item in found)]:
+            print_json(line)
+        return OK
+    output().print(_of_services(models))
+    if found:
+        output().print()
+        output().print(_of_files(found))
+    else:
+        hint(f"no model files in {settings.data_dir} yet")
+    return OK
+
+
+def _of_services(models: "Sequence[Configured]") -> "Table":
+    from rich.text import Text
+
+    from hearth.cli.models.inventory import in_words
+
+    table = _table("SERVICE", "MODEL", "PRECISION", "SIZE", "STATE")
+    for row in models:
+        state = Text(row.state, style="green" if row.state == "here" else "yellow")
+        for more in filter(None, (row.why, row.where)):
+            state.append(f"\n{more}", style="dim")
+        size = "" if row.size is None else in_words(row.size)
+        table.add_row(Text(row.service), Text(row.model), row.precision, size, state)
+    return table
+
+
+def _of_files(found: "Sequence[Item]") -> "Table":
+    from rich.text import Text
+
+    from hearth.cli.models.inventory import in_words
+
+    table = _table("FILES", "MODEL", "PRECISION", "SIZE", "STATE", "PATH")
+    for item in found:
+        state = Text(item.state, style="green" if item.state == "whole" else "yellow")
+        if item.note:
+            state.append(f"\n{item.note}", style="dim")
+        table.add_row(
+            str(item.kind),
+            Text(item.model),
+            Text(item.precision),
+            in_words(item.size),
+            state,
+            Text(str(item.path), style="dim"),
+        )
+    return table
+
+
+def _table(*heads: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold", justify="right" if head == "SIZE" else "left")
+    return table

@@ -1,0 +1,170 @@
+"""``hearth models pull``: fetch what the node needs, or models and data sets by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hearth.cli.options import Config, DataDir, Others, settings_of
+from hearth.errors import HearthError, ModelUnavailable, SettingsError
+
+if TYPE_CHECKING:
+    from hearth.cli.models.transfers import Transfers
+    from hearth.hub.progress import Progress
+    from hearth.hub.store import HubStore
+    from hearth.settings import ClipSettings, Settings
+
+EMBEDDINGS = "embeddings/*"
+"""What is fetched of a data set unless its files are chosen: the rest may be terabytes."""
+
+
+@dataclass(frozen=True)
+class _Wish:
+    name: str
+    fetch: "Callable[[Progress], object]"
+    model: "ClipSettings | None" = None
+    """Where the files are afterwards depends on these."""
+
+
+def pull(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Services (clip), models (ARCH:TAG, ORG/NAME) or data sets "
+            "(datasets/ORG/NAME); without any, all that the configured services need."
+        ),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help=f"Files of a data set, instead of {EMBEDDINGS}. May be repeated.",
+        ),
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+    others: Others = None,
+) -> int:
+    """Fetch models from the hub; what an interrupted download left is gone on with.
+
+    The exit code is 1 where any of it can't be had; the others are fetched all the same.
+    """
+    from hearth.cli import FAILURE, OK
+    from hearth.cli.checks import INSTALL_SERVER, has_server
+    from hearth.cli.console import complain
+    from hearth.cli.models.configured import missing_path
+    from hearth.cli.models.transfers import Transfers
+    from hearth.errors import SetupError
+    from hearth.hub.names import is_data_set
+
+    settings = settings_of(config, data_dir, others)
+    if include and not any(map(is_data_set, names or [])):
+        raise SettingsError("--include is for data sets: name one, as datasets/ORG/NAME")
+    if not has_server():
+        raise SetupError(f"fetching models needs a node's packages: {INSTALL_SERVER}")
+    failed = 0
+    for name in dict.fromkeys(names or settings.services):
+        try:
+            with Transfers() as transfers:
+                wish = _wish(settings, name, tuple(include or ()))
+                if missing := missing_path(wish.model):
+                    raise ModelUnavailable(missing)
+                wish.fetch(transfers.progress)
+        except HearthError as error:
+            text = str(error)
+            complain(text if name in text else f"{name}: {text}")
+            failed += 1
+        else:
+            _say_where(settings, wish, transfers)
+    return FAILURE if failed else OK
+
+
+def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
+    from hearth.cli.models.configured import source_of
+    from hearth.hub.names import is_data_set
+    from hearth.hub.store import Condition, HubStore
+
+    hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
+    if is_data_set(name):
+        return _Wish(name, lambda progress: _data_set(hub, name, include, progress))
+    if _is_section(settings, name):
+        return _Wish(name, source_of(settings, name).pull, settings.of_model(name))
+    service = _service_with(settings, name)
+    is_damaged = (name, Condition.DAMAGED) in (
+        (here.repository, here.condition) for here in hub.repositories()
+    )
+    if is_damaged and service is None:
+        # Whoever fetched it knew what for: the same files again, and no others.
+        return _Wish(name, lambda progress: hub.mend(name, progress))
+    settings, service = _by_name(settings, name, service)
+    source = source_of(settings, service)
+
+    def fetch(progress: "Progress") -> None:
+        if is_damaged:  # even where a node would take an export instead
+            hub.mend(name, progress)
+        source.pull(progress)
+
+    return _Wish(name, fetch, settings.of_model(service))
+
+
+def _by_name(settings: "Settings", name: str, service: str | None) -> "tuple[Settings, str]":
+    """The settings of a service that has this model, whatever else is here of it.
+
+    The service that is configured with it; else clip, without the files that the settings
+    name for its own model.
+    """
+    changes: dict[str, object] = {}
+    if service is None:
+        service = "clip"
+        changes = {"model": name, "onnx_image": None, "onnx_text": None, "labels": None}
+    own = settings.of_model(service)
+    if own is not None and own.precision == "auto":
+        changes["precision"] = "fp32"  # no variant stands in for the files themselves
+    section = getattr(settings, service).model_copy(update=changes)
+    return settings.model_copy(update={service: section}), service
+
+
+def _data_set(hub: "HubStore", name: str, include: tuple[str, ...], progress: "Progress") -> None:
+    if any(here.repository == name for here in hub.repositories()):
+        hub.mend(name, progress)
+    if not include and not any(path.startswith("embeddings/") for path in hub.files(name)):
+        raise ModelUnavailable(
+            f"{name} has no embeddings: say which of its files you want, with --include PATTERN"
+        )
+    hub.download(name, include or (EMBEDDINGS,), progress)
+
+
+def _is_section(settings: "Settings", name: str) -> bool:
+    """Whether the settings have a section of that name: a service, or nothing to be fetched."""
+    from pydantic import BaseModel
+
+    return isinstance(getattr(settings, name, None), BaseModel)
+
+
+def _service_with(settings: "Settings", model: str) -> str | None:
+    """The configured service that has this model."""
+    for service in settings.services:
+        own = settings.of_model(service)
+        if own is not None and own.model == model and own.onnx_image is None:
+            return service
+    return None
+
+
+def _say_where(settings: "Settings", wish: _Wish, transfers: "Transfers") -> None:
+    from hearth.cli.console import output
+    from hearth.cli.models.configured import places_of
+    from hearth.cli.models.inventory import Kind, in_words, items
+
+    found = items(settings.data_dir)
+    places = [] if wish.model is None else places_of(wish.model, found)
+    brought = {*transfers.seen, wish.name}
+    places += [
+        item
+        for item in found
+        if item.kind is Kind.DOWNLOAD and item.model in brought and item not in places
+    ]
+    same = wish.model is None or wish.model.model == wish.name
+    what = wish.name if same or wish.model is None else f"{wish.name} ({wish.model.model})"
+    lines = [f"{what} is here", *(f"  {in_words(item.size)} in {item.path}" for item in places)]
+    output().print("\n".join(lines), markup=False, soft_wrap=True)

@@ -1,0 +1,104 @@
+"""A downloaded pair of graphs that takes one sample at a time, as a pair that takes many."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from hearth.errors import HearthError, ModelUnavailable
+from hearth.graphs.free_batch import free_batch, has_fixed_batch
+from hearth.hub.layout import ABOUT
+from hearth.hub.store import HubStore, made_of
+from hearth.models.clip.exports import folders
+from hearth.models.clip.exports.proof import sample_inputs
+from hearth.models.clip.files import IMAGE, TEXT
+from hearth.models.manager import Progress
+
+log = logging.getLogger(__name__)
+
+
+WHAT = "free-batch"
+"""What the copy is called, beside its original."""
+
+
+def freed_copy(snapshot: Path) -> Path | None:
+    """The copy of a download with a free batch axis; None where there is none of these files.
+
+    It lies beside the snapshot in the hub's folder, so it goes when the download goes.
+    """
+    copy = made_of(snapshot, WHAT)
+    if not folders.is_onnx(copy):
+        return None
+    return copy if folders.about(copy).get("made_from") == folders.prints(snapshot) else None
+
+
+def free_batch_copy(
+    repository: str, source: Path, hub: HubStore, model_id: str, progress: Progress
+) -> None:
+    """Write a copy of a download with a free batch axis beside it, where its own is fixed.
+
+    ``source`` is the snapshot of ``repository`` that is in use. Both towers, or the one that
+    can be freed and the other as it is. ``source`` is never changed; where nothing can be
+    freed, nothing is written, and the log says why: the model works as before then, one
+    sample at a time. Blocking.
+    """
+    what = f"{model_id}: free batch axis"
+    try:
+        fixed = [tower for tower in folders.TOWERS if has_fixed_batch(source / tower)]
+        if not fixed:
+            return
+        with hub.making(repository, progress):
+            if freed_copy(source) is not None:
+                return  # by another process, meanwhile
+            progress(what, 0, len(fixed) + 1)
+            copy = made_of(source, WHAT)
+            with folders.written_whole(copy) as work:
+                freed = _write(source, work, model_id, fixed, progress)
+    except HearthError as error:
+        log.warning("%s: no free batch axis, so one at a time: %s", model_id, error)
+        return
+    progress(what, len(fixed) + 1, len(fixed) + 1)
+    log.info("%s: free batch axis of %s, in %s", model_id, " and ".join(freed), copy)
+
+
+def _write(
+    source: Path, work: Path, model_id: str, fixed: list[Path], progress: Progress
+) -> list[str]:
+    """Write the folder; the names of the towers that are free in it."""
+    files = folders.model_files(source)
+    _require_room(source, work, files)
+    for name in files:
+        target = work / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if Path(name) not in fixed and name != ABOUT:
+            shutil.copyfile(source / name, target)
+    images, texts = sample_inputs(source)
+    samples = {IMAGE: images, TEXT: texts}
+    freed, reasons = [], []
+    for done, tower in enumerate(fixed, 1):
+        try:
+            free_batch(source / tower, work / tower, samples[tower])
+            freed.append(tower.parent.name)
+        except HearthError as error:
+            shutil.copyfile(source / tower, work / tower)
+            reasons.append(f"{tower.parent.name}: {error}")
+        progress(f"{model_id}: free batch axis", done, len(fixed) + 1)
+    if not freed:
+        raise ModelUnavailable("; ".join(reasons))
+    for reason in reasons:
+        log.warning("%s: no free batch axis of %s", model_id, reason)
+    about = folders.about(source)
+    made = {
+        "model_id": about.get("model_id") or model_id,
+        "precision": about.get("precision") or "fp32",
+        "free_batch": freed,
+        "made_from": folders.prints(source),
+    }
+    folders.write_about(work, {**about, **made}, "onnx", "onnxruntime")
+    return freed
+
+
+def _require_room(source: Path, work: Path, files: tuple[str, ...]) -> None:
+    need = sum((source / name).stat().st_size for name in files)
+    free = shutil.disk_usage(work).free
+    if need > free:
+        raise ModelUnavailable(f"{need / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free")

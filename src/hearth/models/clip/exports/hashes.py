@@ -1,0 +1,58 @@
+"""What an export's files were when it was made, and whether they still are.
+
+Needs no more than the standard library: whoever checks files needs no node's packages.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hearth.files import fingerprint
+from hearth.hub.layout import ABOUT, Layout, files_in, select
+from hearth.hub.listing import SHA256, RemoteFile
+from hearth.hub.progress import Progress
+from hearth.hub.upkeep import check_files
+
+
+def content(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of an export's files, by path: all but ``hearth.json``, which lists them.
+
+    Reads every byte. Raises OSError.
+    """
+    found = {}
+    for name in filter(lambda name: name != ABOUT, files_in(folder)):
+        with (folder / name).open("rb") as file:
+            digest = hashlib.file_digest(file, SHA256).hexdigest()
+        found[name] = {"size": (folder / name).stat().st_size, SHA256: digest}
+    return found
+
+
+def faults(folder: Path, told: Mapping[str, Any], progress: Progress) -> list[str] | None:
+    """What is wrong with an export's files, a line for each; None where nothing tells.
+
+    ``told`` is what its ``hearth.json`` says: the SHA-256 of all files; in earlier exports
+    only the size and the hash of both ends of each graph. Reads every byte. Raises OSError,
+    and ModelUnavailable where a file of the model is missing of which nothing is told.
+    """
+    known = told.get("content")
+    if isinstance(known, dict) and known:
+        files = [_listed(name, entry) for name, entry in sorted(known.items())]
+        wrong = check_files(folder, files, folder.name, progress)
+        return [f"{name} {fault}" for name, fault in wrong.items()]
+    select(Layout.ONNX, files_in(folder), folder)
+    prints = told.get("files")
+    if not isinstance(prints, dict) or not prints:
+        return None
+    found = fingerprint(folder / name for name in prints if (folder / name).is_file())
+    return [
+        f"{name} isn't the file that was made" if name in found else f"{name} is missing"
+        for name, expected in sorted(prints.items())
+        if found.get(name) != expected
+    ]
+
+
+def _listed(name: str, entry: object) -> RemoteFile:
+    """As the hub lists files; with what no file has, where the entry isn't one of ours."""
+    known = entry if isinstance(entry, dict) else {}
+    return RemoteFile(name, known.get("size", -1), SHA256, known.get(SHA256, ""))

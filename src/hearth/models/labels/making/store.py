@@ -1,0 +1,253 @@
+"""The vectors of label sets on disk, made once.
+
+    data/bioclip/onnxrt/bioclip-2/tree_of_life.vectors.npy    unit vectors, to be mapped
+    data/bioclip/onnxrt/bioclip-2/tree_of_life.names.npz      names and taxonomy
+    data/bioclip/onnxrt/bioclip-2/tree_of_life.meta.json      written last: vouches for both
+
+What doesn't fit, is cut short or garbled counts as absent, and is made again.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from hearth import __version__
+from hearth.aside import aside
+from hearth.files import fingerprint, write_whole
+from hearth.models.labels.limits import LARGE
+from hearth.models.labels.making.growing import GrowingVectors
+from hearth.models.labels.sets.catalogue import Catalogue
+from hearth.models.labels.sets.source import LabelSource
+from hearth.models.labels.vectors import Dtype, Stored
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1
+_WHOLE = 16 << 20
+"""Bytes up to which vectors are hashed whole at every start: some 10 ms. Of larger ones the
+ends. (Names are read whole in any case, and an npz has checksums of its own.)"""
+
+_META = ".meta.json"
+_WAIT_SECONDS = 1.0
+
+
+class Kept(NamedTuple):
+    """A label set with its vectors."""
+
+    vectors: Stored
+    """Unit rows; of large sets mapped, or in memory where there is no disk for them."""
+    catalogue: Catalogue
+    origin: str
+    """Where the vectors come from: ``computed``, or what they were taken over from."""
+
+
+class LabelStore:
+    """The label vectors of one model on one engine.
+
+    ``made_from`` is everything beside labels and prompts that the vectors depend on: the
+    model's id, its files, engine and precision. ``older`` are caches of the seed's layouts
+    that may be taken over; they are only ever read.
+    """
+
+    def __init__(
+        self, folder: Path, made_from: Mapping[str, Any], older: Sequence[Path] = ()
+    ) -> None:
+        self.folder = folder
+        self.older = (*older, folder / "text_vectors.npz")
+        # As it comes back from JSON, so that it can be compared.
+        self._made_from = json.loads(json.dumps(made_from))
+
+    def load(
+        self, source: LabelSource, dtype_of: Callable[[int], Dtype], dim: int | None
+    ) -> Kept | None:
+        """What is kept of a set, where it is right; blocking.
+
+        ``dtype_of`` says how so many vectors are to be kept; ``dim`` is the length of each,
+        where that is known.
+        """
+        meta_path = self.folder / f"{source.name}{_META}"
+        try:
+            written = meta_path.read_bytes()
+            meta = json.loads(written)
+            wanted = {**self._identity(source), "dtype": dtype_of(meta["labels"])}
+            wanted |= {} if dim is None else {"dim": dim}
+            # Without the data on the disk nobody can tell: then what is kept counts.
+            version = source.version
+            wanted |= {} if version is None else {"version": version}
+            if any(meta[name] != value for name, value in wanted.items()):
+                return None
+            kept = _read(self.folder, meta)
+            # Another process may have replaced them meanwhile: it takes the meta away first.
+            return kept if meta_path.read_bytes() == written else None
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            # Files that others may have garbled: whatever is wrong, they are made again.
+            log.warning("%s of %s is made again: %r", source.name, self.folder, error)
+            return None
+
+    def grow(
+        self, source: LabelSource, origin: str, *, rows: int, dim: int, dtype: Dtype
+    ) -> GrowingVectors:
+        """A file for the vectors of a set, or what was begun of it; blocking. Raises OSError."""
+        identity = {**self._identity(source), "version": source.version, "origin": origin}
+        path = self.folder / f".{source.name}.vectors.partial"
+        target = self.folder / _files(source.name)["vectors"]
+        return GrowingVectors(path, identity, target=target, rows=rows, dim=dim, dtype=dtype)
+
+    def keep(
+        self, source: LabelSource, catalogue: Catalogue, vectors: GrowingVectors, origin: str
+    ) -> Kept:
+        """All vectors are there: keep them with the names; blocking. Raises OSError."""
+        paths = {what: self.folder / name for what, name in _files(source.name).items()}
+        meta_path = self.folder / f"{source.name}{_META}"
+        vectors.checkpoint()
+        buffer = BytesIO()
+        np.savez(buffer, allow_pickle=False, **catalogue.arrays())
+        described = {"vectors": _described(vectors.path)}
+        meta_path.unlink(missing_ok=True)
+        write_whole(paths["names"], buffer.getvalue())
+        described["names"] = _described(paths["names"])
+        vectors.move()
+        meta = {
+            **self._identity(source),
+            # Of when they were begun: the data may have been replaced meanwhile.
+            "version": vectors.identity["version"],
+            "dtype": vectors.dtype,
+            "labels": vectors.rows,
+            "dim": vectors.dim,
+            "prompts": source.origin,
+            "origin": origin,
+            "files": described,
+            "hearth": __version__,
+            "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+        }
+        write_whole(meta_path, (json.dumps(meta, indent=2) + "\n").encode())
+        vectors.forget()
+        return _read(self.folder, meta)
+
+    @asynccontextmanager
+    async def turn(self, name: str, waits: Callable[[], None]) -> AsyncIterator[None]:
+        """One maker of a set at a time, over all processes; ``waits`` is told of waiting."""
+        import filelock
+
+        path = self.folder / f".{name}.lock"
+        lock = filelock.FileLock(path, thread_local=False)
+        while not lock.is_locked:
+            try:
+                await aside(partial(self.folder.mkdir, parents=True, exist_ok=True))
+                await aside(partial(lock.acquire, timeout=0))
+            except filelock.Timeout:
+                waits()
+                await asyncio.sleep(_WAIT_SECONDS)
+            except (OSError, NotImplementedError) as error:
+                log.debug("%s can't be locked: %s", path, error)
+                break
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _identity(self, source: LabelSource) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "made_from": self._made_from,
+            "set": source.name,
+            "key": source.key,
+        }
+
+
+def verify_folder(folder: Path) -> list[str]:
+    """What is wrong with the label sets kept in a folder, a line each; reads every byte.
+
+    Sets that are still being made are no problem. Raises OSError where the folder can't be
+    read.
+    """
+    problems = []
+    for meta_path in sorted(folder.glob(f"*{_META}")):
+        name = meta_path.name.removesuffix(_META)
+        try:
+            meta = json.loads(meta_path.read_bytes())
+            if not isinstance(meta, dict) or "set" not in meta:
+                continue  # another's: the seed's caches have metas of that ending as well
+            problems += _problems(folder, name, meta)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            problems.append(f"{meta_path.name} can't be read: {error!r}")
+    return problems
+
+
+def _problems(folder: Path, name: str, meta: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for what, file in _files(name).items():
+        path = folder / file
+        promised = meta["files"][what]
+        if not path.is_file():
+            problems.append(f"{file} is missing")
+        elif (size := path.stat().st_size) != promised["size"]:
+            problems.append(f"{file} has {size} bytes instead of {promised['size']}")
+        elif _sha256(path) != promised["sha256"]:
+            problems.append(f"{file} is damaged: its SHA-256 is wrong")
+    return problems
+
+
+def _files(name: str) -> dict[str, str]:
+    return {"vectors": f"{name}.vectors.npy", "names": f"{name}.names.npz"}
+
+
+def _read(folder: Path, meta: Mapping[str, Any]) -> Kept:
+    """Vectors and names that a meta vouches for; raises whatever is wrong with them."""
+    paths = {what: folder / name for what, name in _files(meta["set"]).items()}
+    # Small sets are scored on the event loop, where a page that was evicted would be a read.
+    mapped: Literal["r"] | None = "r" if meta["labels"] > LARGE else None
+    vectors = np.load(paths["vectors"], mmap_mode=mapped, allow_pickle=False)
+    for what, path in paths.items():
+        _check(path, meta["files"][what])
+    with np.load(paths["names"], allow_pickle=False) as arrays:
+        catalogue = Catalogue.from_arrays({name: arrays[name] for name in arrays.files})
+    shape = (meta["labels"], meta["dim"])
+    if (
+        vectors.shape != shape
+        or vectors.dtype != meta["dtype"]
+        or len(catalogue.labels) != shape[0]
+    ):
+        raise ValueError("vectors, names and meta don't go together")
+    return Kept(np.asarray(vectors), catalogue, meta["origin"])
+
+
+def _check(path: Path, promised: Mapping[str, Any]) -> None:
+    if path.stat().st_size != promised["size"]:
+        raise ValueError(f"{path.name} is not of the size that its meta says")
+    if promised["size"] <= _WHOLE:
+        right = _sha256(path) == promised["sha256"]
+    else:
+        right = _ends(path) == promised["sha256_of_ends"]
+    if not right:
+        raise ValueError(f"{path.name} is damaged")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    return {
+        "size": path.stat().st_size,
+        "sha256": _sha256(path),
+        "sha256_of_ends": _ends(path),
+    }
+
+
+def _ends(path: Path) -> str:
+    [found] = fingerprint([path]).values()
+    return str(found["sha256_of_ends"])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

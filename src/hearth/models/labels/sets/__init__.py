@@ -1,0 +1,1 @@
+"""Where labels come from, and what they are called."""
