@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hearth.batching import NO_HURRY, Ticket
-from hearth.hub.progress import Progress
+from hearth.hub.progress import Progress, no_progress
 from hearth.models.labels import Classifier, LabelSet, LabelStore
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.taxonomy import TaxonomyBuilder
@@ -115,3 +115,38 @@ def catalogue_of(rows: list[Any]) -> Catalogue:
 def recorded() -> tuple[list[Any], Progress]:
     seen: list[Any] = []
     return seen, lambda *told: seen.append(told)
+
+
+async def made(
+    folder: Path,
+    *sets: Any,
+    embed: Any = None,
+    kept: Any = None,
+    dim: int = DIM,
+    **options: Any,
+) -> Any:
+    """A classifier that has derived all, closed at once; what it used."""
+    embed = embed or Toy(dim)
+    made = classifier(*sets, embed=embed, store=kept or store(folder), **options)
+    try:
+        made.load(dim)
+        await made.derive(no_progress)
+    finally:
+        made.close()
+    return embed
+
+
+def present(
+    folder: Path, *sets: Any, kept: Any = None, dim: int | None = DIM, **options: Any
+) -> set[str]:
+    """The sets that a start finds."""
+    made = classifier(*sets, store=kept or store(folder), **options)
+    try:
+        made.load(dim)
+        return {name for name in made.sets if made.missing(name) is None}
+    finally:
+        made.close()
+
+
+def vectors_of(folder: Path, name: str) -> Any:
+    return np.load(folder / "toy" / f"{name}.vectors.npy")

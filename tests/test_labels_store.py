@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +11,10 @@ import numpy as np
 import pytest
 
 import labels_kit as kit
-from hearth.errors import ModelUnavailable, NotReady
+from hearth.errors import ModelUnavailable
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
 from hearth.models.labels import LabelSet, tree_of_life, verify_folder
-from hearth.models.labels.making import store as store_module
 from hearth.models.labels.sets.tree_of_life import label_of, prompt_of
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
@@ -24,42 +22,16 @@ TOOLS = LabelSet("tools", ("saw", "axe", "rake"), (("saw",), ("axe",), ("rake",)
 VECTOR = kit.embedded("a picture")
 
 
-async def made(folder, *sets, embed=None, store=None, **options):
-    """A classifier that has derived all, closed at once; what it used."""
-    embed = embed or kit.Toy()
-    classifier = kit.classifier(*sets, embed=embed, store=store or kit.store(folder), **options)
-    try:
-        classifier.load(kit.DIM)
-        await classifier.derive(no_progress)
-    finally:
-        classifier.close()
-    return embed
-
-
-def present(folder, *sets, store=None, dim=kit.DIM, **options):
-    """The sets that a start finds."""
-    classifier = kit.classifier(*sets, store=store or kit.store(folder), **options)
-    try:
-        classifier.load(dim)
-        return {name for name in classifier.sets if classifier.missing(name) is None}
-    finally:
-        classifier.close()
-
-
-def vectors_of(folder, name):
-    return np.load(folder / "toy" / f"{name}.vectors.npy")
-
-
 async def test_what_was_made_is_found_again_and_nothing_is_embedded(tmp_path):
-    await made(tmp_path, FRUIT, TOOLS)
-    assert present(tmp_path, FRUIT, TOOLS) == {"fruit", "tools"}
-    assert np.abs(vectors_of(tmp_path, "fruit") - kit.expected(FRUIT)).max() < 1e-6
-    again = await made(tmp_path, FRUIT, TOOLS)
+    await kit.made(tmp_path, FRUIT, TOOLS)
+    assert kit.present(tmp_path, FRUIT, TOOLS) == {"fruit", "tools"}
+    assert np.abs(kit.vectors_of(tmp_path, "fruit") - kit.expected(FRUIT)).max() < 1e-6
+    again = await kit.made(tmp_path, FRUIT, TOOLS)
     assert again.texts == []
 
 
 async def test_the_meta_says_what_the_vectors_were_made_from(tmp_path):
-    await made(tmp_path, FRUIT)
+    await kit.made(tmp_path, FRUIT)
     meta = json.loads((tmp_path / "toy" / "fruit.meta.json").read_text())
     assert meta["made_from"] == kit.MADE_FROM
     assert (meta["labels"], meta["dim"], meta["dtype"]) == (2, kit.DIM, "float32")
@@ -80,7 +52,7 @@ async def test_a_large_set_is_mapped(tmp_path):
 
 
 async def test_a_small_set_is_in_memory(tmp_path):
-    await made(tmp_path, FRUIT)
+    await kit.made(tmp_path, FRUIT)
     classifier = kit.classifier(FRUIT, store=kit.store(tmp_path))
     classifier.load(kit.DIM)
     vectors = classifier._indexes["fruit"].vectors
@@ -89,130 +61,20 @@ async def test_a_small_set_is_in_memory(tmp_path):
 
 
 async def test_nothing_is_found_for_another_model_key_or_length(tmp_path):
-    await made(tmp_path, FRUIT)
-    assert present(tmp_path, FRUIT, store=kit.store(tmp_path, model_id="other")) == set()
+    await kit.made(tmp_path, FRUIT)
+    assert kit.present(tmp_path, FRUIT, kept=kit.store(tmp_path, model_id="other")) == set()
     changed = LabelSet("fruit", ("apple", "fig"), FRUIT.texts, "test")
-    assert present(tmp_path, changed) == set()
-    assert present(tmp_path, FRUIT, dim=kit.DIM + 1) == set()
-    assert present(tmp_path, FRUIT, dim=None) == {"fruit"}
+    assert kit.present(tmp_path, changed) == set()
+    assert kit.present(tmp_path, FRUIT, dim=kit.DIM + 1) == set()
+    assert kit.present(tmp_path, FRUIT, dim=None) == {"fruit"}
 
 
 async def test_only_the_set_that_changed_is_made_again(tmp_path):
-    await made(tmp_path, FRUIT, TOOLS)
+    await kit.made(tmp_path, FRUIT, TOOLS)
     changed = LabelSet("fruit", ("apple", "fig"), (("an apple",), ("a fig",)), "test")
-    embed = await made(tmp_path, changed, TOOLS)
+    embed = await kit.made(tmp_path, changed, TOOLS)
     assert set(embed.texts) == {"an apple", "a fig"}
-    assert present(tmp_path, changed, TOOLS) == {"fruit", "tools"}
-
-
-# --- damage ----------------------------------------------------------
-
-FILES = ["fruit.vectors.npy", "fruit.names.npz", "fruit.meta.json"]
-
-
-def damage(path: Path, how: str) -> None:
-    content = path.read_bytes()
-    middle = len(content) // 2
-    damaged = {
-        "empty": b"",
-        "half": content[:middle],
-        "longer": content + b"x",
-        "noise": bytes(range(256)),
-        "flipped": content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :],
-    }
-    path.unlink()
-    if how != "gone":
-        path.write_bytes(damaged[how])
-
-
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("how", ["gone", "empty", "half", "longer", "noise", "flipped"])
-async def test_what_is_damaged_is_made_again(tmp_path, file, how):
-    await made(tmp_path, FRUIT)
-    damage(tmp_path / "toy" / file, how)
-    if (file, how) == ("fruit.meta.json", "longer"):
-        assert present(tmp_path, FRUIT) == set()
-    assert present(tmp_path, FRUIT) == set()
-    assert len((await made(tmp_path, FRUIT)).texts) > 0
-    assert present(tmp_path, FRUIT) == {"fruit"}
-    assert verify_folder(tmp_path / "toy") == []
-
-
-@pytest.mark.parametrize("file", FILES[:2])
-@pytest.mark.parametrize("how", ["gone", "half", "flipped"])
-async def test_verify_names_the_file_that_is_damaged(tmp_path, file, how):
-    await made(tmp_path, FRUIT, TOOLS)
-    assert verify_folder(tmp_path / "toy") == []
-    damage(tmp_path / "toy" / file, how)
-    [problem] = verify_folder(tmp_path / "toy")
-    assert problem.startswith(file)
-
-
-async def test_verify_tells_of_a_meta_that_is_none(tmp_path):
-    await made(tmp_path, FRUIT)
-    (tmp_path / "toy" / "fruit.meta.json").write_text('{"set": "fruit"}')
-    [problem] = verify_folder(tmp_path / "toy")
-    assert "fruit.meta.json" in problem
-
-
-async def test_a_byte_in_the_middle_of_a_large_file_is_found_by_verify(tmp_path):
-    labels = kit.many(count=20_000)
-    await made(tmp_path, labels, embed=kit.Toy(64))
-    path = tmp_path / "toy" / "many.vectors.npy"
-    assert path.stat().st_size < 16 << 20
-    damage(path, "flipped")
-    assert present(tmp_path, labels, dim=64) == set()
-    assert verify_folder(tmp_path / "toy") == ["many.vectors.npy is damaged: its SHA-256 is wrong"]
-
-
-async def test_a_byte_in_the_middle_of_large_names_is_found_at_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "_WHOLE", 100_000)
-    labels = tuple(f"{number} {'long ' * 300}" for number in range(2100))
-    named = LabelSet("named", labels, tuple((label[:20],) for label in labels), "test")
-    await made(tmp_path, named)
-    path = tmp_path / "toy" / "named.names.npz"
-    assert path.stat().st_size > 3 << 20  # more than the two ends
-    damage(path, "flipped")
-    assert present(tmp_path, named) == set()
-
-
-async def test_nothing_is_ever_unpickled(tmp_path):
-    await made(tmp_path, FRUIT)
-    path = tmp_path / "toy" / "fruit.names.npz"
-    np.savez(path, allow_pickle=True, label_text=np.array([print]), label_offsets=np.zeros(1))
-    vouch(tmp_path, "names", path)
-    assert present(tmp_path, FRUIT) == set()
-
-
-@pytest.mark.parametrize(
-    "vectors", [np.zeros((3, 16), "f4"), np.zeros((2, 16), "f8"), np.zeros(32, "f4")]
-)
-async def test_vectors_of_the_wrong_shape_or_kind_count_as_absent(tmp_path, vectors):
-    await made(tmp_path, FRUIT)
-    path = tmp_path / "toy" / "fruit.vectors.npy"
-    np.save(path, vectors)
-    vouch(tmp_path, "vectors", path)
-    assert present(tmp_path, FRUIT) == set()
-
-
-def vouch(folder, what, path):
-    """Let the meta say that this is the right file."""
-    from hearth.models.labels.making.store import _described
-
-    meta_path = folder / "toy" / "fruit.meta.json"
-    meta = json.loads(meta_path.read_text())
-    meta["files"][what] = _described(path)
-    meta_path.write_text(json.dumps(meta))
-    assert verify_folder(folder / "toy") == []
-
-
-async def test_nothing_but_the_three_files_and_the_lock_is_left(tmp_path):
-    await made(tmp_path, FRUIT, kit.many())
-    names = {path.name for path in (tmp_path / "toy").iterdir()}
-    ends = (".vectors.npy", ".names.npz", ".meta.json")
-    assert names - {".fruit.lock", ".many.lock"} == {
-        f"{name}{end}" for name in ("fruit", "many") for end in ends
-    }
+    assert kit.present(tmp_path, changed, TOOLS) == {"fruit", "tools"}
 
 
 # --- interrupted ----------------------------------------------------------
@@ -223,11 +85,11 @@ async def test_what_was_embedded_before_an_error_is_not_embedded_again(tmp_path)
     embed = kit.Toy()
     embed.fails_after = 6000
     with pytest.raises(RuntimeError, match="killed"):
-        await made(tmp_path, labels, embed=embed)
-    assert present(tmp_path, labels) == set()
-    again = await made(tmp_path, labels)
+        await kit.made(tmp_path, labels, embed=embed)
+    assert kit.present(tmp_path, labels) == set()
+    again = await kit.made(tmp_path, labels)
     assert len(again.texts) < kit.MANY - 4500
-    assert np.abs(vectors_of(tmp_path, "many") - kit.expected(labels)).max() < 1e-6
+    assert np.abs(kit.vectors_of(tmp_path, "many") - kit.expected(labels)).max() < 1e-6
 
 
 async def test_a_stop_keeps_what_is_safe(tmp_path):
@@ -246,9 +108,9 @@ async def test_a_stop_keeps_what_is_safe(tmp_path):
     with pytest.raises(asyncio.CancelledError):
         await work
     classifier.close()
-    again = await made(tmp_path, labels)
+    again = await kit.made(tmp_path, labels)
     assert len(again.texts) < kit.MANY - 4500
-    assert np.abs(vectors_of(tmp_path, "many") - kit.expected(labels)).max() < 1e-6
+    assert np.abs(kit.vectors_of(tmp_path, "many") - kit.expected(labels)).max() < 1e-6
 
 
 async def test_another_model_goes_on_with_nothing(tmp_path):
@@ -256,8 +118,8 @@ async def test_another_model_goes_on_with_nothing(tmp_path):
     embed = kit.Toy()
     embed.fails_after = 6000
     with pytest.raises(RuntimeError):
-        await made(tmp_path, labels, embed=embed)
-    other = await made(tmp_path, labels, store=kit.store(tmp_path, model_id="other"))
+        await kit.made(tmp_path, labels, embed=embed)
+    other = await kit.made(tmp_path, labels, kept=kit.store(tmp_path, model_id="other"))
     assert len(other.texts) >= kit.MANY
 
 
@@ -266,14 +128,14 @@ async def test_rows_that_the_disk_has_lost_are_made_again(tmp_path):
     embed = kit.Toy()
     embed.fails_after = 6000
     with pytest.raises(RuntimeError):
-        await made(tmp_path, labels, embed=embed)
+        await kit.made(tmp_path, labels, embed=embed)
     partial = tmp_path / "toy" / ".many.vectors.partial"
     with partial.open("r+b") as file:
         file.seek(128 + 3000 * kit.DIM * 4)
         file.write(bytes(1000))
-    again = await made(tmp_path, labels)
+    again = await kit.made(tmp_path, labels)
     assert kit.MANY - 3100 < len(again.texts) < kit.MANY - 2900
-    assert np.abs(vectors_of(tmp_path, "many") - kit.expected(labels)).max() < 1e-6
+    assert np.abs(kit.vectors_of(tmp_path, "many") - kit.expected(labels)).max() < 1e-6
 
 
 BUILD = """
@@ -318,10 +180,10 @@ async def test_a_killed_process_is_gone_on_with(tmp_path):
         wait_for(process, 5000)
         process.kill()
     labels = kit.many()
-    assert present(tmp_path, labels) == set()
-    again = await made(tmp_path, labels)
+    assert kit.present(tmp_path, labels) == set()
+    again = await kit.made(tmp_path, labels)
     assert len(again.texts) < kit.MANY - 3800
-    assert np.abs(vectors_of(tmp_path, "many") - kit.expected(labels)).max() < 1e-6
+    assert np.abs(kit.vectors_of(tmp_path, "many") - kit.expected(labels)).max() < 1e-6
     assert verify_folder(tmp_path / "toy") == []
 
 
@@ -346,101 +208,21 @@ async def test_two_that_want_the_same_make_it_once(tmp_path):
     assert verify_folder(tmp_path / "toy") == []
 
 
-async def test_killed_before_the_meta_nothing_is_embedded_again(tmp_path):
+async def test_killed_before_the_vectors_appear_nothing_is_embedded_again(tmp_path):
     labels = kit.many()
     with builder(tmp_path, 5000) as process:
         wait_for(process, 5000)
         process.kill()
     folder = tmp_path / "toy"
     note = json.loads((folder / ".many.vectors.partial.json").read_text())
-    await made(tmp_path, labels)
-    # As it is between the renaming of the vectors and the writing of their meta.
-    (folder / "many.meta.json").unlink()
+    await kit.made(tmp_path, labels)
+    # As it is between the writing of the meta and the renaming of the vectors.
+    (folder / "many.vectors.npy").rename(folder / ".many.vectors.partial")
     note["rows"] = kit.MANY
     (folder / ".many.vectors.partial.json").write_text(json.dumps(note))
-    again = await made(tmp_path, labels)
+    again = await kit.made(tmp_path, labels)
     assert len(again.texts) == 1  # one to see how long vectors are
-    assert present(tmp_path, labels) == {"many"}
-
-
-# --- a full disk ----------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 512 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    try:
-        mounted = os.geteuid() == 0 and not subprocess.run(command, check=False).returncode
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("a small file system can only be mounted by root, with mount(8)")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-async def test_what_does_not_fit_is_refused_and_small_sets_work_all_the_same(small_disk):
-    labels = kit.many()
-    classifier = kit.classifier(labels, FRUIT, store=kit.store(small_disk))
-    with pytest.raises(ModelUnavailable, match=r"no room for the label vectors of many: 0.7 MB"):
-        await classifier.derive(no_progress)
-    assert "no room" in (classifier.missing("many") or "")
-    with pytest.raises(NotReady, match="no room"):
-        await classifier.classify(VECTOR, "many", 1)
-    assert len(await classifier.classify(VECTOR, "fruit", 9)) == 2
-    assert classifier.facts["labels.fruit"] == "2"
-    assert "no room" in classifier.facts["labels.many"]
-    classifier.close()
-
-
-def fill(folder: Path, leave: int) -> Path:
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
-    os.truncate(filler, filler.stat().st_size - leave)
-    return filler
-
-
-async def test_a_small_set_lives_in_memory_where_the_disk_is_full(small_disk):
-    filler = fill(small_disk, 0)
-    classifier = kit.classifier(FRUIT, store=kit.store(small_disk))
-    await classifier.derive(no_progress)
-    assert len(await classifier.classify(VECTOR, "fruit", 9)) == 2
-    classifier.close()
-    assert present(small_disk, FRUIT) == set()
-    filler.unlink()
-    await made(small_disk, FRUIT)
-    assert present(small_disk, FRUIT) == {"fruit"}
-
-
-async def test_a_disk_that_fills_up_on_the_way_keeps_what_is_safe(small_disk):
-    labels = kit.many()
-    # Room for all by what is free at the start, but not for names as well as vectors.
-    subprocess.run(["mount", "-o", "remount,size=1000k", str(small_disk)], check=True)
-    classifier = kit.classifier(labels, store=kit.store(small_disk))
-    filled = []
-
-    def progress(what, done, total):
-        if done > 5000 and not filled:
-            filled.append(fill(small_disk, 8192))
-
-    with pytest.raises(ModelUnavailable, match="no room for the label vectors of many: the disk"):
-        await classifier.derive(progress)
-    assert classifier.missing("many")
-    filled[0].unlink()
-    classifier.close()
-    again = await made(small_disk, labels)
-    assert 0 < len(again.texts) < kit.MANY - 4000
-    assert np.abs(vectors_of(small_disk, "many") - kit.expected(labels)).max() < 1e-6
+    assert kit.present(tmp_path, labels) == {"many"}
 
 
 # --- shipped vectors ----------------------------------------------------------
@@ -467,13 +249,13 @@ def tree(hub, tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 async def test_shipped_vectors_that_fit_are_taken(tree, tmp_path, species, dtype):
     source = tree(kit.tree_files(species))
-    embed = await made(tmp_path, source, dtype=dtype)
+    embed = await kit.made(tmp_path, source, dtype=dtype)
     assert len(embed.texts) == 8
-    vectors = vectors_of(tmp_path, "tree_of_life")
+    vectors = kit.vectors_of(tmp_path, "tree_of_life")
     assert vectors.dtype == dtype
     expected = np.stack([kit.embedded(prompt_of(*row)) for row in species])
     assert np.abs(vectors - expected).max() < (1e-6 if dtype == "float32" else 4e-4)
-    assert present(tmp_path, source, dtype=dtype) == {"tree_of_life"}
+    assert kit.present(tmp_path, source, dtype=dtype) == {"tree_of_life"}
 
 
 @pytest.mark.parametrize("fault", ["other model", "other length", "fewer", "cut short", "many bad"])
@@ -489,9 +271,9 @@ async def test_shipped_vectors_that_do_not_fit_are_computed(tree, tmp_path, spec
     if fault == "many bad":
         files[name] = files[name][:-500] + b"\xff" * 500
     source = tree(files)
-    embed = await made(tmp_path, source)
+    embed = await kit.made(tmp_path, source)
     assert set(embed.texts) >= {prompt_of(*row) for row in species}
-    vectors = vectors_of(tmp_path, "tree_of_life")
+    vectors = kit.vectors_of(tmp_path, "tree_of_life")
     expected = np.stack([kit.embedded(prompt_of(*row)) for row in species])
     assert np.abs(vectors - expected).max() < 1e-6
 
@@ -507,10 +289,10 @@ async def test_the_few_shipped_vectors_that_have_no_direction_are_embedded(tree,
     buffer = io.BytesIO()
     np.save(buffer, vectors)
     source = tree({**files, name: buffer.getvalue()})
-    embed = await made(tmp_path, source)
+    embed = await kit.made(tmp_path, source)
     assert embed.texts[8:] == [prompt_of(*species[row]) for row in bad]
     expected = np.stack([kit.embedded(prompt_of(*row)) for row in species])
-    assert np.abs(vectors_of(tmp_path, "tree_of_life") - expected).max() < 1e-6
+    assert np.abs(kit.vectors_of(tmp_path, "tree_of_life") - expected).max() < 1e-6
 
 
 async def test_an_error_of_the_model_is_no_fault_of_shipped_vectors(tree, tmp_path, species):
@@ -520,7 +302,7 @@ async def test_an_error_of_the_model_is_no_fault_of_shipped_vectors(tree, tmp_pa
     embed = kit.Toy()
     embed.fails_after, embed.error = 8, ValueError("the model's own")
     with pytest.raises(ValueError, match="the model's own"):
-        await made(tmp_path, source, embed=embed)
+        await kit.made(tmp_path, source, embed=embed)
     assert len(embed.texts) == 8
 
 
@@ -536,13 +318,13 @@ def newer(hub, tmp_path, files):
 
 
 async def test_a_newer_list_of_species_takes_the_place_of_the_old_one(tree, tmp_path, hub):
-    await made(tmp_path, tree(kit.tree_files(kit.species(90))))
+    await kit.made(tmp_path, tree(kit.tree_files(kit.species(90))))
     rows = kit.species(93)[3:]
     source = newer(hub, tmp_path, kit.tree_files(rows))
-    assert present(tmp_path, source) == set()
-    await made(tmp_path, source)
+    assert kit.present(tmp_path, source) == set()
+    await kit.made(tmp_path, source)
     expected = np.stack([kit.embedded(prompt_of(*row)) for row in rows])
-    assert np.abs(vectors_of(tmp_path, "tree_of_life") - expected).max() < 1e-6
+    assert np.abs(kit.vectors_of(tmp_path, "tree_of_life") - expected).max() < 1e-6
 
 
 async def test_two_lists_of_one_length_are_never_joined(tree, tmp_path, species, hub):
@@ -552,17 +334,17 @@ async def test_two_lists_of_one_length_are_never_joined(tree, tmp_path, species,
     embed = kit.Toy()
     embed.fails_after = 6000
     with pytest.raises(RuntimeError):
-        await made(tmp_path, tree(names_of(species)), embed=embed)
+        await kit.made(tmp_path, tree(names_of(species)), embed=embed)
     assert verify_folder(tmp_path / "toy") == []
     rows = species[::-1]
-    await made(tmp_path, newer(hub, tmp_path, names_of(rows)))
+    await kit.made(tmp_path, newer(hub, tmp_path, names_of(rows)))
     expected = np.stack([kit.embedded(prompt_of(*row)) for row in rows])
-    assert np.abs(vectors_of(tmp_path, "tree_of_life") - expected).max() < 1e-6
+    assert np.abs(kit.vectors_of(tmp_path, "tree_of_life") - expected).max() < 1e-6
 
 
 async def test_a_cached_start_needs_neither_the_network_nor_the_names(tree, tmp_path, species, hub):
     source = tree(kit.tree_files(species))
-    await made(tmp_path, source)
+    await kit.made(tmp_path, source)
     hub.forget()
     for path in (tmp_path / "hub").rglob("*.json"):
         path.unlink()
@@ -577,14 +359,14 @@ async def test_a_cached_start_needs_neither_the_network_nor_the_names(tree, tmp_
 
 async def test_halves_are_made_of_floats_that_are_kept(tmp_path):
     labels = kit.many()
-    await made(tmp_path, labels)
-    embed = await made(tmp_path, labels, dtype="float16")
+    await kit.made(tmp_path, labels)
+    embed = await kit.made(tmp_path, labels, dtype="float16")
     assert len(embed.texts) == 8
-    vectors = vectors_of(tmp_path, "many")
+    vectors = kit.vectors_of(tmp_path, "many")
     assert vectors.dtype == np.float16
     assert np.abs(vectors - kit.expected(labels)).max() < 4e-4
     # The other way round nothing that was lost comes back.
-    assert len((await made(tmp_path, labels)).texts) > kit.MANY
+    assert len((await kit.made(tmp_path, labels)).texts) > kit.MANY
 
 
 async def test_without_the_network_the_other_sets_are_made(tmp_path, hub):

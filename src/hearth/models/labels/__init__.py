@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from hearth.models.labels.classifier import Classifier
     from hearth.models.labels.index import LabelIndex, Query, Scored
     from hearth.models.labels.limits import MOST_ANSWERS, MOST_LABELS
-    from hearth.models.labels.making.store import LabelStore, verify_folder
+    from hearth.models.labels.making.checks import verify_folder
+    from hearth.models.labels.making.store import LabelStore
     from hearth.models.labels.ranks import RANKS
     from hearth.models.labels.sets.bundled import imagenet, scenes
     from hearth.models.labels.sets.own import own_labels
@@ -52,7 +53,8 @@ _HOMES = {
     "classifier": ("Classifier",),
     "index": ("LabelIndex", "Query", "Scored"),
     "limits": ("MOST_ANSWERS", "MOST_LABELS"),
-    "making.store": ("LabelStore", "verify_folder"),
+    "making.checks": ("verify_folder",),
+    "making.store": ("LabelStore",),
     "ranks": ("RANKS",),
     "sets.bundled": ("imagenet", "scenes"),
     "sets.own": ("own_labels",),

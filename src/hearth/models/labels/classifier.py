@@ -10,7 +10,7 @@ import numpy as np
 
 from hearth.aside import aside
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
-from hearth.errors import ModelUnavailable, NotReady
+from hearth.errors import ModelUnavailable, NotReady, one_line
 from hearth.models.labels.index import LabelIndex, Query, Scored
 from hearth.models.labels.limits import LARGE
 from hearth.models.labels.making.builder import LabelBuilder
@@ -157,16 +157,16 @@ class Classifier:
     async def derive(self, progress: Progress) -> None:
         """Make the vectors of the sets that have none, the smallest set first.
 
-        What stands in the way of one set doesn't keep the others from being made; raises
-        the first ModelUnavailable at the end, and at once anything else.
+        What stands in the way of one set doesn't keep the others from being made; the first
+        error is raised at the end.
         """
+        failure: Exception | None = None
         todo = [source for name, source in self.sets.items() if name not in self._indexes]
-        failure: ModelUnavailable | None = None
         for source in sorted(todo, key=_size):
             try:
                 await self._make(source, progress)
-            except ModelUnavailable as error:
-                self._why_not[source.name] = str(error)
+            except Exception as error:
+                self._why_not[source.name] = _failed(error)
                 failure = failure or error
         if failure is not None:
             raise failure
@@ -219,6 +219,12 @@ def _answers(asked: Sequence[Asked]) -> Sequence[Scored]:
 
 def _size(source: LabelSource) -> float:
     return float("inf") if source.count is None else source.count
+
+
+def _failed(error: Exception) -> str:
+    if isinstance(error, ModelUnavailable):
+        return str(error)
+    return f"the label vectors can't be made: {one_line(error)}"
 
 
 def _still_made(done: int, total: int) -> str:

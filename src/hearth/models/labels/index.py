@@ -1,12 +1,13 @@
 """Scoring: the likeliest of any number of labels, for several vectors at once."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.errors import InvalidInput
+from hearth.errors import InvalidInput, ModelFailed
 from hearth.models.labels.limits import MOST_ANSWERS
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.vectors import Stored, Vector, products
@@ -52,7 +53,8 @@ class LabelIndex:
         """The likeliest labels, or groups of them, for each query; in one matrix product.
 
         No more than there are come back, and no more than ``MOST_ANSWERS``. Equal scores
-        come in the order of the labels. Raises InvalidInput for a rank where there are none.
+        come in the order of the labels. Raises InvalidInput for a rank where there are none,
+        and ModelFailed where a vector holds anything but numbers.
         """
         logits = products(self.vectors, np.stack([query.vector for query in queries]))
         logits *= self._scale
@@ -61,8 +63,11 @@ class LabelIndex:
 
     def _answer(self, logits: Vector, query: Query) -> Scored:
         """softmax over all labels (Radford et al. 2021, figure 3), and the best of it."""
-        weights = np.exp(logits - logits.max())
+        with np.errstate(invalid="ignore"):
+            weights = np.exp(logits - logits.max())
         total = float(weights.sum(dtype=np.float64))
+        if not math.isfinite(total):
+            raise ModelFailed("the label vectors are damaged: scores aren't finite")
         labels, taxonomy = self.catalogue.labels, self.catalogue.taxonomy
         count = min(query.top, MOST_ANSWERS)
         if query.rank is None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hearth.aside import aside
 from hearth.errors import ModelFailed, ModelUnavailable
-from hearth.models.labels.limits import LARGE
+from hearth.models.labels.limits import LARGE, MOST_HELD
 from hearth.models.labels.making.embedding import Blocks, Embed, PromptEmbedder
 from hearth.models.labels.making.found import Job, Unfit, found_vectors
 from hearth.models.labels.making.growing import GrowingVectors
@@ -29,6 +29,10 @@ _CHECKPOINT = 512
 _PATIENCE_SECONDS = 0.5
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class _NoRoomError(ModelUnavailable):
+    """The disk is smaller than the vectors."""
 
 
 class _Origin(NamedTuple):
@@ -70,7 +74,8 @@ class LabelBuilder:
         """The vectors of a set; ``made`` is told how many labels have theirs, and of how many.
 
         ``dim`` is the length of a vector, where that is known. ``waits`` is told when
-        another process is at it. Sets that are small live in memory where the disk is full.
+        another process is at it. Where the disk can't take them they live in memory, up to
+        ``MOST_HELD``.
         Raises ModelUnavailable, and what ``embed`` raises.
         """
         catalogue = await aside(source.catalogue)
@@ -94,7 +99,7 @@ class LabelBuilder:
 
     async def _on_disk(self, store: LabelStore, job: Job) -> Kept:
         try:
-            return await self._first_that_fits(job, partial(_written, store, job))
+            return await self._first_that_fits(job, partial(_kept, store, job))
         except OSError as error:
             what = f"the label vectors of {job.source.name}"
             if error.errno in _FULL:
@@ -145,7 +150,7 @@ def _save(store: LabelStore, source: LabelSource, kept: Kept) -> Kept:
 def _require_space(store: LabelStore, source: LabelSource, growing: GrowingVectors) -> None:
     free = shutil.disk_usage(store.folder).free
     if growing.missing_bytes > free:
-        raise ModelUnavailable(
+        raise _NoRoomError(
             f"no room for the label vectors of {source.name}: {growing.missing_bytes / 1e6:.1f} MB "
             f"needed, {free / 1e6:.1f} MB free in {store.folder}"
         )
@@ -160,6 +165,17 @@ async def _in_memory(job: Job, origin: _Origin) -> Kept:
         job.made(done, job.total)
     vectors = np.concatenate(blocks, dtype=job.dtype)
     return Kept(vectors, job.catalogue, origin.name)
+
+
+async def _kept(store: LabelStore, job: Job, origin: _Origin) -> Kept:
+    try:
+        return await _written(store, job, origin)
+    except (OSError, _NoRoomError) as error:
+        if job.total * origin.dim * np.dtype(job.dtype).itemsize > MOST_HELD:
+            raise
+        # As for small sets: made again at the next start.
+        log.warning("label vectors can't be kept in %s: %s", store.folder, error)
+        return await _in_memory(job, origin)
 
 
 async def _written(store: LabelStore, job: Job, origin: _Origin) -> Kept:

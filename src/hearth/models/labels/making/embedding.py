@@ -11,6 +11,7 @@ import numpy as np
 from hearth.aside import aside
 from hearth.batching import NO_HURRY, Ticket
 from hearth.errors import ModelFailed, Overloaded
+from hearth.models.labels.limits import LONGEST_NAME
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Vector, unit
 
@@ -49,7 +50,7 @@ class PromptEmbedder:
 
     async def embed(self, labels: Sequence[Sequence[str]]) -> Vector:
         """One unit vector for each label: the mean over its prompts, made a unit again."""
-        texts = [text for prompts in labels for text in prompts]
+        texts = [text[:LONGEST_NAME] for prompts in labels for text in prompts]
         size = self._size
         parts = [
             await self._patiently(texts[start : start + size])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.aside import aside
+from hearth.errors import one_line
 from hearth.models.labels.making.embedding import Blocks, PromptEmbedder
 from hearth.models.labels.making.proof import Proof, chosen
 from hearth.models.labels.making.seed import seed_vectors
@@ -78,7 +79,7 @@ def _candidates(
         if job.dtype == "float16":
             yield "kept as float32", partial(_kept_as_float32, store, job)
         for path in store.older:
-            yield f"seed: {path.name}", partial(seed_vectors, path, job.source, job.catalogue)
+            yield f"seed: {path.name}", partial(seed_vectors, path, job.total)
     yield "shipped", job.source.shipped
 
 
@@ -93,8 +94,8 @@ async def _fitting(
     """The vectors of a candidate, where there are any and they are the model's."""
     try:
         matrix = await aside(opened)
-    except (OSError, ValueError) as error:
-        job.unused(name, error)
+    except Exception as error:  # files may come from anywhere
+        job.unused(name, one_line(error))
         return None
     if matrix is None:
         return None
@@ -146,8 +147,8 @@ def _unit_block(matrix: Matrix, start: int) -> tuple[Vector, NDArray[np.intp]]:
     """Some vectors at length 1, and which of them have no direction."""
     try:
         vectors = matrix.block(start, min(start + BLOCK, matrix.rows))
-    except (OSError, ValueError) as error:
-        raise Unfit(str(error)) from error
+    except Exception as error:  # files may come from anywhere
+        raise Unfit(one_line(error)) from error
     good = directed(vectors)
     if good.all():
         return unit(vectors), np.zeros(0, np.intp)

@@ -24,7 +24,8 @@ class GrowingVectors:
 
     What an earlier try left at ``path`` is gone on with where its ``identity`` is the same
     (all that the vectors depend on), up to its last ``checkpoint``. A mapped file on a full
-    disk would kill the process: this one is written. Blocking; every method raises OSError.
+    disk would kill the process, and so would one that is cut short: this one is written, and
+    never again once it is the target. Blocking; every method raises OSError.
     For one process at a time; of its threads one may abandon what another one writes.
     """
 
@@ -48,11 +49,9 @@ class GrowingVectors:
         self._width = dim * np.dtype(dtype).itemsize
         self.identity = json.loads(json.dumps({**identity, "header": self._header.hex()}))
         path.parent.mkdir(parents=True, exist_ok=True)
-        if self._note.exists() and not path.exists() and target.exists():
-            target.replace(path)  # killed after ``move``, before it was of use
         kept = self._kept()
         if not kept:
-            # Never cut short what is there: somebody may have it mapped.
+            # Where nothing can be locked, somebody else may be at it.
             path.unlink(missing_ok=True)
         self._file: IO[bytes] = path.open("r+b" if kept else "w+b")
         try:
@@ -87,7 +86,7 @@ class GrowingVectors:
         self.path.replace(self._target)
 
     def forget(self) -> None:
-        """The target is in use: it is never gone on with."""
+        """There is nothing to go on with."""
         self._note.unlink(missing_ok=True)
 
     def abandon(self) -> None:

@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 
 from hearth.aside import aside
+from hearth.errors import one_line
 from hearth.models.labels.matrices import Matrix, picked
 from hearth.models.labels.vectors import Vector, directed, unit
 
@@ -47,8 +48,8 @@ class Proof:
             return f"they have {matrix.dim} numbers each, the model's {made.shape[1]}"
         try:
             theirs = await aside(partial(picked, matrix, self._rows))
-        except (OSError, ValueError) as error:
-            return str(error)
+        except Exception as error:  # files may come from anywhere
+            return one_line(error)
         good = directed(theirs)
         if 2 * int(good.sum()) < len(good):
             return "they have no direction: numbers that aren't finite, or zeros alone"

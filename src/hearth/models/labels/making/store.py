@@ -2,17 +2,21 @@
 
     data/bioclip/onnxrt/bioclip-2/tree_of_life.vectors.npy    unit vectors, to be mapped
     data/bioclip/onnxrt/bioclip-2/tree_of_life.names.npz      names and taxonomy
-    data/bioclip/onnxrt/bioclip-2/tree_of_life.meta.json      written last: vouches for both
+    data/bioclip/onnxrt/bioclip-2/tree_of_life.meta.json      vouches for both
 
-What doesn't fit, is cut short or garbled counts as absent, and is made again.
+Vectors appear under their name when all else is there, and are never written to from then on:
+other processes have them mapped. What doesn't fit, is cut short or garbled counts as absent,
+and is made again.
 """
 
 import asyncio
-import hashlib
 import json
 import logging
+import re
+import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
@@ -23,8 +27,14 @@ import numpy as np
 
 from hearth import __version__
 from hearth.aside import aside
-from hearth.files import fingerprint, write_whole
+from hearth.files import write_whole
 from hearth.models.labels.limits import LARGE
+from hearth.models.labels.making.checks import (
+    META,
+    check,
+    described,
+    files_of,
+)
 from hearth.models.labels.making.growing import GrowingVectors
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import LabelSource
@@ -33,12 +43,12 @@ from hearth.models.labels.vectors import Dtype, Stored
 log = logging.getLogger(__name__)
 
 _FORMAT = 1
-_WHOLE = 16 << 20
-"""Bytes up to which vectors are hashed whole at every start: some 10 ms. Of larger ones the
-ends. (Names are read whole in any case, and an npz has checksums of its own.)"""
-
-_META = ".meta.json"
 _WAIT_SECONDS = 1.0
+
+_LEFT = re.compile(r"\..+\.\d+(-\d+)?")
+"""What files and folders are called that are being written or removed: by a process, a thread."""
+_ABANDONED = 24 * 3600
+"""Seconds after which nobody is at it any more."""
 
 
 class Kept(NamedTuple):
@@ -73,9 +83,9 @@ class LabelStore:
         """What is kept of a set, where it is right; blocking.
 
         ``dtype_of`` says how so many vectors are to be kept; ``dim`` is the length of each,
-        where that is known.
+        where that is known. Every byte is read: what is kept is used as it is from then on.
         """
-        meta_path = self.folder / f"{source.name}{_META}"
+        meta_path = self.folder / f"{source.name}{META}"
         try:
             written = meta_path.read_bytes()
             meta = json.loads(written)
@@ -102,23 +112,21 @@ class LabelStore:
         """A file for the vectors of a set, or what was begun of it; blocking. Raises OSError."""
         identity = {**self._identity(source), "version": source.version, "origin": origin}
         path = self.folder / f".{source.name}.vectors.partial"
-        target = self.folder / _files(source.name)["vectors"]
+        target = self.folder / files_of(source.name)["vectors"]
         return GrowingVectors(path, identity, target=target, rows=rows, dim=dim, dtype=dtype)
 
     def keep(
         self, source: LabelSource, catalogue: Catalogue, vectors: GrowingVectors, origin: str
     ) -> Kept:
         """All vectors are there: keep them with the names; blocking. Raises OSError."""
-        paths = {what: self.folder / name for what, name in _files(source.name).items()}
-        meta_path = self.folder / f"{source.name}{_META}"
+        paths = {what: self.folder / name for what, name in files_of(source.name).items()}
+        meta_path = self.folder / f"{source.name}{META}"
         vectors.checkpoint()
         buffer = BytesIO()
         np.savez(buffer, allow_pickle=False, **catalogue.arrays())
-        described = {"vectors": _described(vectors.path)}
         meta_path.unlink(missing_ok=True)
+        paths["vectors"].unlink(missing_ok=True)
         write_whole(paths["names"], buffer.getvalue())
-        described["names"] = _described(paths["names"])
-        vectors.move()
         meta = {
             **self._identity(source),
             # Of when they were begun: the data may have been replaced meanwhile.
@@ -128,11 +136,13 @@ class LabelStore:
             "dim": vectors.dim,
             "prompts": source.origin,
             "origin": origin,
-            "files": described,
+            "files": {"vectors": described(vectors.path), "names": described(paths["names"])},
             "hearth": __version__,
             "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         }
         write_whole(meta_path, (json.dumps(meta, indent=2) + "\n").encode())
+        # Who is killed before this finds them all where they grew.
+        vectors.move()
         vectors.forget()
         return _read(self.folder, meta)
 
@@ -154,9 +164,21 @@ class LabelStore:
                 log.debug("%s can't be locked: %s", path, error)
                 break
         try:
+            await aside(self._sweep)
             yield
         finally:
             lock.release()
+
+    def _sweep(self) -> None:
+        """Take away what killed writers and removers left, here and of this folder itself."""
+        for left in (*self.folder.glob(".*"), *self.folder.parent.glob(f".{self.folder.name}.*")):
+            with suppress(OSError):
+                if not _LEFT.fullmatch(left.name) or not _is_abandoned(left):
+                    continue
+                if left.is_dir():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink()
 
     def _identity(self, source: LabelSource) -> dict[str, Any]:
         return {
@@ -167,51 +189,18 @@ class LabelStore:
         }
 
 
-def verify_folder(folder: Path) -> list[str]:
-    """What is wrong with the label sets kept in a folder, a line each; reads every byte.
-
-    Sets that are still being made are no problem. Raises OSError where the folder can't be
-    read.
-    """
-    problems = []
-    for meta_path in sorted(folder.glob(f"*{_META}")):
-        name = meta_path.name.removesuffix(_META)
-        try:
-            meta = json.loads(meta_path.read_bytes())
-            if not isinstance(meta, dict) or "set" not in meta:
-                continue  # another's: the seed's caches have metas of that ending as well
-            problems += _problems(folder, name, meta)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(f"{meta_path.name} can't be read: {error!r}")
-    return problems
-
-
-def _problems(folder: Path, name: str, meta: Mapping[str, Any]) -> list[str]:
-    problems = []
-    for what, file in _files(name).items():
-        path = folder / file
-        promised = meta["files"][what]
-        if not path.is_file():
-            problems.append(f"{file} is missing")
-        elif (size := path.stat().st_size) != promised["size"]:
-            problems.append(f"{file} has {size} bytes instead of {promised['size']}")
-        elif _sha256(path) != promised["sha256"]:
-            problems.append(f"{file} is damaged: its SHA-256 is wrong")
-    return problems
-
-
-def _files(name: str) -> dict[str, str]:
-    return {"vectors": f"{name}.vectors.npy", "names": f"{name}.names.npz"}
+def _is_abandoned(path: Path) -> bool:
+    return time.time() - path.lstat().st_mtime > _ABANDONED
 
 
 def _read(folder: Path, meta: Mapping[str, Any]) -> Kept:
     """Vectors and names that a meta vouches for; raises whatever is wrong with them."""
-    paths = {what: folder / name for what, name in _files(meta["set"]).items()}
+    paths = {what: folder / name for what, name in files_of(meta["set"]).items()}
     # Small sets are scored on the event loop, where a page that was evicted would be a read.
     mapped: Literal["r"] | None = "r" if meta["labels"] > LARGE else None
     vectors = np.load(paths["vectors"], mmap_mode=mapped, allow_pickle=False)
     for what, path in paths.items():
-        _check(path, meta["files"][what])
+        check(path, meta["files"][what])
     with np.load(paths["names"], allow_pickle=False) as arrays:
         catalogue = Catalogue.from_arrays({name: arrays[name] for name in arrays.files})
     shape = (meta["labels"], meta["dim"])
@@ -222,32 +211,3 @@ def _read(folder: Path, meta: Mapping[str, Any]) -> Kept:
     ):
         raise ValueError("vectors, names and meta don't go together")
     return Kept(np.asarray(vectors), catalogue, meta["origin"])
-
-
-def _check(path: Path, promised: Mapping[str, Any]) -> None:
-    if path.stat().st_size != promised["size"]:
-        raise ValueError(f"{path.name} is not of the size that its meta says")
-    if promised["size"] <= _WHOLE:
-        right = _sha256(path) == promised["sha256"]
-    else:
-        right = _ends(path) == promised["sha256_of_ends"]
-    if not right:
-        raise ValueError(f"{path.name} is damaged")
-
-
-def _described(path: Path) -> dict[str, Any]:
-    return {
-        "size": path.stat().st_size,
-        "sha256": _sha256(path),
-        "sha256_of_ends": _ends(path),
-    }
-
-
-def _ends(path: Path) -> str:
-    [found] = fingerprint([path]).values()
-    return str(found["sha256_of_ends"])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

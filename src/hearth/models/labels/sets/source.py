@@ -78,11 +78,10 @@ class LabelSource(Protocol):
         ...
 
     def shipped(self) -> Matrix | None:
-        """Vectors that came with the labels, in their order; it is to be closed."""
-        ...
+        """Vectors that came with the labels, in their order; it is to be closed.
 
-    def means(self, label: str, name: object) -> bool:
-        """Whether ``name``, found in somebody else's file, stands for this label."""
+        Raises whatever stands in the way: files may come from anywhere.
+        """
         ...
 
 
@@ -130,7 +129,3 @@ class LabelSet:
     def shipped(self) -> Matrix | None:
         """No vectors come with them."""
         return None
-
-    def means(self, label: str, name: object) -> bool:
-        """See ``LabelSource``."""
-        return name == label

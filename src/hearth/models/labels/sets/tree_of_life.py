@@ -5,7 +5,6 @@ and the columns of ``embeddings/txt_emb_species.npy`` are the vectors. For newer
 same pair is there under the model's name.
 """
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from hearth.errors import ModelUnavailable, one_line
 from hearth.hub import names, record
 from hearth.hub.progress import Progress
 from hearth.hub.store import HubStore
+from hearth.models.labels.limits import LONGEST_NAME
 from hearth.models.labels.matrices import Matrix, NpyMatrix
 from hearth.models.labels.ranks import RANKS
 from hearth.models.labels.sets.catalogue import Catalogue
@@ -21,8 +21,6 @@ from hearth.models.labels.sets.names import Names
 from hearth.models.labels.sets.rows_of_json import rows_of
 from hearth.models.labels.sets.source import TREE_OF_LIFE, LabelSource
 from hearth.models.labels.sets.taxonomy import TaxonomyBuilder
-
-log = logging.getLogger(__name__)
 
 Row = tuple[list[str], str]
 """The names at the seven ranks, "" for none, and the common name or ""."""
@@ -99,20 +97,10 @@ class _TreeOfLife:
             matrix = NpyMatrix(file, columns=True)
             if path.stat().st_size < matrix.ends_at:
                 raise ValueError("the file is cut short")
-        except ValueError as error:
+        except BaseException:
             file.close()
-            log.warning("the vectors in %s are not used: %s", path, error)
-            return None
+            raise
         return matrix
-
-    def means(self, label: str, name: object) -> bool:
-        """See ``LabelSource``; also a row as this data set has them means its label."""
-        if isinstance(name, str):
-            return name == label
-        try:
-            return label_of(*_checked(name)) == label
-        except ValueError:
-            return False
 
     def _wanted(self) -> list[str]:
         """The names and, where they are listed, the vectors; asks the hub if nothing is here."""
@@ -172,12 +160,12 @@ def _checked(row: object) -> Row:
         taxon, common = row
         if isinstance(taxon, list | tuple) and len(taxon) == len(RANKS):
             return [_text(part) for part in taxon], _text(common)
-    raise ValueError(f"{str(row)[:80]} is no species with its names at {len(RANKS)} ranks")
+    raise ValueError(f"there is a row that isn't a species with its names at {len(RANKS)} ranks")
 
 
 def _text(name: object) -> str:
     if name is None:
         return ""
     if not isinstance(name, str):
-        raise ValueError(f"{str(name)[:80]} is no name")
-    return " ".join(name.split())
+        raise ValueError(f"there is a name of type {type(name).__name__}")
+    return " ".join(name[:LONGEST_NAME].split())
