@@ -68,7 +68,9 @@ def test_a_model_is_exported_with_its_cosine_and_can_be_served_from_there(
     assert done.code == 0, done.err
     assert "images 1.000000, texts 1.000000" in done.out
     assert "writing the image graph" in done.err
-    assert f"hearth serve --model {out}" in done.out
+    assert done.out.splitlines()[-1] == (
+        f"use it: set clip.model, bioclip.model or siglip.model to {out}"
+    )
     check = hearth("doctor", "--json", "--set", f"clip.model={out}", "-s", "port=0", cwd=tmp_path)
     assert {line["name"]: line for line in check.lines}["clip"]["state"] == "ok"
     assert check.code == 0

@@ -6,10 +6,12 @@ import random
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import clip_kit
+import graphs_kit
 from cli_kit import HEARTH, Done, environment, hearth
 from hearth.hub.remote import CHUNK
 from hearth.hub.store import HubStore
@@ -251,3 +253,69 @@ def test_the_weights_of_a_service_that_cannot_run_them_say_what_can_be_done(
         "imageomics/bioclip-2 holds open_clip weights, and no ONNX graphs: "
         "run `hearth models export imageomics/bioclip-2` once, or set bioclip.backend to torch"
     )
+
+
+def test_a_damaged_copy_with_a_free_batch_axis_is_made_anew_by_a_pull(
+    hub: HubServer, tmp_path: Path, tiny_export: Path, tiny_module: Any
+):
+    pair = graphs_kit.write_published(tiny_export, tiny_module, tmp_path / "published")
+    hub.add_repository("org/pair", pair)
+    assert pull(hub, tmp_path, "org/pair").code == 0
+    [graph] = tmp_path.glob("data/hub/org--pair/*-free-batch/visual/model.onnx")
+    made = graph.read_bytes()
+    assert hearth("models", "verify", cwd=tmp_path).code == 0
+    graph.write_bytes(made[:-1])
+    done = hearth("models", "verify", cwd=tmp_path)
+    assert done.code == 1 and "`hearth models pull org/pair`" in done.out
+    hub.forget()
+    assert pull(hub, tmp_path, "org/pair").code == 0
+    assert graph.read_bytes() == made
+    assert hub.count() == 0
+    assert hearth("models", "verify", cwd=tmp_path).code == 0
+
+
+def test_a_folder_without_a_model_is_not_called_here(hub: HubServer, tmp_path: Path):
+    done = pull(hub, tmp_path, "..", ".", str(tmp_path))
+    assert done.code == 1 and done.out == ""
+    assert done.err.count("holds no onnx model: visual/model.onnx is missing") == 3
+
+
+def test_a_slip_in_a_name_is_answered_with_the_name_that_is_like_it(hub: HubServer, tmp_path: Path):
+    done = pull(hub, tmp_path, "bioclp", "siglip2-base-patch16-22")
+    assert done.code == 1
+    assert "did you mean bioclip?" in done.err
+    assert "did you mean siglip2-base-patch16-224?" in done.err
+    export = hearth("models", "export", "siglp", cwd=tmp_path)
+    assert export.code == 2 and "did you mean siglip?" in export.err
+
+
+def test_a_data_set_that_is_named_as_a_model_is_told(hub: HubServer, tmp_path: Path):
+    done = pull(hub, tmp_path, "imageomics/TreeOfLife-200M", "datasets/org/lost")
+    first, second = done.err.splitlines()
+    assert first.endswith("(a data set? write datasets/imageomics/TreeOfLife-200M)")
+    assert "a data set?" not in second
+
+
+def test_a_service_of_which_the_export_is_damaged_gets_its_download(
+    hub: HubServer, tmp_path: Path, tiny_export: Path, clip: str
+):
+    settings = ("-s", f"clip.model={clip}")
+    export = clip_kit.place_export(tiny_export, tmp_path / "data", clip)
+    (export / "visual/model.onnx").write_bytes(b"short")
+    row = hearth("models", "list", "--json", *settings, cwd=tmp_path).lines[0]
+    assert row["state"] == "damaged" and "has 5 bytes" in row["why"]
+    done = pull(hub, tmp_path, *settings, "clip")
+    assert done.code == 0, done.err
+    assert " in data/hub/immich-app--tiny" in done.out
+    assert "in data/exports/tiny is damaged: visual/model.onnx has 5 bytes" in done.out
+    row = hearth("models", "list", "--json", *settings, cwd=tmp_path).lines[0]
+    assert row["state"] == "here"
+
+
+def test_a_services_name_exports_its_own_model(tmp_path: Path, tiny_export: Path):
+    export = clip_kit.place_export(tiny_export, tmp_path / "data", "org/tiny")
+    (tmp_path / "hearth.toml").write_text('[siglip]\nmodel = "org/tiny"\n')
+    done = hearth("models", "export", "siglip", "--precision", "int8", cwd=tmp_path, timeout=100)
+    assert done.code == 0, done.err
+    assert export.with_name("tiny@int8").is_dir()
+    assert done.out.splitlines()[-1] == "a node takes it by itself on a CPU (precision auto)"

@@ -160,16 +160,45 @@ def test_every_file_that_is_wrong_is_told(data: Path):
 def test_a_byte_in_the_middle_of_an_export_is_seen_and_all_its_files_are_read(data: Path):
     graph = data / "exports/tiny/visual/model.onnx"
     graph.write_bytes(bytes(2_000_000) + b"x" + bytes(2_000_000))
-    rewrite_about(data / "exports/tiny", content=content(data / "exports/tiny"))
+    tiny = data / "exports/tiny"
+    rewrite_about(tiny, content=content(tiny), files=fingerprint([graph]))
     assert models("verify", data, "tiny@fp32").code == 0
     graph.write_bytes(bytes(2_000_000) + b"y" + bytes(2_000_000))
     (data / "exports/tiny/textual/tokenizer.json").write_bytes(b"{}")
     done = models("verify", data, "tiny@fp32", "--json")
     assert done.code == 1
     assert done.lines[0]["problems"] == [
-        "textual/tokenizer.json has 2 bytes instead of 2600",
+        "textual/tokenizer.json has 2 bytes instead of 2700",
         "visual/model.onnx has a wrong sha256",
     ]
+
+
+def test_an_export_that_is_wrong_is_marked_until_it_is_right_again(data: Path):
+    graph = data / "exports/tiny/visual/model.onnx"
+    whole = graph.read_bytes()
+    large = bytes(2_000_000) + b"x" + bytes(2_000_000)
+    graph.write_bytes(large)
+    tiny = data / "exports/tiny"
+    rewrite_about(tiny, content=content(tiny), files=fingerprint([graph]))
+    graph.write_bytes(large.replace(b"x", b"y"))
+    assert {row["state"] for row in listed(data)} == {"whole"}
+    assert models("verify", data, "tiny@fp32").code == 1
+    [row] = [row for row in listed(data) if row["path"].endswith("exports/tiny")]
+    assert row["state"] == "damaged" and "verify` found it" in row["note"]
+    assert models("verify", data, "tiny@fp32").code == 1
+    graph.write_bytes(large)
+    assert models("verify", data, "tiny@fp32").code == 0
+    assert {row["state"] for row in listed(data)} == {"whole"}
+    # What can be told without reading all of it is told by the list alone.
+    graph.write_bytes(whole)
+    [row] = [row for row in listed(data) if row["path"].endswith("exports/tiny")]
+    assert row["state"] == "damaged" and f"has {len(whole)} bytes" in row["note"]
+
+
+def test_names_in_files_that_are_no_names_are_listed_as_the_folder(data: Path):
+    rewrite_about(data / "exports/tiny", model_id=["x"], reference={}, precision="\x1b[31m")
+    [row] = [row for row in listed(data) if row["path"].endswith("exports/tiny")]
+    assert (row["model"], row["precision"]) == ("tiny", "fp32")
 
 
 def test_an_export_of_an_earlier_version_is_verified_by_its_fingerprints(data: Path):

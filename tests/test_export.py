@@ -240,13 +240,13 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tiny_folder, tmp_path)
 
 def test_what_a_killed_export_left_is_taken_away_by_a_later_one(tiny_folder, tmp_path):
     exports = tmp_path / "exports"
-    old, new = exports / ".tiny.12-34", exports / ".tiny.56-78"
+    old, new = exports / ".tiny.12-34", exports / f".tiny.{os.getppid()}-78"
     for folder in (old, new):
         (folder / "visual").mkdir(parents=True)
         (folder / "visual" / "model.onnx").write_bytes(b"half of it")
     os.utime(old, (0, 0))
     export_model(str(tiny_folder), data_dir=tmp_path, offline=True)
-    assert sorted(path.name for path in exports.iterdir()) == [".tiny.56-78", "tiny"]
+    assert sorted(path.name for path in exports.iterdir()) == [new.name, "tiny"]
 
 
 def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tiny_folder, tmp_path, monkeypatch):
@@ -285,3 +285,14 @@ def test_a_name_that_cant_be_meant_is_refused(tmp_path):
 def test_an_onnx_folder_has_nothing_to_export(tmp_path, tiny_export):
     with pytest.raises(ModelUnavailable, match="no open_clip weights"):
         export_model(str(tiny_export), data_dir=tmp_path, offline=True)
+
+
+def test_another_models_export_of_the_same_name_is_left_alone(tiny_folder, tiny_export, tmp_path):
+    folder = clip_kit.place_export(tiny_export, tmp_path, "org/tiny")
+    with pytest.raises(ModelUnavailable, match=r"holds org/tiny: .*remove tiny@fp32`"):
+        export_model(str(tiny_folder), data_dir=tmp_path, offline=True)
+    assert json.loads((folder / "hearth.json").read_text())["reference"] == "org/tiny"
+    report = export_model(
+        str(tiny_folder), data_dir=tmp_path, target=tmp_path / "mine", offline=True
+    )
+    assert report.folder == tmp_path / "mine"

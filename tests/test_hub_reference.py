@@ -103,3 +103,26 @@ def test_a_folder_name_is_always_safe(name: str) -> None:
 def test_folder_names_that_would_clash_are_told_apart() -> None:
     names = [f"/models/{name}" for name in ("é", "è", "model é", ".model", "model")]
     assert len({parse(name).folder_name for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("org/name", "org/name"),
+        ("hf-hub:org/name", "org/name"),
+        ("ViT-B-32:openai", "ViT-B-32:openai"),
+        ("ViT-B/32:openai", "ViT-B-32:openai"),
+        ("ViT-B-32__openai", "ViT-B-32:openai"),
+        ("siglip2-base-patch16-224", "siglip2-base-patch16-224"),
+    ],
+)
+def test_a_full_name_tells_a_model_from_all_others_however_it_is_written(text, name):
+    assert parse(text).full_name == name
+    # An export that says so is made again into the same folder.
+    assert parse(name).folder_name == parse(text).folder_name
+
+
+def test_the_full_name_of_a_folder_is_its_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse("./mine").full_name == str(tmp_path / "mine")
+    assert parse("../other").full_name == str(tmp_path.parent / "other")

@@ -1,12 +1,15 @@
 """A hub that is out of reach, or answers with something else: one clear line, within seconds."""
 
+import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from hearth.errors import ModelUnavailable
+from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.store import HubStore
 from hub_kit import HubServer
 
@@ -94,3 +97,27 @@ def test_nothing_is_left_behind_that_could_count_as_a_model(hub: HubServer, tmp_
     failure(hub.url, tmp_path)
     store = HubStore(tmp_path, endpoint=hub.url)
     assert store.find(NAME, ["*"]) is None
+
+
+def test_a_wrong_address_is_named_by_where_it_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "hub.example")
+    with pytest.raises(SettingsError, match=r"^HF_ENDPOINT = 'hub\.example': an http"):
+        HubStore(tmp_path)
+    with pytest.raises(SettingsError, match=r"^hub\.endpoint = 'ftp://hub': an http"):
+        HubStore(tmp_path, endpoint="ftp://hub")
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_address_counts_as_none(value: str) -> None:
+    code = "from hearth.hub.remote import Remote; print(Remote(None, 1).endpoint)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HF_ENDPOINT": value},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.startswith("https://"), done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hearth.errors import ModelUnavailable
-from hearth.hub.store import Condition, HubStore
+from hearth.hub.store import Condition, HubStore, made_of
 from hub_kit import HubServer
 
 MODEL = random.Random(2).randbytes(3_000_000)
@@ -273,3 +273,19 @@ def test_a_file_that_cannot_be_read_is_told(
     monkeypatch.undo()
     assert store.find(name, ["*"]) is None
     assert folder.exists()
+
+
+def test_nothing_is_removed_while_something_is_made_of_it(store: HubStore, name: str) -> None:
+    snapshot = store.download(name, ["*"])
+    with store.making(name):
+        with pytest.raises(ModelUnavailable, match="in use"):
+            store.remove(name)
+        made_of(snapshot, "copy").mkdir()
+        (made_of(snapshot, "copy") / "file").write_bytes(bytes(1000))
+    [found] = store.repositories()
+    assert found.made == (snapshot.with_name(f"{snapshot.name}-copy"),)
+    assert store.verify(name) == []
+    assert store.remove(name) == found.size > 1000
+    assert not snapshot.parent.exists()
+    with pytest.raises(ModelUnavailable, match="isn't in"), store.making(name):
+        pass

@@ -74,6 +74,12 @@ def layouts(files: Iterable[str]) -> tuple[Layout, ...]:
     return tuple(layout for layout in Layout if not _missing(layout, present))
 
 
+def lacking(layout: Layout, folder: Path) -> str | None:
+    """The first file that a folder lacks of a layout; looks at no other files, however many."""
+    needed = [name for group in _NEEDED[layout] for name in group]
+    return _missing(layout, {name for name in needed if (folder / name).is_file()})
+
+
 def select(layout: Layout, files: Iterable[str], where: object) -> tuple[str, ...]:
     """The files of a layout, sorted: what to download, and what to load.
 

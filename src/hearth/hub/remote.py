@@ -42,17 +42,20 @@ class Remote:
 
     def __init__(self, endpoint: str | None, timeout: float) -> None:
         """``timeout``: the longest silence in seconds before the hub counts as out of reach."""
-        self._endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "").rstrip("/")
+        chosen = os.environ.get("HF_ENDPOINT", "").strip()
+        self._endpoint = (endpoint or chosen).rstrip("/")
         self._timeout = timeout
         if self._endpoint and not self._endpoint.startswith(("http://", "https://")):
-            raise SettingsError(f"hub.endpoint = {self._endpoint!r}: an http or https address")
+            whose = "hub.endpoint" if endpoint else "HF_ENDPOINT"
+            raise SettingsError(f"{whose} = {self._endpoint!r}: an http or https address")
 
     @property
     def endpoint(self) -> str:
         if not self._endpoint:
             from huggingface_hub import constants
 
-            self._endpoint = constants.ENDPOINT
+            # Empty where HF_ENDPOINT is: that is no address, and counts as none.
+            self._endpoint = constants.ENDPOINT.strip() or constants._HF_DEFAULT_ENDPOINT
         return self._endpoint
 
     def listing(self, repository: str, revision: str) -> Listing:

@@ -16,7 +16,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -310,11 +310,12 @@ class HubStore:
             return ModelUnavailable(f"no room for {repository}: the disk of {self.folder} is full")
         return ModelUnavailable(f"can't keep {repository} in {self.folder}: {error.strerror}")
 
-    def _turn(
-        self, repository: str, others_first: Callable[[], None]
-    ) -> AbstractContextManager[None]:
+    @contextmanager
+    def _turn(self, repository: str, others_first: Callable[[], None]) -> Iterator[None]:
         """One change of a repository at a time, over all processes of this data folder."""
-        return turn(self.folder / ".locks" / names.folder_name(repository), others_first)
+        with turn(self.folder / ".locks" / names.folder_name(repository), others_first):
+            upkeep.sweep(self._folder_of(repository))
+            yield
 
     def _folder_of(self, repository: str) -> Path:
         return self.folder / names.folder_name(repository)

@@ -118,6 +118,15 @@ def remove(folder: Path) -> int:
     return size
 
 
+def sweep(folder: Path) -> None:
+    """Take away what processes left that were killed while they made something of the files.
+
+    Only in one's turn: in it nobody else makes anything, so whatever is half made is left over.
+    """
+    for left in folder.glob(".*-*.*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def size_of(folder: Path) -> int:
     """Bytes of all files below a folder; those that go away meanwhile don't count."""
     size = 0

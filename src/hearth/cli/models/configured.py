@@ -89,10 +89,13 @@ def places_of(own: "ClipSettings", found: Sequence[Item]) -> list[Item]:
         and item.reference in ("", reference.full_name)
         and own.precision in ("auto", item.precision)
     ]
-    if exports:
+    if any(item.state == "whole" for item in exports):
         return exports
     repositories = reference.onnx_repositories()
-    return [item for item in found if item.kind is Kind.DOWNLOAD and item.model in repositories]
+    downloads = [
+        item for item in found if item.kind is Kind.DOWNLOAD and item.model in repositories
+    ]
+    return [*downloads, *exports]
 
 
 def missing_path(own: "ClipSettings | None") -> str:
@@ -104,7 +107,19 @@ def missing_path(own: "ClipSettings | None") -> str:
         return next((f"no such file: {path}" for path in files if not path.is_file()), "")
     reference = _reference(own)
     folder = None if reference is None else reference.folder
-    return "" if folder is None or folder.is_dir() else f"there is no folder {folder}"
+    if own is None or folder is None:
+        return ""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    from hearth.hub.layout import Layout, lacking
+
+    layout, other = Layout.ONNX, Layout.OPEN_CLIP
+    if own.backend == "torch":
+        layout, other = other, layout
+    missing = lacking(layout, folder)
+    if missing is None or lacking(other, folder) is None:
+        return ""  # its model says what to do with files for the other engine
+    return f"{folder} holds no {layout} model: {missing} is missing"
 
 
 def _state(
@@ -122,16 +137,19 @@ def _state(
     unfinished = next((item.state for item in places if item.state != "whole"), "not here")
     from hearth.hub.store import HubStore
 
+    fault = next((f"{item.fault}: " for item in places if item.fault), "")
     if HubStore(settings.data_dir, offline=settings.hub.offline).offline:
-        return unfinished, "hub.offline or HF_HUB_OFFLINE forbids fetching it"
-    return unfinished, f"fetched at the next start, or by `hearth models pull {service}`"
+        return unfinished, f"{fault}hub.offline or HF_HUB_OFFLINE forbids fetching it"
+    otherwise = ", or export it again" if fault else ""
+    why = f"fetched at the next start, or by `hearth models pull {service}`{otherwise}"
+    return unfinished, fault + why
 
 
 def _precision(own: "ClipSettings | None", places: list[Item]) -> str:
     """As it is here; else as it is asked for."""
     if own is None:
         return "fp32"
-    here = [item.precision for item in places if item.precision]
+    here = [item.precision for item in places if item.precision and item.state != "damaged"]
     if here and own.precision == "auto":
         return here[0] if len(here) == 1 else f"auto ({', '.join(here)})"
     return "fp32" if own.backend == "torch" else own.precision

@@ -11,7 +11,6 @@ from hearth.cli.options import Config, DataDir
 
 if TYPE_CHECKING:
     from hearth.models.clip.making.options import ExportOptions
-    from hearth.settings import Settings
 
 
 def export(  # noqa: PLR0917
@@ -39,13 +38,14 @@ def export(  # noqa: PLR0917
     """
     from hearth.cli import OK
     from hearth.cli.console import output
+    from hearth.cli.models.meant import model_of
     from hearth.cli.progress import Bar
-    from hearth.hub.reference import parse
-    from hearth.settings import load
+    from hearth.settings import Settings, load
 
     settings = load({"data_dir": data_dir}, config=config)
     if checkpoint is None:
-        parse(name)  # a name that can't be meant is told before torch is imported
+        # A name that can't be meant is told before torch is imported.
+        name = model_of(settings, name)
     with Bar() as bar, _needed_packages():
         from hearth.models.clip.making.options import ExportOptions
 
@@ -62,11 +62,15 @@ def export(  # noqa: PLR0917
             folder, model_id, lines = _exported(name, options)
         else:
             folder, model_id, lines = _converted(name, precision, options)
-    served = (model_id if checkpoint else name) if _is_found(settings, out) else folder.resolve()
-    serve = f"hearth serve --model {served}"
-    if precision != "fp32" and _is_found(settings, out):
-        serve += f" --set clip.precision={precision}"
-    lines += [f"written to {folder}", f"serve it: {serve}"]
+    if out is not None:
+        use = _set_to(str(folder.resolve()))
+    elif precision == "fp32":
+        use = _set_to(model_id if checkpoint else name)
+    else:
+        use = _use_of_variant(folder, precision)
+    if out is None and settings.data_dir != Settings().data_dir:
+        use += f" (data_dir = {settings.data_dir})"
+    lines += [f"written to {folder}", use]
     output().print("\n".join(lines), markup=False, soft_wrap=True)
     return OK
 
@@ -109,11 +113,18 @@ def _converted(
     )
 
 
-def _is_found(settings: "Settings", out: Path | None) -> bool:
-    """Whether `hearth serve` finds the files by the model's name: in the default data folder."""
-    from hearth.settings import Settings
+def _set_to(name: str) -> str:
+    return f"use it: set clip.model, bioclip.model or siglip.model to {name}"
 
-    return out is None and settings.data_dir == Settings().data_dir
+
+def _use_of_variant(folder: Path, precision: str) -> str:
+    """How a node comes to take a variant that lies beside the export in fp32."""
+    from hearth.cli.models.inventory import read_about
+
+    if read_about(folder).get("forced"):
+        return f"use it: set the service's precision to {precision}, for auto leaves what differs"
+    device = "a CPU" if precision == "int8" else "a GPU"
+    return f"a node takes it by itself on {device} (precision auto)"
 
 
 @contextmanager

@@ -11,6 +11,9 @@ from hearth.errors import ModelUnavailable
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
+_LONGEST = 4096
+"""Characters of a name, which may be a folder's whole path."""
+
 
 class Kind(StrEnum):
     """Where files come from."""
@@ -38,6 +41,8 @@ class Item:
     """Of an export: the full name of the model that it was made of, where it tells."""
     copies: tuple[Path, ...] = ()
     """Of a download: folders within its own of what was made of it here."""
+    fault: str = ""
+    """Of an export that is damaged: what is wrong with it."""
 
     @property
     def base(self) -> str:
@@ -52,8 +57,8 @@ class Item:
 
     @property
     def note(self) -> str:
-        """What else is in the folder."""
-        return ", ".join(map(copy_in_words, self.copies))
+        """What else is in the folder, and what is wrong with it."""
+        return ", ".join(filter(None, [self.fault, *map(copy_in_words, self.copies)]))
 
     def to_json(self) -> dict[str, Any]:
         """As a line of ``--json``."""
@@ -151,18 +156,26 @@ def _downloads(data_dir: Path) -> Iterator[Item]:
 
 
 def _exports(data_dir: Path) -> Iterator[Item]:
-    from hearth.hub.layout import Layout, files_in, layouts
     from hearth.hub.upkeep import size_of
+    from hearth.models.clip.exports.sound import damage, is_onnx, restore_all
 
+    restore_all(data_dir / "exports")
     for folder in _folders(data_dir / "exports", "*"):
         about = read_about(folder)
         base, _, variant = folder.name.partition("@")
-        precision = variant or str(about.get("precision") or "fp32")
-        state = "whole" if Layout.ONNX in layouts(files_in(folder)) else "partial"
-        model = str(about.get("model_id") or base)
-        of = about.get("reference")
-        reference = of if isinstance(of, str) else ""
-        yield Item(Kind.EXPORT, model, precision, size_of(folder), state, folder, reference)
+        precision = variant or _plain(about.get("precision"), "fp32")
+        fault = (damage(folder) or "") if is_onnx(folder) else ""
+        state = ("damaged" if fault else "whole") if is_onnx(folder) else "partial"
+        yield Item(
+            Kind.EXPORT,
+            _plain(about.get("model_id"), base),
+            precision,
+            size_of(folder),
+            state,
+            folder,
+            _plain(about.get("reference"), ""),
+            fault=fault,
+        )
 
 
 def _label_vectors(data_dir: Path) -> Iterator[Item]:
@@ -177,8 +190,8 @@ def _label_vectors(data_dir: Path) -> Iterator[Item]:
             about = made_from if isinstance(made_from, dict) else {}
             yield Item(
                 Kind.LABELS,
-                str(about.get("model_id") or folder.name),
-                str(about.get("precision") or ""),
+                _plain(about.get("model_id"), folder.name),
+                _plain(about.get("precision"), ""),
                 size_of(folder),
                 "partial" if not metas or any(folder.glob(".*.partial")) else "whole",
                 folder,
@@ -201,6 +214,12 @@ def read_about(folder: Path) -> dict[str, Any]:
 def copy_in_words(folder: Path) -> str:
     """What a copy beside a download is: COMMIT-free-batch is one with a free batch axis."""
     return f"copy with a {folder.name.partition('-')[2].replace('-', ' ')} axis"
+
+
+def _plain(value: object, otherwise: str) -> str:
+    """A text out of a file that anything may be in: as it may be shown on a terminal."""
+    is_plain = isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
+    return str(value) if is_plain else otherwise
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from hearth.cli.options import Config, DataDir, Others, settings_of
 from hearth.errors import HearthError, ModelUnavailable, SettingsError
 
 if TYPE_CHECKING:
+    from hearth.cli.models.inventory import Item
     from hearth.cli.models.transfers import Transfers
     from hearth.hub.progress import Progress
     from hearth.hub.store import HubStore
@@ -56,7 +57,8 @@ def pull(
     from hearth.cli.models.configured import missing_path
     from hearth.cli.models.transfers import Transfers
     from hearth.errors import SetupError
-    from hearth.hub.names import is_data_set
+    from hearth.hub.names import is_data_set, is_repository
+    from hearth.hub.store import RepositoryMissing
 
     settings = settings_of(config, data_dir, others)
     if include and not any(map(is_data_set, names or [])):
@@ -73,6 +75,8 @@ def pull(
                 wish.fetch(transfers.progress)
         except HearthError as error:
             text = str(error)
+            if isinstance(error, RepositoryMissing) and is_repository(name):
+                text += "" if is_data_set(name) else f" (a data set? write datasets/{name})"
             complain(text if name in text else f"{name}: {text}")
             failed += 1
         else:
@@ -82,14 +86,16 @@ def pull(
 
 def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
     from hearth.cli.models.configured import source_of
+    from hearth.cli.models.meant import is_section, require_meant
     from hearth.hub.names import is_data_set
     from hearth.hub.store import Condition, HubStore
 
     hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
     if is_data_set(name):
         return _Wish(name, lambda progress: _data_set(hub, name, include, progress))
-    if _is_section(settings, name):
+    if is_section(settings, name):
         return _Wish(name, source_of(settings, name).pull, settings.of_model(name))
+    require_meant(settings, name)
     service = _service_with(settings, name)
     is_damaged = (name, Condition.DAMAGED) in (
         (here.repository, here.condition) for here in hub.repositories()
@@ -135,13 +141,6 @@ def _data_set(hub: "HubStore", name: str, include: tuple[str, ...], progress: "P
     hub.download(name, include or (EMBEDDINGS,), progress)
 
 
-def _is_section(settings: "Settings", name: str) -> bool:
-    """Whether the settings have a section of that name: a service, or nothing to be fetched."""
-    from pydantic import BaseModel
-
-    return isinstance(getattr(settings, name, None), BaseModel)
-
-
 def _service_with(settings: "Settings", model: str) -> str | None:
     """The configured service that has this model."""
     for service in settings.services:
@@ -154,7 +153,7 @@ def _service_with(settings: "Settings", model: str) -> str | None:
 def _say_where(settings: "Settings", wish: _Wish, transfers: "Transfers") -> None:
     from hearth.cli.console import output
     from hearth.cli.models.configured import places_of
-    from hearth.cli.models.inventory import Kind, in_words, items
+    from hearth.cli.models.inventory import Kind, items
 
     found = items(settings.data_dir)
     places = [] if wish.model is None else places_of(wish.model, found)
@@ -166,5 +165,12 @@ def _say_where(settings: "Settings", wish: _Wish, transfers: "Transfers") -> Non
     ]
     same = wish.model is None or wish.model.model == wish.name
     what = wish.name if same or wish.model is None else f"{wish.name} ({wish.model.model})"
-    lines = [f"{what} is here", *(f"  {in_words(item.size)} in {item.path}" for item in places)]
+    lines = [f"{what} is here", *(_place(item) for item in places)]
     output().print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _place(item: "Item") -> str:
+    from hearth.cli.models.inventory import in_words
+
+    fault = f" is {item.state}: {item.fault}" if item.fault else ""
+    return f"  {in_words(item.size)} in {item.path}{fault}"

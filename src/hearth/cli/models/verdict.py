@@ -101,13 +101,20 @@ class Checker:
     def _export(self, item: Item) -> Verdict:
         from hearth.models.clip.exports.commands import how_to_make_again
         from hearth.models.clip.exports.hashes import faults
+        from hearth.models.clip.exports.sound import damage_at_a_glance, mark, unmark
 
         told = read_about(item.path)
         again = how_to_make_again(told, item.precision)
         again = f"to mend it, {again}" if again else "to mend it, export the model again"
-        if item.state != "whole":
+        if item.state == "partial":
             return Verdict(item, "wrong", ["files of the model are missing"], again)
         problems = faults(item.path, told, self._progress)
+        if not problems and (why := damage_at_a_glance(item.path)):
+            problems = [why]
+        if problems:
+            mark(item.path, problems)
+        else:
+            unmark(item.path)
         if problems is None:
             return Verdict(item, "unchecked", note="its hearth.json has nothing to check by")
         if problems:

@@ -20,7 +20,8 @@ def verify(
     """Read all model files that are here and compare them with what they should be.
 
     The exit code is 1 where anything is wrong. A download's file that is, counts no longer:
-    the next start, or `hearth models pull`, fetches that file anew.
+    the next start, or `hearth models pull`, fetches that file anew. An export that is wrong
+    isn't taken by a node until it is made anew.
     """
     from hearth.cli import FAILURE, OK
     from hearth.cli.console import hint, output, print_json

@@ -68,7 +68,7 @@ class OnnxFiles:
             offset=transform.offset,
         )
         parts = Parts(
-            model_id=_name(about.get("model_id")) or self.name,
+            model_id=told_name(about) or self.name,
             image=image,
             transform=transform,
             files=(self.image,),
@@ -138,8 +138,12 @@ def _session(path: Path, settings: ClipSettings) -> OnnxSession:
     )
 
 
-def _name(value: object) -> str | None:
-    """A model id out of a file: it goes to clients, into logs and names of folders."""
+def told_name(about: Mapping[str, Any]) -> str | None:
+    """The model id that a ``hearth.json`` tells, if it does; raises ModelUnavailable.
+
+    It goes to clients, into logs and names of folders.
+    """
+    value = about.get("model_id")
     if value is None:
         return None
     if not (isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()):
@@ -150,6 +154,10 @@ def _name(value: object) -> str | None:
 def _number(value: object, *, least: float = -_LARGEST_SCALE) -> float | None:
     if value is None:
         return None
-    if not isinstance(value, int | float) or not least <= value <= _LARGEST_SCALE:
-        raise ModelUnavailable(f"{ABOUT}: {str(value)[:40]} is no number to scale with")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not least <= value <= _LARGEST_SCALE
+    ):
+        raise ModelUnavailable(f"{ABOUT}: {repr(value)[:40]} is no number to scale with")
     return float(value)

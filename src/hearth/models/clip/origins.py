@@ -12,9 +12,10 @@ from hearth.hub.reference import ModelReference
 from hearth.hub.store import HubStore, RepositoryMissing
 from hearth.models.clip import openclip
 from hearth.models.clip.exports.commands import how_to_convert, how_to_export
-from hearth.models.clip.exports.folders import about, belongs, is_onnx
-from hearth.models.clip.exports.freeing import free_batch_copy, freed_copy
-from hearth.models.clip.exports.variants import Place, choose, left_out
+from hearth.models.clip.exports.folders import about, belongs, what_is_damaged
+from hearth.models.clip.exports.freeing import free_batch_copy, freed_copy, is_impossible
+from hearth.models.clip.exports.sound import MARK, damage, is_onnx, is_sound
+from hearth.models.clip.exports.variants import Place, choose, left_out, variant_folder
 from hearth.models.clip.files import IMAGE, OnnxFiles
 from hearth.models.clip.openclip import Checkpoint
 from hearth.models.clip.parts import Parts
@@ -97,7 +98,12 @@ class OnnxModel:
         if self._reference.folder is not None:
             return
         if self._chosen(self._settings) is None:
-            self._fetch(progress)
+            try:
+                self._fetch(progress)
+            except ModelUnavailable as error:
+                if not (note := self._note()) or self._settings.precision in ("int8", "fp16"):
+                    raise
+                raise type(error)(f"{error}{note}") from error
         found = self._downloaded()
         if found is not None and self.graphs() == found[1]:
             # The hub's files are known by their hashes, and stay as they are.
@@ -110,9 +116,14 @@ class OnnxModel:
             if folder is None or is_onnx(folder):
                 raise self._missing(settings)
             self._require_graphs(files_in(folder), folder)
-        elif why := left_out(self.graphs(), self._place, settings):
-            log.warning("%s", why)
-        return OnnxFiles.in_folder(folder, self._reference.model_id).load(settings)
+        elif folder == self._reference.folder and (folder / MARK).is_file():
+            # Named by the user, it has nothing to stand in for it.
+            raise ModelUnavailable(f"{folder} is damaged ({damage(folder)}): export it again")
+        else:
+            self._tell_of_others(settings)
+        parts = OnnxFiles.in_folder(folder, self._reference.model_id).load(settings)
+        self._tell_of_batches(folder, parts)
+        return parts
 
     def graphs(self) -> Path | None:
         """The folder of the graphs in fp32 that is taken, and is whole; None where none is here.
@@ -123,7 +134,7 @@ class OnnxModel:
         own, export = self._reference.folder, self._place.export
         if own is not None and is_onnx(own):
             return own
-        if is_onnx(export) and belongs(export, self._place.name):
+        if is_sound(export) and belongs(export, self._place.name):
             return export
         if (found := self._downloaded()) is None:
             return None
@@ -140,16 +151,45 @@ class OnnxModel:
         name, precision = self._reference.text, settings.precision
         if precision in ("auto", "fp32"):
             return ModelUnavailable(f"{name} isn't downloaded{self._note()}")
+        variant = variant_folder(self._place.export, precision)
+        damaged = what_is_damaged(variant, self._place.name, precision)
         return ModelUnavailable(
-            f"{name} isn't here in {precision}: {how_to_convert(name, precision)}"
+            damaged or f"{name} isn't here in {precision}: {how_to_convert(name, precision)}"
         )
 
     def _note(self) -> str:
-        """Why an export that is here isn't taken."""
+        """Why exports that are here aren't taken."""
         export = self._place.export
-        if not is_onnx(export) or belongs(export, self._place.name):
-            return ""
-        return f" ({export} is of {about(export)['reference']})"
+        if is_onnx(export) and not belongs(export, self._place.name):
+            return f" ({export} is of {_plain(about(export)['reference'])})"
+        damaged = self._damaged()
+        return f" ({'; '.join(damaged)})" if damaged else ""
+
+    def _damaged(self) -> list[str]:
+        """The exports of this model, in any precision, that aren't taken for their damage."""
+        export, name = self._place.export, self._place.name
+        places = {"fp32": export, **{p: variant_folder(export, p) for p in ("int8", "fp16")}}
+        told = (what_is_damaged(place, name, precision) for precision, place in places.items())
+        return [line for line in told if line]
+
+    def _tell_of_others(self, settings: ClipSettings) -> None:
+        """Log what would have been taken, and what keeps it from that."""
+        if why := left_out(self.graphs(), self._place, settings):
+            log.warning("%s", why)
+        for damaged in self._damaged():
+            log.warning("%s", damaged)
+
+    def _tell_of_batches(self, folder: Path, parts: Parts) -> None:
+        """Log that a download has no copy with a free batch axis, where one may be made."""
+        found = self._downloaded() if self._reference.folder is None else None
+        sessions = [parts.image] if parts.text is None else [parts.image, parts.text]
+        is_fixed = any(session.batch_sizes.fixed == (1,) for session in sessions)
+        if found is not None and found[1] == folder and is_fixed and not is_impossible(folder):
+            log.warning(
+                "%s runs in batches of 1: `hearth models pull %s` makes a free batch axis",
+                self._reference.model_id,
+                self._reference.text,
+            )
 
     def _fetch(self, progress: Progress) -> None:
         if self._settings.precision not in ("auto", "fp32"):
@@ -286,6 +326,10 @@ class OpenClipModel:
             return None
         config = openclip.architecture_config(self._reference.architecture)
         return openclip.tokenizer_repository(config)
+
+
+def _plain(text: object) -> str:
+    return " ".join(str(text).split())[:200]
 
 
 def _find(hub: HubStore, repository: str, layout: Layout, key: str) -> Path | None:

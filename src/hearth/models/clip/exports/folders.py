@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,14 +15,16 @@ from typing import Any
 from hearth import __version__
 from hearth.errors import ModelUnavailable
 from hearth.files import fingerprint
-from hearth.hub.layout import ABOUT, Layout, files_in, layouts, select
+from hearth.hub.layout import ABOUT, Layout, files_in, select
+from hearth.models.clip.exports.commands import how_to_make_again
 from hearth.models.clip.exports.hashes import content
+from hearth.models.clip.exports.sound import damage, is_onnx, old_place, sweep
 from hearth.models.clip.files import IMAGE, TEXT, read_json
 
 TOWERS = (IMAGE, TEXT)
 
-_ABANDONED = 24 * 3600
-"""Seconds after which a folder that nobody has finished is taken away."""
+_TRIES = 3
+"""Others may put a folder back that was moved away a moment ago."""
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def written_whole(folder: Path) -> Iterator[Path]:
     try:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(folder)
+            sweep(folder)
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             yield work
@@ -58,11 +59,6 @@ def require_free(folder: Path) -> None:
     """Refuse to replace a folder that isn't an earlier export; raises ModelUnavailable."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
         raise ModelUnavailable(f"{folder} holds something else than an export: choose another")
-
-
-def is_onnx(folder: Path | None) -> bool:
-    """Whether all files of a pair of graphs are there."""
-    return folder is not None and folder.is_dir() and Layout.ONNX in layouts(files_in(folder))
 
 
 def model_files(folder: Path) -> tuple[str, ...]:
@@ -107,6 +103,17 @@ def write_about(work: Path, told: Mapping[str, Any], *packages: str) -> None:
     )
 
 
+def what_is_damaged(folder: Path, name: str, precision: str = "fp32") -> str | None:
+    """What is wrong with an export of the model of that full name, and how to make it anew.
+
+    None where there is none of that model, or nothing is known to be wrong with it.
+    """
+    if not is_onnx(folder) or not belongs(folder, name) or (why := damage(folder)) is None:
+        return None
+    again = how_to_make_again({**about(folder), "reference": name}, precision)
+    return f"{folder} is damaged ({why}): {again}"
+
+
 def belongs(folder: Path, name: str) -> bool:
     """Whether an export was made of the model of that full name, as far as it tells.
 
@@ -118,9 +125,10 @@ def belongs(folder: Path, name: str) -> bool:
 def require_own(folder: Path, name: str) -> None:
     """Refuse to replace another model's export; raises ModelUnavailable."""
     if folder.is_dir() and not belongs(folder, name):
+        name_of_it = folder.name if "@" in folder.name else f"{folder.name}@fp32"
         raise ModelUnavailable(
             f"{folder} holds {about(folder)['reference']}: remove it with `hearth models remove "
-            f"{folder.name}`, or choose another folder with --out"
+            f"{name_of_it}`, or choose another folder with --out"
         )
 
 
@@ -138,17 +146,21 @@ def _keep(work: Path) -> None:
 
 
 def _move_into_place(work: Path, folder: Path) -> None:
-    """Put the finished folder where an earlier one may be."""
-    old = work.with_name(f"{work.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.replace(old)
-    work.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    """Put the finished folder where an earlier one may be.
 
-
-def _sweep(folder: Path) -> None:
-    """Take away what killed processes left of this folder."""
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        if time.time() - left.stat().st_mtime > _ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
+    Between the two renames the earlier one has a name that ``sound.restore`` knows: whoever
+    looks for it next puts it back, where this process is killed there.
+    """
+    for left in reversed(range(_TRIES)):
+        old = old_place(folder)
+        if folder.exists():
+            folder.replace(old)
+        try:
+            work.replace(folder)
+        except OSError as error:
+            if left and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                continue  # put back by another process, meanwhile
+            sweep(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        return

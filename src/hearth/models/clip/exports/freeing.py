@@ -5,12 +5,14 @@ import shutil
 from pathlib import Path
 
 from hearth.errors import HearthError, ModelUnavailable
+from hearth.files import write_whole
 from hearth.graphs.free_batch import free_batch, has_fixed_batch
 from hearth.hub.layout import ABOUT
 from hearth.hub.store import HubStore, made_of
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.proof import sample_inputs
-from hearth.models.clip.files import IMAGE, TEXT
+from hearth.models.clip.exports.sound import is_sound
+from hearth.models.clip.files import IMAGE, TEXT, told_name
 from hearth.models.manager import Progress
 
 log = logging.getLogger(__name__)
@@ -26,9 +28,18 @@ def freed_copy(snapshot: Path) -> Path | None:
     It lies beside the snapshot in the hub's folder, so it goes when the download goes.
     """
     copy = made_of(snapshot, WHAT)
-    if not folders.is_onnx(copy):
+    if not is_sound(copy):
         return None
     return copy if folders.about(copy).get("made_from") == folders.prints(snapshot) else None
+
+
+def is_impossible(snapshot: Path) -> bool:
+    """Whether an earlier try found that none of a download's graphs can be freed."""
+    return _mark(snapshot).is_file()
+
+
+class _Impossible(ModelUnavailable):
+    """Neither graph can be rewritten."""
 
 
 def free_batch_copy(
@@ -38,8 +49,8 @@ def free_batch_copy(
 
     ``source`` is the snapshot of ``repository`` that is in use. Both towers, or the one that
     can be freed and the other as it is. ``source`` is never changed; where nothing can be
-    freed, nothing is written, and the log says why: the model works as before then, one
-    sample at a time. Blocking.
+    freed, nothing but a mark is written (``is_impossible``), and the log says why: the model
+    works as before then, one sample at a time. Blocking.
     """
     what = f"{model_id}: free batch axis"
     try:
@@ -51,9 +62,15 @@ def free_batch_copy(
                 return  # by another process, meanwhile
             progress(what, 0, len(fixed) + 1)
             copy = made_of(source, WHAT)
-            with folders.written_whole(copy) as work:
-                freed = _write(source, work, model_id, fixed, progress)
-    except HearthError as error:
+            shutil.rmtree(copy, ignore_errors=True)  # of other files, or damaged
+            try:
+                with folders.written_whole(copy) as work:
+                    freed = _write(source, work, model_id, fixed, progress)
+            except _Impossible as error:
+                write_whole(_mark(source), str(error).encode())
+                raise
+            _mark(source).unlink(missing_ok=True)
+    except (HearthError, OSError) as error:
         log.warning("%s: no free batch axis, so one at a time: %s", model_id, error)
         return
     progress(what, len(fixed) + 1, len(fixed) + 1)
@@ -83,18 +100,23 @@ def _write(
             reasons.append(f"{tower.parent.name}: {error}")
         progress(f"{model_id}: free batch axis", done, len(fixed) + 1)
     if not freed:
-        raise ModelUnavailable("; ".join(reasons))
+        raise _Impossible("; ".join(reasons))
     for reason in reasons:
         log.warning("%s: no free batch axis of %s", model_id, reason)
     about = folders.about(source)
     made = {
-        "model_id": about.get("model_id") or model_id,
+        "model_id": told_name(about) or model_id,
         "precision": about.get("precision") or "fp32",
         "free_batch": freed,
         "made_from": folders.prints(source),
     }
     folders.write_about(work, {**about, **made}, "onnx", "onnxruntime")
     return freed
+
+
+def _mark(snapshot: Path) -> Path:
+    # No copy's name: that would begin with the commit and a hyphen.
+    return snapshot.with_name(f"{snapshot.name}.not-{WHAT}")
 
 
 def _require_room(source: Path, work: Path, files: tuple[str, ...]) -> None:

@@ -13,10 +13,14 @@ from hearth.backends.onnx import CPU, first_provider
 from hearth.errors import ModelUnavailable
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.commands import how_to_convert
+from hearth.models.clip.exports.sound import is_sound
 from hearth.settings import ClipSettings
 
 LEAST_COSINE = 0.99
 """Below it a variant is no stand-in for the original: it is refused, and never chosen."""
+
+_MOST_COSINE = 1.0001
+"""Rounding alone can take a cosine above 1: what is above this was never measured."""
 
 
 def variant_folder(export: Path, precision: str) -> Path:
@@ -50,7 +54,7 @@ def choose(base: Path | None, place: Place, settings: ClipSettings) -> Path | No
             raise ModelUnavailable(f"{base} is {here}: name another, or set precision = {here}")
         return None
     variant = variant_folder(place.export, settings.precision)
-    if not folders.is_onnx(variant):
+    if not is_sound(variant):
         return None
     if not _fits(folders.about(variant), base, place.name):
         raise ModelUnavailable(
@@ -94,7 +98,7 @@ def _wanted(place: Place, settings: ClipSettings) -> Path | None:
     here = {
         name: folder
         for name in ("int8", "fp16")
-        if folders.is_onnx(folder := variant_folder(place.export, name))
+        if is_sound(folder := variant_folder(place.export, name))
     }
     if not here:
         return None  # the device isn't asked for
@@ -104,8 +108,13 @@ def _wanted(place: Place, settings: ClipSettings) -> Path | None:
 
 def _passed(about: Mapping[str, Any]) -> bool:
     cosines = (about.get("image_cosine"), about.get("text_cosine"))
-    near = all(isinstance(value, float | int) and value >= LEAST_COSINE for value in cosines)
-    return near and not about.get("forced")
+    return all(map(_is_near, cosines)) and not about.get("forced")
+
+
+def _is_near(cosine: object) -> bool:
+    if isinstance(cosine, bool) or not isinstance(cosine, float | int):
+        return False
+    return LEAST_COSINE <= cosine <= _MOST_COSINE
 
 
 def _fits(about: Mapping[str, Any], base: Path | None, name: str) -> bool:

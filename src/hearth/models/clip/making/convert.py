@@ -13,6 +13,7 @@ from hearth.hub.reference import ModelReference, parse
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.proof import compare_folders
 from hearth.models.clip.exports.variants import LEAST_COSINE, precision_of
+from hearth.models.clip.files import told_name
 from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, export_folder
 from hearth.models.manager import Progress
@@ -63,7 +64,7 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
                 f"{text:.6f} for texts, at least {LEAST_COSINE} is needed"
             )
         about = folders.about(source)
-        model_id = str(about.get("model_id") or reference.model_id)
+        model_id = told_name(about) or reference.model_id
         sizes = _megabytes(source), _megabytes(work)
         report = VariantReport(folder, source, model_id, precision, image, text, sizes)
         told = {
@@ -89,6 +90,8 @@ def _source(name: str, options: ExportOptions) -> tuple[ModelReference, Path]:
         model = OnnxModel(reference, options.hub(), export, ClipSettings(precision="fp32"))
         if (folder := model.graphs()) is not None:
             return reference, folder
+        if damaged := folders.what_is_damaged(export, reference.full_name):
+            raise ModelUnavailable(damaged)  # its weights may have come from a local file
     try:
         from hearth.models.clip.making.export import export_model
 
