@@ -12,7 +12,8 @@ import pytest
 
 import clip_kit
 import graphs_kit
-from cli_kit import HEARTH, Done, environment, hearth
+from cli_kit import HEARTH, Done, environment
+from cli_kit import hearth_here as hearth
 from hearth.hub.remote import CHUNK
 from hearth.hub.store import HubStore
 from hub_kit import HubServer, part_size, wait_until
@@ -233,7 +234,7 @@ def test_what_is_removed_is_fetched_anew_even_where_a_variant_is_left(
 ):
     settings = ("-s", f"clip.model={clip}")
     assert pull(hub, tmp_path, clip).code == 0
-    made = hearth("models", "export", clip, "--precision", "int8", cwd=tmp_path, timeout=100)
+    made = hearth("models", "export", clip, "--precision", "int8", cwd=tmp_path)
     assert made.code == 0, made.err
     assert hearth("models", "remove", clip, "--yes", cwd=tmp_path).code == 0
     hub.add_repository(clip, {"nothing": b"x"})
@@ -315,7 +316,7 @@ def test_a_service_of_which_the_export_is_damaged_gets_its_download(
 def test_a_services_name_exports_its_own_model(tmp_path: Path, tiny_export: Path):
     export = clip_kit.place_export(tiny_export, tmp_path / "data", "org/tiny")
     (tmp_path / "hearth.toml").write_text('[siglip]\nmodel = "org/tiny"\n')
-    done = hearth("models", "export", "siglip", "--precision", "int8", cwd=tmp_path, timeout=100)
+    done = hearth("models", "export", "siglip", "--precision", "int8", cwd=tmp_path)
     assert done.code == 0, done.err
     assert export.with_name("tiny@int8").is_dir()
     assert done.out.splitlines()[-1] == "a node takes it by itself on a CPU (precision auto)"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cli_kit import HEARTH, Done, environment, hearth
+from cli_kit import HEARTH, Done, environment
+from cli_kit import hearth_here as hearth
 from hearth.files import fingerprint
 from hearth.hub.store import HubStore
 from hearth.models.clip.exports.hashes import content

@@ -29,9 +29,8 @@ class Option:
     def read(self, meta: Mapping[str, str]) -> Any:
         """The value that ``meta`` gives, or the default; raises InvalidInput."""
         for name in (self.name, *self.aliases):
-            text = meta.get(name, "").strip()
-            if text:  # one that is left blank is not given
-                return self._parse(name, text)
+            if name in meta:
+                return self._parse(name, meta[name].strip())
         return self.default
 
     def _parse(self, name: str, text: str) -> Any:
