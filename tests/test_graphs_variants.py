@@ -27,7 +27,8 @@ from hearth.models.clip.exports import folders
 from hearth.models.clip.making import convert as converting
 from hearth.models.clip.making.convert import export_variant
 from hearth.models.clip.making.options import ExportOptions
-from hearth.models.clip.origins import OnnxModel, OpenClipModel, export_folder
+from hearth.models.clip.origins import OnnxModel, export_folder
+from hearth.models.clip.weights import OpenClipModel
 from hearth.models.manager import no_progress
 from hearth.settings import ClipSettings
 

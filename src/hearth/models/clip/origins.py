@@ -1,30 +1,26 @@
-"""Model files for one engine, wherever they are: local paths, folders, the hub."""
+"""ONNX files of a model, wherever they are: local paths, folders, exports, the hub."""
 
 import logging
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from hearth.backends import BACKENDS
-from hearth.backends.torch import choose_device
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.layout import Layout, files_in, layouts, select
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import HubStore, RepositoryMissing
-from hearth.models.clip import openclip
 from hearth.models.clip.exports.commands import how_to_convert, how_to_export
 from hearth.models.clip.exports.folders import about, belongs, what_is_damaged
 from hearth.models.clip.exports.freeing import free_batch_copy, freed_copy, is_impossible
 from hearth.models.clip.exports.sound import MARK, damage, is_onnx, is_sound
 from hearth.models.clip.exports.variants import Place, choose, left_out, variant_folder
 from hearth.models.clip.files import IMAGE, OnnxFiles
-from hearth.models.clip.openclip import Checkpoint
 from hearth.models.clip.parts import Parts
+from hearth.models.clip.weights import find_whole
 from hearth.models.manager import Progress
 from hearth.settings import ClipSettings
 
 log = logging.getLogger(__name__)
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def export_folder(data_dir: Path, reference: ModelReference) -> Path:
@@ -202,7 +198,7 @@ class OnnxModel:
     def _downloaded(self) -> tuple[str, Path] | None:
         """The repository that is here, and its snapshot."""
         for repository in self._reference.onnx_repositories():
-            folder = _find(self._hub, repository, Layout.ONNX, IMAGE.as_posix())
+            folder = find_whole(self._hub, repository, Layout.ONNX, IMAGE.as_posix())
             if folder is not None:
                 return repository, folder
         return None
@@ -234,120 +230,5 @@ class OnnxModel:
         return f"{ways} (either needs torch: {missing})" if missing else ways
 
 
-class OpenClipModel:
-    """open_clip's weights: a local folder's or the hub's."""
-
-    def __init__(self, reference: ModelReference, hub: HubStore) -> None:
-        self._reference = reference
-        self._hub = hub
-
-    def is_local(self) -> bool:
-        return self._reference.folder is not None or self._find() is not None
-
-    def download(self, progress: Progress) -> None:
-        reference = self._reference
-        if reference.repository is not None:
-            files = self._hub.files(reference.repository)
-            _require_weights(files, reference.repository)
-            wanted = select(Layout.OPEN_CLIP, files, reference.repository)
-            self._hub.download(reference.repository, wanted, progress)
-        elif reference.architecture is not None:
-            repository, names = self._published()
-            files = self._hub.files(repository)
-            name = next((name for name in names if name in files), names[-1])
-            self._hub.download(repository, [name], progress)
-        if (tokenizer := self._tokenizer_repository()) is not None:
-            self._hub.download(tokenizer, _TOKENIZER_FILES, progress)
-
-    def load(self, settings: ClipSettings) -> Parts:
-        if settings.precision not in ("auto", "fp32"):
-            raise SettingsError(
-                f"torch computes in fp32: set precision = fp32, or backend = onnxrt for "
-                f"{settings.precision}"
-            )
-        device = choose_device(settings.device, require_device=settings.require_device)
-        checkpoint = self.checkpoint()
-        model = openclip.load(checkpoint, device)
-        return openclip.torch_parts(model, self._reference.model_id, device, (checkpoint.weights,))
-
-    def checkpoint(self) -> Checkpoint:
-        """What is here; raises ModelUnavailable where it isn't, or isn't whole."""
-        if (found := self._find()) is not None:
-            return found
-        folder = self._reference.folder
-        if folder is None:
-            raise ModelUnavailable(f"{self._reference.text} isn't downloaded")
-        _require_weights(files_in(folder), folder)
-        return Checkpoint.in_folder(folder)
-
-    def _find(self) -> Checkpoint | None:
-        reference = self._reference
-        if reference.architecture is not None:
-            return self._find_published(reference.architecture, reference.tag or "")
-        folder = reference.folder
-        if reference.repository is not None:
-            folder = _find(self._hub, reference.repository, Layout.OPEN_CLIP, openclip.CONFIG)
-        if folder is None or Layout.OPEN_CLIP not in layouts(files_in(folder)):
-            return None
-        return Checkpoint.in_folder(folder)
-
-    def _find_published(self, architecture: str, tag: str) -> Checkpoint | None:
-        repository, names = self._published()
-        for name in names:
-            if (folder := self._hub.find(repository, [name])) is not None:
-                break
-        else:
-            return None
-        tokenizer = None
-        if (wanted := self._tokenizer_repository()) is not None:
-            tokenizer = self._hub.find(wanted, _TOKENIZER_FILES)
-            if tokenizer is None:
-                return None
-        return Checkpoint.of_architecture(
-            architecture,
-            folder / name,
-            pretrained=openclip.pretrained_entry(architecture, tag),
-            tokenizer=tokenizer,
-        )
-
-    def _published(self) -> tuple[str, tuple[str, ...]]:
-        """The repository of a tag's weights, and the names that they may have there."""
-        entry = openclip.pretrained_entry(
-            self._reference.architecture or "", self._reference.tag or ""
-        )
-        # ORG/NAME/FILE, or ORG/NAME/ for a repository in open_clip's own layout.
-        path = PurePosixPath(entry["hf_hub"])
-        repository = "/".join(path.parts[:2])
-        return repository, path.parts[2:3] or openclip.WEIGHTS
-
-    def _tokenizer_repository(self) -> str | None:
-        """Where an architecture's tokenizer is, unless it is CLIP's own or comes along."""
-        if self._reference.architecture is None:
-            return None
-        config = openclip.architecture_config(self._reference.architecture)
-        return openclip.tokenizer_repository(config)
-
-
 def _plain(text: object) -> str:
     return " ".join(str(text).split())[:200]
-
-
-def _find(hub: HubStore, repository: str, layout: Layout, key: str) -> Path | None:
-    """The repository's folder, where all of the layout's files are in it."""
-    if hub.find(repository, [key]) is None:
-        return None
-    # The store has a record of the repository then: this asks nobody.
-    files = hub.files(repository)
-    return hub.find(repository, select(layout, files, repository))
-
-
-def _require_weights(files: list[str], where: object) -> None:
-    """Raise ModelUnavailable, with what to do, where the files are no weights of open_clip's."""
-    present = layouts(files)
-    if Layout.OPEN_CLIP in present:
-        return
-    if not present:
-        select(Layout.OPEN_CLIP, files, where)  # says which file is missing
-    raise ModelUnavailable(
-        f"{where} holds ONNX graphs, and no open_clip weights: set the backend to onnxrt"
-    )

@@ -15,11 +15,11 @@ from hearth.models.clip.model import ClipModel
 from hearth.models.clip.origins import (
     OnnxModel,
     OnnxPaths,
-    OpenClipModel,
     Origin,
     export_folder,
 )
 from hearth.models.clip.parts import Parts
+from hearth.models.clip.weights import OpenClipModel
 from hearth.models.labels import LabelSource, LabelStore
 from hearth.models.manager import Progress
 from hearth.models.options import QueueOptions

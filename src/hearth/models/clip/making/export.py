@@ -18,8 +18,8 @@ from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.proof import SAMPLE_TEXTS, compare
 from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.openclip import Checkpoint, OpenClip
-from hearth.models.clip.origins import OpenClipModel
 from hearth.models.clip.tokenizer import byte_pair_tokenizer
+from hearth.models.clip.weights import OpenClipModel
 from hearth.models.manager import Progress
 
 OPSET = 17
