@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import disk_kit
 from hearth.errors import ModelUnavailable
 from hearth.hub.remote import CHUNK
 from hearth.hub.store import HubStore
@@ -136,19 +137,8 @@ def test_a_start_with_a_full_cache_does_not_even_load_the_hub_library(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    try:
-        mounted = os.geteuid() == 0 and not subprocess.run(command, check=False).returncode
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("a small file system can only be mounted by root, with mount(8)")
-    try:
+    with disk_kit.small_disk(tmp_path / "disk", "3m") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_download_that_does_not_fit_is_refused_before_it_starts(

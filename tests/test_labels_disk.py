@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import disk_kit
 import labels_kit as kit
 from hearth.errors import ModelUnavailable, NotReady
 from hearth.hub.progress import no_progress
@@ -23,20 +24,8 @@ VECTOR = kit.embedded("a picture")
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 512 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    try:
-        mounted = os.geteuid() == 0 and not subprocess.run(command, check=False).returncode
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("a small file system can only be mounted by root, with mount(8)")
-    try:
+    with disk_kit.small_disk(tmp_path / "disk", "512k") as folder:
         yield folder
-    finally:
-        # Also where a test has failed, and its traceback holds what is mapped.
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture

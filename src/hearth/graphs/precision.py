@@ -1,14 +1,11 @@
 """ONNX files in another precision: weights of 8 bits, or everything in 16."""
 
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from hearth.backends.quiet import quietly
 from hearth.errors import BackendUnavailable, HearthError, ModelUnavailable, one_line
 from hearth.graphs.store import copy_weights, load_graph, require_onnx, weight_files
 
@@ -29,7 +26,7 @@ def convert(source: Path, target: Path, precision: Precision) -> None:
     """
     require_onnx()
     try:
-        with _quiet():
+        with quietly():
             (_to_int8 if precision == "int8" else _to_fp16)(source, target)
     except (HearthError, OSError):
         raise
@@ -73,23 +70,3 @@ def _size(path: Path) -> int:
     """Bytes of a graph and its weights."""
     beside = (path.parent / name for name in weight_files(load_graph(path)))
     return path.stat().st_size + sum(file.stat().st_size for file in beside)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The converters advise on the root logger, and warn of every number that they round."""
-
-    def important(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR
-
-    root, handler = logging.getLogger(), logging.NullHandler()
-    # Without any handler the first line logged would make one, for good.
-    root.addHandler(handler)
-    root.addFilter(important)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.removeFilter(important)
-        root.removeHandler(handler)

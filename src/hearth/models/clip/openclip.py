@@ -1,10 +1,8 @@
 """The one door to open_clip, which brings torch and torchvision with it."""
 
 import importlib.util
-import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hearth.backends import TensorSpec, require_backend
+from hearth.backends.quiet import quietly
 from hearth.backends.torch import TorchSession, precision_of
 from hearth.errors import BackendUnavailable, ModelUnavailable, one_line
 from hearth.models.clip import tokenizer as tokenizers
@@ -104,7 +103,7 @@ def load(checkpoint: Checkpoint, device: str = "cpu") -> OpenClip:
     """Load a checkpoint with open_clip; raises ModelUnavailable, BackendUnavailable."""
     open_clip = import_open_clip()
     try:
-        with _quiet():
+        with quietly():
             module = open_clip.create_model(
                 checkpoint.name, device=device, require_pretrained=True, **checkpoint.options
             )
@@ -231,24 +230,6 @@ def _tokenizer(checkpoint: Checkpoint, context: int) -> Tokenizer:
         return tokens
 
     return tokenize
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip tells every step on the root logger, and torch warns of its own future."""
-
-    def important(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR
-
-    # A logger's own filter doesn't touch what other loggers hand up to it.
-    root = logging.getLogger()
-    root.addFilter(important)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.removeFilter(important)
 
 
 def _define_missing_operators() -> None:

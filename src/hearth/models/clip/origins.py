@@ -6,7 +6,7 @@ from typing import Protocol
 
 from hearth.backends import BACKENDS
 from hearth.errors import ModelUnavailable, SettingsError
-from hearth.hub.layout import Layout, files_in, layouts, select
+from hearth.hub.layout import Layout, files_in, select
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import HubStore, RepositoryMissing
 from hearth.models.clip.exports.commands import how_to_convert, how_to_export
@@ -16,7 +16,7 @@ from hearth.models.clip.exports.sound import MARK, damage, is_onnx, is_sound
 from hearth.models.clip.exports.variants import Place, choose, left_out, variant_folder
 from hearth.models.clip.files import IMAGE, OnnxFiles
 from hearth.models.clip.parts import Parts
-from hearth.models.clip.weights import find_whole
+from hearth.models.clip.weights import find_whole, require_layout
 from hearth.models.manager import Progress
 from hearth.settings import ClipSettings
 
@@ -212,15 +212,10 @@ class OnnxModel:
             raise ModelUnavailable(f"{error}; {self._otherwise()}") from error
 
     def _require_graphs(self, files: list[str], where: object) -> None:
-        """Raise ModelUnavailable, with what to do, where the files are no pair of graphs."""
-        present = layouts(files)
-        if Layout.ONNX in present:
-            return
-        if not present:
-            select(Layout.ONNX, files, where)  # says which file is missing
-        raise ModelUnavailable(
-            f"{where} holds open_clip weights, and no ONNX graphs: {self._otherwise()}"
-        )
+        def weights() -> str:
+            return f"open_clip weights, and no ONNX graphs: {self._otherwise()}"
+
+        require_layout(Layout.ONNX, files, where, weights)
 
     def _otherwise(self) -> str:
         """What the user can do where there are no graphs: all of it needs torch."""

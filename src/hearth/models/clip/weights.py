@@ -1,5 +1,6 @@
 """open_clip's weights of a model, wherever they are: local folders, the hub."""
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from hearth.backends.torch import choose_device
@@ -30,7 +31,7 @@ class OpenClipModel:
         reference = self._reference
         if reference.repository is not None:
             files = self._hub.files(reference.repository)
-            _require_weights(files, reference.repository)
+            require_layout(Layout.OPEN_CLIP, files, reference.repository, _graphs)
             wanted = select(Layout.OPEN_CLIP, files, reference.repository)
             self._hub.download(reference.repository, wanted, progress)
         elif reference.architecture is not None:
@@ -59,7 +60,7 @@ class OpenClipModel:
         folder = self._reference.folder
         if folder is None:
             raise ModelUnavailable(f"{self._reference.text} isn't downloaded")
-        _require_weights(files_in(folder), folder)
+        require_layout(Layout.OPEN_CLIP, files_in(folder), folder, _graphs)
         return Checkpoint.in_folder(folder)
 
     def _find(self) -> Checkpoint | None:
@@ -119,13 +120,20 @@ def find_whole(hub: HubStore, repository: str, layout: Layout, key: str) -> Path
     return hub.find(repository, select(layout, files, repository))
 
 
-def _require_weights(files: list[str], where: object) -> None:
-    """Raise ModelUnavailable, with what to do, where the files are no weights of open_clip's."""
+def require_layout(
+    layout: Layout, files: list[str], where: object, instead: Callable[[], str]
+) -> None:
+    """Raise ModelUnavailable where the files aren't of this layout.
+
+    ``instead`` says what they are, and what to do.
+    """
     present = layouts(files)
-    if Layout.OPEN_CLIP in present:
+    if layout in present:
         return
     if not present:
-        select(Layout.OPEN_CLIP, files, where)  # says which file is missing
-    raise ModelUnavailable(
-        f"{where} holds ONNX graphs, and no open_clip weights: set the backend to onnxrt"
-    )
+        select(layout, files, where)  # says which file is missing
+    raise ModelUnavailable(f"{where} holds {instead()}")
+
+
+def _graphs() -> str:
+    return "ONNX graphs, and no open_clip weights: set the backend to onnxrt"
