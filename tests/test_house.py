@@ -12,13 +12,14 @@ import hearth
 
 ROOT = Path(hearth.__file__).parent
 
-BASE = {"hearth", "errors", "files", "machine", "aside"}
+BASE = {"hearth", "errors", "files", "machine", "aside", "plan"}
 MAY_IMPORT = {
     "hearth": set(),
     "errors": set(),
     "files": set(),
     "machine": set(),
     "aside": set(),
+    "plan": {"errors"},
     "contract": set(),
     "settings": BASE,
     "logs": BASE,
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "discovery": {*BASE, "settings"},
     "models": {*BASE, "settings", "batching", "backends", "graphs", "hub", "media"},
     "lifecycle": {*BASE, "models"},
-    "tasks": {*BASE, "lifecycle", "models", "batching", "backends"},
+    "tasks": {*BASE, "lifecycle", "models", "batching", "backends", "media"},
     "rpc": {*BASE, "contract", "tasks", "lifecycle", "models", "batching"},
     "metrics": {*BASE, "batching", "lifecycle", "models", "rpc"},
     "wiring": {*BASE, "models", "media", "hub", "discovery", "settings", "batching"},

@@ -1,5 +1,6 @@
 """Bytes to arrays."""
 
 from hearth.media.images import HeavyImage, ImageReader
+from hearth.media.picture import File, Picture
 
-__all__ = ["HeavyImage", "ImageReader"]
+__all__ = ["File", "HeavyImage", "ImageReader", "Picture"]

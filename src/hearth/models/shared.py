@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from hearth.errors import HearthError, InvalidInput, ModelFailed
+from hearth.media import File, Picture
 
-__all__ = ["SharedStatistics", "SharedWork", "digest"]
+__all__ = ["SharedStatistics", "SharedWork", "digest", "key_of"]
 
 Value = TypeVar("Value")
 Claimed = Any
@@ -187,6 +188,14 @@ async def digest(payload: bytes) -> bytes:
     if len(payload) <= _INLINE:
         return hashlib.sha256(payload).digest()
     return await asyncio.get_running_loop().run_in_executor(None, _sha256, payload)
+
+
+async def key_of(file: File) -> Hashable:
+    """What tells a picture from others: its bytes, and how they are to be read."""
+    if not isinstance(file, Picture):
+        return await digest(file)
+    sha = await digest(file.payload)
+    return sha if file.form is None else (sha, file.form)
 
 
 def _sha256(payload: bytes) -> bytes:

@@ -26,6 +26,10 @@ LARGEST_HELD = 256 * MIB
 """Bytes of one stream's incomplete requests, where a single one may not take more."""
 
 
+class Source:
+    """Whose requests they are; in weak references, so that nothing outlives its stream."""
+
+
 class InferStream:
     """Serves one stream: reads, routes, writes; ends with a status where the contract says so."""
 
@@ -44,7 +48,7 @@ class InferStream:
         self._context = context
         remaining = context.time_remaining()
         self._deadline = None if remaining is None else time.monotonic() + remaining
-        self._source = object()  # requests of different streams take turns
+        self._source = Source()  # requests of different streams take turns
         self._share = admission.open()
         self._assembler = framing.Assembler(
             self._share,

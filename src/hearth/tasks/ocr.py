@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from hearth.media import File
 from hearth.models.ocr import parameters
 from hearth.tasks import render
 from hearth.tasks.options import Option
+from hearth.tasks.prepared import file_of
 from hearth.tasks.task import IMAGES, Call, Result, Task
 
 if TYPE_CHECKING:  # the model brings OpenCV and rapidocr along
@@ -30,14 +32,9 @@ MIN_CONFIDENCE = Option(
 )
 
 
-def _parse(_: "OcrModel", call: Call) -> bytes:
-    # Whatever the label says: the reader looks at the bytes.
-    return call.request.payload
-
-
-async def _read(model: "OcrModel", payload: bytes, call: Call) -> "list[Line]":
+async def _read(model: "OcrModel", file: File, call: Call) -> "list[Line]":
     return await model.read(
-        payload, min_confidence=call.options[MIN_CONFIDENCE.name], ticket=call.ticket
+        file, min_confidence=call.options[MIN_CONFIDENCE.name], ticket=call.ticket
     )
 
 
@@ -60,7 +57,7 @@ OCR_TASKS: tuple[Task, ...] = (
         summary="the lines of text in a picture, and where they stand",
         inputs=IMAGES,
         schema=SCHEMA,
-        parse=_parse,
+        parse=file_of,
         call=_read,
         render=_render,
         options=(MIN_CONFIDENCE,),

@@ -6,6 +6,8 @@ from typing import Any
 import orjson
 
 from hearth.errors import InvalidInput
+from hearth.media import File, Picture
+from hearth.media.raw import is_raw
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.tensors import PREPROCESSINGS, Tensor
 from hearth.tasks.task import Call
@@ -24,21 +26,29 @@ _ONLY = {
 """What else the meta may say of a tensor; what it leaves out is taken to be so."""
 
 
-def file_of(_: Any, call: Call) -> bytes:
-    """An image file, whatever its label says: the reader looks at the bytes.
+def picture_of(call: Call) -> File:
+    """An image file, whatever its label says: the reader looks at the bytes. Or a raw frame.
 
-    Raises InvalidInput for a tensor.
+    Raises InvalidInput for a raw frame whose mime doesn't tell its form.
     """
+    request = call.request
+    if request.picture is not None:
+        return request.picture
+    return Picture(request.payload, request.mime) if is_raw(request.mime) else request.payload
+
+
+def file_of(_: Any, call: Call) -> File:
+    """A picture as ``picture_of`` has it; raises InvalidInput for a tensor."""
     if _is_tensor(call.request.meta):
         raise InvalidInput(f"{call.request.task} takes image files, no tensors")
-    return call.request.payload
+    return picture_of(call)
 
 
-def file_or_tensor_of(model: ClipModel, call: Call) -> bytes | Tensor:
+def file_or_tensor_of(model: ClipModel, call: Call) -> File | Tensor:
     """An image file, or a tensor as the meta describes it; raises InvalidInput."""
     meta = call.request.meta
     if not _is_tensor(meta):
-        return call.request.payload
+        return picture_of(call)
     if model.preprocess_id is None:
         raise InvalidInput(f"{model.model_id} takes image files, no tensors")
     for key, only in _ONLY.items():

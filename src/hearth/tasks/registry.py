@@ -2,6 +2,7 @@
 
 from hearth.tasks.bioclip import BIOCLIP_TASKS
 from hearth.tasks.clip import CLIP_TASKS
+from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 from hearth.tasks.ocr import OCR_TASKS
 from hearth.tasks.siglip import SIGLIP_TASKS
 from hearth.tasks.smart import SMART_TASKS
@@ -13,4 +14,5 @@ TASKS: tuple[Task, ...] = (
     *SMART_TASKS,
     *SIGLIP_TASKS,
     *OCR_TASKS,
+    *MEDIAPIPE_TASKS,
 )

@@ -3,8 +3,12 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+from hearth.batching import Ticket
+from hearth.media import File
 from hearth.models.clip.model import ClipModel, shared_picture
+from hearth.models.clip.pictures import SharedPicture
 from hearth.models.labels import SCENES, Scored
+from hearth.plan import Plan, Step
 from hearth.tasks import render, vectors
 from hearth.tasks.aliases import ALIASES
 from hearth.tasks.options import TOP_K
@@ -25,17 +29,42 @@ class Answer(NamedTuple):
     source: str
 
 
-async def _classify(clip: ClipModel, payload: bytes, call: Call) -> Answer:
-    bioclip: ClipModel = call.others["bioclip"]
-    count = call.options[TOP_K.name]
-    picture = shared_picture(payload, clip, bioclip)
-    vector = await clip.embed_image(picture, call.ticket)
-    scored = await clip.classify(vector, SCENES, count, ticket=call.ticket)
-    if scored[0][0] not in ANIMAL_LIKE:
-        return Answer(scored, clip.model_id, "scene_classification")
-    vector = await bioclip.embed_image(picture, call.ticket)
-    scored = await bioclip.classify(vector, bioclip.classes, count, ticket=call.ticket)
+class _Asked(NamedTuple):
+    clip: ClipModel
+    bioclip: ClipModel
+    most: int
+    ticket: Ticket
+
+
+async def _scene(asked: _Asked, picture: SharedPicture) -> Answer:
+    clip, _, most, ticket = asked
+    vector = await clip.embed_image(picture, ticket)
+    scored = await clip.classify(vector, SCENES, most, ticket=ticket)
+    return Answer(scored, clip.model_id, "scene_classification")
+
+
+async def _species(asked: _Asked, picture: SharedPicture, scene: Answer) -> Answer:
+    """Of an animal; any other picture keeps its scene."""
+    if scene.scored[0][0] not in ANIMAL_LIKE:
+        return scene
+    _, bioclip, most, ticket = asked
+    vector = await bioclip.embed_image(picture, ticket)
+    scored = await bioclip.classify(vector, bioclip.classes, most, ticket=ticket)
     return Answer(scored, bioclip.model_id, "bioclip_classification")
+
+
+SMART = Plan(
+    (Step("scene", _scene, ("picture",)), Step("species", _species, ("picture", "scene"))),
+    given=("picture",),
+)
+
+
+async def _classify(clip: ClipModel, file: File, call: Call) -> Answer:
+    bioclip: ClipModel = call.others["bioclip"]
+    asked = _Asked(clip, bioclip, call.options[TOP_K.name], call.ticket)
+    answers = await SMART.run(asked, {"picture": shared_picture(file, clip, bioclip)})
+    answer: Answer = answers["species"]
+    return answer
 
 
 def _render(_: ClipModel, answer: Answer, __: Call) -> Result:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from hearth.batching import Spent, Ticket
+from hearth.media import Picture
 from hearth.tasks.options import Option
 
 JSON = "application/json"
@@ -47,6 +48,8 @@ class Request(NamedTuple):
     """Whose it is: requests of different sources take turns."""
     stages: Stages | None = None
     """Filled in on the way."""
+    picture: Picture | None = None
+    """The payload as a picture that several requests look at."""
 
 
 class Result(NamedTuple):

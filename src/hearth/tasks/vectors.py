@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from hearth.errors import InvalidInput
+from hearth.media import File
 from hearth.models.clip.model import LONGEST_TEXT, ClipModel
 from hearth.models.clip.tensors import Tensor
 from hearth.models.labels import PROMPT, Scored
@@ -30,7 +31,7 @@ def parse_text(_: ClipModel, call: Call) -> str:
     return text_of(call, LONGEST_TEXT)
 
 
-def parse_to_classify(model: ClipModel, call: Call) -> bytes | Tensor:
+def parse_to_classify(model: ClipModel, call: Call) -> File | Tensor:
     """The picture; options that don't go together are told before anything runs."""
     rank = call.options.get(RANK.name)
     if rank and call.options.get(LABELS.name):
@@ -40,7 +41,7 @@ def parse_to_classify(model: ClipModel, call: Call) -> bytes | Tensor:
     return file_or_tensor_of(model, call)
 
 
-async def embed_image(model: ClipModel, picture: bytes | Tensor, call: Call) -> Vector:
+async def embed_image(model: ClipModel, picture: File | Tensor, call: Call) -> Vector:
     return await model.embed_image(picture, call.ticket)
 
 
@@ -48,7 +49,7 @@ async def embed_text(model: ClipModel, text: str, call: Call) -> Vector:
     return await model.embed_text(text, call.ticket)
 
 
-async def classify(model: ClipModel, picture: bytes | Tensor, call: Call) -> Scored:
+async def classify(model: ClipModel, picture: File | Tensor, call: Call) -> Scored:
     """Among the labels of the request, or else the model's own."""
     vector = await model.embed_image(picture, call.ticket)
     count = call.options[TOP_K.name]
@@ -58,10 +59,10 @@ async def classify(model: ClipModel, picture: bytes | Tensor, call: Call) -> Sco
     return await model.classify(vector, model.classes, count, rank=rank, ticket=call.ticket)
 
 
-def classify_with(name: str) -> Callable[[ClipModel, bytes, Call], Awaitable[Scored]]:
+def classify_with(name: str) -> Callable[[ClipModel, File, Call], Awaitable[Scored]]:
     """The ``call`` of a task that always classifies with one label set."""
 
-    async def call_it(model: ClipModel, picture: bytes, call: Call) -> Scored:
+    async def call_it(model: ClipModel, picture: File, call: Call) -> Scored:
         vector = await model.embed_image(picture, call.ticket)
         return await model.classify(vector, name, call.options[TOP_K.name], ticket=call.ticket)
 

@@ -1,7 +1,7 @@
 """CLIP: pictures and texts in one space of vectors."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from hearth.backends import Array
 from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady
-from hearth.media import ImageReader
+from hearth.media import File, ImageReader
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.pictures import Pictures, SharedPicture
 from hearth.models.clip.tensors import Tensor, preprocessing_of
@@ -20,7 +20,7 @@ from hearth.models.labels.vectors import Vector
 from hearth.models.manager import Progress
 from hearth.models.options import QueueOptions
 from hearth.models.rows import Row
-from hearth.models.shared import SharedStatistics, SharedWork, digest
+from hearth.models.shared import SharedStatistics, SharedWork, digest, key_of
 from hearth.models.tuning import facts_of, tuned
 
 TRAINED_SCALE = 100.0
@@ -129,7 +129,7 @@ class ClipModel:
         return self._pictures.prepare(payload)
 
     async def embed_image(
-        self, picture: bytes | SharedPicture | Tensor, ticket: Ticket = NO_HURRY
+        self, picture: File | SharedPicture | Tensor, ticket: Ticket = NO_HURRY
     ) -> Vector:
         """The unit vector, float32 (dim,), of an image file; it is shared, and read-only.
 
@@ -144,9 +144,8 @@ class ClipModel:
 
         if not self._options.cache_entries:
             return await embed()
-        payload = picture if isinstance(picture, bytes) else picture.payload
         return await self._image_work.get(
-            (isinstance(picture, Tensor), await digest(payload)),
+            await _key_of(picture),
             embed,
             claim=claim,
             lend=lambda other: self._images.lend(other, ticket),
@@ -315,6 +314,12 @@ class ClipModel:
             )
 
 
-def shared_picture(payload: bytes, *models: ClipModel) -> SharedPicture:
-    """An image file that all these models are to embed, one after another."""
-    return SharedPicture(payload, [model.transform for model in models])
+async def _key_of(picture: File | SharedPicture | Tensor) -> Hashable:
+    if isinstance(picture, Tensor):
+        return (Tensor, await digest(picture.payload))
+    return await key_of(picture.file if isinstance(picture, SharedPicture) else picture)
+
+
+def shared_picture(file: File, *models: ClipModel) -> SharedPicture:
+    """A picture that all these models are to embed, one after another."""
+    return SharedPicture(file, [model.transform for model in models])

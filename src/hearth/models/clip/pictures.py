@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from hearth.media import ImageReader
+from hearth.media import File, ImageReader, Picture
 from hearth.models.clip.tensors import Tensor, read_tensor
 from hearth.models.clip.tower import Tower
 from hearth.models.clip.transform import ImageTransform
@@ -18,13 +18,13 @@ it is all in memory sooner or later."""
 
 
 class SharedPicture:
-    """An image file that several models look at, one after another; it is decoded once.
+    """A picture that several models look at, one after another; it is decoded once.
 
-    What is kept of it is the picture as each of ``transforms`` wants it, never the whole.
+    What is kept of a file is the picture as each of ``transforms`` wants it, never the whole.
     """
 
-    def __init__(self, payload: bytes, transforms: Sequence[ImageTransform]) -> None:
-        self.payload = payload
+    def __init__(self, file: File, transforms: Sequence[ImageTransform]) -> None:
+        self.file = file
         self._transforms = transforms
         self._resized: dict[ImageTransform, Image.Image] = {}
 
@@ -34,7 +34,7 @@ class SharedPicture:
         """The picture at the size of one of the transforms; blocking. Raises as the reader does."""
         if not self._resized:
             at_least = max(each.at_least for each in self._transforms)
-            image = reader.read(self.payload, at_least=at_least, heavy=heavy)
+            image = _read(self.file, reader, at_least=at_least, heavy=heavy)
             self._resized = {each: each.resized(image) for each in set(self._transforms)}
         return self._resized[transform]
 
@@ -55,8 +55,8 @@ class Pictures:
         row_bytes = math.prod(shape) * tower.dtype.itemsize
         self._rows = Rows(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
 
-    def prepare(self, picture: bytes | SharedPicture | Tensor, *, heavy: bool = True) -> Row:
-        """An image file as the tower takes it; blocking. Raises InvalidInput.
+    def prepare(self, picture: File | SharedPicture | Tensor, *, heavy: bool = True) -> Row:
+        """A picture as the tower takes it; blocking. Raises InvalidInput.
 
         ``heavy`` as ImageReader has it, which may raise HeavyImage. A Tensor is for a tower
         that takes such alone (``Tower.prepared``).
@@ -66,6 +66,8 @@ class Pictures:
         row, at_least = self._rows.take(), self._transform.at_least
         if isinstance(picture, SharedPicture):
             self._write(picture.resized(self._transform, self._reader, heavy=heavy), row)
+        elif isinstance(picture, Picture):
+            self._write(self._transform.resized(picture.image(self._reader, heavy=heavy)), row)
         elif self._tower.takes_pixels:
             resized = self._transform.resized
             self._reader.read_into(row.array, picture, resized, at_least=at_least, heavy=heavy)
@@ -99,3 +101,9 @@ class Pictures:
             self._transform.prepare(image, channels_first)
         else:
             channels_first[...] = self._transform.prepare(image)
+
+
+def _read(file: File, reader: ImageReader, *, at_least: int, heavy: bool) -> Image.Image:
+    if isinstance(file, Picture):
+        return file.image(reader, heavy=heavy)
+    return reader.read(file, at_least=at_least, heavy=heavy)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hearth.backends import Session
 from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
-from hearth.media import ImageReader
+from hearth.media import File, ImageReader, Picture
 from hearth.models.heavy import lightly
 from hearth.models.manager import Progress
 from hearth.models.ocr import parameters
@@ -24,8 +24,9 @@ from hearth.models.ocr.steps import (
     padded_width,
 )
 from hearth.models.options import QueueOptions
-from hearth.models.shared import SharedStatistics, SharedWork, digest
+from hearth.models.shared import SharedStatistics, SharedWork, key_of
 from hearth.models.tuning import facts_of, tuned
+from hearth.plan import Plan, Step
 
 PAGES_AHEAD = 4
 """Pages under way, from their decoding until their last line is read; twice as many for several
@@ -119,21 +120,23 @@ class OcrModel:
         """What else is true of the model."""
         return {"provider": self._sessions[0].provider}
 
-    def prepare_image(self, payload: bytes, *, heavy: bool = True) -> Page:
-        """An image file as detection takes it; blocking. Raises InvalidInput.
+    def prepare_image(self, file: File, *, heavy: bool = True) -> Page:
+        """A picture as detection takes it; blocking. Raises InvalidInput.
 
         ``heavy`` as ImageReader has it, which may raise HeavyImage.
         """
-        return page_of(self._reader.read(payload, heavy=heavy))
+        if isinstance(file, Picture):
+            return page_of(file.image(self._reader, heavy=heavy))
+        return page_of(self._reader.read(file, heavy=heavy))
 
     async def read(
         self,
-        payload: bytes,
+        file: File,
         *,
         min_confidence: float = parameters.TEXT_SCORE,
         ticket: Ticket = NO_HURRY,
     ) -> list[Line]:
-        """The text lines of an image file, from top to bottom and left to right.
+        """The text lines of a picture, from top to bottom and left to right.
 
         Lines with less than ``min_confidence`` (0 to 1), and those that turn out to say
         nothing, are left out; no line at all is an empty list. Raises InvalidInput for
@@ -143,11 +146,11 @@ class OcrModel:
         claim = Claim()
 
         def read() -> Awaitable[tuple[Line, ...]]:
-            return self._read(payload, ticket, claim)
+            return self._read(file, ticket, claim)
 
         if self._options.cache_entries:
             lines = await self._work.get(
-                await digest(payload),
+                await key_of(file),
                 read,
                 claim=claim,
                 lend=lambda other: self._pages.lend(other, ticket),
@@ -156,9 +159,9 @@ class OcrModel:
             lines = await read()
         return [line for line in lines if line.text.strip() and line.confidence >= min_confidence]
 
-    async def _read(self, payload: bytes, ticket: Ticket, claim: Claim) -> tuple[Line, ...]:
+    async def _read(self, file: File, ticket: Ticket, claim: Claim) -> tuple[Line, ...]:
         """Every line, however uncertain."""
-        looking = self._pages.passing(payload, self._prepare, ticket=ticket, claim=claim)
+        looking = self._pages.passing(file, self._prepare, ticket=ticket, claim=claim)
         with self._idle.busy():
             async with looking as found:
                 readings = await self.read_lines(found.lines, ticket)
@@ -174,18 +177,26 @@ class OcrModel:
         """
         if not lines:
             return []
+        answers = await _LINES_PLAN.run((self, ticket), {"lines": lines})
+        readings: list[Reading] = answers["readings"]
+        return readings
+
+    async def _turn(self, lines: Sequence[Pixels], ticket: Ticket) -> list[Pixels]:
+        """The lines, those that stand on their heads turned."""
         turned = await self._orientation.submit_all([(line, None) for line in lines], ticket=ticket)
-        upright = [
+        return [
             line[::-1, ::-1].copy() if upside_down else line
             for line, upside_down in zip(lines, turned, strict=True)
         ]
+
+    async def _recognise(self, upright: Sequence[Pixels], ticket: Ticket) -> list[Reading]:
         widths = [padded_width(line) for line in upright]
-        order = sorted(range(len(lines)), key=widths.__getitem__)
+        order = sorted(range(len(upright)), key=widths.__getitem__)
         readings = await self._recognition.submit_all(
             [(upright[index], widths[index]) for index in order], ticket=ticket
         )
         in_order = dict(zip(order, readings, strict=True))
-        return [in_order[index] for index in range(len(lines))]
+        return [in_order[index] for index in range(len(upright))]
 
     def _for_lines(
         self, run: Callable[[Any], Any], session: Session, name: str
@@ -237,6 +248,16 @@ class OcrModel:
             queue.close()
         for session in self._sessions:
             session.close()
+
+
+_LINES_PLAN = Plan(
+    (
+        Step("upright", lambda asked, lines: asked[0]._turn(lines, asked[1]), ("lines",)),
+        Step("readings", lambda asked, lines: asked[0]._recognise(lines, asked[1]), ("upright",)),
+    ),
+    given=("lines",),
+)
+"""From the lines of a page to what they say."""
 
 
 def _lines_of(page: Sequence[Line]) -> int:

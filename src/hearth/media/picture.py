@@ -1,0 +1,61 @@
+"""A picture that several may look at: decoded once, however many they are."""
+
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hearth.media.images import ImageReader
+from hearth.media.raw import RawForm, is_raw, raw_form, read_raw
+
+Pixels = NDArray[np.uint8]
+
+
+class Picture:
+    """An image file, or a raw frame if the mime says so; raises InvalidInput for a bad mime.
+
+    The first who asks decodes it, in whichever thread; others wait for that. It is decoded
+    whole and kept as long as the picture lives, so whoever makes one bounds how many there are.
+    """
+
+    def __init__(self, payload: bytes, mime: str = "") -> None:
+        self.payload = payload
+        self.form: RawForm | None = raw_form(mime) if is_raw(mime) else None
+        """None for an image file."""
+        self._image: Image.Image | None = None
+        self._pixels: Pixels | None = None
+        self._lock = threading.Lock()
+
+    def image(self, reader: ImageReader, *, heavy: bool = True) -> Image.Image:
+        """The upright RGB image; nobody is to change it. Blocking; raises as the reader does."""
+        with self._lock:
+            if self._image is None:
+                if self.form is None:
+                    self._image = reader.read(self.payload, heavy=heavy)
+                else:
+                    self._image = Image.fromarray(self._raw(reader))
+            return self._image
+
+    def pixels(self, reader: ImageReader, *, heavy: bool = True) -> Pixels:
+        """The same as RGB uint8 (height, width, 3), contiguous and read-only."""
+        if self.form is not None:
+            with self._lock:
+                return self._raw(reader)
+        image = self.image(reader, heavy=heavy)
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = np.asarray(image)
+                self._pixels.flags.writeable = False
+            return self._pixels
+
+    def _raw(self, reader: ImageReader) -> Pixels:
+        if self._pixels is None:
+            assert self.form is not None
+            self._pixels = read_raw(self.payload, self.form, reader.max_pixels)
+            self._pixels.flags.writeable = False
+        return self._pixels
+
+
+File = bytes | Picture
+"""An image file; or a picture that is more than a file, or that others look at too."""

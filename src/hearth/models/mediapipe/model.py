@@ -1,0 +1,119 @@
+"""MediaPipe's models as one manager: faces, hands, bodies and who stands in front."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+
+from hearth.backends import Session
+from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.media import File, ImageReader
+from hearth.models.decoding import Decoding
+from hearth.models.manager import Progress
+from hearth.models.mediapipe.faces import FaceFinder
+from hearth.models.mediapipe.frame import Frame
+from hearth.models.mediapipe.region import whole
+from hearth.models.mediapipe.stage import Input, Read, Stage
+from hearth.models.mediapipe.streams import Videos
+from hearth.models.options import QueueOptions
+from hearth.models.shared import SharedStatistics
+
+MODEL_ID = "mediapipe-0.10.21"
+
+_PROOF = "face_detection_short_range"
+"""The smallest model, which shows that the engine works."""
+_PROOF_SIZE = 64
+
+
+class MediaPipeModel:
+    """MediaPipe's models; satisfies ``models.manager.Manager``.
+
+    ``open_session`` opens a model by its file's name without the ending; each is opened when
+    it is first needed, or all in ``warm_up`` with ``keep_ready``. ``width`` regions run at
+    once in one model.
+    """
+
+    preprocess_id = None
+    service = "mediapipe"
+    runtime = "litert"
+    device = "cpu"
+    precisions = ("fp32",)
+
+    def __init__(
+        self,
+        open_session: Callable[[str], Session],
+        *,
+        reader: ImageReader,
+        options: QueueOptions | None = None,
+        width: int = 1,
+        keep_ready: bool = False,
+        model_id: str = MODEL_ID,
+    ) -> None:
+        self.model_id = model_id
+        self._open_session = open_session
+        self._options = options or QueueOptions()
+        self._width = width
+        self._keep_ready = keep_ready
+        self._reader = reader
+        self.videos = Videos()
+        self._stages: dict[str, Stage[Any]] = {}
+        self._decoding = Decoding("mediapipe-frames", reader, self._options)
+        self.faces = FaceFinder(self._stage)
+
+    @asynccontextmanager
+    async def frame(self, file: File, ticket: Ticket = NO_HURRY) -> AsyncIterator[Frame]:
+        """The decoded picture, while it is worked on; bounds how many there are at once.
+
+        Raises InvalidInput for anything but a picture, and what a batch queue raises.
+        """
+        async with self._decoding.decoded(file, ticket) as picture:
+            yield Frame(picture.pixels(self._reader))
+
+    @property
+    def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
+        """That of decoded frames, and one for each model."""
+        return (self._decoding.queue, *(stage.queue for stage in self._stages.values()))
+
+    @property
+    def shared(self) -> Mapping[str, SharedStatistics]:
+        """Frames seldom come twice: nothing is kept."""
+        return {}
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Which models are loaded by now."""
+        loaded = [stage.name for stage in self._stages.values() if stage.session is not None]
+        return {"loaded": ", ".join(loaded)}
+
+    async def warm_up(self) -> None:
+        """Run one model, or with ``keep_ready`` every one; raises where one can't be run."""
+        black = Frame(np.zeros((_PROOF_SIZE, _PROOF_SIZE, 3), np.uint8))
+        region = whole(black.width, black.height)
+        for stage in self._stages.values():
+            if self._keep_ready or stage.name == _PROOF:
+                await stage.look(black, region, asked=1.0)
+
+    def load_derived(self) -> None:
+        """Nothing is derived."""
+
+    async def derive(self, progress: Progress) -> None:
+        """Nothing is derived."""
+
+    def close(self) -> None:
+        """End the queues and free the sessions."""
+        self._decoding.close()
+        for stage in self._stages.values():
+            stage.close()
+
+    def _stage(self, name: str, wants: Input, read: Read[Any]) -> Stage[Any]:
+        if name not in self._stages:
+            self._stages[name] = Stage(
+                lambda: self._open_session(name),
+                name=name,
+                wants=wants,
+                read=read,
+                options=self._options,
+                width=self._width,
+            )
+        return self._stages[name]

@@ -1,0 +1,127 @@
+"""Rectangles of a picture that a model looks at, and the way back from its answers.
+
+All coordinates are pixels of the upright picture, x to the right and y down, where (0, 0)
+is the top left corner of the first pixel.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hearth.media.raw import Pixels
+
+Points = NDArray[np.float32]
+"""(n, 2) or (n, 3): x, y and, where there is a third, z."""
+
+
+class Region(NamedTuple):
+    """A rectangle, turned about its centre."""
+
+    x: float
+    """Of the centre."""
+    y: float
+    width: float
+    height: float
+    rotation: float = 0.0
+    """Radians, clockwise on the screen: 0 is upright."""
+
+    def square_long(self) -> "Region":
+        """A square as long as the longer side."""
+        side = max(self.width, self.height)
+        return self._replace(width=side, height=side)
+
+    def scaled(self, x: float, y: float | None = None) -> "Region":
+        """Larger by a factor, about the same centre."""
+        return self._replace(width=self.width * x, height=self.height * (x if y is None else y))
+
+    def shifted(self, x: float, y: float) -> "Region":
+        """Moved by shares of its own width and height, in its own directions."""
+        along, down = self.width * x, self.height * y
+        cos, sin = math.cos(self.rotation), math.sin(self.rotation)
+        return self._replace(
+            x=self.x + along * cos - down * sin, y=self.y + along * sin + down * cos
+        )
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """(2, 3): from shares of the region (0 to 1, from its top left) to pixels."""
+        cos, sin = math.cos(self.rotation), math.sin(self.rotation)
+        right = (self.width * cos, self.width * sin)
+        down = (-self.height * sin, self.height * cos)
+        corner = (
+            self.x - (right[0] + down[0]) / 2,
+            self.y - (right[1] + down[1]) / 2,
+        )
+        return np.array([[right[0], down[0], corner[0]], [right[1], down[1], corner[1]]])
+
+    def place(self, points: NDArray[np.floating]) -> Points:
+        """Points given as shares of the region, as pixels; z scales with the width."""
+        matrix = self.matrix
+        placed = np.empty(points.shape, np.float32)
+        placed[:, :2] = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+        if points.shape[1] > 2:
+            placed[:, 2:] = points[:, 2:] * self.width
+        return placed
+
+    def turn(self, vectors: NDArray[np.floating]) -> Points:
+        """Vectors (n, 3) that a model gave in the region's directions, in the picture's."""
+        cos, sin = math.cos(self.rotation), math.sin(self.rotation)
+        turned = np.array(vectors, np.float32)
+        turned[:, 0] = vectors[:, 0] * cos - vectors[:, 1] * sin
+        turned[:, 1] = vectors[:, 0] * sin + vectors[:, 1] * cos
+        return turned
+
+
+def whole(width: int, height: int, ratio: float | None = None) -> Region:
+    """The whole picture; with ``ratio`` (width by height), padded to it evenly."""
+    wide, high = float(width), float(height)
+    if ratio is not None:
+        if wide < high * ratio:
+            wide = high * ratio
+        else:
+            high = wide / ratio
+    return Region(width / 2, height / 2, wide, high)
+
+
+def around(points: NDArray[np.floating]) -> Region:
+    """The upright rectangle that just holds the points."""
+    (left, top), (right, bottom) = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    return Region(
+        float(left + right) / 2, float(top + bottom) / 2, float(right - left), float(bottom - top)
+    )
+
+
+def rotation_of(
+    start: NDArray[np.floating], end: NDArray[np.floating], target_degrees: float
+) -> float:
+    """How far a thing is turned whose ``start`` to ``end`` points to ``target_degrees`` upright.
+
+    Degrees count anticlockwise from the right, as MediaPipe's options give them; the answer
+    is in radians, from -π to π.
+    """
+    target = math.radians(target_degrees)
+    angle = target - math.atan2(-(float(end[1]) - float(start[1])), float(end[0]) - float(start[0]))
+    return angle - 2 * math.pi * math.floor((angle + math.pi) / (2 * math.pi))
+
+
+def cut(
+    pixels: Pixels, region: Region, width: int, height: int, *, zero_border: bool = False
+) -> Pixels:
+    """What a region shows, as uint8 (height, width, 3).
+
+    Bilinear, as MediaPipe's own conversion from image to tensor. Beyond the picture it is
+    black with ``zero_border``, else the nearest pixel's colour.
+    """
+    import cv2  # heavy, and only wanted where models run
+
+    back = region.matrix / np.array([width, height, 1.0])
+    shown: Pixels = cv2.warpAffine(
+        pixels,
+        back,
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT if zero_border else cv2.BORDER_REPLICATE,
+    )
+    return shown

@@ -1,0 +1,131 @@
+"""One model behind its batch queue: a region of a frame in, what the model says of it out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from hearth.backends import Array, Session
+from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.errors import ModelFailed
+from hearth.models.mediapipe.frame import Frame
+from hearth.models.mediapipe.region import Region, cut
+from hearth.models.options import QueueOptions
+from hearth.plan import at_once
+
+Answer = TypeVar("Answer")
+Outputs = Sequence[Array]
+"""A model's outputs for one region, in the model's own order, without a batch axis."""
+
+
+class Input(NamedTuple):
+    """How a model wants to see a region."""
+
+    width: int
+    height: int
+    low: float = 0.0
+    """What black is; what white is, is ``high``."""
+    high: float = 1.0
+    zero_border: bool = False
+    """Black beyond the picture, instead of its last pixels."""
+
+
+class Cut(NamedTuple):
+    """A region of a frame."""
+
+    frame: Frame
+    region: Region
+    asked: Any = None
+    """What else ``read`` is to know: a detector's least score, for one."""
+
+
+class _Item(NamedTuple):
+    cut: Cut
+    pixels: Array
+
+
+Read = Callable[[Outputs, Cut], Answer]
+StageOf = Callable[[str, Input, Read[Any]], "Stage[Any]"]
+"""Gives the stage of a model, by its file's name without the ending; asked for twice it is the
+same one."""
+
+
+class Stage(Generic[Answer]):
+    """Runs one model; ``read(outputs, cut)`` makes an answer of what it gives for a region.
+
+    The session is opened when it is first needed, on the thread that runs it. Regions are
+    cut out by the shared workers; ``width`` of them run together, so a session that is a
+    pool has all its interpreters at work. Where outputs aren't finite the answer is a
+    ModelFailed.
+    """
+
+    def __init__(
+        self,
+        open_session: Callable[[], Session],
+        *,
+        name: str,
+        wants: Input,
+        read: Callable[[Outputs, Cut], Answer],
+        options: QueueOptions,
+        width: int = 1,
+    ) -> None:
+        self.name = name
+        self.wants = wants
+        self.session: Session | None = None
+        """None until it was needed."""
+        self._open = open_session
+        self._read = read
+        self.queue: BatchQueue[_Item, Answer] = BatchQueue(
+            self._run,
+            name=name,
+            max_batch=width,
+            capacity=options.capacity,
+            workers=options.workers,
+            # Rows run side by side, no faster for company: nothing is worth waiting for.
+            max_delay=0,
+        )
+
+    async def look(
+        self, frame: Frame, region: Region, ticket: Ticket = NO_HURRY, *, asked: Any = None
+    ) -> Answer:
+        """What the model says of a region; raises ModelFailed, and what a batch queue raises."""
+        return await self.queue.submit_raw(Cut(frame, region, asked), self._prepare, ticket=ticket)
+
+    async def look_all(
+        self, frame: Frame, regions: Sequence[Region], ticket: Ticket = NO_HURRY
+    ) -> list[Answer]:
+        """Of several regions, in order; they may share batches, with others' as well."""
+        if not regions:
+            return []
+        return await at_once(*(self.look(frame, region, ticket) for region in regions))
+
+    def close(self) -> None:
+        """End the queue and free the session."""
+        self.queue.close()
+        if self.session is not None:
+            self.session.close()
+
+    def _prepare(self, asked: Cut) -> _Item:
+        wants = self.wants
+        pixels = cut(
+            asked.frame.pixels, asked.region, wants.width, wants.height,
+            zero_border=wants.zero_border,
+        )  # fmt: skip
+        return _Item(asked, pixels)
+
+    def _run(self, items: Sequence[_Item]) -> list[Answer | ModelFailed]:
+        if self.session is None:
+            self.session = self._open()
+        batch = np.stack([item.pixels for item in items]).astype(np.float32)
+        batch *= (self.wants.high - self.wants.low) / 255
+        batch += self.wants.low
+        [wanted] = self.session.inputs
+        outputs = self.session.run({wanted.name: batch})
+        arrays = [outputs[spec.name] for spec in self.session.outputs]
+        return [self._answer(item.cut, [array[row] for array in arrays])
+                for row, item in enumerate(items)]  # fmt: skip
+
+    def _answer(self, asked: Cut, outputs: list[Any]) -> Answer | ModelFailed:
+        if not all(np.isfinite(output).all() for output in outputs):
+            return ModelFailed(f"the model {self.name} gave numbers that aren't finite")
+        return self._read(outputs, asked)
