@@ -148,13 +148,17 @@ LAB_TASKS = (
 
 @asynccontextmanager
 async def lab_node(
-    source: LabSource | None = None, *, settled: bool = True, **flags: Any
+    source: LabSource | None = None,
+    *,
+    settled: bool = True,
+    tasks: Sequence[Task] = LAB_TASKS,
+    **flags: Any,
 ) -> AsyncIterator[Node]:
     """A running node with the lab alone, on loopback, without mDNS."""
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "hub.retry_seconds": 0.05,
              "grace_seconds": 2, **flags}  # fmt: skip
     settings = load(flags, environment={}, config=_empty_config())
-    node = Node(settings, sources=[source or LabSource()], tasks=LAB_TASKS)
+    node = Node(settings, sources=[source or LabSource()], tasks=tasks)
     async with node:
         if settled:
             await node.wait_until(lambda: node.status == "ready")

@@ -362,7 +362,9 @@ async def test_every_request_gets_exactly_one_answer_of_its_own():
 async def test_capabilities_say_what_is_there():
     async with lab_node() as node, stub_of(node) as stub:
         merged = await stub.GetCapabilities(EMPTY)
-        [single] = [capability async for capability in stub.StreamCapabilities(EMPTY)]
+        single, compose = [each async for each in stub.StreamCapabilities(EMPTY)]
+        assert compose.service_name == "compose" and not compose.model_ids
+        assert [task.name for task in compose.tasks] == []  # a task that these tests leave out
         assert merged.protocol_version == single.protocol_version == "1.0.0"
         assert single.service_name == "lab" and single.model_ids == ["lab-1"]
         assert single.runtime == merged.runtime == "python"

@@ -22,7 +22,7 @@ from hearth.settings import Settings
 from hearth.tasks.registry import TASKS
 from hearth.tasks.router import Router
 from hearth.tasks.task import Task
-from hearth.wiring import Presence, announcer_of, sources_of, workers_of
+from hearth.wiring import Presence, announcer_of, composer_of, sources_of, workers_of
 
 if TYPE_CHECKING:
     from hearth.metrics import MetricsServer
@@ -55,9 +55,11 @@ class Node:
         """The port of the metrics; 0 without them."""
         self.status = "starting"
         self._workers = workers_of(settings)
+        if sources is None:
+            sources = sources_of(settings, self._workers)
         self.slots = {
             source.service: ModelSlot(source, changed=self._changed, progress=progress)
-            for source in (sources_of(settings, self._workers) if sources is None else sources)
+            for source in (*sources, composer_of(settings, self._workers))
         }
         self.router = Router(tasks, self.slots)
         # A single request of the allowed size always finds room on an idle node.

@@ -6,15 +6,16 @@ plans meet in one batch.
 """
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from hearth.errors import InvalidInput
+from hearth.errors import HearthError, InvalidInput, ModelFailed
 
-__all__ = ["NeedFailed", "Outcome", "Plan", "Step", "at_once"]
+__all__ = ["Outcome", "Plan", "Step", "at_once"]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -25,10 +26,6 @@ class Step(NamedTuple):
     name: str
     run: Callable[..., Awaitable[Any]]
     needs: tuple[str, ...] = ()
-
-
-class NeedFailed(InvalidInput):
-    """A step wasn't begun, because one that it needs has failed."""
 
 
 class Outcome(NamedTuple):
@@ -81,9 +78,9 @@ class Plan:
             needs = [running[name] for name in step.needs if name in running]
             if needs:
                 await asyncio.wait(needs)
-            failed = next((name for name in step.needs if _failed(running.get(name))), None)
-            if failed is not None:
-                raise NeedFailed(f"{failed}, which it needs, has failed")
+            for name in step.needs:
+                if name in running and (error := running[name].exception()) is not None:
+                    raise _need_failed(name, error)
             answers = [
                 given[name] if name in self._given else running[name].result()
                 for name in step.needs
@@ -124,8 +121,13 @@ class Plan:
             raise InvalidInput(f"steps need each other in a circle: {circle}") from None
 
 
-def _failed(task: "asyncio.Task[Any] | None") -> bool:
-    return task is not None and (task.cancelled() or task.exception() is not None)
+def _need_failed(name: str, error: BaseException) -> HearthError:
+    """An error of the same kind: whoever may try again later, may do so here too."""
+    if not isinstance(error, HearthError):
+        return ModelFailed(f"{name}, which it needs, has failed")
+    own = copy.copy(error)
+    own.args = (f"{name}, which it needs, has failed: {error}",)
+    return own
 
 
 async def at_once(*work: Awaitable[Any]) -> list[Any]:

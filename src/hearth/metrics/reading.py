@@ -68,15 +68,16 @@ class Reading(Collector):
         )
 
     def _read(self, service: str, manager: Manager) -> None:
-        self._models.append(
-            {
-                "service": service,
-                "model": manager.model_id,
-                "runtime": manager.runtime,
-                "device": manager.device,
-                "precision": " ".join(manager.precisions),
-            }
-        )
+        if manager.model_id:  # what composes requests has none
+            self._models.append(
+                {
+                    "service": service,
+                    "model": manager.model_id,
+                    "runtime": manager.runtime,
+                    "device": manager.device,
+                    "precision": " ".join(manager.precisions),
+                }
+            )
         for queue in manager.queues:
             self._queues[service, queue.name] = queue.statistics()
         for name, statistics in manager.shared.items():

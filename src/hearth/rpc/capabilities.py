@@ -65,7 +65,7 @@ def _capability(slot: ModelSlot, router: Router, largest_request: int) -> pb.Cap
         limits["max_batch"] = batching["max_batch"]
     return pb.Capability(
         service_name=slot.service,
-        model_ids=[manager.model_id],
+        model_ids=[manager.model_id] if manager.model_id else [],
         runtime=manager.runtime,
         # The narrowest of the queues that a request may go through.
         max_concurrency=min((queue.capacity for queue in manager.queues), default=1),

@@ -42,7 +42,7 @@ class Outbox:
         """The client has left, or is left: nothing is written any more."""
         self._context = context
         self._share = share
-        self._waiting: deque[tuple[Answer, int]] = deque()
+        self._waiting: deque[tuple[Answer, int, int]] = deque()
         self.writer: asyncio.Task[None] | None = None
         """Whoever is writing."""
         self._progress = 0
@@ -50,13 +50,13 @@ class Outbox:
         self._give_up = give_up
         self._watch: asyncio.TimerHandle | None = None
 
-    async def send(self, answer: Answer, size: int) -> None:
-        """Send the answer to a request that holds ``size`` bytes.
+    async def send(self, answer: Answer, size: int, *, last: bool = True) -> None:
+        """Send the answer to a request that holds ``size`` bytes; or a part of it, not the last.
 
         Whoever is writing already, writes this answer as well: there is no lock to wait
         for, and no task to wake. Returns when nothing waits, or somebody else is at it.
         """
-        self._waiting.append((answer, size + answer.size))
+        self._waiting.append((answer, size + answer.size, int(last)))
         self._share.answer(answer.size)
         if self.writer is not None:
             return
@@ -91,7 +91,7 @@ class Outbox:
         else:
             self._look_again()
 
-    async def _write(self, answer: Answer, size: int) -> None:
+    async def _write(self, answer: Answer, size: int, items: int) -> None:
         if not self.broken:
             try:
                 for message in answer.messages:
@@ -104,4 +104,4 @@ class Outbox:
                 log.debug("an answer could not be written: %s", error)
                 self.broken = True
         self._progress += 1
-        self._share.give_back(size)
+        self._share.give_back(size, items)

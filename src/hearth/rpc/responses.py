@@ -11,13 +11,15 @@ LARGEST_SINGLE = 4 * 1024 * 1024 - 64 * 1024
 CHUNK = 1024 * 1024
 
 
-def responses(correlation_id: str, result: Result) -> Iterable[pb.InferResponse]:
-    """The messages that carry a result."""
+def responses(
+    correlation_id: str, result: Result, *, final: bool = True
+) -> Iterable[pb.InferResponse]:
+    """The messages that carry a result; ``final`` unless others of its request follow."""
     body, mime, schema, meta = result
     if len(body) <= LARGEST_SINGLE:
         response = pb.InferResponse(
             correlation_id=correlation_id,
-            is_final=True,
+            is_final=final,
             result=body,
             total=1,
             result_mime=mime,
@@ -31,7 +33,7 @@ def responses(correlation_id: str, result: Result) -> Iterable[pb.InferResponse]
     return (
         pb.InferResponse(
             correlation_id=correlation_id,
-            is_final=seq == total - 1,
+            is_final=final and seq == total - 1,
             result=body[seq * CHUNK : (seq + 1) * CHUNK],
             meta=meta,
             seq=seq,
@@ -44,12 +46,14 @@ def responses(correlation_id: str, result: Result) -> Iterable[pb.InferResponse]
     )
 
 
-def failure(correlation_id: str, status: Status) -> Iterable[pb.InferResponse]:
-    """The message that tells an error in-band: final, and without a result."""
+def failure(
+    correlation_id: str, status: Status, *, final: bool = True
+) -> Iterable[pb.InferResponse]:
+    """The message that tells an error in-band, without a result; ``final`` as above."""
     return (
         pb.InferResponse(
             correlation_id=correlation_id,
-            is_final=True,
+            is_final=final,
             meta=status.meta,
             total=1,
             error=pb.Error(code=status.code.in_band, message=status.message),

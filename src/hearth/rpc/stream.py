@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import aclosing
 
 from google.protobuf.message import DecodeError
 
@@ -15,7 +16,7 @@ from hearth.rpc.responses import failure, responses
 from hearth.rpc.status import Status, status_of
 from hearth.rpc.tally import CANCELLED, OK, Tally
 from hearth.tasks.router import Router
-from hearth.tasks.task import Request, Stages
+from hearth.tasks.task import Part, Parts, Request, Stages
 
 LOOKS = 10
 """In how many parts a stream waits for its half-close: a loop that stands still takes the time
@@ -185,10 +186,13 @@ class InferStream:
                 correlation_id, task, payload, mime, meta, _ = incoming
                 request = Request(task, payload, mime, meta, self._deadline, self._source, stages)
                 result = await self._router.answer(request)
-                answer = responses(correlation_id, result)
+                if isinstance(result, Parts):
+                    answer = await self._parts(correlation_id, result)
+                else:
+                    answer = Answer(responses(correlation_id, result), len(result.body))
                 code = OK
                 self._share.served()
-                return Answer(answer, len(result.body))
+                return answer
             status = status_of(incoming.error)
             code = status.name
         except BaseException as error:  # also a panic in a native library
@@ -204,6 +208,33 @@ class InferStream:
             return Answer(failure(cid, status), len(cid) + len(status.message))
         self._status = self._status or status
         return NOTHING
+
+    async def _parts(self, correlation_id: str, parts: Parts) -> Answer:
+        """Send the parts of an answer as they are ready; the last one is for the caller to send."""
+        left = parts.count
+        async with aclosing(parts):
+            async for part in parts:
+                left -= 1
+                answer = self._part(correlation_id, part, final=not left)
+                if not left:
+                    return answer
+                await self._outbox.send(answer, 0, last=False)
+        raise AssertionError("a composed answer had too few parts")
+
+    def _part(self, correlation_id: str, part: Part, *, final: bool) -> Answer:
+        told = {"entry": part.entry, "task": part.task}
+        code = OK
+        if part.result is not None:
+            result = part.result._replace(meta={**part.result.meta, **told})
+            answer = Answer(responses(correlation_id, result, final=final), len(result.body))
+        else:
+            status = status_of(part.error or AssertionError("a part without an answer"))
+            code = status.name
+            status = status._replace(meta={**status.meta, **told})
+            size = len(correlation_id) + len(status.message)
+            answer = Answer(failure(correlation_id, status, final=final), size)
+        self._tally.count(part.task, code, part.seconds, part.stages)
+        return answer
 
     async def _alone(self) -> bool:
         """Whether the stream carried this one request and no other will come."""

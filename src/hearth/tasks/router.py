@@ -9,7 +9,7 @@ from hearth.batching import Ticket
 from hearth.errors import InvalidInput, NotReady, UnknownTask
 from hearth.lifecycle.slot import ModelSlot
 from hearth.tasks.options import PRIORITY, read_all
-from hearth.tasks.task import Call, Request, Result, Stages, Task
+from hearth.tasks.task import Call, Parts, Request, Result, Stages, Task
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -29,13 +29,13 @@ class Router:
         self._by_name = {name: task for task in self.tasks for name in task.names}
         self._draining = False
 
-    async def answer(self, request: Request) -> Result:
+    async def answer(self, request: Request) -> Result | Parts:
         """The answer to one request.
 
         Raises UnknownTask, InvalidInput, NotReady, Overloaded, DeadlinePassed, ModelFailed.
         """
         started = time.perf_counter()
-        task = self._find(request.task)
+        task = self.find(request.task)
         if self._draining:
             raise NotReady("this node is shutting down")
         manager = self.slots[task.service].require()
@@ -45,10 +45,13 @@ class Router:
             raise NotReady(reason)
         stages = request.stages or Stages()
         ticket = Ticket(request.deadline, request.source, _is_urgent(task, request), stages)
-        call = Call(request, options, ticket, others)
+        call = Call(request, options, ticket, others, self)
         answer = await task.call(manager, task.parse(manager, call), call)
         answered = time.perf_counter()
-        body, mime, schema, meta = task.render(manager, answer, call)
+        rendered = task.render(manager, answer, call)
+        if isinstance(rendered, Parts):
+            return rendered
+        body, mime, schema, meta = rendered
         ended = time.perf_counter()
         stages.encode = ended - answered
         return Result(body, mime, schema, _with_times(meta, ended - started, stages))
@@ -74,7 +77,11 @@ class Router:
         task = self._by_name.get(name)
         return "" if task is None else task.name
 
-    def _find(self, name: str) -> Task:
+    def find(self, name: str) -> Task:
+        """The task that has this name, or this alias.
+
+        Raises UnknownTask, and InvalidInput for no name at all.
+        """
         if (task := self._by_name.get(name)) is not None:
             return task
         if not name:

@@ -5,10 +5,10 @@
 capabilities, the README's table and the command line's help alike.
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from hearth.batching import Spent, Ticket
 from hearth.media import Picture
@@ -61,6 +61,49 @@ class Result(NamedTuple):
     meta: Mapping[str, str] = NO_META
 
 
+class Part(NamedTuple):
+    """The answer of one entry of a composed request: a result, or an error."""
+
+    entry: str
+    task: str
+    """The task's own name."""
+    result: Result | None
+    error: Exception | None
+    seconds: float
+    stages: Stages
+
+
+class Parts:
+    """The answers of a composed request: ``count`` parts, as each is ready.
+
+    Iterate over it once, and close it. The first step may raise what any request may, and
+    then it has no parts.
+    """
+
+    def __init__(self, count: int, parts: AsyncGenerator[Part, None]) -> None:
+        self.count = count
+        self._parts = parts
+
+    def __aiter__(self) -> AsyncIterator[Part]:
+        return self._parts
+
+    async def aclose(self) -> None:
+        """End what still runs for it."""
+        await self._parts.aclose()
+
+
+class Asks(Protocol):
+    """Who answers requests; ``tasks.router.Router`` is the real one."""
+
+    def find(self, name: str) -> "Task":
+        """The task of that name; raises UnknownTask and InvalidInput."""
+        ...
+
+    async def answer(self, request: Request) -> Result | Parts:
+        """The answer to one request."""
+        ...
+
+
 class Call(NamedTuple):
     """What the three functions of a task get beside the model."""
 
@@ -71,6 +114,8 @@ class Call(NamedTuple):
     """For the queues of the model."""
     others: Mapping[str, Any] = MappingProxyType({})
     """The models of the services that the task uses beside its own."""
+    router: Asks | None = None
+    """For a task that asks others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +130,7 @@ class Task:
     parse: Callable[[Any, Call], Any]
     """Raises InvalidInput. It runs on the loop: reading a text, or taking the payload as it is."""
     call: Callable[[Any, Any, Call], Awaitable[Any]]
-    render: Callable[[Any, Any, Call], Result]
+    render: Callable[[Any, Any, Call], Result | Parts]
     options: tuple[Option, ...] = ()
     outputs: tuple[str, ...] = (JSON,)
     aliases: tuple[str, ...] = ()

@@ -1,0 +1,286 @@
+"""One request for several tasks, over a real socket, with a small model of the tests' own."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+
+import grpc
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+
+from hearth.batching import BatchQueue
+from hearth.contract import ml_service_pb2 as pb
+from hearth.errors import InvalidInput, ModelFailed
+from hearth.media import ImageReader
+from hearth.tasks.compose import COMPOSE_TASKS
+from hearth.tasks.options import TOP_K, Option
+from hearth.tasks.prepared import file_of
+from hearth.tasks.task import IMAGES, Result
+from node_kit import LAB_TASKS, Lab, LabSource, lab_node, stub_of, talk
+
+FACES = Option("faces", "text", "", "what another task has found")
+
+
+class Looks:
+    """A reader that counts how often a file is decoded."""
+
+    def __init__(self):
+        self.count = 0
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        self.read = ImageReader.read
+        looks = self
+
+        def read(reader, payload, **how):
+            with looks.lock:
+                looks.count += 1
+            return looks.read(reader, payload, **how)
+
+        ImageReader.read = read
+        return self
+
+    def __exit__(self, *_):
+        ImageReader.read = self.read
+
+
+def _size(lab: Lab, file, call) -> Result:
+    return Result(file, "text/plain", "size_v1", {})
+
+
+async def _measure(lab: Lab, file, call):
+    picture = ImageReader(10**8).read(file) if isinstance(file, bytes) else file.image(None)
+    await lab.queue.submit(b"x", ticket=call.ticket)
+    if call.options["faces"] == "fail":
+        raise InvalidInput("this one is bad")
+    if call.options["faces"] == "panic":
+        raise ModelFailed("the model failed")
+    told = f"{picture.width}x{picture.height} {call.options['faces']} {call.options['topk']}"
+    return told.encode()
+
+
+SIZE = replace(
+    LAB_TASKS[0], name="size", aliases=("measure",), inputs=IMAGES, parse=file_of, call=_measure,
+    render=_size, options=(TOP_K, FACES),
+)  # fmt: skip
+TASKS = (*LAB_TASKS, SIZE, *COMPOSE_TASKS)
+
+
+def node_with_all(**flags):
+    return lab_node(tasks=TASKS, **flags)
+
+
+def picture(width=64, height=48) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def composed(entries, payload=None, cid="c", **fields) -> pb.InferRequest:
+    text = entries if isinstance(entries, str) else orjson.dumps(entries).decode()
+    return pb.InferRequest(
+        correlation_id=cid, task="compose", payload=payload or picture(),
+        meta={"entries": text, **fields.pop("meta", {})}, **fields,
+    )  # fmt: skip
+
+
+def by_entry(responses: Iterable[pb.InferResponse]) -> dict[str, pb.InferResponse]:
+    return {response.meta["entry"]: response for response in responses}
+
+
+async def test_each_entry_has_its_own_answer_and_only_the_last_is_final():
+    async with node_with_all() as node, stub_of(node) as stub:
+        entries = ["size", {"id": "two", "task": "measure", "options": {"topk": 2}}]
+        with Looks() as looks:
+            responses = await talk(stub, [composed(entries)])
+    assert [response.is_final for response in responses] == [False, True]
+    assert all(response.correlation_id == "c" for response in responses)
+    told = by_entry(responses)
+    assert told["size"].result == b"64x48  5" and told["two"].result == b"64x48  2"
+    assert told["two"].meta["task"] == "size" and "lat_ms" in told["two"].meta
+    assert told["size"].result_schema == "size_v1"
+    assert looks.count == 1
+
+
+async def test_an_answer_is_sent_as_soon_as_it_is_ready():
+    gate = threading.Event()
+
+    def run(items):
+        if b"slow" in items:
+            gate.wait(10)
+        return [item.upper() for item in items]
+
+    async with (
+        lab_node(LabSource(run, max_batch=1), tasks=TASKS) as node,
+        stub_of(node) as stub,
+    ):
+        stream = stub.Infer()
+        await stream.write(composed(["noop", {"id": "slow", "task": "upper"}], b"slow"))
+        first = await asyncio.wait_for(stream.read(), 5)
+        assert first.meta["entry"] == "noop" and not first.is_final
+        gate.set()
+        last = await asyncio.wait_for(stream.read(), 5)
+        assert last.result == b"SLOW" and last.is_final
+        await stream.done_writing()
+
+
+async def test_an_entry_that_fails_spares_the_others():
+    async with node_with_all() as node, stub_of(node) as stub:
+        entries = [
+            {"id": "bad", "task": "size", "options": {"faces": "fail"}},
+            {"id": "worse", "task": "size", "options": {"faces": "panic"}},
+            {"id": "wrong", "task": "size", "options": {"topk": "many"}},
+            {"id": "later", "task": "later"},
+            {"id": "good", "task": "size"},
+            {"id": "after", "task": "size", "needs": ["later"]},
+        ]
+        responses = await talk(stub, [composed(entries)])
+        told = by_entry(responses)
+        assert len(responses) == 6 and [r.is_final for r in responses].count(True) == 1
+        assert responses[-1].is_final
+        assert told["bad"].error.code == pb.ERROR_CODE_INVALID_ARGUMENT
+        assert told["bad"].error.message == "this one is bad"
+        assert told["worse"].error.code == pb.ERROR_CODE_INTERNAL
+        assert told["wrong"].error.code == pb.ERROR_CODE_INVALID_ARGUMENT
+        assert told["later"].error.code == pb.ERROR_CODE_UNAVAILABLE
+        assert told["after"].error.code == pb.ERROR_CODE_UNAVAILABLE
+        assert "later, which it needs, has failed" in told["after"].error.message
+        assert not told["good"].HasField("error") and told["good"].result == b"64x48  5"
+
+
+async def test_an_answer_is_handed_to_the_entry_that_needs_it():
+    async with node_with_all() as node, stub_of(node) as stub:
+        entries = [
+            {"id": "second", "task": "size", "needs": {"faces": "first"}},
+            {"id": "first", "task": "upper"},
+        ]
+        # Of a text task the payload is the text: here the bytes of a picture, in upper case.
+        entries[1]["task"] = "size"
+        told = by_entry(await talk(stub, [composed(entries)]))
+        assert told["second"].result == b"64x48 64x48  5 5"
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ("", "entries is missing"),
+        ("{", "no JSON"),
+        ("{}", "JSON array"),
+        ("[]", "JSON array"),
+        ([1], 'no "task"'),
+        ([{"task": 3}], 'no "task"'),
+        (["nothing"], "no task 'nothing'"),
+        (["compose"], "can't be an entry of itself"),
+        (["size", "size"], "two steps have the name 'size'"),
+        ([{"task": "size", "needs": ["x"]}], "'size' needs 'x'"),
+        ([{"task": "size", "needs": ["size"]}], "circle"),
+        (
+            [{"task": "size", "needs": ["upper"]}, {"task": "upper", "needs": ["size"]}],
+            "circle",
+        ),
+        ([{"task": "size", "needs": {"boxes": "upper"}}, "upper"], "has no option 'boxes'"),
+        ([{"task": "size", "needs": 3}], "needs is"),
+        ([{"task": "size", "needs": [{}]}], "no id"),
+        ([{"task": "size", "option": {}}], "'option' is none of"),
+        ([{"task": "size", "options": []}], "no JSON object"),
+        ([{"task": "size", "id": ""}], "id is no text"),
+        (["size"] * 17, "at most 16"),
+    ],
+)
+async def test_what_can_not_be_composed_is_invalid(entries, told):
+    async with node_with_all() as node, stub_of(node) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await talk(stub, [composed(entries)])
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert told in (caught.value.details() or "")
+        # Nothing of it is left in flight, and the next request is served.
+        assert node.admission.statistics().in_flight == 0
+        assert (await talk(stub, [composed(["size"])]))[0].is_final
+
+
+async def test_a_broken_picture_is_one_error_for_all():
+    async with node_with_all() as node, stub_of(node) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await talk(stub, [composed(["size", "measure"], b"no picture")])
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_raw_frames_and_texts_are_composed_as_well():
+    async with node_with_all() as node, stub_of(node) as stub:
+        mime = "image/x-raw;format=gray;width=5;height=4"
+        [raw] = await talk(stub, [composed(["size"], bytes(20), payload_mime=mime)])
+        assert raw.result == b"5x4  5"
+        two = await talk(stub, [composed(["upper", "noop"], b"text")])
+        assert {each.meta["entry"]: each.result for each in two} == {
+            "upper": b"TEXT",
+            "noop": b"text",
+        }
+
+
+async def test_composed_requests_of_many_clients_share_batches():
+    async with node_with_all() as node:
+        sizes = []
+        queue: BatchQueue = node.slots["lab"].require().queues[0]
+        gate, run = threading.Event(), queue._run
+
+        def held(items):
+            gate.wait(10)
+            sizes.append(len(items))
+            return run(items)
+
+        queue._run = held
+
+        async def client():
+            async with stub_of(node) as stub:
+                return await talk(stub, [composed(["size", "measure"])])
+
+        clients = [asyncio.create_task(client()) for _ in range(4)]
+        while queue.statistics().waiting + queue.statistics().running < 8:
+            await asyncio.sleep(0.005)
+        gate.set()
+        answers = await asyncio.gather(*clients)
+    assert all(len(responses) == 2 for responses in answers)
+    assert max(sizes) > 2  # more than one request has entries
+
+
+async def test_a_client_that_leaves_ends_all_entries():
+    gate = threading.Event()
+
+    def run(items):
+        gate.wait(10)
+        return [item.upper() for item in items]
+
+    async with (
+        lab_node(LabSource(run, max_batch=1), tasks=TASKS) as node,
+        stub_of(node) as stub,
+    ):
+        stream = stub.Infer()
+        await stream.write(composed([{"id": str(n), "task": "size"} for n in range(16)]))
+        queue = node.slots["lab"].require().queues[0]
+        while not queue.statistics().running:
+            await asyncio.sleep(0.005)
+        stream.cancel()
+        gate.set()
+        await asyncio.wait_for(node.admission.idle(), 5)
+        assert queue.statistics().waiting == 0
+
+
+async def test_many_composed_requests_beside_plain_ones_on_one_stream():
+    async with node_with_all() as node, stub_of(node) as stub:
+        requests = [
+            composed(["size", "measure"], picture(10 + n, 10), cid=str(n))
+            if n % 2
+            else pb.InferRequest(correlation_id=str(n), task="upper", payload=b"a%d" % n)
+            for n in range(60)
+        ]
+        responses = await talk(stub, requests)
+    finals = [response.correlation_id for response in responses if response.is_final]
+    assert sorted(finals, key=int) == [str(n) for n in range(60)]
+    for response in responses:
+        number = int(response.correlation_id)
+        assert response.result == (b"%dx10  5" % (10 + number) if number % 2 else b"A%d" % number)
+    assert len(responses) == 90
