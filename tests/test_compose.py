@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from hearth.batching import BatchQueue
+from hearth.client import Connection, Job
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, ModelFailed
 from hearth.media import ImageReader
@@ -284,3 +285,17 @@ async def test_many_composed_requests_beside_plain_ones_on_one_stream():
         number = int(response.correlation_id)
         assert response.result == (b"%dx10  5" % (10 + number) if number % 2 else b"A%d" % number)
     assert len(responses) == 90
+
+
+async def test_our_client_puts_the_parts_together():
+    big = b"x" * (5 << 20)  # its answer comes in chunks
+    entries = orjson.dumps(["upper", "noop", {"id": "bad", "task": "later"}]).decode()
+    async with node_with_all() as node, Connection(f"127.0.0.1:{node.port}") as client:
+        outcome = await client.infer(Job("compose", big, meta={"entries": entries}))
+        alone = await client.infer(Job("compose", b"", meta={"entries": "[]"}))
+    assert outcome.error is None and outcome.parts.keys() == {"upper", "noop", "bad"}
+    assert outcome.parts["upper"].body == big.upper()
+    assert outcome.parts["noop"].body == big and outcome.parts["noop"].error is None
+    failure = outcome.parts["bad"].error
+    assert failure is not None and failure.code == "UNAVAILABLE"
+    assert alone.error is not None and not alone.parts

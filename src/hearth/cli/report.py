@@ -56,7 +56,9 @@ class Report(ABC):
     def add(self, outcome: Outcome) -> None:
         """Print an outcome, or keep it until its turn."""
         self.done += 1
-        self.failed += outcome.error is not None
+        self.failed += outcome.error is not None or any(
+            part.error is not None for part in outcome.parts.values()
+        )
         self.write(outcome)
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0])
@@ -130,9 +132,8 @@ class JsonReport(_OrderedReport):
             "file": source.file,
             **({} if source.text is None else {"text": source.text}),
             "task": outcome.job.task,
-            "result": _result(outcome),
-            "error": _error(outcome),
-            "meta": dict(outcome.meta),
+            **_told(outcome),
+            **({"entries": parts} if (parts := _parts(outcome)) else {}),
         }
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -144,11 +145,24 @@ class RawReport(_OrderedReport):
         if outcome.error is not None:
             label = self.inputs[outcome.job.tag].label
             notes().print(Text(f"{label}: {outcome.error}", style="red"), soft_wrap=True)
-        return outcome.body
+        return outcome.body + b"".join(part.body for part in outcome.parts.values())
+
+
+def _parts(outcome: Outcome) -> dict[str, Any]:
+    """What became of the entries of a composed request, by their ids."""
+    return {entry: _told(part) for entry, part in outcome.parts.items()}
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "result": _result(outcome),
+        "error": _error(outcome),
+        "meta": dict(outcome.meta),
+    }
 
 
 def _result(outcome: Outcome) -> Any:
-    if outcome.error is not None:
+    if outcome.error is not None or outcome.parts:
         return None
     if outcome.is_json:
         try:

@@ -19,6 +19,11 @@ def answer(outcome: Outcome) -> RenderableType:
     """What the node answered, or why it didn't."""
     if outcome.error is not None:
         return Text(f"✗ {outcome.error}", style="red")
+    if outcome.parts:
+        grid = _grid()
+        for entry, part in outcome.parts.items():
+            grid.add_row(Text(entry), answer(part))
+        return grid
     if not outcome.is_json:
         return Text(f"{len(outcome.body):,} bytes of {outcome.mime or 'unknown type'}")
     try:

@@ -14,6 +14,8 @@ WHOLE_LIMIT = 1 << 20
 """Bytes: a larger payload is cut, so that no message nears the 4 MiB of default servers."""
 CHUNK_SIZE = 512 << 10
 """Bytes, as the clients of the field cut."""
+ENTRY = "entry"
+"""The key of meta that says which entry of a composed request is answered."""
 LARGEST_RESULT = 1 << 30
 """Bytes of one answer that we are willing to hold."""
 
@@ -48,22 +50,39 @@ def split(job: Job, correlation_id: str) -> Iterator[InferRequest]:
 class Assembly:
     """The answer to one job, as its messages arrive."""
 
-    __slots__ = ("_held", "_pieces", "job")
+    __slots__ = ("_held", "_parts", "_pieces", "job")
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self._pieces: list[InferResponse] = []
+        self._parts: dict[str, Outcome] = {}
         self._held = 0
 
     def add(self, message: InferResponse) -> Outcome | None:
         """Take one message; the outcome once it was the last one, or the node broke a rule."""
-        if message.HasField("error"):
-            return Outcome(self.job, meta=dict(message.meta), error=_failure(message))
         self._pieces.append(message)
         self._held += len(message.result)
         if self._held > LARGEST_RESULT:
             return self._broken(f"an answer of more than {LARGEST_RESULT >> 20} MiB")
-        return self._join() if message.is_final else None
+        entry = message.meta.get(ENTRY)
+        if entry is None:
+            is_whole = message.is_final or message.HasField("error")
+            return self._whole() if is_whole else None
+        if message.HasField("error") or len(self._pieces) >= max(1, message.total):
+            self._parts[entry] = self._whole()
+            self._pieces = []
+        if not message.is_final:
+            return None
+        if self._pieces:
+            return self._broken(f"an incomplete answer of the entry {entry!r}")
+        return Outcome(self.job, parts=self._parts)
+
+    def _whole(self) -> Outcome:
+        """What the pieces come to."""
+        last = self._pieces[-1]
+        if last.HasField("error"):
+            return Outcome(self.job, meta=dict(last.meta), error=_failure(last))
+        return self._join()
 
     def _join(self) -> Outcome:
         pieces = sorted(self._pieces, key=lambda piece: piece.seq)

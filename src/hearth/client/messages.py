@@ -44,6 +44,9 @@ class Outcome:
     schema: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
     error: Failure | None = None
+    parts: "Mapping[str, Outcome]" = field(default_factory=dict)
+    """Of the task ``compose``: what became of each entry, by its id, in the order in which
+    they came; there is no other body then."""
 
     @property
     def is_json(self) -> bool:
