@@ -27,6 +27,12 @@ class Picture:
         self._pixels: Pixels | None = None
         self._lock = threading.Lock()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether its pixels can be had in no time."""
+        raw = self.form is not None and self.form.format == "rgb"
+        return raw or self._pixels is not None
+
     def image(self, reader: ImageReader, *, heavy: bool = True) -> Image.Image:
         """The upright RGB image; nobody is to change it. Blocking; raises as the reader does."""
         with self._lock:

@@ -38,6 +38,10 @@ class Decoding:
 
         Raises InvalidInput for anything but a picture, and what a batch queue raises.
         """
+        if isinstance(file, Picture) and file.is_ready:
+            file.pixels(self._reader)  # whether it can be read at all
+            yield file
+            return
         async with self.queue.passing(file, self._prepare, ticket=ticket) as picture:
             yield picture
 
