@@ -13,9 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 from hearth.backends import BACKENDS, BatchSizes, Session, TensorSpec, require_backend
 from hearth.backends._memory import is_out_of_memory
 from hearth.backends._onnx_weights import weight_precision
+from hearth.backends.litert import LiteRtSession
+from hearth.backends.litert_pool import LiteRtPool
 from hearth.backends.onnx import OnnxSession, available_providers
 from hearth.backends.torch import TorchSession, choose_device
 from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable, OutOfMemory
+from litert_kit import Op, Tensor, write_model
 
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(3, 4) / 7
 
@@ -58,7 +61,27 @@ def torch_session(_: Path) -> Session:
     )
 
 
-@pytest.fixture(params=[onnx_session, torch_session])
+def write_tflite(path: Path) -> Path:
+    """The same graph for one row."""
+    tensors = [
+        Tensor("x", (1, 3)),
+        Tensor("w", (4, 3), data=WEIGHTS.T),
+        Tensor("y", (1, 4)),
+        Tensor("z", (1, 3)),
+    ]
+    fully_connected = Op("FULLY_CONNECTED", [0, 1, -1], [2], "FullyConnectedOptions")
+    return write_model(path, tensors, [fully_connected, Op("NEG", [0], [3])])
+
+
+def litert_session(folder: Path) -> Session:
+    return LiteRtSession(write_tflite(folder / "model.tflite"))
+
+
+def litert_pool(folder: Path) -> Session:
+    return LiteRtPool(write_tflite(folder / "model.tflite"), width=2)
+
+
+@pytest.fixture(params=[onnx_session, torch_session, litert_session, litert_pool])
 def session(request, tmp_path):
     made = request.param(tmp_path)
     yield made
@@ -121,7 +144,11 @@ def test_inputs_and_outputs_are_described(session):
         ("z", (None, 3)),
     ]
     assert session.batch_sizes.limit(32) == 32
-    assert session.metadata["author"] == "hearth"
+
+
+@pytest.mark.parametrize("engine", [onnx_session, torch_session])
+def test_what_is_told_of_the_model_is_kept(engine, tmp_path):
+    assert engine(tmp_path).metadata["author"] == "hearth"
 
 
 def test_what_is_in_use_is_told(session):
@@ -388,7 +415,7 @@ def test_other_failures_arent_taken_for_a_lack_of_memory(sentence):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the address space")
-@pytest.mark.parametrize("engine", ["onnx_session", "torch_session"])
+@pytest.mark.parametrize("engine", ["onnx_session", "torch_session", "litert_session"])
 def test_a_batch_too_large_for_the_memory_fails_and_a_smaller_one_fits(engine, tmp_path):
     # In a process of its own, whose address space is bounded.
     code = """
@@ -419,7 +446,7 @@ sys.exit("nothing failed")
 # --- the registry ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["onnxrt", "torch"])
+@pytest.mark.parametrize("name", ["onnxrt", "torch", "litert"])
 def test_installed_backends_are_usable(name):
     assert BACKENDS[name].unavailable() is None
     assert require_backend(name).name == name

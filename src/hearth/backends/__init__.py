@@ -56,6 +56,7 @@ BACKENDS: Mapping[str, Backend] = {
             ("torch", "torchvision", "open_clip"),
             "pip install 'hearth[torch]'",
         ),
+        Backend("litert", "LiteRT", ("ai_edge_litert",), "pip install 'hearth[litert]'"),
         Backend(
             "rknn", "Rockchip's NPU", (), "", lacking="the rknn backend is not in this version yet"
         ),

@@ -7,6 +7,8 @@ def devices(backend: str) -> str:
         return _onnx_runtime()
     if backend == "torch":
         return _torch()
+    if backend == "litert":
+        return _litert()
     return "installed"
 
 
@@ -32,6 +34,13 @@ def _torch() -> str:
     if torch.backends.mps.is_available():
         found.append("mps")
     return f"torch {torch.__version__}: {', '.join(found)}"
+
+
+def _litert() -> str:
+    import ai_edge_litert
+    import ai_edge_litert.interpreter  # its library may lack something here
+
+    return f"LiteRT {ai_edge_litert.__version__}: cpu (XNNPACK)"
 
 
 def _cuda_range() -> range:
