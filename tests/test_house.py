@@ -78,7 +78,16 @@ def loaded_by(code: str) -> set[str]:
     return {name.split(".")[0] for name in done.stdout.split()}
 
 
-HEAVY = {"torch", "torchvision", "open_clip", "onnxruntime", "cv2", "huggingface_hub", "rapidocr"}
+HEAVY = {
+    "ai_edge_litert",
+    "torch",
+    "torchvision",
+    "open_clip",
+    "onnxruntime",
+    "cv2",
+    "huggingface_hub",
+    "rapidocr",
+}
 
 
 @pytest.mark.parametrize("module", ["hearth.node", "hearth.cli", "hearth.client"])
