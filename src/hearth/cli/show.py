@@ -65,6 +65,48 @@ def _faces(content: Any) -> RenderableType:
     return grid if content["faces"] else Text("no face", style="dim")
 
 
+def _people(content: Any) -> RenderableType:
+    """Faces, hands or bodies, of tasks on pictures of people."""
+    if content.get("dropped"):
+        return Text("dropped", style="dim")
+    grid = _grid()
+    for kind in ("faces", "hands", "poses"):
+        for one in content.get(kind, ()):
+            grid.add_row(_certainty(one), _one(kind, one))
+    return grid if grid.row_count else Text("nobody", style="dim")
+
+
+def _holistic(content: Any) -> RenderableType:
+    if content.get("dropped"):
+        return Text("dropped", style="dim")
+    grid = _grid()
+    for part, kind in (("pose", "poses"), ("face", "faces"), ("left_hand", "hands"),
+                       ("right_hand", "hands")):  # fmt: skip
+        if (one := content.get(part)) is not None:
+            grid.add_row(_certainty(one), f"{part.replace('_', ' ')}: {_one(kind, one)}")
+    return grid if grid.row_count else Text("nobody", style="dim")
+
+
+def _certainty(one: Any) -> str:
+    score = one.get("confidence", one.get("presence"))
+    return f"{100 * score:5.1f} %" if isinstance(score, int | float) else ""
+
+
+def _one(kind: str, one: Any) -> str:
+    """A face, hand or body in a few words."""
+    words = [one[name] for name in ("handedness", "gesture") if name in one]
+    for side in ("right", "left"):
+        if "gaze" in (one.get(side) or ()):
+            gaze = one[side]["gaze"]
+            words.append(f"{side} eye {gaze['yaw_degrees']:+.0f}°, {gaze['pitch_degrees']:+.0f}°")
+    if "box" in one:
+        left, top, right, bottom = (round(edge) for edge in one["box"])
+        words.append(f"{right - left}×{bottom - top} pixels at {left}, {top}")
+    if "points" in one:
+        words.append(f"{len(one['points'])} points")
+    return " ".join(words) or kind.removesuffix("s")
+
+
 def _generated(content: Any) -> RenderableType:
     return Text(content["text"])
 
@@ -89,4 +131,15 @@ _SHOWN: dict[str, Callable[[Any], RenderableType]] = {
     "ocr_v1": _ocr,
     "face_v1": _faces,
     "text_generation_v1": _generated,
+    **dict.fromkeys(
+        (
+            "face_detection_v1",
+            "face_mesh_v1",
+            "iris_tracking_v1",
+            "hand_tracking_v1",
+            "pose_tracking_v1",
+        ),
+        _people,
+    ),
+    "holistic_tracking_v1": _holistic,
 }
