@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --quiet --no-deps --require-hashes
 
-.PHONY: help demo serve test bench lint format stubs front tables pins tools clean
+.PHONY: help demo serve test bench lint format stubs front tables references pins tools clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ front: $(VENV)/.dev ## write src/hearth/assets/pixels.onnx
 
 tables: $(VENV)/.demo ## write the README's tables from the code
 	$(BIN)/python -m hearth.cli.tables --write README.md
+
+references: $(VENV)/.demo ## write tests/references/mediapipe from mediapipe 0.10.21 itself
+	$(BIN)/python tools/mediapipe_reference.py
 
 pins: ## write requirements/*.txt from pyproject.toml
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv

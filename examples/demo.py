@@ -33,9 +33,17 @@ MODELS_SECONDS = 15 * 60
 STOP_SECONDS = 30
 
 PICTURES = ("astronaut", "coffee", "cat", "page")
-BEST_FOR = {"ocr": ("page",)}
-"""Samples for a task, where not all make sense."""
+BEST_FOR = {
+    "ocr": ("page",),
+    "mediapipe": ("astronaut",),
+    "face": ("astronaut",),
+    "compose": ("astronaut",),
+}
+"""Samples for a service, where not all make sense."""
 TEXTS = ("an astronaut", "a cup of coffee")
+
+TOGETHER = ("clip_classify", "face_detection", "pose_tracking")
+"""What is asked for in one request, of what is ready."""
 
 Node = dict[str, Any]
 """A line of `hearth discover --json`."""
@@ -148,7 +156,7 @@ def events() -> Iterator["queue.Queue[str]"]:
 
 
 def is_busy(node: Node) -> bool:
-    """Whether a model is on its way: coming from the hub, or getting its label vectors."""
+    """Whether a model is on its way: being fetched, or getting its label vectors."""
     return any(service["changing"] for service in node["services"])
 
 
@@ -176,12 +184,17 @@ def run_tasks(node: Node, samples: dict[str, Path]) -> None:
     for service in node["services"]:
         for task, inputs in service["inputs"].items():
             command = ["infer", task, "--node", node["address"]]
+            if task == "compose":
+                entries = [name for name in TOGETHER if name in node["tasks"]]
+                if not entries:
+                    continue
+                command += ["--option", f"entries={json.dumps(entries)}"]
             if all(mime.startswith("text/") for mime in inputs):
                 for text in TEXTS:
                     command += ["--text", text]
                 show(command)
             else:
-                names = BEST_FOR.get(task, PICTURES)
+                names = BEST_FOR.get(service["name"], PICTURES)
                 # Short names in the table: run where the pictures are.
                 folder = samples[names[0]].parent
                 show([*command, *(samples[name].name for name in names)], folder)

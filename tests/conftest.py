@@ -100,6 +100,6 @@ def node(
     tiny_export: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[node_kit.NodeThread]:
     """A ready node with ``clip`` (the tiny model on ONNX Runtime) and ``ocr``; no mDNS."""
-    flags = {"clip.model": str(tiny_export), "clip.templates": "single"}
+    flags = {"services": "clip,ocr", "clip.model": str(tiny_export), "clip.templates": "single"}
     with node_kit.NodeThread(**flags, data_dir=tmp_path_factory.mktemp("data")) as running:
         yield running

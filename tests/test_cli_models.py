@@ -15,7 +15,8 @@ def test_models_that_are_configured_and_files_that_are_here_are_listed(
     exports = tmp_path / "data" / "exports"
     exports.mkdir(parents=True)
     (exports / "tiny").symlink_to(tiny_export)
-    (tmp_path / "hearth.toml").write_text('[clip]\nmodel = "ViT-B-32:openai"\n')
+    toml = 'services = ["clip", "ocr"]\n[clip]\nmodel = "ViT-B-32:openai"\n'
+    (tmp_path / "hearth.toml").write_text(toml)
     rows = hearth("models", "list", "--json", cwd=tmp_path, HF_HUB_OFFLINE="0").lines
     clip, ocr, export = rows
     assert (clip["service"], clip["model"]) == ("clip", "ViT-B-32:openai")
@@ -71,7 +72,8 @@ def test_a_model_is_exported_with_its_cosine_and_can_be_served_from_there(
     assert done.out.splitlines()[-1] == (
         f"use it: set clip.model, bioclip.model or siglip.model to {out}"
     )
-    check = hearth("doctor", "--json", "--set", f"clip.model={out}", "-s", "port=0", cwd=tmp_path)
+    settings = ("-s", "services=clip,ocr", "-s", f"clip.model={out}", "-s", "port=0")
+    check = hearth("doctor", "--json", *settings, cwd=tmp_path)
     assert {line["name"]: line for line in check.lines}["clip"]["state"] == "ok"
     assert check.code == 0
 
@@ -126,7 +128,8 @@ def test_the_doctor_sees_all_that_is_wrong_at_once(tmp_path: Path):
     place = tmp_path / "data"
     place.write_text("not a folder")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        wrong = (f"port={taken.getsockname()[1]}", "host=127.0.0.1", "clip.backend=rknn")
+        wrong = (f"port={taken.getsockname()[1]}", "host=127.0.0.1", "clip.backend=rknn",
+                 "services=clip,ocr")  # fmt: skip
         settings = [argument for setting in wrong for argument in ("--set", setting)]
         code, found = checks("--data-dir", place, *settings, cwd=tmp_path)
     assert code == 1

@@ -186,8 +186,9 @@ def test_what_verify_found_wrong_is_fetched_anew_alone(hub: HubServer, tmp_path:
     graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     found = hearth("models", "verify", cwd=tmp_path)
     assert found.code == 1 and "visual/model.onnx has a wrong sha256" in found.out
-    listed = hearth("models", "list", "--json", "-s", f"clip.model={clip}", cwd=tmp_path).lines
-    states = {row["kind"]: row["state"] for row in listed if row.get("service") != "ocr"}
+    settings = ("-s", f"clip.model={clip}", "-s", "services=clip")
+    listed = hearth("models", "list", "--json", *settings, cwd=tmp_path).lines
+    states = {row["kind"]: row["state"] for row in listed}
     assert states == {"configured": "damaged", "download": "damaged"}
     hub.forget()
     assert pull(hub, tmp_path, clip).code == 0

@@ -5,8 +5,14 @@ import sys
 from pathlib import Path
 
 from cli_kit import TITLE, environment
+from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
+from index_kit import PackageIndex
+from mediapipe_kit import wheel_path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+CLIP_TASKS = ("clip_classify", "clip_scene_classify", "clip_image_embed", "clip_text_embed")
 
 
 def demo(**changes: str) -> "subprocess.CompletedProcess[str]":
@@ -21,26 +27,32 @@ def demo(**changes: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_demo_runs_every_ready_task_and_ends_well(tmp_path: Path, tiny_export: Path):
-    done = demo(
-        HEARTH_DATA_DIR=str(tmp_path),
-        HEARTH_CLIP__MODEL=str(tiny_export),
-        HEARTH_CLIP__TEMPLATES="single",
-    )
+    with PackageIndex("mediapipe", wheel_path()) as index:
+        done = demo(
+            **index.environment,
+            HF_HUB_OFFLINE="0",
+            HEARTH_HUB__ENDPOINT="http://127.0.0.1:9",
+            HEARTH_DATA_DIR=str(tmp_path),
+            HEARTH_CLIP__MODEL=str(tiny_export),
+            HEARTH_CLIP__TEMPLATES="single",
+        )
     assert done.returncode == 0, done.stdout + done.stderr
-    tasks = ("clip_classify", "clip_scene_classify", "clip_image_embed", "clip_text_embed", "ocr")
-    for task in tasks:
+    for task in (*CLIP_TASKS, *(task.name for task in MEDIAPIPE_TASKS), "ocr", "compose"):
         assert f"$ hearth infer {task} " in done.stdout
+    assert index.transfers == 1 and "mediapipe ready" in done.stdout
     assert TITLE in done.stdout and "astronaut.png" in done.stdout
     assert "16 numbers" in done.stdout and "$ hearth discover" in done.stdout
     assert done.stdout.endswith("demo: everything worked\n") and not done.stderr
 
 
-def test_without_clip_the_demo_says_why_and_shows_the_rest(tmp_path: Path):
+def test_what_cannot_be_fetched_is_told_and_the_rest_is_shown(tmp_path: Path):
     done = demo(HEARTH_DATA_DIR=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    (why,) = [line for line in done.stdout.splitlines() if line.startswith("clip can't be shown:")]
-    assert "the hub may not be asked" in why
+    clip, mediapipe = [line for line in done.stdout.splitlines() if "can't be shown:" in line]
+    assert clip.startswith("clip can't") and "the hub may not be asked" in clip
+    assert mediapipe.startswith("mediapipe can't") and "the network may not be used" in mediapipe
     assert TITLE in done.stdout and "infer clip" not in done.stdout
+    assert "infer compose" not in done.stdout
 
 
 def test_a_demo_that_fails_says_what_failed(tmp_path: Path):

@@ -86,6 +86,12 @@ def test_bioclips_own_settings_win_over_clips():
     assert (chosen.backend, chosen.device) == ("onnxrt", "cuda")
 
 
+def test_lists_of_files_come_from_the_environment_too():
+    got = settings(environment={"HEARTH_MEDIAPIPE__BUNDLES": "hand.task, my/pose.task"})
+    assert got.mediapipe.bundles == (Path("hand.task"), Path("my/pose.task"))
+    assert settings().mediapipe.bundles == ()
+
+
 def test_other_services_have_no_model_to_choose():
     assert settings().of_model("ocr") is None
 

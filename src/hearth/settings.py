@@ -64,6 +64,7 @@ def _split(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]
 
 
 class _Section(BaseModel):
@@ -170,6 +171,52 @@ class OcrSettings(_Section):
     threads: PositiveInt | None = Field(None, description="threads of a session; unset: all cores")
 
 
+class MediapipeSettings(_Section):
+    """The service ``mediapipe``."""
+
+    load: Literal["first_use", "ready"] = Field(
+        "first_use",
+        description="first_use opens a model when a request needs it first; ready opens and "
+        "tries all of them at the start",
+    )
+    width: PositiveInt | None = Field(
+        None,
+        description="interpreters of a model, so many rows run at once; "
+        "unset: one a core, at most 4",
+    )
+    wheel: Path | None = Field(
+        None,
+        description="a wheel of mediapipe 0.10.21 to take the models from; unset: fetched with pip",
+    )
+    bundles: Paths = Field(
+        (),
+        description=".task bundles or .tflite files of MediaPipe's to use instead, with commas "
+        "between; .task files in the data folder's mediapipe folder are used as well",
+    )
+
+
+class FaceSettings(_Section):
+    """The service ``face``."""
+
+    model: str = Field(
+        "immich-app/buffalo_l", description="an ONNX repository of the hub, or a local folder"
+    )
+    detection: Path | None = Field(None, description="an ONNX file of SCRFD, instead of model's")
+    recognition: Path | None = Field(
+        None, description="an ONNX file of ArcFace, instead of model's"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    require_device: bool = Field(
+        False, description="fail rather than fall back to the CPU without a word"
+    )
+    ort_providers: Names | None = Field(
+        None, description="ONNX Runtime's execution providers, first choice first"
+    )
+    min_confidence: float = Field(
+        0.5, ge=0, le=1, description="faces of less are left out, where a request doesn't say"
+    )
+
+
 class MdnsSettings(_Section):
     """How the node is found."""
 
@@ -203,9 +250,10 @@ class Settings(BaseSettings):
     port: int = Field(50051, ge=0, le=65535, description="the port to listen on; 0: any free one")
     data_dir: Path = Field(Path("data"), description="where models, caches and identity are kept")
     services: Names = Field(
-        ("clip", "ocr"),
+        ("clip", "ocr", "mediapipe"),
         min_length=1,
-        description="what to serve, with commas between: clip, bioclip, siglip, ocr",
+        description="what to serve, with commas between: "
+        "clip, bioclip, siglip, ocr, mediapipe, face",
     )
     batch_size: PositiveInt | None = Field(
         None, description="the largest batch of any model; unset: what measuring shows to pay"
@@ -245,6 +293,8 @@ class Settings(BaseSettings):
     bioclip: BioclipSettings = BioclipSettings()
     siglip: SiglipSettings = SiglipSettings()
     ocr: OcrSettings = OcrSettings()
+    mediapipe: MediapipeSettings = MediapipeSettings()
+    face: FaceSettings = FaceSettings()
     mdns: MdnsSettings = MdnsSettings()
     hub: HubSettings = HubSettings()
 

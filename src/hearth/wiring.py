@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hearth import __version__
 from hearth.batching import Workers
@@ -10,6 +10,9 @@ from hearth.errors import SettingsError
 from hearth.machine import usable_cores
 from hearth.models.manager import ModelSource
 from hearth.settings import Settings
+
+if TYPE_CHECKING:
+    from hearth.models.options import QueueOptions
 
 
 class Presence(Protocol):
@@ -35,17 +38,8 @@ def sources_of(settings: Settings, workers: Workers | None = None) -> list[Model
     from hearth.media.images import ImageReader
     from hearth.models.clip.services import CLIP_SERVICES
     from hearth.models.ocr.source import OcrSource
-    from hearth.models.options import QueueOptions
-    from hearth.models.tuning import FILE, CurveCache
 
-    options = QueueOptions(
-        workers=workers or workers_of(settings),
-        capacity=settings.queue_capacity,
-        max_batch=settings.batch_size,
-        max_delay=settings.max_delay_ms / 1000,
-        cache_entries=settings.cache_entries,
-        curves=CurveCache(settings.data_dir / FILE),
-    )
+    options = _queue_options(settings, workers or workers_of(settings))
     reader = ImageReader(settings.max_image_pixels)
     hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
 
@@ -53,14 +47,59 @@ def sources_of(settings: Settings, workers: Workers | None = None) -> list[Model
         make = CLIP_SERVICES[service]
         return make(settings, hub, data_dir=settings.data_dir, reader=reader, options=options)
 
+    def mediapipe() -> ModelSource:
+        from hearth.models.mediapipe.source import MediaPipeSource
+
+        return MediaPipeSource(
+            settings.mediapipe,
+            data_dir=settings.data_dir,
+            offline=hub.offline,
+            reader=reader,
+            options=options,
+        )
+
+    def face() -> ModelSource:
+        from hearth.models.face.source import FaceSource
+
+        return FaceSource(
+            settings.face, hub, data_dir=settings.data_dir, reader=reader, options=options
+        )
+
     makers: dict[str, Callable[[], ModelSource]] = {
         **{service: partial(clip, service) for service in CLIP_SERVICES},
         "ocr": lambda: OcrSource(settings.ocr, reader=reader, options=options),
+        "mediapipe": mediapipe,
+        "face": face,
     }
-    for name in settings.services:
+    # Whoever names what every node has, means no harm.
+    wanted = [name for name in dict.fromkeys(settings.services) if name != "compose"]
+    for name in wanted:
         if name not in makers:
             raise SettingsError(f"services: no service {name!r}; there are {', '.join(makers)}")
-    return [makers[name]() for name in dict.fromkeys(settings.services)]
+    return [makers[name]() for name in wanted]
+
+
+def composer_of(settings: Settings, workers: Workers) -> ModelSource:
+    """The service that every node has: requests composed of several tasks."""
+    from hearth.media.images import ImageReader
+    from hearth.models.compose import ComposeSource
+
+    reader = ImageReader(settings.max_image_pixels)
+    return ComposeSource(reader=reader, options=_queue_options(settings, workers))
+
+
+def _queue_options(settings: Settings, workers: Workers) -> "QueueOptions":
+    from hearth.models.options import QueueOptions
+    from hearth.models.tuning import FILE, CurveCache
+
+    return QueueOptions(
+        workers=workers,
+        capacity=settings.queue_capacity,
+        max_batch=settings.batch_size,
+        max_delay=settings.max_delay_ms / 1000,
+        cache_entries=settings.cache_entries,
+        curves=CurveCache(settings.data_dir / FILE),
+    )
 
 
 def announcer_of(settings: Settings, port: int) -> Presence:

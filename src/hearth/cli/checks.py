@@ -181,6 +181,8 @@ def _services(settings: Settings) -> Iterator[Check]:
 
 def _service(settings: Settings, name: str, is_local: bool) -> Check:
     chosen = settings.of_model(name)
+    if name in ("mediapipe", "face"):
+        return _fetched(settings, name, is_local)
     if chosen is None:
         what = "its model comes with a package" if is_local else "its model isn't installed"
         return Check("service", name, State.OK if is_local else State.BAD, what)
@@ -201,6 +203,21 @@ def _service(settings: Settings, name: str, is_local: bool) -> Check:
         cure = f"bring its files; or `hearth models export {model}` where torch is installed"
         return Check("service", name, State.BAD, f"{model} isn't here: {error}", cure)
     return Check("service", name, State.NOTE, f"{model} will be downloaded at the start{where}")
+
+
+def _fetched(settings: Settings, name: str, is_local: bool) -> Check:
+    """Models beside CLIP's that the node fetches; whether they can be had isn't asked."""
+    from hearth.hub.store import HubStore
+
+    if is_local:
+        return Check("service", name, State.OK, "its models are here")
+    own = settings.mediapipe.wheel if name == "mediapipe" else None
+    if own is None and HubStore(settings.data_dir, offline=settings.hub.offline).offline:
+        what = "its models aren't here, and hub.offline or HF_HUB_OFFLINE forbids fetching them"
+        return Check(
+            "service", name, State.BAD, what, "bring its files, or take it out of services"
+        )
+    return Check("service", name, State.NOTE, "its models will be fetched at the start")
 
 
 def _repository(hub: "HubStore", chosen: ClipSettings) -> str:

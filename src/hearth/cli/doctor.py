@@ -54,7 +54,7 @@ def _print(check: "Check") -> None:
     mark, colour = _MARKS[check.state]
     row = Table.grid(padding=(0, 1, 0, 0))
     row.add_column(width=2, justify="right")
-    row.add_column(width=8, no_wrap=True)
+    row.add_column(width=9, no_wrap=True)
     row.add_column(overflow="fold")
     what = Text(check.what)
     if check.cure:

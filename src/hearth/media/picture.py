@@ -35,31 +35,34 @@ class Picture:
 
     def image(self, reader: ImageReader, *, heavy: bool = True) -> Image.Image:
         """The upright RGB image; nobody is to change it. Blocking; raises as the reader does."""
+        if self._image is not None:
+            return self._image
         with self._lock:
             if self._image is None:
-                if self.form is None:
+                if self.form is None and self._pixels is None:
                     self._image = reader.read(self.payload, heavy=heavy)
                 else:
-                    self._image = Image.fromarray(self._raw(reader))
+                    self._image = Image.fromarray(self._array(reader, heavy))
             return self._image
 
     def pixels(self, reader: ImageReader, *, heavy: bool = True) -> Pixels:
         """The same as RGB uint8 (height, width, 3), contiguous and read-only."""
-        if self.form is not None:
-            with self._lock:
-                return self._raw(reader)
-        image = self.image(reader, heavy=heavy)
-        with self._lock:
-            if self._pixels is None:
-                self._pixels = np.asarray(image)
-                self._pixels.flags.writeable = False
+        # Without the lock: whoever is on a loop mustn't wait while somebody makes an image.
+        if self._pixels is not None:
             return self._pixels
+        with self._lock:
+            return self._array(reader, heavy)
 
-    def _raw(self, reader: ImageReader) -> Pixels:
+    def _array(self, reader: ImageReader, heavy: bool) -> Pixels:
         if self._pixels is None:
-            assert self.form is not None
-            self._pixels = read_raw(self.payload, self.form, reader.max_pixels)
-            self._pixels.flags.writeable = False
+            if self.form is not None:
+                pixels = read_raw(self.payload, self.form, reader.max_pixels)
+            else:
+                # An image of Pillow's takes four bytes a pixel: it isn't kept beside the array
+                # unless somebody has asked for it.
+                pixels = np.asarray(self._image or reader.read(self.payload, heavy=heavy))
+            pixels.flags.writeable = False
+            self._pixels = pixels
         return self._pixels
 
 

@@ -23,7 +23,8 @@ class RawForm(NamedTuple):
     """What the bytes of a raw frame are: rows from the top, nothing between them.
 
     ``yuv420`` is planar 4:2:0 (I420): the whole of Y, then U, then V, of BT.601's limited
-    range, as cameras and video decoders give it; width and height are even.
+    range, as cameras and video decoders give it; width and height are even. Y below 16 counts as
+    16, and the colour of four pixels isn't smoothed into those of their neighbours.
     """
 
     format: str
@@ -43,12 +44,12 @@ def is_raw(mime: str) -> bool:
 
 def raw_form(mime: str) -> RawForm:
     """The form that a raw frame's mime tells; raises InvalidInput."""
-    told = {
-        key.lower(): value.strip("\"'").lower()
-        for key, value in re.findall(r";\s*([\w-]+)\s*=\s*([^;\s]+)", mime)
-    }
+    told = {}
+    for parameter in mime.lower().split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        told[name.strip()] = value.strip().strip("\"'").strip()
     if (kind := told.get("format", "")) not in _BYTES:
-        raise InvalidInput(f"{MIME}: format={kind}: choose from {', '.join(FORMATS)}")
+        raise InvalidInput(f"{MIME}: format={_shown(kind)}: choose from {', '.join(FORMATS)}")
     form = RawForm(kind, _length(told, "width"), _length(told, "height"))
     if kind == "yuv420" and (form.width % 2 or form.height % 2):
         raise InvalidInput(f"{MIME}: yuv420 needs an even width and height")
@@ -59,8 +60,13 @@ def _length(told: Mapping[str, str], name: str) -> int:
     text = told.get(name, "")
     # Seven digits: more than any picture has, and no number that takes long to read.
     if not re.fullmatch(r"[1-9][0-9]{0,6}", text):
-        raise InvalidInput(f"{MIME}: {name}={text}: a whole number of pixels is needed")
+        raise InvalidInput(f"{MIME}: {name}={_shown(text)}: a whole number of pixels is needed")
     return int(text)
+
+
+def _shown(text: str) -> str:
+    """What a client wrote, on one line that isn't too long."""
+    return ascii(text[:40])[1:-1]
 
 
 def read_raw(payload: bytes, form: RawForm, max_pixels: int) -> Pixels:

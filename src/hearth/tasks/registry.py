@@ -3,6 +3,7 @@
 from hearth.tasks.bioclip import BIOCLIP_TASKS
 from hearth.tasks.clip import CLIP_TASKS
 from hearth.tasks.compose import COMPOSE_TASKS
+from hearth.tasks.face import FACE_TASKS
 from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 from hearth.tasks.ocr import OCR_TASKS
 from hearth.tasks.siglip import SIGLIP_TASKS
@@ -16,5 +17,6 @@ TASKS: tuple[Task, ...] = (
     *SIGLIP_TASKS,
     *OCR_TASKS,
     *MEDIAPIPE_TASKS,
+    *FACE_TASKS,
     *COMPOSE_TASKS,
 )

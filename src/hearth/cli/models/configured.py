@@ -47,17 +47,15 @@ def configured(settings: "Settings", found: Sequence[Item]) -> Iterator[Configur
     """Every service's model; ``found`` is what lies in the data folder."""
     for service in dict.fromkeys(settings.services):
         own = settings.of_model(service)
-        places = places_of(own, found) if own is not None else []
+        if own is None:
+            places = places_of_service(settings, service, found)
+            model, precision, where = _about(settings, service, places)
+        else:
+            places = places_of(own, found)
+            model, precision, where = own.model, _precision(own, places), _where(own, places)
         state, why = _state(settings, service, own, places)
-        yield Configured(
-            service,
-            "built in" if own is None else own.model,
-            _precision(own, places),
-            state,
-            why,
-            "rapidocr's package" if own is None else _where(own, places),
-            sum(item.size for item in places) if places else None,
-        )
+        size = sum(item.size for item in places) if places else None
+        yield Configured(service, model, precision, state, why, where, size)
 
 
 def source_of(settings: "Settings", service: str) -> "ModelSource":
@@ -71,6 +69,16 @@ def source_of(settings: "Settings", service: str) -> "ModelSource":
 
     (source,) = sources_of(settings.model_copy(update={"services": (service,)}))
     return source
+
+
+def places_of_service(settings: "Settings", service: str, found: Sequence[Item]) -> list[Item]:
+    """The folders of the data folder that a service's models are in, of those beside CLIP's."""
+    if service == "mediapipe":
+        return [item for item in found if item.kind is Kind.PACKAGED]
+    if service == "face":
+        wanted = settings.face.model
+        return [item for item in found if (item.kind, item.model) == (Kind.DOWNLOAD, wanted)]
+    return []
 
 
 def places_of(own: "ClipSettings", found: Sequence[Item]) -> list[Item]:
@@ -138,17 +146,35 @@ def _state(
     from hearth.hub.store import HubStore
 
     fault = next((f"{item.fault}: " for item in places if item.fault), "")
-    if HubStore(settings.data_dir, offline=settings.hub.offline).offline:
+    has_wheel = service == "mediapipe" and settings.mediapipe.wheel is not None
+    if not has_wheel and HubStore(settings.data_dir, offline=settings.hub.offline).offline:
         return unfinished, f"{fault}hub.offline or HF_HUB_OFFLINE forbids fetching it"
     otherwise = ", or export it again" if fault else ""
     why = f"fetched at the next start, or by `hearth models pull {service}`{otherwise}"
     return unfinished, fault + why
 
 
-def _precision(own: "ClipSettings | None", places: list[Item]) -> str:
+def _about(settings: "Settings", service: str, places: Sequence[Item]) -> tuple[str, str, str]:
+    """The model of a service beside CLIP's, its precision, and where it is or comes from."""
+    here = [str(item.path) for item in places]
+    if service == "mediapipe":
+        from hearth.models.mediapipe.bundle import bundles_in
+        from hearth.models.mediapipe.files import FOLDER, MODEL_ID, VERSION
+
+        own = settings.mediapipe
+        bundles = [*own.bundles, *bundles_in(settings.data_dir / FOLDER)]
+        wheel = f"a wheel of mediapipe {VERSION}, fetched with pip"
+        places_of_all = [*(here or [str(own.wheel or wheel)]), *map(str, bundles)]
+        return MODEL_ID, "fp32", ", ".join(places_of_all)
+    if service == "face":
+        files = filter(None, (settings.face.detection, settings.face.recognition))
+        where = ", ".join([*here, *map(str, files)])
+        return settings.face.model, "fp32", where or settings.face.model
+    return "built in", "fp32", "rapidocr's package" if service == "ocr" else ""
+
+
+def _precision(own: "ClipSettings", places: list[Item]) -> str:
     """As it is here; else as it is asked for."""
-    if own is None:
-        return "fp32"
     here = [item.precision for item in places if item.precision and item.state != "damaged"]
     if here and own.precision == "auto":
         return here[0] if len(here) == 1 else f"auto ({', '.join(here)})"

@@ -1,4 +1,4 @@
-"""What model files lie in the data folder: downloads, exports, label vectors."""
+"""What model files lie in the data folder: downloads, exports, label vectors, MediaPipe's."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -19,6 +19,7 @@ class Kind(StrEnum):
     """Where files come from."""
 
     DOWNLOAD = "download"
+    PACKAGED = "from a wheel"
     EXPORT = "export"
     LABELS = "label vectors"
 
@@ -75,7 +76,12 @@ class Item:
 
 def items(data_dir: Path) -> list[Item]:
     """Everything that is here, by kind and name; reads small files and sizes only."""
-    return [*_downloads(data_dir), *_exports(data_dir), *_label_vectors(data_dir)]
+    return [
+        *_downloads(data_dir),
+        *_packaged(data_dir),
+        *_exports(data_dir),
+        *_label_vectors(data_dir),
+    ]
 
 
 def matching(found: Iterable[Item], name: str) -> list[Item]:
@@ -155,6 +161,16 @@ def _downloads(data_dir: Path) -> Iterator[Item]:
         )
 
 
+def _packaged(data_dir: Path) -> Iterator[Item]:
+    from hearth.models.mediapipe.files import FOLDER, MODEL_ID
+    from hearth.models.mediapipe.upkeep import condition, size
+
+    folder = data_dir / FOLDER
+    state = condition(folder)
+    if state is not None:
+        yield Item(Kind.PACKAGED, MODEL_ID, "fp32", size(folder), str(state), folder)
+
+
 def _exports(data_dir: Path) -> Iterator[Item]:
     from hearth.hub.upkeep import size_of
     from hearth.models.clip.exports.sound import damage, is_onnx, restore_all
@@ -182,8 +198,8 @@ def _label_vectors(data_dir: Path) -> Iterator[Item]:
     from hearth.hub.upkeep import size_of
     from hearth.settings import Settings
 
-    sections = {name: field.default for name, field in Settings.model_fields.items()}
-    for service in (name for name, section in sections.items() if hasattr(section, "model")):
+    defaults = Settings()
+    for service in filter(defaults.of_model, Settings.model_fields):
         for folder in _folders(data_dir / service, "*/*"):
             metas = sorted(folder.glob("*.meta.json"))
             made_from = _json(metas[0]).get("made_from") if metas else None

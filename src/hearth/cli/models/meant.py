@@ -12,6 +12,10 @@ _LIKE = 0.75
 """How alike two names are, of 1, of which one may be a slip of the other."""
 
 
+_NO_SERVICES = ("mdns", "hub")
+"""Sections of the settings that aren't a service's."""
+
+
 def is_section(settings: "Settings", name: str) -> bool:
     """Whether the settings have a section of that name: a service, or nothing to be fetched."""
     from pydantic import BaseModel
@@ -46,5 +50,7 @@ def model_of(settings: "Settings", name: str) -> str:
 
 def services(settings: "Settings") -> list[str]:
     """The names of all services that there are, whether they run or not."""
-    models = [name for name in type(settings).model_fields if settings.of_model(name) is not None]
-    return list(dict.fromkeys((*models, *settings.services)))
+    sections = [name for name in type(settings).model_fields if is_section(settings, name)]
+    return [
+        name for name in dict.fromkeys((*sections, *settings.services)) if name not in _NO_SERVICES
+    ]

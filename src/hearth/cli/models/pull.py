@@ -32,7 +32,7 @@ def pull(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Services (clip), models (ARCH:TAG, ORG/NAME) or data sets "
+            help="Services (clip, mediapipe), models (ARCH:TAG, ORG/NAME) or data sets "
             "(datasets/ORG/NAME); without any, all that the configured services need."
         ),
     ] = None,
@@ -47,7 +47,7 @@ def pull(
     data_dir: DataDir = None,
     others: Others = None,
 ) -> int:
-    """Fetch models from the hub; what an interrupted download left is gone on with.
+    """Fetch models; what an interrupted download left is gone on with.
 
     The exit code is 1 where any of it can't be had; the others are fetched all the same.
     """
@@ -142,21 +142,24 @@ def _data_set(hub: "HubStore", name: str, include: tuple[str, ...], progress: "P
 
 
 def _service_with(settings: "Settings", model: str) -> str | None:
-    """The configured service that has this model."""
+    """The configured service that has this model; the one for faces isn't taken for CLIP's."""
     for service in settings.services:
         own = settings.of_model(service)
         if own is not None and own.model == model and own.onnx_image is None:
             return service
-    return None
+    return "face" if model == settings.face.model else None
 
 
 def _say_where(settings: "Settings", wish: _Wish, transfers: "Transfers") -> None:
     from hearth.cli.console import output
-    from hearth.cli.models.configured import places_of
+    from hearth.cli.models.configured import places_of, places_of_service
     from hearth.cli.models.inventory import Kind, items
 
     found = items(settings.data_dir)
-    places = [] if wish.model is None else places_of(wish.model, found)
+    if wish.model is None:
+        places = places_of_service(settings, wish.name, found)
+    else:
+        places = places_of(wish.model, found)
     brought = {*transfers.seen, wish.name}
     places += [
         item

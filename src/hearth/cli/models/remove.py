@@ -17,8 +17,8 @@ def remove(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="As `hearth models list` shows them: ORG/NAME, datasets/ORG/NAME, a model with "
-            "its exports and label vectors, or one export: NAME@int8."
+            help="As `hearth models list` shows them: ORG/NAME, datasets/ORG/NAME, mediapipe, a "
+            "model with its exports and label vectors, or one export: NAME@int8."
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
@@ -68,6 +68,10 @@ class Remover:
         """The bytes that are free now; raises ModelUnavailable."""
         if item.kind is Kind.DOWNLOAD:
             return self._hub.remove(item.model)
+        if item.kind is Kind.PACKAGED:
+            from hearth.models.mediapipe.upkeep import remove
+
+            return remove(item.path)
         try:
             return _remove_folder(item)
         except OSError as error:

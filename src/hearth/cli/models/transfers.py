@@ -10,17 +10,18 @@ from hearth.cli.console import hint, notes
 from hearth.cli.models.inventory import in_words
 from hearth.cli.progress import LINE_SECONDS, REDRAW_SECONDS, Bar
 from hearth.hub.names import is_repository
+from hearth.models.mediapipe.wheel import NAME as WHEEL
 
 
 class Transfers:
     """What is being fetched: one bar on a terminal, a line now and then elsewhere.
 
-    Work that isn't counted in bytes of a repository is shown as by ``Bar``.
+    Work that isn't counted in bytes of a repository, or a wheel, is shown as by ``Bar``.
     """
 
     def __init__(self) -> None:
         self.seen: dict[str, None] = {}
-        """The repositories that were heard of, in order."""
+        """What was heard of, in order."""
         self._lock = threading.Lock()
         self._other = Bar()
         self._name = ""
@@ -40,7 +41,7 @@ class Transfers:
     def progress(self, what: str, done: int, total: int | None) -> None:
         """Show how far a download is; from any thread."""
         with self._lock:
-            if total is None or not is_repository(what):
+            if total is None or not (is_repository(what) or what == WHEEL):
                 self._hide()
                 self._other.progress(what, done, total)
                 return

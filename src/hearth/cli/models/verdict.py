@@ -62,6 +62,8 @@ class Checker:
         try:
             if item.kind is Kind.DOWNLOAD:
                 return self._download(item)
+            if item.kind is Kind.PACKAGED:
+                return self._packaged(item)
             return self._export(item) if item.kind is Kind.EXPORT else _label_vectors(item)
         except HearthError as error:
             return Verdict(item, "wrong", [str(error)])
@@ -83,6 +85,16 @@ class Checker:
         if item.state == "partial":
             return Verdict(item, "right", note="not finished: `hearth models pull` goes on with it")
         return Verdict(item, "right")
+
+    def _packaged(self, item: Item) -> Verdict:
+        from hearth.models.mediapipe.upkeep import verify
+
+        problems = verify(item.path, self._progress)
+        pull = f"`hearth models pull {item.path.name}`"
+        if problems:
+            return Verdict(item, "wrong", problems, f"fetched anew by the next start, or {pull}")
+        note = f"not finished: {pull} goes on with it" if item.state == "partial" else ""
+        return Verdict(item, "right", note=note)
 
     def _copy(self, item: Item, copy: Path) -> list[str]:
         """What is wrong with a copy beside a download: it is taken away then."""

@@ -11,7 +11,6 @@ from hearth.errors import ModelFailed
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.region import Region, cut
 from hearth.models.options import QueueOptions
-from hearth.plan import at_once
 
 Answer = TypeVar("Answer")
 Outputs = Sequence[Array]
@@ -85,12 +84,22 @@ class Stage(Generic[Answer]):
         return await self.queue.submit(Cut(frame, region, asked), ticket=ticket)
 
     async def look_all(
-        self, frame: Frame, regions: Sequence[Region], ticket: Ticket = NO_HURRY
+        self,
+        frame: Frame,
+        regions: Sequence[Region],
+        ticket: Ticket = NO_HURRY,
+        *,
+        asked: Sequence[Any] | None = None,
     ) -> list[Answer]:
-        """Of several regions, in order; they may share batches, with others' as well."""
+        """Of several regions, in order; they share batches, with others' as well.
+
+        ``asked`` has one for each region.
+        """
         if not regions:
             return []
-        return await at_once(*(self.look(frame, region, ticket) for region in regions))
+        ones = [None] * len(regions) if asked is None else asked
+        cuts = [Cut(frame, region, one) for region, one in zip(regions, ones, strict=True)]
+        return await self.queue.submit_all([(each, None) for each in cuts], ticket=ticket)
 
     def close(self) -> None:
         """End the queue and free the session."""

@@ -91,7 +91,8 @@ class Video(Generic[Track]):
 class Videos:
     """The videos of all clients; those of a client go with it.
 
-    A client is whatever ``Request.source`` says, which must take weak references.
+    A client is whatever ``Request.source`` says, which must take weak references; where it says
+    nothing, whoever asks is one and the same.
     """
 
     def __init__(self) -> None:
@@ -99,7 +100,7 @@ class Videos:
 
     def video(self, source: Any, key: Hashable, new_track: Callable[[], Track]) -> Video[Track]:
         """A client's video by its key, begun with ``new_track`` where it is a new one."""
-        videos = self._of.setdefault(source, OrderedDict())
+        videos = self._of.setdefault(self if source is None else source, OrderedDict())
         if key not in videos:
             videos[key] = Video(new_track)
             while len(videos) > MOST_STREAMS:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
+from hearth.errors import InvalidInput
 from hearth.media import File
 from hearth.media.raw import MIME as RAW_FRAME
 from hearth.models.mediapipe.frame import Frame
@@ -34,6 +35,9 @@ DROP = Option(
     "oldest: frames that still wait when a newer one comes are answered at once, as dropped",
     choices=("never", "oldest"),
 )
+LONGEST_ID = 200
+"""Characters of a stream_id, which is kept as long as its video."""
+
 VIDEO = (STREAM_ID, FRAME_NUMBER, TIMESTAMP, DROP)
 """Options that every task on frames has."""
 
@@ -96,6 +100,8 @@ def _caller(
         stream_id = call.options[STREAM_ID.name]
         if not stream_id:
             return await look(model, picture, None, call)
+        if len(stream_id) > LONGEST_ID:
+            raise InvalidInput(f"{STREAM_ID.name} has {len(stream_id)} characters: {LONGEST_ID} do")
         moment = _moment(call)
         video = model.videos.video(call.request.source, (name, stream_id), track)
         # Whoever films waits for the answer, whatever the node does for others overnight.
@@ -138,8 +144,7 @@ def _renderer(schema: str, describe: Describe) -> Callable[[MediaPipeModel, Seen
         told = describe(seen.found, seen, call)
         if isinstance(told, Result):
             return told._replace(meta={**meta, **told.meta})
-        if "count" in told:
-            meta["count"] = str(told["count"])
+        meta |= {key: str(told[key]) for key in ("count", "coverage", "format") if key in told}
         size = {"width": seen.width, "height": seen.height}
         return render.as_json({**size, **told, **echo, "model_id": model.model_id}, schema, meta)
 

@@ -1,0 +1,42 @@
+"""A picture made to fit the rectangle that the detector looks at, and the way back."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hearth.models.face.faces import Pixels
+
+
+class Letterbox(NamedTuple):
+    """What the detector sees of a picture: top left in the rectangle, black beyond."""
+
+    pixels: Pixels
+    """(height, width, 3) of the rectangle."""
+    scale: tuple[float, float]
+    """Its pixels for each of the picture's, along x and y. Equal but for whole pixels."""
+    width: int
+    """Of the picture."""
+    height: int
+
+    def place(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points (…, 2) of the rectangle, in pixels of the picture."""
+        return np.asarray(points / np.array(self.scale))
+
+
+def letterbox(pixels: Pixels, width: int, height: int) -> Letterbox:
+    """A picture of any size in a rectangle, its shape kept; small ones are enlarged.
+
+    As insightface does: as large as it fits, whole pixels, bilinear. It divides both
+    coordinates by the scale of the height on the way back; we take each axis by its own,
+    which is right to the pixel for narrow pictures too.
+    """
+    high, wide = pixels.shape[:2]
+    if high * width > height * wide:
+        size = max(1, height * wide // high), height
+    else:
+        size = width, max(1, width * high // wide)
+    box = np.zeros((height, width, 3), np.uint8)
+    box[: size[1], : size[0]] = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+    return Letterbox(box, (size[0] / wide, size[1] / high), wide, high)

@@ -1,0 +1,236 @@
+"""The faces of a picture: where they are, and whose."""
+
+import asyncio
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hearth.backends import Session
+from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
+from hearth.media import File, ImageReader
+from hearth.models.face import parameters as p
+from hearth.models.face.alignment import alignable, outline
+from hearth.models.face.arcface import Recogniser
+from hearth.models.face.faces import SURE, Crops, Embedded, Face, Landmarks, Vector, Wanted
+from hearth.models.face.finding import Finder
+from hearth.models.face.letterbox import letterbox
+from hearth.models.face.pictures import Cut, Pictures
+from hearth.models.face.recognition import Recognition
+from hearth.models.face.scrfd import Detector, View
+from hearth.models.manager import Progress
+from hearth.models.options import QueueOptions
+from hearth.models.shared import SharedStatistics, key_of
+from hearth.models.tuning import facts_of, tuned
+from hearth.plan import Plan, Step
+
+
+@dataclass
+class _Errand:
+    """A picture whose faces are to be recognised, on its way through the steps."""
+
+    model: "FaceModel"
+    file: File
+    wanted: Wanted
+    key: Hashable
+    ticket: Ticket
+    stack: AsyncExitStack
+    """Holds the picture's place among those under way."""
+
+
+class FaceModel:
+    """A loaded pair of SCRFD and ArcFace; satisfies ``models.manager.Manager``.
+
+    ``detection`` and ``recognition`` are sessions that take pixels: see ``scrfd.Detector``
+    and ``arcface.Recogniser``. Owns the sessions. ``files`` are theirs, in that order.
+    ``min_confidence`` is for requests that name none. Raises ModelUnavailable for other
+    graphs.
+    """
+
+    preprocess_id = None
+    service = "face"
+
+    def __init__(
+        self,
+        *,
+        model_id: str,
+        detection: Session,
+        recognition: Session,
+        reader: ImageReader,
+        min_confidence: float = p.MIN_CONFIDENCE,
+        files: Sequence[Path] = (),
+        options: QueueOptions | None = None,
+    ) -> None:
+        self.model_id = model_id
+        self.min_confidence = min_confidence
+        self._files = tuple(files)
+        self._options = options or QueueOptions()
+        self._sessions = (detection, recognition)
+        self.runtime = detection.runtime
+        self.device = detection.device
+        self.precisions = tuple(dict.fromkeys(session.precision for session in self._sessions))
+        detector, recogniser = Detector(detection), Recogniser(recognition)
+        self._width, self._height = detector.width, detector.height
+        pictures = Pictures(reader, detector.width, detector.height)
+        self._finder = Finder(detector, detection, pictures, self._options)
+        self._recognition = Recognition(recogniser, recognition, pictures, self._options)
+
+    @property
+    def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
+        """Detection in pictures, pictures to cut faces from, recognition of faces."""
+        return (self._finder.queue, *self._recognition.queues)
+
+    @property
+    def shared(self) -> Mapping[str, SharedStatistics]:
+        """What was found, and recognised, once for several requests."""
+        return {
+            "face-detection": self._finder.work.statistics(),
+            "face-recognition": self._recognition.work.statistics(),
+        }
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What else is true of the model."""
+        return {
+            "provider": self._sessions[0].provider,
+            "detection_size": f"{self._width}x{self._height}",
+            "embedding_dim": str(p.DIM),
+        }
+
+    async def detect(
+        self, file: File, wanted: Wanted = SURE, ticket: Ticket = NO_HURRY
+    ) -> tuple[Face, ...]:
+        """The faces of a picture that are wanted, the surest first; none is an empty tuple.
+
+        Raises InvalidInput for anything but a picture, ModelFailed, and what a batch queue
+        raises.
+        """
+        return await self._finder.find(file, await self._key(file), wanted, ticket)
+
+    async def recognise(
+        self, file: File, wanted: Wanted = SURE, ticket: Ticket = NO_HURRY
+    ) -> list[Embedded]:
+        """The faces of a picture that are wanted, with their vectors; raises as ``detect``.
+
+        Where one of them can't be recognised the whole request fails, and no other does.
+        """
+        async with AsyncExitStack() as stack:
+            errand = _Errand(self, file, wanted, await self._key(file), ticket, stack)
+            answers = await _RECOGNITION.run(errand)
+        embedded: list[Embedded] = answers["embedded"]
+        return embedded
+
+    async def embed(
+        self, file: File, faces: Sequence[Landmarks] | None, ticket: Ticket = NO_HURRY
+    ) -> list[Embedded]:
+        """The faces with these landmarks in a picture, in order; raises as ``detect``.
+
+        None: the picture is an aligned face itself; it is brought to 112×112 pixels where it
+        has others. Confidences are 1, boxes what is seen of each face. InvalidInput for
+        landmarks that don't lie like a face, and for an aligned face that isn't square.
+        """
+        if faces is not None and not alignable(faces):
+            raise InvalidInput("landmarks that don't lie like those of a face can't be aligned")
+        cut = Cut(file, None if faces is None else tuple(faces))
+        async with AsyncExitStack() as stack:
+            key = await self._key(file)
+            vectors, size = await self._recognition.of_faces(cut, key, ticket, stack)
+        if faces is None:
+            return [Embedded(_aligned_face(size), vectors[0])]
+        told = [Face(outline(landmarks, size), 1.0, tuple(landmarks)) for landmarks in faces]
+        return [Embedded(face, vector) for face, vector in zip(told, vectors, strict=True)]
+
+    async def warm_up(self) -> None:
+        """Try both models, and learn how long batches take.
+
+        Raises ModelUnavailable where one of them doesn't give what it should.
+        """
+        noise = np.random.default_rng(0).integers(0, 256, (p.SIDE, p.SIDE, 3), np.uint8)
+        view = View(letterbox(noise, self._width, self._height), SURE)
+        try:
+            await self._finder.queue.submit(view)
+            await self._recognition.queue.submit(noise)
+        except ModelFailed as error:
+            raise ModelUnavailable(f"{self.model_id} doesn't work: {error}") from error
+        await self._tune(self._finder.queue, 0, view, view.seen.pixels.shape)
+        await self._tune(self._recognition.queue, 1, noise, noise.shape)
+
+    async def _tune(
+        self, queue: BatchQueue[Any, Any], number: int, item: Any, shape: Sequence[int]
+    ) -> None:
+        facts = await asyncio.to_thread(
+            facts_of,
+            self._sessions[number],
+            model_id=self.model_id,
+            files=self._files[number : number + 1],
+            item=shape,
+        )
+        await tuned(
+            queue,
+            item,
+            cache=self._options.curves,
+            key=queue.name,
+            facts=facts,
+            max_batch=self._options.max_batch,
+        )
+
+    def load_derived(self) -> None:
+        """Nothing is derived."""
+
+    async def derive(self, progress: Progress) -> None:
+        """Nothing is derived."""
+
+    def close(self) -> None:
+        """End the queues and free the sessions."""
+        for queue in self.queues:
+            queue.close()
+        for session in self._sessions:
+            session.close()
+
+    async def _key(self, file: File) -> Hashable:
+        return await key_of(file) if self._options.cache_entries else None
+
+    async def _find(self, errand: _Errand) -> tuple[tuple[Face, ...], Crops | None]:
+        return await self._finder.find_and_cut(
+            errand.file, errand.key, errand.wanted, errand.ticket, errand.stack
+        )
+
+    async def _vectors(
+        self, errand: _Errand, found: tuple[tuple[Face, ...], Crops | None]
+    ) -> tuple[Vector, ...]:
+        faces, crops = found
+        if not faces:
+            return ()
+        cut = Cut(errand.file, tuple(face.landmarks for face in faces))
+        known = await self._recognition.of_faces(
+            cut, errand.key, errand.ticket, errand.stack, crops
+        )
+        return known.vectors
+
+
+async def _join(
+    _: _Errand, found: tuple[tuple[Face, ...], Crops | None], vectors: tuple[Vector, ...]
+) -> list[Embedded]:
+    return [Embedded(face, vector) for face, vector in zip(found[0], vectors, strict=True)]
+
+
+_RECOGNITION = Plan(
+    (
+        Step("found", lambda errand: errand.model._find(errand)),
+        Step("vectors", lambda errand, found: errand.model._vectors(errand, found), ("found",)),
+        Step("embedded", _join, ("found", "vectors")),
+    )
+)
+"""From a picture to its faces, and whose they are."""
+
+
+def _aligned_face(size: tuple[int, int]) -> Face:
+    """A picture that is an aligned face: its landmarks are where the template has them."""
+    width, height = size
+    points = np.array(p.TEMPLATE) * (width / p.SIDE, height / p.SIDE)
+    landmarks = tuple(points.round(3).reshape(-1).tolist())
+    return Face((0.0, 0.0, float(width), float(height)), 1.0, landmarks)

@@ -1,0 +1,96 @@
+"""Faces through recognition: those of all pictures under way in batches together."""
+
+from collections.abc import Hashable
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple
+
+from hearth.backends import Session
+from hearth.batching import BatchQueue, Claim, Ticket
+from hearth.models.face import parameters as p
+from hearth.models.face.arcface import Recogniser
+from hearth.models.face.faces import Crops, Pixels, Vector
+from hearth.models.face.pictures import PICTURES_AHEAD, Cut, Pictures
+from hearth.models.heavy import lightly
+from hearth.models.options import QueueOptions
+from hearth.models.shared import SharedWork
+
+_FACES = 4 * PICTURES_AHEAD * p.MOST_FACES
+"""Faces that may wait: all that can come of the pictures under way, in detection and in cutting.
+A picture is refused before it is looked at, never afterwards."""
+
+
+class Known(NamedTuple):
+    """What is known of faces that were recognised in a picture."""
+
+    vectors: tuple[Vector, ...]
+    size: tuple[int, int]
+    """Width and height of the picture."""
+
+
+class Recognition:
+    """The queue of a recogniser over ``session``, and the vectors computed last."""
+
+    def __init__(
+        self, recogniser: Recogniser, session: Session, pictures: Pictures, options: QueueOptions
+    ) -> None:
+        self._cut = lightly(pictures.cut)
+        # Its work is done in the workers: it bounds how many pictures are decoded for it.
+        self._crops: BatchQueue[Crops, Crops] = BatchQueue(
+            lambda crops: crops,
+            name="face-crops",
+            max_batch=1,
+            capacity=options.capacity,
+            workers=options.workers,
+            ahead=PICTURES_AHEAD,
+            max_delay=0,
+        )
+        self.queue: BatchQueue[Pixels, Vector] = BatchQueue(
+            recogniser,
+            name="face-recognition",
+            max_batch=session.batch_sizes.limit(options.first_batch),
+            sizes=session.batch_sizes.fixed,
+            capacity=_FACES,
+            # The faces of a picture come all at once, and none of them ever comes back: the
+            # last round says nothing of who is about.
+            max_delay=0,
+        )
+        self.work: SharedWork[Known] = SharedWork(
+            options.cache_entries, weigh=lambda known: max(1, len(known.vectors))
+        )
+
+    @property
+    def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
+        """Pictures to cut from, and faces."""
+        return (self._crops, self.queue)
+
+    async def of_faces(
+        self,
+        cut: Cut,
+        key: Hashable,
+        ticket: Ticket,
+        stack: AsyncExitStack,
+        crops: Crops | None = None,
+    ) -> Known:
+        """The vectors of faces of a picture, kept or computed now.
+
+        ``crops`` are these faces, where they are cut out already. ``key`` tells the picture
+        from others; ``stack`` holds its place among those under way. Raises InvalidInput for
+        anything but a picture, ModelFailed where one of the faces has no vector, and what a
+        batch queue raises.
+        """
+        claim = Claim()
+
+        async def recognise() -> Known:
+            mine = crops
+            if mine is None:
+                place = self._crops.passing(cut, self._cut, ticket=ticket, claim=claim)
+                mine = await stack.enter_async_context(place)
+            items = [(face, None) for face in mine.faces]
+            return Known(tuple(await self.queue.submit_all(items, ticket=ticket)), mine.size)
+
+        return await self.work.get(
+            (key, cut.faces),
+            recognise,
+            claim=claim,
+            lend=lambda other: self._crops.lend(other, ticket),
+        )

@@ -1,0 +1,157 @@
+"""Where the node's faces come from: the hub, a local folder, or files named one by one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hearth.backends import require_backend
+from hearth.errors import SettingsError
+from hearth.hub.progress import Progress
+from hearth.hub.reference import ONNX_ORGANISATION, ModelReference, parse
+from hearth.hub.store import HubStore
+from hearth.media import ImageReader
+from hearth.models.options import QueueOptions
+from hearth.settings import FaceSettings
+
+if TYPE_CHECKING:  # they bring OpenCV and onnx along
+    from hearth.models.face.files import Graphs
+    from hearth.models.face.model import FaceModel
+
+_ENGINE = "onnxrt"
+_ROLES = ("detection", "recognition")
+
+PACKS = ("buffalo_l", "buffalo_m", "buffalo_s", "antelopev2")
+"""insightface's packs, which immich-app publishes under the same names: for non-commercial
+research only."""
+
+
+class FaceSource:
+    """Makes the FaceModel of the service ``face``; satisfies ``models.manager.ModelSource``.
+
+    Its weights are for non-commercial research only (see the package): a node serves faces
+    where its settings ask for it. Nothing stands in for a graph that is missing: the model
+    is absent or failed then, and its reason says which. ``data_dir`` isn't used: what is made
+    of a download lies beside it. Raises SettingsError for a model that can't be meant.
+    """
+
+    service = "face"
+
+    def __init__(
+        self,
+        settings: FaceSettings,
+        hub: HubStore,
+        *,
+        reader: ImageReader,
+        options: QueueOptions | None = None,
+        data_dir: Path | None = None,
+    ) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._reader = reader
+        self._options = options or QueueOptions()
+        self._own: dict[str, Path | None] = {
+            "detection": settings.detection,
+            "recognition": settings.recognition,
+        }
+        self._reference = _reference(settings.model)
+
+    def is_local(self) -> bool:
+        """Whether all files are here already; never touches the network.
+
+        Raises BackendUnavailable where the engine isn't installed.
+        """
+        require_backend(_ENGINE)
+        # What is named by its path has nothing to wait for, right or wrong.
+        return not self._wanted or self._downloaded() is not None
+
+    def download(self, progress: Progress) -> None:
+        """Fetch what is missing; raises ModelUnavailable."""
+        repository = self._reference.repository
+        if not self._wanted or repository is None:
+            return
+        snapshot = self._hub.download(repository, self._wanted, progress)
+        if self._own["recognition"] is None:
+            from hearth.models.face.freeing import free_recognition
+
+            free_recognition(repository, snapshot, self._hub, self._reference.model_id, progress)
+
+    def pull(self, progress: Progress) -> None:
+        """As ``download``; raises BackendUnavailable as well."""
+        require_backend(_ENGINE)
+        self.download(progress)
+
+    def load(self) -> "FaceModel":
+        """The model from its local files; raises SetupError."""
+        require_backend(_ENGINE)
+        from hearth.models.face.files import open_detection, open_recognition
+        from hearth.models.face.model import FaceModel
+
+        graphs = self._graphs()
+        sessions = [open_detection(graphs.detection, self._settings)]
+        try:
+            sessions.append(open_recognition(graphs.recognition, self._settings))
+            return FaceModel(
+                model_id=self._model_id(),
+                detection=sessions[0],
+                recognition=sessions[1],
+                reader=self._reader,
+                min_confidence=self._settings.min_confidence,
+                files=graphs,
+                options=self._options,
+            )
+        except BaseException:
+            for session in sessions:
+                session.close()
+            raise
+
+    @property
+    def _wanted(self) -> list[str]:
+        """The files that come from the hub."""
+        if self._reference.repository is None:
+            return []
+        return [f"{role}/model.onnx" for role in _ROLES if self._own[role] is None]
+
+    def _downloaded(self) -> Path | None:
+        repository = self._reference.repository
+        return None if repository is None else self._hub.find(repository, self._wanted)
+
+    def _graphs(self) -> "Graphs":
+        from hearth.models.face.files import Graphs
+
+        return Graphs(*(self._own[role] or self._found(role) for role in _ROLES))
+
+    def _found(self, role: str) -> Path:
+        from hearth.errors import ModelUnavailable
+        from hearth.models.face.files import IN_LAYOUT, RECOGNITION, graph_in
+        from hearth.models.face.freeing import freed_copy
+
+        if self._reference.folder is not None:
+            return graph_in(self._reference.folder, role)
+        snapshot = self._downloaded()
+        if snapshot is None:
+            raise ModelUnavailable(f"{self._reference.text} isn't downloaded")
+        freed = freed_copy(snapshot) if role == RECOGNITION else None
+        return freed or snapshot / IN_LAYOUT[role]
+
+    def _model_id(self) -> str:
+        """That of the recogniser: vectors of different ones can't be compared."""
+        own = self._own["recognition"]
+        if own is None:
+            return self._reference.model_id
+        in_layout = own.name == "model.onnx" and own.parent.name == "recognition"
+        return own.resolve().parent.parent.name if in_layout else own.stem
+
+
+def _reference(text: str) -> ModelReference:
+    """What ``face.model`` names: a repository, a folder, or one of ``PACKS`` by its name."""
+    if text in PACKS and not Path(text).is_dir():
+        text = f"{ONNX_ORGANISATION}/{text}"
+    try:
+        reference = parse(text)
+    except SettingsError:
+        reference = None
+    if reference is None or reference.kind == "open_clip":
+        raise SettingsError(
+            f"face.model = {text!r}: name {', '.join(PACKS)}, an ONNX repository ORG/NAME of the "
+            "hub, or a local folder"
+        )
+    return reference

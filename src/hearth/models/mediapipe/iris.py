@@ -1,0 +1,171 @@
+"""Irises: five points of each, the eye's contour and brow, and where it looks.
+
+The mesh of a face tells where its eyes are; the iris model looks at each. Constants are those
+of MediaPipe's iris_landmark module (IrisLandmarkLandmarksToRoi and IrisLandmarkCpu). The model
+knows eyes whose outer corner is on the picture's left, which is the subject's right eye (the
+module calls it the left one), so the other is shown to it mirrored. MediaPipe's iris graphs
+don't smooth; its FaceLandmarker does, with irises as with all points of a face, and so do we.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from hearth.batching import NO_HURRY, Ticket
+from hearth.models.mediapipe.frame import Frame
+from hearth.models.mediapipe.gaze import Gaze, Side, gaze
+from hearth.models.mediapipe.mesh import (
+    NO_WISHES,
+    POINTS,
+    Box,
+    Face,
+    FaceMesh,
+    Smoothing,
+    Wanted,
+    new_filter,
+)
+from hearth.models.mediapipe.region import Points, Region, around, rotation_of
+from hearth.models.mediapipe.smoothing import OneEuro
+from hearth.models.mediapipe.stage import Cut, Input, Outputs, Stage, StageOf
+from hearth.models.mediapipe.streams import Turn
+
+SIZE = 64
+"""Of the model's input, in pixels; its points are in pixels of that."""
+
+CONTOUR, IRIS = 71, 5
+
+CORNERS: dict[Side, tuple[int, int]] = {"right": (33, 133), "left": (263, 362)}
+"""Points of the mesh: each eye's outer and inner corner."""
+
+_MARGIN = 2.3
+"""How much longer than the eye the square is that is looked at (scale_x, scale_y)."""
+
+_OUTER, _INNER = 0, 8
+"""The eye's corners among the points of its contour."""
+
+_UNMIRRORED = [0, 3, 2, 1, 4]
+"""Points of an iris whose right and left were exchanged."""
+
+
+class Eye(NamedTuple):
+    """An eye; coordinates in pixels of the upright picture, z as in a mesh."""
+
+    iris: Points
+    """(5, 3): the centre, then the edge towards the subject's left, above, towards the
+    subject's right, and below: the order of MediaPipe's points 468 to 472 and 473 to 477."""
+    contour: Points
+    """(71, 3): from the outer corner along the lower lid to the inner one (0 to 8), the upper
+    lid (9 to 15), and lines around up to the brow, as in MediaPipe's model."""
+    diameter: float
+    """Of the iris: the mean of its width and height (MediaPipe's IrisToDepthCalculator)."""
+    gaze: Gaze
+    filter: OneEuro | None = None
+    """What the next frame's points are smoothed with."""
+
+
+class Eyes(NamedTuple):
+    """A face and its eyes; right and left are the subject's."""
+
+    face: Face
+    right: Eye
+    left: Eye
+
+
+class IrisTrack:
+    """The faces followed in a video."""
+
+    def __init__(self) -> None:
+        self.eyes: Sequence[Eyes] = ()
+
+
+SIDES: tuple[Side, Side] = ("right", "left")
+
+
+class _Asked(NamedTuple):
+    side: Side
+    mesh: Points
+    box: Box
+    """Of the face."""
+    smoothing: Smoothing | None = None
+
+
+_TRIAL = _Asked("right", np.zeros((POINTS, 3), np.float32), (0, 0, 0, 0))
+"""For whoever only wants the model to run."""
+
+
+class IrisTracker:
+    """Finds faces and looks at their eyes."""
+
+    def __init__(self, mesh: FaceMesh, stage_of: StageOf) -> None:
+        self._mesh = mesh
+        self._stage: Stage[Eye] = stage_of("iris_landmark", Input(SIZE, SIZE), _read)
+
+    async def find(
+        self,
+        frame: Frame,
+        turn: Turn[IrisTrack] | None = None,
+        *,
+        wanted: Wanted = NO_WISHES,
+        ticket: Ticket = NO_HURRY,
+    ) -> list[Eyes]:
+        """The eyes of the faces that ``FaceMesh.find`` gives, in its order; raises as that."""
+        before, moment = (turn.track.eyes, turn.moment) if turn else ((), None)
+        faces = await self._mesh.follow(
+            frame, [eyes.face for eyes in before], moment, wanted=wanted, ticket=ticket
+        )
+        past = [None if face.follows is None else before[face.follows] for face in faces]
+        smoothed_at = moment if wanted.smooth else None
+        asked = [
+            _Asked(side, face.points, face.box, _smoothing(eyes, side, smoothed_at))
+            for face, eyes in zip(faces, past, strict=True)
+            for side in SIDES
+        ]
+        regions = [region_of(one.mesh, one.side) for one in asked]
+        eyes = iter(await self._stage.look_all(frame, regions, ticket, asked=asked))
+        found = [Eyes(face, right=next(eyes), left=next(eyes)) for face in faces]
+        if turn:
+            turn.track.eyes = found
+        return found
+
+
+def _smoothing(before: Eyes | None, side: Side, moment: float | None) -> Smoothing | None:
+    """How an eye is smoothed; None where it is not."""
+    if moment is None:
+        return None
+    past = None if before is None else getattr(before, side).filter
+    return Smoothing(past or new_filter(), moment)
+
+
+def region_of(mesh: Points, side: Side) -> Region:
+    """Where the iris model looks for an eye; a negative width mirrors what it sees."""
+    corners = mesh[list(CORNERS[side])]
+    # From the picture's left to its right.
+    start, end = corners if side == "right" else corners[::-1]
+    region = around(corners).square_long().scaled(_MARGIN)
+    width = region.width if side == "right" else -region.width
+    return region._replace(width=width, rotation=rotation_of(start, end, 0))
+
+
+def _read(outputs: Outputs, cut: Cut) -> Eye:
+    """Outputs are (213,) and (15,): the contour's points and the iris', one after another."""
+    asked = cut.asked if isinstance(cut.asked, _Asked) else _TRIAL
+    shares = np.concatenate([part.reshape(-1, 3) for part in outputs]) / np.float32(SIZE)
+    points = cut.region.place(shares)
+    if asked.side == "left":
+        points[:, 2] *= -1  # it went with the width, which is negative
+    later = None
+    if asked.smoothing is not None:
+        points, later = asked.smoothing.apply(points, asked.box)
+    contour, iris = points[:CONTOUR], points[CONTOUR:]
+    if asked.side == "left":
+        iris = iris[_UNMIRRORED]
+    diameter = _diameter(iris)
+    looks = gaze(asked.side, asked.mesh, contour[[_OUTER, _INNER]], iris[0], diameter)
+    return Eye(iris, contour, diameter, looks, later)
+
+
+def _diameter(iris: Points) -> float:
+    left, above, right, below = (iris[at, :2].tolist() for at in (1, 2, 3, 4))
+    return (math.dist(left, right) + math.dist(above, below)) / 2

@@ -1,0 +1,195 @@
+"""The model files, taken out of MediaPipe's wheel into the data folder.
+
+    data/mediapipe/NAME.tflite          the models; a file has its name once it is proved whole
+    data/mediapipe/.partial/*.whl       the wheel, whole, while files are still missing
+    data/mediapipe/.partial/WORK/…      where pip works
+    data/.mediapipe.lock                held while one process fetches, or removes
+
+A process may be killed at any moment: the next one goes on with what is whole.
+"""
+
+import errno
+import hashlib
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hearth.errors import ModelUnavailable
+from hearth.files import write_whole
+from hearth.hub.progress import Progress, no_progress
+from hearth.hub.turns import turn
+from hearth.models.mediapipe import pip
+from hearth.models.mediapipe.files import (
+    VERSION,
+    WHEEL,
+    ModelFile,
+    damaged_in,
+    missing_in,
+)
+
+NAME = "MediaPipe's models"
+"""What progress and errors call them."""
+
+PARTIAL = ".partial"
+
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError)
+"""What reading a member of a file raises that is no (whole) zip file."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_HINT = f"; a wheel of mediapipe {VERSION} named by mediapipe.wheel will do as well"
+
+
+def fetch(
+    folder: Path,
+    *,
+    wheel: Path | None = None,
+    offline: bool = False,
+    progress: Progress = no_progress,
+) -> None:
+    """Have all model files in ``folder``, each proved by its hash; blocking.
+
+    They are taken from ``wheel`` where it is given, else from the one that pip fetches.
+    What is whole already is left as it is. ``progress`` gets the wheel's bytes; what it
+    raises ends the work. Processes that want the same folder take turns. Raises
+    ModelUnavailable.
+    """
+    if _is_whole(folder):
+        return
+    if wheel is None and offline:
+        raise ModelUnavailable(
+            f"{NAME} aren't in {folder}, and the network may not be used "
+            "(hub.offline or HF_HUB_OFFLINE)"
+        )
+    waits = f"{NAME}: another process fetches them"
+    with disk_explained(folder), in_turn(folder, lambda: progress(waits, 0, None)):
+        folder.mkdir(exist_ok=True)
+        _sweep(folder)
+        if missing := missing_in(folder):
+            _complete(folder, missing, wheel, progress)
+        shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+
+
+@contextmanager
+def in_turn(folder: Path, others_first: Callable[[], None]) -> Iterator[None]:
+    """One change of the folder at a time, over all processes of the data folder."""
+    with turn(folder.with_name(f".{folder.name}.lock"), others_first):
+        yield
+
+
+def read_member(archive: zipfile.ZipFile, member: str, size: int) -> bytes:
+    """A member of ``size`` bytes, never more; raises ValueError, and what BROKEN_ZIP names.
+
+    The sizes that a zip file tells of itself are not believed.
+    """
+    with archive.open(member) as file:
+        content = file.read(size + 1)
+    if len(content) != size:
+        raise ValueError(f"{member} doesn't have {size} bytes")
+    return content
+
+
+def _is_whole(folder: Path) -> bool:
+    return not missing_in(folder) and not any(damaged_in(folder))
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what is wrong, and what killed processes left; but never a whole wheel."""
+    for file in damaged_in(folder):
+        (folder / file.local.path).unlink(missing_ok=True)
+    for left in folder.glob(".*.tflite.*"):  # files.write_whole's
+        left.unlink(missing_ok=True)
+    for work in (folder / PARTIAL).glob("*/"):
+        _keep_wheel(folder, work)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _keep_wheel(folder: Path, work: Path) -> bool:
+    """Whether the wheel in ``work`` is whole: it has its name from now on."""
+    come, kept = work / WHEEL.path, folder / PARTIAL / WHEEL.path
+    if not WHEEL.matches(come):
+        return False
+    come.replace(kept)
+    return True
+
+
+def _complete(
+    folder: Path, missing: Iterable[ModelFile], own: Path | None, progress: Progress
+) -> None:
+    kept = folder / PARTIAL / WHEEL.path
+    if own is None and not WHEEL.matches(kept):
+        kept.unlink(missing_ok=True)
+        _download(folder, progress)
+    wheel = own or kept
+    try:
+        with _opened(wheel) as archive:
+            for file in missing:
+                write_whole(folder / file.local.path, _proved(archive, file))
+    except (*BROKEN_ZIP, ValueError) as error:
+        what = "mediapipe.wheel" if own else f"{NAME}: the wheel"
+        raise ModelUnavailable(
+            f"{what} isn't mediapipe {VERSION}'s, or is damaged ({wheel})"
+        ) from error
+
+
+def _opened(wheel: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(wheel)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise ModelUnavailable(f"the wheel {wheel} can't be read: {why}") from error
+
+
+def _proved(archive: zipfile.ZipFile, file: ModelFile) -> bytes:
+    content = read_member(archive, file.member, file.size)
+    if hashlib.sha256(content).hexdigest() != file.digest:
+        raise ValueError(f"{file.member} has a wrong sha256")
+    return content
+
+
+def _download(folder: Path, progress: Progress) -> None:
+    """Have the wheel in ``.partial``, proved whole."""
+    partial = folder / PARTIAL
+    partial.mkdir(exist_ok=True)
+    _require_space(folder)
+    progress(NAME, 0, WHEEL.size)
+    with tempfile.TemporaryDirectory(dir=partial, ignore_cleanup_errors=True) as place:
+        # Absolute: pip works in this very folder.
+        work = Path(place).absolute()
+        try:
+            pip.download(
+                WHEEL,
+                f"mediapipe=={VERSION}",
+                work,
+                lambda size: progress(NAME, size, WHEEL.size),
+            )
+        except ModelUnavailable as error:
+            raise ModelUnavailable(f"can't fetch {NAME} with pip: {error}{_HINT}") from error
+        if not _keep_wheel(folder, work):
+            raise ModelUnavailable(f"{NAME}: pip brought a damaged wheel; try again")
+    progress(NAME, WHEEL.size, WHEEL.size)
+
+
+def _require_space(folder: Path) -> None:
+    # pip keeps what it fetches in a temporary file, and then copies it.
+    need, free = 2 * WHEEL.size, shutil.disk_usage(folder).free
+    if need > free:
+        raise ModelUnavailable(
+            f"no room for {NAME}: {need / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free in {folder}"
+        )
+
+
+@contextmanager
+def disk_explained(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong with the disk into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ModelUnavailable(f"no room for {NAME}: the disk of {folder} is full") from error
+        raise ModelUnavailable(
+            f"can't keep {NAME} in {folder}: {(error.strerror or str(error)).lower()}"
+        ) from error

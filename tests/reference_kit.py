@@ -1,0 +1,349 @@
+"""Pictures whose answers by ``mp.solutions`` (mediapipe 0.10.21) are kept, and those answers.
+
+``tools/mediapipe_reference.py`` makes the same pictures in an environment of its own and writes
+``references/mediapipe/*.json``; so nothing here may import hearth. All the pictures come from
+scikit-image's photographs, but for one (below), through whole numbers alone: they are the same,
+bit for bit, wherever they are made, and a CRC-32 kept beside each answer proves it.
+
+``grace_hopper.png`` is the United States Navy's portrait of 1984, in the public domain, as
+matplotlib carries it among its sample data, halved.
+"""
+
+import base64
+import functools
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import hand_kit
+
+Pixels = NDArray[np.uint8]
+
+REFERENCES = Path(__file__).parent / "references"
+ANSWERS = REFERENCES / "mediapipe"
+
+ONE = 1 << 16
+"""One pixel, as ``seen`` counts."""
+
+FRAME_MS = 33.333
+"""Between two frames of a video: what mp.solutions tells its graphs (33333 µs)."""
+
+
+@functools.cache
+def photograph(name: str) -> Pixels:
+    """RGB uint8 (h, w, 3): a photograph of scikit-image's wheel, or Grace Hopper."""
+    if name == "grace":
+        from PIL import Image
+
+        with Image.open(REFERENCES / "grace_hopper.png") as image:
+            pixels = np.asarray(image.convert("RGB"))
+    else:
+        import skimage.data
+
+        pixels = getattr(skimage.data, name)()
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    pixels = np.ascontiguousarray(pixels)
+    pixels.flags.writeable = False
+    return pixels
+
+
+def seen(
+    pixels: Pixels,
+    size: tuple[int, int] | None = None,
+    *,
+    at: tuple[float, float] | None = None,
+    scale: float = 1.0,
+    degrees: float = 0.0,
+) -> Pixels:
+    """What a camera of ``size`` (width, height) sees of a picture; black beyond it.
+
+    It looks at the point ``at`` (x, y; the middle), where the picture appears ``scale`` times
+    as large and turned clockwise by ``degrees``. Bilinear, in 64-bit whole numbers; enlarge
+    at will, but halve first what is to be less than half as large.
+    """
+    height, width = pixels.shape[:2]
+    wide, high = size or (width, height)
+    x0, y0 = at or (width / 2, height / 2)
+    cos = round(math.cos(math.radians(degrees)) / scale * ONE)
+    sin = round(math.sin(math.radians(degrees)) / scale * ONE)
+    # From the middle of the view, in half pixels: the pixels' own middles are whole ones.
+    across = 2 * np.arange(wide, dtype=np.int64)[None, :] + 1 - wide
+    down = 2 * np.arange(high, dtype=np.int64)[:, None] + 1 - high
+    x = (cos * across + sin * down) // 2 + round((x0 - 0.5) * ONE)
+    y = (cos * down - sin * across) // 2 + round((y0 - 0.5) * ONE)
+    left, top = x // ONE, y // ONE
+    # Weights of 8 bits.
+    right_share, low_share = ((x % ONE) >> 8)[..., None], ((y % ONE) >> 8)[..., None]
+    # One black pixel all around stands for all that is beyond.
+    padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0))).astype(np.int64)
+    columns = [np.clip(left + one, -1, width) + 1 for one in (0, 1)]
+    rows = [np.clip(top + one, -1, height) + 1 for one in (0, 1)]
+    upper, lower = (
+        padded[row, columns[0]] * (256 - right_share) + padded[row, columns[1]] * right_share
+        for row in rows
+    )
+    mixed = upper * (256 - low_share) + lower * low_share
+    return ((mixed + (1 << 15)) >> 16).astype(np.uint8)
+
+
+def halved(pixels: Pixels) -> Pixels:
+    """Half as wide and high: each pixel the mean of four."""
+    even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2].astype(np.int64)
+    total = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+    return ((total + 2) // 4).astype(np.uint8)
+
+
+def mirrored(pixels: Pixels) -> Pixels:
+    """Left and right exchanged."""
+    return np.ascontiguousarray(pixels[:, ::-1])
+
+
+def padded(pixels: Pixels, left: int, top: int, right: int, bottom: int) -> Pixels:
+    """With black around it."""
+    return np.pad(pixels, ((top, bottom), (left, right), (0, 0)))
+
+
+def beside(*pictures: Pixels) -> Pixels:
+    """Side by side, tops level; black below the shorter ones."""
+    high = max(picture.shape[0] for picture in pictures)
+    return np.concatenate(
+        [padded(picture, 0, 0, 0, high - picture.shape[0]) for picture in pictures], axis=1
+    )
+
+
+def _astronaut() -> Pixels:
+    return photograph("astronaut")
+
+
+def _grace() -> Pixels:
+    return photograph("grace")
+
+
+def _camera() -> Pixels:
+    return photograph("camera")
+
+
+def _head() -> Pixels:
+    """240 × 240: the astronaut's head and shoulders."""
+    return np.ascontiguousarray(_astronaut()[:240, 105:345])
+
+
+def _captain() -> Pixels:
+    """240 × 240: Grace Hopper's."""
+    return np.ascontiguousarray(_grace()[:240, 8:248])
+
+
+PEOPLE: Mapping[str, Callable[[], Pixels]] = {
+    "astronaut": _astronaut,
+    "astronaut_mirrored": lambda: mirrored(_astronaut()),
+    "astronaut_half": lambda: halved(_astronaut()),
+    "astronaut_one_and_a_half": lambda: seen(_astronaut(), (768, 768), scale=1.5),
+    "astronaut_double": lambda: seen(_astronaut(), (1024, 1024), scale=2),
+    "astronaut_turned_15": lambda: seen(_astronaut(), degrees=15),
+    "astronaut_turned_minus_15": lambda: seen(_astronaut(), degrees=-15),
+    "astronaut_turned_30": lambda: seen(_astronaut(), degrees=30),
+    "astronaut_turned_minus_30": lambda: seen(_astronaut(), degrees=-30),
+    "astronaut_turned_90": lambda: np.ascontiguousarray(np.rot90(_astronaut(), -1)),
+    "astronaut_turned_180": lambda: np.ascontiguousarray(_astronaut()[::-1, ::-1]),
+    "astronaut_head": lambda: np.ascontiguousarray(_astronaut()[:260, 100:350]),
+    "astronaut_bust": lambda: np.ascontiguousarray(_astronaut()[:400, 30:400]),
+    # The left edge goes through the face.
+    "astronaut_half_a_face": lambda: np.ascontiguousarray(_astronaut()[:, 215:]),
+    "astronaut_wide": lambda: padded(_astronaut(), 300, 0, 188, 0),
+    "astronaut_tall": lambda: padded(_astronaut(), 0, 100, 0, 388),
+    # Odd sizes, and a face of a twelfth of the width.
+    "astronaut_far": lambda: padded(halved(_astronaut()), 211, 100, 250, 147),
+    "grace": _grace,
+    "grace_mirrored": lambda: mirrored(_grace()),
+    "grace_double": lambda: seen(_grace(), (512, 600), scale=2),
+    "grace_turned_20": lambda: seen(_grace(), degrees=20),
+    "grace_head": lambda: np.ascontiguousarray(_grace()[20:180, 50:210]),
+    "camera": _camera,
+    "camera_mirrored": lambda: mirrored(_camera()),
+    "camera_turned_10": lambda: seen(_camera(), degrees=10),
+}
+"""One person in each."""
+
+SEVERAL: Mapping[str, Callable[[], Pixels]] = {
+    "two_heads": lambda: beside(_head(), _captain()),
+    "same_head_twice": lambda: beside(_head(), mirrored(_head())),
+    "three_heads": lambda: beside(mirrored(_captain()), _head(), _captain()),
+    "astronaut_twice": lambda: beside(_astronaut(), mirrored(_astronaut())),
+    "astronaut_and_grace": lambda: beside(_astronaut(), seen(_grace(), (512, 600), scale=2)),
+    # What only the full-range detector finds.
+    "all_three": lambda: beside(_grace(), halved(_astronaut()), halved(_camera())),
+}
+
+NOBODY: Mapping[str, Callable[[], Pixels]] = {
+    "coffee": lambda: photograph("coffee"),
+    "chelsea": lambda: photograph("chelsea"),
+    "rocket": lambda: photograph("rocket"),
+    "black": lambda: np.zeros((240, 320, 3), np.uint8),
+}
+"""A cup, a cat, a rocket, and nothing."""
+
+PICTURES: Mapping[str, Callable[[], Pixels]] = {**PEOPLE, **SEVERAL, **NOBODY}
+
+WAVING = tuple(
+    hand_kit.Held(
+        "Open_Palm",
+        hand_kit.View(at=(250 + side * 195, 340), scale=5.6, roll=-10, left=side > 0),
+        hand_kit.Looks(skin=(0.95, 0.78, 0.68), sleeve=(0.06, 0.06, 0.1)),
+    )
+    for side in (-1, 1)
+)
+"""The hands drawn beside Grace Hopper: a whole body, as far as a pose's wrists lead to them."""
+
+
+def _waving() -> Pixels:
+    return hand_kit.drawn(WAVING, seen(_grace(), (500, 420), at=(128, 165), scale=1.2))
+
+
+HANDS: Mapping[str, Callable[[], Pixels]] = {
+    **{name: functools.partial(hand_kit.drawn, held) for name, held in hand_kit.CASES.items()},
+    "grace_waving": _waving,
+}
+"""Drawn hands; ``hand_kit.CASES`` and WAVING tell where they are and what they show."""
+
+
+@functools.cache
+def picture(name: str) -> Pixels:
+    """One of PICTURES or HANDS, read-only."""
+    pixels = (PICTURES | HANDS)[name]()
+    pixels.flags.writeable = False
+    return pixels
+
+
+def crc32(pixels: Pixels) -> int:
+    """Of the pixels."""
+    return zlib.crc32(np.ascontiguousarray(pixels))
+
+
+class Video:
+    """Frames made one by one, and which of them have their answers kept."""
+
+    def __init__(self, frame: Callable[[int], Pixels], count: int, kept: tuple[int, ...]) -> None:
+        self._frame, self.count, self.kept = frame, count, kept
+
+    def frames(self) -> Pixels:
+        """(count, h, w, 3)"""
+        return np.stack([self._frame(at) for at in range(self.count)])
+
+
+def _drifting(at: int) -> Pixels:
+    """The astronaut, coming nearer and leaning over."""
+    return seen(
+        _astronaut(),
+        (480, 480),
+        at=(225 + 3 * at, 240 - 2 * at),
+        scale=1 + at / 64,
+        degrees=at / 2 - 4,
+    )
+
+
+def _leaving(at: int) -> Pixels:
+    """Grace Hopper; the light is out from frame 8 to 11, and she is elsewhere then."""
+    if 8 <= at < 12:
+        return np.zeros((400, 400, 3), np.uint8)
+    place = (128 + 2 * at, 150) if at < 8 else (100 + at, 160)
+    return seen(_grace(), (400, 400), at=place, scale=1.3)
+
+
+def _passing(at: int) -> Pixels:
+    """Two heads; the camera passes by."""
+    return seen(
+        picture("two_heads"), (560, 315), at=(225 + 2 * at, 125), scale=1.15, degrees=at / 4
+    )
+
+
+def _hands_passing(at: int) -> Pixels:
+    """Two hands; the camera passes by, comes nearer and leans over."""
+    return seen(
+        picture("two_hands"),
+        (320, 320),
+        at=(140 + at, 185 - at / 2),
+        scale=1 + at / 80,
+        degrees=at - 8,
+    )
+
+
+def _greeting(at: int) -> Pixels:
+    """Grace Hopper with her hands up; the camera comes nearer."""
+    return seen(
+        picture("grace_waving"), (500, 420), at=(250 + at / 2, 210 + at / 4), scale=0.9 + at / 200
+    )
+
+
+VIDEOS: Mapping[str, Video] = {
+    "astronaut_drifting": Video(_drifting, 20, (0, 1, 5, 19)),
+    "grace_leaving": Video(_leaving, 20, (0, 7, 9, 12, 19)),
+    "two_passing": Video(_passing, 20, (0, 5, 19)),
+    "hands_passing": Video(_hands_passing, 20, (0, 1, 5, 19)),
+    "grace_greeting": Video(_greeting, 20, (0, 5, 19)),
+}
+"""Frames follow each other by FRAME_MS."""
+
+
+def packed_mask(mask: NDArray[np.floating]) -> dict[str, Any]:
+    """A mask of 0 to 1: who is in front (above 0.5) exactly, and every eighth value roughly."""
+    front = np.packbits(mask > 0.5)
+    soft = np.rint(mask[::8, ::8] * 255).astype(np.uint8)
+    return {"front": _text(front), "every_eighth": _text(soft)}
+
+
+def _text(values: NDArray[np.uint8]) -> str:
+    return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode()
+
+
+def front_of(case: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """(h, w) of a kept mask: where somebody is in front."""
+    height, width = case["height"], case["width"]
+    packed = np.frombuffer(zlib.decompress(base64.b64decode(case["front"])), np.uint8)
+    return np.unpackbits(packed, count=height * width).reshape(height, width).astype(bool)
+
+
+def every_eighth_of(case: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Of a kept mask: its values at [::8, ::8], as 0 to 255."""
+    values = np.frombuffer(zlib.decompress(base64.b64decode(case["every_eighth"])), np.uint8)
+    return values.reshape(-(-case["height"] // 8), -(-case["width"] // 8))
+
+
+class Answers(NamedTuple):
+    """The content of a file."""
+
+    made_by: str
+    repeats_within: float
+    """By how much mediapipe's own answers differ if it is asked again; same unit as they."""
+    cases: Mapping[str, Any]
+    """By picture or video."""
+    carried_over: float = 0.0
+    """By how much a picture's answer may depend on the picture before, in mediapipe."""
+
+
+@functools.cache
+def answers(name: str) -> Answers:
+    """mediapipe's, by the name of their file: ``face_mesh``, ``video_pose``, …"""
+    return Answers(**json.loads((ANSWERS / f"{name}.json").read_text()))
+
+
+def compared(name: str) -> Iterator[tuple[str, Pixels, Mapping[str, Any]]]:
+    """Each picture of a file: its name, its pixels and mediapipe's answer."""
+    for case, answer in answers(name).cases.items():
+        pixels = picture(case)
+        assert crc32(pixels) == answer["crc32"], f"{case} is not the picture mediapipe saw"
+        yield case, pixels, answer
+
+
+def video(name: str, case: str) -> tuple[Pixels, Mapping[str, Any]]:
+    """The frames (n, h, w, 3) of one video of a file, and mediapipe's answer."""
+    answer = answers(name).cases[case]
+    frames = VIDEOS[case].frames()
+    assert crc32(frames) == answer["crc32"], f"{case} is not the video mediapipe saw"
+    return frames, answer

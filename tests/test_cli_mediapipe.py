@@ -1,0 +1,142 @@
+"""`hearth models` and MediaPipe's models: pulled, listed, verified, removed."""
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_kit import HEARTH, Done, environment
+from cli_kit import hearth_here as hearth
+from hearth.hub.remote import CHUNK
+from hub_kit import HubServer
+from index_kit import ALONE, PackageIndex
+from mediapipe_kit import bundle, damage, place, wheel_path
+
+ALL = 29_183_332
+
+
+def models(command: str, folder: Path, *arguments: object, **changes: str) -> Done:
+    settings = ("-s", "services=mediapipe") if command in ("list", "pull") else ()
+    return hearth("models", command, *arguments, *settings, cwd=folder, **{**ALONE, **changes})
+
+
+def row(folder: Path, *settings: str, **changes: str) -> dict[str, Any]:
+    """What is listed of the service."""
+    flags = [part for setting in settings for part in ("-s", setting)]
+    return models("list", folder, "--json", *flags, **changes).lines[0]
+
+
+def test_the_wheel_is_pulled_with_its_bytes_shown(tmp_path: Path):
+    with PackageIndex("mediapipe", wheel_path()) as index:
+        done = models("pull", tmp_path, "mediapipe", HF_HUB_OFFLINE="0", **index.environment)
+        assert done.code == 0, done.err
+        again = models("pull", tmp_path, HF_HUB_OFFLINE="0", **index.environment)
+    assert done.out.splitlines() == ["mediapipe is here", "  29.2 MB in data/mediapipe"]
+    assert "MediaPipe's models: 35.6 MB of 35.6 MB, " in done.err and "MB/s" in done.err
+    # Without names the configured services are pulled; here there is nothing left to do.
+    assert (again.code, again.out, again.err, index.transfers) == (0, done.out, "", 1)
+
+
+def test_a_terminal_shows_a_bar(tmp_path: Path):
+    control, terminal = pty.openpty()
+    with PackageIndex("mediapipe", wheel_path()) as index:
+        index.content = index.content[: 1 << 20]  # another file: it is refused in the end
+        asking = environment(HF_HUB_OFFLINE="0", COLUMNS="100", TERM="xterm", **index.environment)
+        process = subprocess.Popen(
+            [*HEARTH, "models", "pull", "mediapipe"],
+            cwd=tmp_path, env=asking, stdout=subprocess.DEVNULL, stderr=terminal,
+        )  # fmt: skip
+        os.close(terminal)
+        seen = b""
+        while True:
+            try:
+                seen += os.read(control, CHUNK)
+            except OSError:  # Linux says so when the last writer has gone
+                break
+        os.close(control)
+        assert process.wait(30) == 1
+    assert b"MediaPipe's models" in seen and b"/35.6 MB" in seen
+    assert b"the package index gives another file" in seen
+
+
+def test_the_list_says_whether_the_models_are_here_and_where(tmp_path: Path):
+    absent = row(tmp_path, HF_HUB_OFFLINE="0")
+    assert (absent["model"], absent["state"], absent["bytes"]) == (
+        "mediapipe-0.10.21", "not here", None
+    )  # fmt: skip
+    assert "by `hearth models pull mediapipe`" in absent["why"]
+    assert absent["where"] == "a wheel of mediapipe 0.10.21, fetched with pip"
+    assert "forbids fetching it" in row(tmp_path)["why"]
+    assert row(tmp_path, "mediapipe.wheel=my.whl")["where"] == "my.whl"
+    folder = place(tmp_path / "data")
+    bundle(folder / "hand_landmarker.task", hand_detector="palm_detection_full")
+    here, files = models("list", tmp_path, "--json").lines
+    assert (here["state"], here["bytes"], here["why"]) == ("here", ALL, None)
+    assert here["where"] == "data/mediapipe, data/mediapipe/hand_landmarker.task"
+    assert (files["kind"], files["state"], files["bytes"]) == ("from a wheel", "whole", ALL)
+    (folder / "hand_recrop.tflite").unlink()
+    assert row(tmp_path)["state"] == "partial"
+
+
+def test_a_damaged_file_is_found_and_pulled_anew(tmp_path: Path):
+    folder = place(tmp_path / "data")
+    damage(folder / "hand_recrop.tflite")
+    found = models("verify", tmp_path, "mediapipe")
+    assert found.code == 1
+    assert found.out.splitlines() == [
+        "✗ from a wheel mediapipe-0.10.21",
+        "  hand_recrop.tflite has a wrong sha256",
+        "  fetched anew by the next start, or `hearth models pull mediapipe`",
+    ]
+    assert row(tmp_path)["state"] == "partial"
+    unfinished = models("verify", tmp_path)
+    assert unfinished.code == 0 and "not finished" in unfinished.out
+    pulled = models("pull", tmp_path, "-s", f"mediapipe.wheel={wheel_path()}")
+    assert pulled.code == 0, pulled.err
+    assert models("verify", tmp_path).out == "✓ from a wheel mediapipe-0.10.21\n"
+
+
+@pytest.mark.parametrize("name", ["mediapipe", "mediapipe-0.10.21"])
+def test_the_models_are_removed_once_the_user_agrees(name: str, tmp_path: Path):
+    folder = place(tmp_path / "data")
+    asked = models("remove", tmp_path, name)
+    assert asked.code == 2 and "add --yes" in asked.err
+    assert row(tmp_path)["state"] == "here"
+    done = models("remove", tmp_path, name, "--yes")
+    assert (done.code, done.out) == (0, "removed 1 of 1, 29.2 MB are free\n")
+    assert not folder.exists() and row(tmp_path)["state"] == "not here"
+
+
+def test_what_cannot_be_pulled_is_one_line_and_spares_the_others(tmp_path: Path, hub: HubServer):
+    hub.add_repository("datasets/org/names", {"embeddings/v.npy": bytes(100)})
+    done = models(
+        "pull", tmp_path, "mediapipe", "datasets/org/names", "mediapip", "-s",
+        f"hub.endpoint={hub.url}", HF_HUB_OFFLINE="0", PIP_NO_INDEX="1",
+    )  # fmt: skip
+    assert done.code == 1 and "Traceback" not in done.err
+    assert done.out.splitlines()[0] == "datasets/org/names is here"
+    failures = [line for line in done.err.splitlines() if line.startswith("hearth: ")]
+    assert failures[0].startswith(
+        "hearth: can't fetch MediaPipe's models with pip: it finds no mediapipe==0.10.21"
+    )
+    assert failures[1].endswith("did you mean mediapipe?")
+    offline = models("pull", tmp_path, "mediapipe")
+    assert offline.code == 1 and "(hub.offline or HF_HUB_OFFLINE)" in offline.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "files", "state"),
+    [((), True, "ok"), ((), False, "bad"), (("mediapipe.wheel=my.whl",), False, "note")],
+)
+def test_the_doctor_looks_for_them(
+    settings: tuple[str, ...], files: bool, state: str, tmp_path: Path
+):
+    if files:
+        place(tmp_path / "data")
+    settings = ("services=mediapipe", "port=0", *settings)
+    flags = [part for setting in settings for part in ("-s", setting)]
+    found = hearth("doctor", "--json", *flags, cwd=tmp_path)
+    assert {line["name"]: line["state"] for line in found.lines}["mediapipe"] == state

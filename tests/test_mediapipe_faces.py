@@ -1,0 +1,373 @@
+"""Face boxes and meshes are those of mp.solutions, and each video is followed by itself."""
+
+import functools
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import reference_kit as kit
+from hearth.batching import Ticket
+from hearth.errors import DeadlinePassed, InvalidInput
+from hearth.models.mediapipe.mesh import Face, FaceMesh, MeshTrack, Wanted
+from hearth.models.mediapipe.model import MediaPipeModel
+from hearth.models.mediapipe.streams import Turn
+from hearth.tasks.mediapipe.faces import FACE_DETECTION
+from hearth.tasks.mediapipe.mesh import FACE_MESH
+from hearth.tasks.options import read_all
+from mediapipe_kit import place
+from mesh_kit import Client, frames_model, picture, raw, runs_of, see
+from node_kit import NodeThread, ask, stub_of, talk
+
+DETECTOR = "face_detection_short_range"
+RAW = Wanted(smooth=False)
+PASSING = ("two_passing", "video_face_mesh_two")
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[MediaPipeModel]:
+    with frames_model() as made:
+        yield made
+
+
+async def meshes(
+    model: MediaPipeModel,
+    pixels: NDArray[np.uint8],
+    turn: Turn[MeshTrack] | None = None,
+    wanted: Wanted = RAW,
+) -> list[Face]:
+    async with model.frame(picture(pixels)) as frame:
+        return await model.mesh.find(frame, turn, wanted=wanted)
+
+
+def width_of(points: NDArray[np.floating]) -> float:
+    return float(np.ptp(points[:, 0]))
+
+
+def difference(ours: Sequence[Face], theirs: Any) -> float:
+    """Of one of their faces to ours that is nearest: the mean in x and y, in face widths."""
+    points = np.array(theirs)
+    distances = [np.linalg.norm((face.points - points)[:, :2], axis=1).mean() for face in ours]
+    nearest = int(np.argmin(distances))
+    depth = np.abs(ours[nearest].points[:, 2] - points[:, 2]).mean()
+    assert depth < 0.015 * width_of(points)
+    return float(distances[nearest]) / width_of(points)
+
+
+# --- boxes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("which", "least"), [("short", "0.5"), ("full", "0.6")])
+async def test_faces_are_boxed_as_with_mediapipe(
+    which: str, least: str, model: MediaPipeModel
+) -> None:
+    """With the least scores of its graphs; its option for them does nothing."""
+    compared = 0
+    for name, pixels, answer in kit.compared(f"face_detection_{which}"):
+        found = await see(model, FACE_DETECTION, raw(pixels), range=which, min_confidence=least)
+        assert found["count"] == len(answer["faces"]), name
+        side = max(pixels.shape[:2])
+        for ours, theirs in zip(found["faces"], answer["faces"], strict=True):
+            assert ours["confidence"] == pytest.approx(theirs["score"], abs=0.02), name
+            keypoints = list(ours["keypoints"].values())
+            # 2 % of the side is what the issue asks for; this is 0.2 %.
+            np.testing.assert_allclose(ours["box"], theirs["box"], atol=0.002 * side)
+            np.testing.assert_allclose(keypoints, theirs["keypoints"], atol=0.002 * side)
+            compared += 1
+    assert compared > 20
+
+
+# --- meshes -----------------------------------------------------------------------------------
+
+
+async def test_meshes_are_those_of_mediapipe(model: MediaPipeModel) -> None:
+    """Whole, turned, scaled, mirrored and cropped pictures, and some without anybody."""
+    compared = 0
+    for name, pixels, answer in kit.compared("face_mesh"):
+        ours = await meshes(model, pixels)
+        assert len(ours) == len(answer["faces"]), name
+        for theirs in answer["faces"]:
+            # 1.5 % is what the issue asks for.
+            assert difference(ours, theirs) < 0.002, name
+            compared += 1
+    assert compared > 15
+
+
+async def test_several_faces_in_one_picture_have_their_own_meshes(model: MediaPipeModel) -> None:
+    most = 0
+    for name, pixels, answer in kit.compared("face_mesh_several"):
+        ours = await meshes(model, pixels, wanted=Wanted(max_faces=3))
+        assert len(ours) == len(answer["faces"]), name
+        most = max(most, len(ours))
+        for theirs in answer["faces"]:
+            assert difference(ours, theirs) < 0.005, name
+    assert most == 3
+
+
+async def test_no_more_faces_are_given_than_asked_for(model: MediaPipeModel) -> None:
+    pixels = kit.picture("three_heads")
+    [surest] = await meshes(model, pixels)
+    first, second = await meshes(model, pixels, wanted=Wanted(max_faces=2))
+    np.testing.assert_array_equal(first.points, surest.points)
+    assert np.linalg.norm(first.points[0] - second.points[0]) > 100
+
+
+async def test_where_nobody_is_the_list_is_empty(model: MediaPipeModel) -> None:
+    answer = await see(model, FACE_MESH, raw(kit.picture("coffee")))
+    assert answer["faces"] == [] and answer["count"] == 0
+
+
+async def test_faces_that_are_less_sure_can_be_left_out(model: MediaPipeModel) -> None:
+    """A head upside down, which the model hardly knows."""
+    pixels = kit.picture("astronaut_turned_180")
+    [face] = await meshes(model, pixels)
+    assert 0.5 <= face.presence < 0.97
+    assert await meshes(model, pixels, wanted=Wanted(min_presence=0.97)) == []
+
+
+# --- videos -----------------------------------------------------------------------------------
+
+
+@functools.cache
+def frames_of(case: str, file: str = "video_face_mesh") -> NDArray[np.uint8]:
+    frames, _ = kit.video(file, case)
+    return frames
+
+
+async def film(
+    model: MediaPipeModel, frames: NDArray[np.uint8], wanted: Wanted
+) -> list[list[Face]]:
+    track = MeshTrack()
+    return [
+        await meshes(model, pixels, Turn(track, at * kit.FRAME_MS / 1000), wanted)
+        for at, pixels in enumerate(frames)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "case", "faces"),
+    [
+        ("video_face_mesh", "astronaut_drifting", 1),
+        ("video_face_mesh", "grace_leaving", 1),
+        (*reversed(PASSING), 2),
+    ],
+)
+async def test_videos_are_followed_as_mediapipe_does(
+    file: str, case: str, faces: int, model: MediaPipeModel
+) -> None:
+    frames, answer = frames_of(case, file), kit.answers(file).cases[case]
+    before = runs_of(model, DETECTOR)
+    found = await film(model, frames, Wanted(max_faces=faces, smooth=False))
+    detected = runs_of(model, DETECTOR) - before
+    assert [len(ours) for ours in found] == [count for [count] in answer["found"]]
+    for at, kept in answer["frames"].items():
+        for theirs in kept["faces"]:
+            assert difference(found[int(at)], theirs) < 0.002
+    # Looked for in the first frame, and again as long as somebody was missing.
+    missing = sum(len(ours) < faces for ours in found[:-1])
+    assert detected == 1 + missing
+
+
+async def test_a_face_keeps_its_place_in_the_list(model: MediaPipeModel) -> None:
+    found = await film(model, frames_of(*PASSING)[:8], Wanted(max_faces=2))
+    for before, after in itertools.pairwise(found):
+        assert [face.follows for face in after] == [0, 1]
+        for one, next_one in zip(before, after, strict=True):
+            assert np.linalg.norm(one.points[1] - next_one.points[1]) < 15
+
+
+async def test_videos_know_nothing_of_each_other(model: MediaPipeModel) -> None:
+    """Three in turns, of two clients: two have one stream_id, two are of one client."""
+    scenes = {
+        "a": frames_of("astronaut_drifting"),
+        "b": frames_of("grace_leaving")[6:],
+        "c": frames_of(*PASSING),
+    }
+    clients = Client(), Client()
+    streams = [(clients[0], "a", "door"), (clients[0], "b", "yard"), (clients[1], "c", "door")]
+    shown = {name: frames[:8] for name, frames in scenes.items()}
+    together: dict[str, list[Any]] = {name: [] for name in shown}
+    for at in range(8):
+        for client, name, stream_id in streams:
+            answer = await see(
+                model, FACE_MESH, raw(shown[name][at]), source=client, stream_id=stream_id,
+                timestamp_ms=str(at * 33), frame_number=str(at),
+            )  # fmt: skip
+            assert answer["frame_number"] == at
+            assert answer["stream_id"] == stream_id
+            together[name].append(answer["faces"])
+    for name, frames in shown.items():
+        alone = [
+            await see(
+                model, FACE_MESH, raw(pixels), source=clients[0], stream_id=f"{name} alone",
+                timestamp_ms=str(at * 33),
+            )
+            for at, pixels in enumerate(frames)
+        ]  # fmt: skip
+        assert together[name] == [answer["faces"] for answer in alone]
+
+
+async def test_a_frame_that_fails_leaves_the_track_as_it_was(model: MediaPipeModel) -> None:
+    pixels = kit.picture("astronaut")
+    track = MeshTrack()
+    await meshes(model, pixels, Turn(track, 0.0))
+    before = track.faces
+    async with model.frame(picture(pixels)) as frame:
+        with pytest.raises(DeadlinePassed):
+            await model.mesh.find(frame, Turn(track, 0.1), ticket=Ticket(deadline=0.0))
+    assert track.faces is before
+
+
+def seen_with_noise(count: int) -> NDArray[np.uint8]:
+    """The astronaut's head, still, by a camera with noise in its pixels."""
+    noise = np.random.default_rng(5).normal(0, 6, (count, 260, 250, 3))
+    head = kit.picture("astronaut_head").astype(np.float64)
+    return np.clip(np.rint(head + noise), 0, 255).astype(np.uint8)
+
+
+async def test_smoothing_calms_points_that_tremble(model: MediaPipeModel) -> None:
+    frames = seen_with_noise(12)
+    trembling = {}
+    for smooth in (True, False):
+        found = await film(model, frames, Wanted(smooth=smooth))
+        points = np.stack([face.points for [face] in found[4:]])
+        trembling[smooth] = float(np.abs(np.diff(points, axis=0)).mean())
+    assert trembling[True] < trembling[False] / 2
+
+
+async def test_smoothing_keeps_up_with_what_moves(model: MediaPipeModel) -> None:
+    frames = frames_of("astronaut_drifting")[:10]
+    calm = await film(model, frames, Wanted())
+    quick = await film(model, frames, RAW)
+    for [one], [other] in zip(calm, quick, strict=True):
+        lag = np.linalg.norm((one.points - other.points)[:, :2], axis=1).mean()
+        assert lag < 0.03 * width_of(other.points)
+    # And what is followed is what was seen.
+    assert calm[-1][0].region == quick[-1][0].region
+
+
+async def test_a_single_picture_is_never_smoothed(model: MediaPipeModel) -> None:
+    pixels = kit.picture("astronaut")
+    [one] = await meshes(model, pixels, wanted=Wanted(smooth=True))
+    [other] = await meshes(model, pixels)
+    np.testing.assert_array_equal(one.points, other.points)
+    assert one.filter is None
+
+
+async def test_one_more_face_is_looked_for_only_while_one_is_missing(
+    model: MediaPipeModel,
+) -> None:
+    """A second face comes into the picture: the first keeps its place."""
+    two, track = kit.picture("two_heads"), MeshTrack()
+    one = np.array(two)
+    one[:, 240:] = 0
+    first = await meshes(model, one, Turn(track, 0.0), Wanted(max_faces=2, smooth=False))
+    both = await meshes(model, two, Turn(track, 0.1), Wanted(max_faces=2, smooth=False))
+    assert (len(first), [face.follows for face in both]) == (1, [0, None])
+    before = runs_of(model, DETECTOR)
+    await meshes(model, two, Turn(track, 0.2), Wanted(max_faces=2, smooth=False))
+    assert runs_of(model, DETECTOR) == before
+
+
+# --- as a task --------------------------------------------------------------------------------
+
+
+async def test_points_come_in_pixels_and_as_shares(model: MediaPipeModel) -> None:
+    pixels = kit.picture("astronaut_bust")
+    answer = await see(model, FACE_MESH, raw(pixels))
+    assert (answer["width"], answer["height"]) == (370, 400)
+    [face] = answer["faces"]
+    points, shares = np.array(face["points"]), np.array(face["points_normalized"])
+    assert points.shape == shares.shape == (468, 3)
+    np.testing.assert_allclose(points, shares * [370, 400, 370], atol=0.01)
+    left, top, right, bottom = face["box"]
+    assert (left, top) == tuple(points[:, :2].min(axis=0))
+    assert (right, bottom) == tuple(points[:, :2].max(axis=0))
+    [face] = (await see(model, FACE_MESH, raw(pixels), coordinates="pixel"))["faces"]
+    assert face.keys() == {"points", "box", "presence"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"max_faces": "0"}, {"max_faces": "17"}, {"min_tracking_confidence": "2"},
+     {"smooth": "maybe"}, {"range": "endless"}],
+)  # fmt: skip
+def test_options_out_of_their_bounds_are_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput, match=next(iter(wrong))):
+        read_all(FACE_MESH.options, wrong)
+
+
+async def test_full_range_finds_faces_that_are_farther_away(model: MediaPipeModel) -> None:
+    pixels = kit.picture("all_three")
+    short = await see(model, FACE_MESH, raw(pixels), max_faces="3")
+    full = await see(model, FACE_MESH, raw(pixels), max_faces="3", range="full")
+    assert full["count"] > short["count"]
+
+
+def test_the_mesh_can_be_used_in_a_notebook() -> None:
+    """Nothing is loaded by making it."""
+    with frames_model() as model:
+        assert isinstance(model.mesh, FaceMesh)
+        assert model.facts == {"loaded": ""}
+
+
+# --- on a node --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeThread]:
+    data_dir: Path = tmp_path_factory.mktemp("data")
+    place(data_dir)
+    with NodeThread(services="mediapipe", data_dir=data_dir) as running:
+        yield running
+
+
+async def test_a_node_answers_files_and_raw_frames_alike(
+    node: NodeThread, model: MediaPipeModel
+) -> None:
+    pixels = kit.picture("astronaut")
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    payload, mime = raw(pixels)
+    async with stub_of(node.node) as stub:
+        answers = [
+            orjson.loads(b"".join(part.result for part in await talk(stub, [request])))
+            for request in (
+                ask(file.getvalue(), task="face_mesh", payload_mime="image/png"),
+                ask(payload, task="face_mesh", payload_mime=mime),
+            )
+        ]
+    assert answers[0] == answers[1] == await see(model, FACE_MESH, raw(pixels))
+    assert answers[0]["model_id"] == "mediapipe-0.10.21"
+
+
+async def test_a_node_follows_a_video_and_tells_its_limits(node: NodeThread) -> None:
+    frames = frames_of("astronaut_drifting")[:4]
+    async with stub_of(node.node) as stub:
+        requests = []
+        for at, pixels in enumerate(frames):
+            payload, mime = raw(pixels)
+            meta = {"stream_id": "door", "frame_number": str(at), "timestamp_ms": str(at * 33)}
+            requests.append(ask(payload, str(at), "face_mesh", payload_mime=mime, meta=meta))
+        responses = await talk(stub, requests)
+        capabilities = [capability async for capability in stub.StreamCapabilities(_empty())]
+    answers = {part.correlation_id: orjson.loads(part.result) for part in responses}
+    assert [answers[str(at)]["frame_number"] for at in range(4)] == [0, 1, 2, 3]
+    assert all(answer["count"] == 1 for answer in answers.values())
+    [served] = [one for one in capabilities if one.service_name == "mediapipe"]
+    [task] = [task for task in served.tasks if task.name == "face_mesh"]
+    assert task.limits["max_faces"].endswith("at most 16")
+    assert "image/x-raw" in task.input_mimes
+
+
+def _empty() -> Any:
+    from google.protobuf import empty_pb2
+
+    return empty_pb2.Empty()
