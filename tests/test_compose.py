@@ -107,6 +107,13 @@ async def test_each_entry_has_its_own_answer_and_only_the_last_is_final():
     assert looks.count == 1
 
 
+async def test_what_the_request_s_meta_says_holds_for_all_entries_that_say_nothing_else():
+    async with node_with_all() as node, stub_of(node) as stub:
+        entries = ["size", {"id": "two", "task": "size", "options": {"topk": 2}}]
+        told = by_entry(await talk(stub, [composed(entries, meta={"topk": "7"})]))
+    assert told["size"].result == b"64x48  7" and told["two"].result == b"64x48  2"
+
+
 async def test_an_answer_is_sent_as_soon_as_it_is_ready():
     gate = threading.Event()
 

@@ -9,7 +9,6 @@ from hearth.media.raw import MIME as RAW_FRAME
 from hearth.models.compose import Composer
 from hearth.plan import Plan, Step
 from hearth.tasks.entries import ENTRIES, MOST_ENTRIES, Entry, read_entries
-from hearth.tasks.options import PRIORITY
 from hearth.tasks.prepared import file_of
 from hearth.tasks.task import (
     IMAGES,
@@ -56,12 +55,12 @@ class _Entries:
     def _step(self, entry: Entry) -> Callable[..., Awaitable[Result]]:
         async def ask(whole: Request, *needed: Result) -> Result:
             self.began[entry.name] = time.perf_counter()
-            meta = dict(entry.meta)
+            # What the request says of itself holds for all of them: a video's frame, a priority.
+            meta = {**whole.meta, **entry.meta}
+            del meta[ENTRIES.name]
             for option, result in zip(entry.needs.values(), needed, strict=True):
                 if option:
                     meta[option] = _as_option(result, entry)
-            if PRIORITY.name in whole.meta:
-                meta.setdefault(PRIORITY.name, whole.meta[PRIORITY.name])
             request = whole._replace(task=entry.task, meta=meta, stages=Stages())
             self.sent[entry.name] = request
             answer = await self._router.answer(request)
