@@ -3,7 +3,8 @@
 Only what stays the same when a hand is turned, moved, enlarged or mirrored is looked at: so a
 Thumb_Up is a fist with its thumb stretched out, wherever the thumb points, and a left hand
 signs as a right one does. Thresholds are our own, set between the poses of an articulated
-hand (tests/gesture_kit.py) and proved on what MediaPipe's model sees in drawn hands.
+hand (tests/gesture_kit.py) and checked on what MediaPipe's model sees in drawn hands
+(tests/hand_kit.py).
 """
 
 from typing import NamedTuple
@@ -25,7 +26,7 @@ GESTURES = (
 )
 
 LEAST_SCORE = 0.6
-"""A hand that fits no gesture better than this signs none."""
+"""A hand that fits no gesture better than this signs none of them."""
 
 _WRIST, _THUMB_TIP, _INDEX_KNUCKLE, _INDEX_TIP = 0, 4, 5, 8
 _MIDDLE_KNUCKLE, _MIDDLE_TIP, _LITTLE_KNUCKLE = 9, 12, 17
@@ -70,7 +71,7 @@ def gesture_of(points: NDArray[np.floating]) -> Gesture:
     """The gesture of a hand's points (21, 3) in MediaPipe's order.
 
     World points are best; any unit and any direction will do, as long as it is the same for
-    x, y and z. Between two gestures the score falls to 0.5 or less, where it is None.
+    x, y and z. Between two gestures the score falls until, at LEAST_SCORE, it is none of them.
     """
     features = _features(points.astype(np.float64))
     if features is None:
