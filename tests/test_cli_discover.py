@@ -49,8 +49,9 @@ def test_a_node_is_listed_with_all_that_is_known_of_it(lan: Lan, cellar: Host):
     (node,) = lines.lines
     assert node["name"] == "cellar" and node["address"].startswith(f"{cellar.address}:")
     assert (node["status"], node["runtime"], node["error"]) == ("ready", "onnxrt", None)
-    assert node["tasks"] == ["ocr"] and node["models"] == ["PP-OCRv6-small"]
-    (service,) = node["services"]
+    assert node["tasks"] == ["ocr", "compose"] and node["models"] == ["PP-OCRv6-small"]
+    service, compose = node["services"]
+    assert compose["name"] == "compose"
     assert (service["name"], service["state"]) == ("ocr", "ready")
     assert "image/png" in service["inputs"]["ocr"]
     for columns, table in ((80, narrow), (120, wide)):
