@@ -1,4 +1,4 @@
-"""`hearth infer` as a user runs it: real processes against the real node."""
+"""`hearth infer` as a user runs it, against the real node; where a process matters, as one."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ import orjson
 import pytest
 import skimage
 
-from cli_kit import HEARTH, PAGE, TITLE, Done, environment, hearth
+from cli_kit import HEARTH, PAGE, TITLE, Done, environment, hearth, hearth_here
 from client_kit import Requests, ScriptedNode, echo, serving
 from hearth.contract import ml_service_pb2 as pb
 from node_kit import NodeThread
@@ -27,7 +27,7 @@ ESCAPE = "\x1b"
 
 
 def infer(node: NodeThread, *arguments: object, **options: object) -> Done:
-    return hearth("infer", *arguments, "--node", node.target, **options)
+    return hearth_here("infer", *arguments, "--node", node.target, **options)
 
 
 def test_text_in_a_picture_is_printed_line_by_line(node: NodeThread):
@@ -59,7 +59,10 @@ def test_texts_come_from_the_command_line_from_files_and_from_stdin(
 ):
     note = tmp_path / "note.txt"
     note.write_text("a dog\n")
-    done = infer(node, "clip_embed", "-t", "a dog", note, "-", "--json", given=b"a dog\r\n")
+    inputs = ("-t", "a dog", note, "-")
+    done = hearth(
+        "infer", "clip_embed", *inputs, "--json", "--node", node.target, given=b"a dog\r\n"
+    )
     assert done.code == 0, done.err
     typed, filed, piped = done.lines
     assert (typed["file"], typed["text"]) == (None, "a dog")
@@ -104,9 +107,11 @@ def test_many_files_travel_over_one_call_and_each_is_answered_once(
 
 def test_a_picture_of_many_megabytes_is_sent_in_chunks(node: NodeThread, tmp_path: Path):
     large = tmp_path / "large.png"
-    large.write_bytes(PAGE.read_bytes() + bytes(5 << 20))  # what follows a PNG's end is ignored
-    done = infer(node, "ocr", large)
-    assert done.code == 0 and TITLE in done.out
+    large.write_bytes(COFFEE.read_bytes() + bytes(5 << 20))  # what follows a PNG's end is ignored
+    done = infer(node, "clip_image_embed", "--json", COFFEE, large)
+    assert done.code == 0, done.err
+    one, other = (line["result"]["vector"] for line in done.lines)
+    assert one == pytest.approx(other)
 
 
 def test_raw_gives_the_bytes_as_they_came(node: NodeThread, tmp_path: Path):
@@ -136,7 +141,7 @@ def test_an_unknown_task_lists_what_the_node_can_do(node: NodeThread):
 
 
 def test_the_environment_can_name_the_node(node: NodeThread):
-    assert hearth("infer", "ocr", PAGE, HEARTH_NODE=node.target).code == 0
+    assert hearth_here("infer", "ocr", PAGE, HEARTH_NODE=node.target).code == 0
 
 
 def test_nobody_at_the_address_is_one_clear_line():
@@ -158,7 +163,7 @@ def test_nobody_at_the_address_is_one_clear_line():
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments: tuple[str, ...], complaint: str):
-    done = hearth("infer", *arguments)
+    done = hearth_here("infer", *arguments)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert complaint in done.err.lower() and "(see `hearth infer --help`)" in done.err
 
@@ -226,7 +231,9 @@ async def schemas() -> AsyncIterator[str]:
 async def test_every_schema_is_shown_in_a_way_that_suits_it():
     async with schemas() as address:
         for task, (_, expected) in ANSWERS.items():
-            done = await asyncio.to_thread(hearth, "infer", task, "-t", "x", "--node", address)
+            done = await asyncio.to_thread(
+                hearth_here, "infer", task, "-t", "x", "--node", address
+            )
             assert done.code == 0, done.err
             assert expected in done.out
 
@@ -234,7 +241,7 @@ async def test_every_schema_is_shown_in_a_way_that_suits_it():
 async def test_the_time_limit_is_for_all_and_what_is_done_stays_done():
     async with schemas() as address:
         done = await asyncio.to_thread(
-            hearth, "infer", "hang", "-t", "quick", "-t", "slow", "--timeout", "0.5",
+            hearth_here, "infer", "hang", "-t", "quick", "-t", "slow", "--timeout", "0.5",
             "--node", address,
         )  # fmt: skip
     assert done.code == 1

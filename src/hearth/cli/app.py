@@ -6,6 +6,7 @@ import typer
 
 from hearth.cli import discover, doctor, infer, models, serve
 from hearth.cli.help import WithSettings, WithTasks
+from hearth.cli.view.command import watch
 
 app = typer.Typer(
     name="hearth",
@@ -17,6 +18,7 @@ app = typer.Typer(
 app.command("serve", cls=WithSettings)(serve.serve)
 app.command("discover")(discover.discover)
 app.command("infer", cls=WithTasks)(infer.infer)
+app.command("watch")(watch)
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
 

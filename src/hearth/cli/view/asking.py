@@ -1,0 +1,98 @@
+"""What is asked of the node for a frame: the task, its options, and which frame it is."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from hearth.cli.view.source import Source
+from hearth.client import Capabilities
+from hearth.client.locate import Found
+from hearth.errors import InvalidInput
+from hearth.media.raw import MIME as RAW_FRAME
+
+COMPOSE = "compose"
+ENTRIES = "entries"
+
+LIVE_IN_FLIGHT = 3
+"""Frames of a live source that are sent at once, where the node drops the older: one that is
+worked on, one that waits, and the newer one that takes its place."""
+
+VIDEO_IN_FLIGHT, PICTURES_IN_FLIGHT = 4, 8
+"""A video's frames are done one after another; pictures side by side."""
+
+
+class Asking:
+    """The options that go with each frame; those that the user gave go first."""
+
+    def __init__(
+        self, task: str, found: Found, source: Source, options: Mapping[str, str], *, raw: bool
+    ) -> None:
+        """Raises InvalidInput for a task that looks at no pictures."""
+        info = found.capabilities.tasks[task]
+        self.task, self.mimes, self.target = task, info.inputs, found.target
+        if info.takes_text:
+            raise InvalidInput(f"{task} takes texts, and no pictures: use `hearth infer {task}`")
+        if raw and RAW_FRAME not in info.inputs:
+            raise InvalidInput(f"{task} at {found.target} takes no raw frames: leave --raw out")
+        self._options = options
+        self._knows = info.limits
+        self._live = source.live
+        self._stream = None if source.stills else f"watch-{secrets.token_hex(6)}"
+        self._entries = _entries(options.get(ENTRIES, "")) if task == COMPOSE else None
+        self._capabilities = found.capabilities
+        self.in_flight = self._most(source)
+
+    def meta(self, number: int, moment: float) -> dict[str, str]:
+        """The options of one frame."""
+        if self._stream is None:
+            return dict(self._options)
+        if self._entries is None:
+            return {**self._of_video(self._knows, number, moment), **self._options}
+        entries = [self._entry(entry, number, moment) for entry in self._entries]
+        return {**self._options, ENTRIES: orjson.dumps(entries).decode()}
+
+    def _most(self, source: Source) -> int:
+        if source.stills:
+            return PICTURES_IN_FLIGHT
+        if not source.live:
+            return VIDEO_IN_FLIGHT
+        # Where nothing is dropped over there, a frame that waits only gets old.
+        return LIVE_IN_FLIGHT if "drop" in self._knows else 1
+
+    def _entry(self, entry: Any, number: int, moment: float) -> Any:
+        """One of the tasks that are composed; what isn't one is left for the node to refuse."""
+        if isinstance(entry, str):
+            entry = {"task": entry}
+        options = entry.get("options", {}) if isinstance(entry, dict) else None
+        if not isinstance(options, dict):
+            return entry
+        knows = _limits(self._capabilities, entry.get("task"))
+        video = self._of_video(knows, number, moment)
+        # One entry's older frame isn't dropped while another's is answered.
+        video.pop("drop", None)
+        return {**entry, "options": {**video, **options}}
+
+    def _of_video(self, knows: Mapping[str, str], number: int, moment: float) -> dict[str, str]:
+        told = {
+            "stream_id": self._stream or "",
+            "frame_number": str(number),
+            "timestamp_ms": f"{1000 * moment:.3f}",
+        }
+        if self._live:
+            told["drop"] = "oldest"
+        return {name: value for name, value in told.items() if name in knows}
+
+
+def _entries(text: str) -> list[Any] | None:
+    try:
+        entries = orjson.loads(text)
+    except ValueError:
+        return None  # the node says what is wrong with it
+    return entries if isinstance(entries, list) else None
+
+
+def _limits(capabilities: Capabilities, task: Any) -> Mapping[str, str]:
+    info = capabilities.tasks.get(task) if isinstance(task, str) else None
+    return info.limits if info else {}

@@ -1,0 +1,112 @@
+"""``hearth watch``: what a node sees in a camera, a video, pictures or the screen."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hearth.cli.infer import _pair
+from hearth.errors import SetupError
+
+
+def watch(  # noqa: PLR0917
+    task: Annotated[str, typer.Argument(help="What to do: pose_tracking, face_mesh, ocr, …")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A camera (0, /dev/video0), a video, a picture, a folder of pictures, an address "
+            "(rtsp://…, http://…), screen, or a part of it: screen:640x480+100+50."
+        ),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write a video (.mp4, .mkv, .avi), a folder of pictures, or, for one picture, "
+            "a .png or .jpg; no window is opened.",
+        ),
+    ] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write a line of JSON a frame; - is stdout."),
+    ] = None,
+    no_window: Annotated[
+        bool, typer.Option("--no-window", help="Show nothing: for --json alone.")
+    ] = False,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            "--node",
+            "-n",
+            metavar="HOST:PORT",
+            help="The node to ask; else HEARTH_NODE's, "
+            "else the first on the network that can do it.",
+        ),
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the task."),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, help="Send frames scaled down to this longer side, in pixels."),
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Send raw RGB frames; else JPEGs, or a picture's own file."),
+    ] = False,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Show it as a mirror does; it is sent as it is.")
+    ] = False,
+    angles: Annotated[
+        bool, typer.Option("--angles", help="Write the angles at a body's joints.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=240,
+            help="Frames a second of --out's video; else the source's, or 10 for pictures.",
+        ),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="End after so many frames.")] = None,
+) -> int:
+    """Show what a node sees in a camera, a video, pictures or the screen.
+
+    It is drawn on the frames: live in a window (q or Esc closes it), or into --out.
+
+    Of a camera the newest frame is always next; of a video every frame is done, in order.
+
+    The exit code is 0 only if no frame failed.
+    """  # fmt: skip
+    asked = dict(_pair(option) for option in options or [])
+    if no_window and out is None and json is None:
+        raise typer.BadParameter("--no-window shows nothing: give --json or --out as well")
+    try:
+        from hearth.cli.view.drawing import Look
+        from hearth.cli.view.running import Wishes
+        from hearth.cli.view.running import watch as run
+        from hearth.cli.view.sinks import JsonLines
+        from hearth.cli.view.sources import open_source
+        from hearth.cli.view.targets import open_out
+        from hearth.cli.view.window import Window
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+
+    opened = open_source(source)
+    sinks = [open_out(out, opened, source, rate)] if out is not None else []
+    window = Window(f"{task} · {source}") if out is None and not no_window else None
+    if json is not None:
+        sinks.append(JsonLines(json))
+    wishes = Wishes(task, asked, node, size, raw, frames, Look(mirror, angles))
+    return run(wishes, opened, sinks, window)
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """What to say where a package isn't installed; the error itself where it is one of ours."""
+    if (error.name or "").partition(".")[0] == "hearth":
+        return error
+    return SetupError(
+        f"watching needs more than the client ({error.name} is missing): "
+        "pip install 'hearth[watch]'"
+    )

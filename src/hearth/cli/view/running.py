@@ -1,0 +1,253 @@
+"""Frames from a source to a node, and what it saw to where it is to be seen."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, aclosing
+from typing import Any, NamedTuple
+
+from hearth.cli import FAILURE, INTERRUPTED, OK
+from hearth.cli.console import complain, hint
+from hearth.cli.view.asking import Asking
+from hearth.cli.view.drawing import Look, drawn
+from hearth.cli.view.frames import Broken, Frame, Sending, sent
+from hearth.cli.view.newest import Newest
+from hearth.cli.view.showing import Showing
+from hearth.cli.view.sink import Seen, Sink
+from hearth.cli.view.source import Source
+from hearth.cli.view.tally import Tally
+from hearth.client import Connection, Failure, Job, Outcome
+from hearth.client.locate import locate
+from hearth.errors import HearthError, SetupError, Unavailable
+
+FIRST_FRAMES = 3
+"""If so many frames fail before one is done, all will."""
+
+
+class Wishes(NamedTuple):
+    """What the user asked for."""
+
+    task: str
+    options: Mapping[str, str] = {}
+    node: str | None = None
+    longest: int | None = None
+    raw: bool = False
+    most: int | None = None
+    """Frames after which to end."""
+    look: Look = Look()
+
+
+class _Shot(NamedTuple):
+    """A frame on its way; the tag of its job."""
+
+    turn: int
+    frame: Frame | Broken
+    size: tuple[int, int] = (1, 1)
+    """Width and height as sent."""
+
+
+def watch(wishes: Wishes, source: Source, sinks: Sequence[Sink], window: Any = None) -> int:
+    """The exit code; closes all it is given. Raises HearthError and OSError."""
+    tally = Tally()
+    try:
+        with ExitStack() as stack:
+            for sink in sinks:
+                stack.callback(sink.close)
+            with Showing(source, tally, window, wishes.task) as showing:
+                asyncio.run(_Watch(wishes, source, sinks, showing, tally).run())
+    except KeyboardInterrupt:
+        complain(f"interrupted: {_told(tally, sinks)}")
+        return INTERRUPTED
+    hint(_told(tally, sinks))
+    return FAILURE if tally.failed else OK
+
+
+def _told(tally: Tally, sinks: Sequence[Sink]) -> str:
+    places = ", ".join(sink.place for sink in sinks if sink.place)
+    return f"{tally.summary()}: {places}" if places and tally.answered else tally.summary()
+
+
+class _Watch:
+    def __init__(
+        self,
+        wishes: Wishes,
+        source: Source,
+        sinks: Sequence[Sink],
+        showing: Showing,
+        tally: Tally,
+    ) -> None:
+        self._wishes, self._source, self._sinks = wishes, source, sinks
+        self._showing, self._tally = showing, tally
+        # What isn't thread-safe has one thread each: the source, and what is written.
+        self._eye = ThreadPoolExecutor(1, "source")
+        self._pen = ThreadPoolExecutor(1, "drawing")
+        self._newest: Newest | None = None
+        self._target = ""
+        self._early: dict[int, Outcome] = {}
+        self._next = 0
+        self._held: list[Outcome] = []
+        self._last_error: Failure | None = None
+
+    async def run(self) -> None:
+        """To the end of the source, or until the window is closed."""
+        window = self._showing.window
+        tasks = {asyncio.create_task(self._work())}
+        (work,) = tasks
+        if window is not None:
+            tasks.add(asyncio.create_task(window.run()))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+                if window is not None and self._source.stills:
+                    await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if window is not None:
+                window.close()
+            self._pen.shutdown()
+            self._eye.shutdown()
+            if self._newest is None or self._newest.stopped:
+                self._source.close()
+
+    async def _work(self) -> None:
+        wishes = self._wishes
+        found = await locate(wishes.task, wishes.node)
+        self._target = found.target
+        asking = Asking(wishes.task, found, self._source, wishes.options, raw=wishes.raw)
+        gate = asyncio.Semaphore(asking.in_flight)
+        with ExitStack() as stack:
+            if self._source.live:
+                self._newest = stack.enter_context(Newest(self._source))
+            connection = Connection(found.target)
+            async with connection:
+                jobs = self._jobs(asking, gate)
+                outcomes = connection.infer_many(jobs, window=asking.in_flight)
+                async with aclosing(outcomes):
+                    async for outcome in outcomes:
+                        gate.release()
+                        self._early[outcome.job.tag.turn] = outcome
+                        await self._take_ready()
+                        if self._is_enough():
+                            break
+        await self._take_ready()
+        if self._held:
+            raise self._all_failed()
+
+    async def _jobs(self, asking: Asking, gate: asyncio.Semaphore) -> AsyncIterator[Job]:
+        how = Sending(self._wishes.longest, self._wishes.raw, asking.mimes)
+        turn = 0
+        while True:
+            await gate.acquire()
+            frame = await self._frame()
+            if frame is None:
+                return
+            if isinstance(frame, Broken):
+                job = Job(asking.task, b"", tag=_Shot(turn, frame))
+                self._early[turn] = Outcome(job, error=Failure("UNREADABLE", frame.reason))
+                gate.release()
+            else:
+                payload, mime, *size = await self._beside(self._eye, sent, frame, how)
+                meta = asking.meta(frame.number, frame.moment)
+                yield Job(asking.task, payload, mime, meta, _Shot(turn, frame, (size[0], size[1])))
+            turn += 1
+
+    async def _frame(self) -> Frame | Broken | None:
+        if self._newest is not None:
+            return await self._newest.next()
+        frame: Frame | Broken | None = await self._beside(self._eye, self._source.read)
+        return frame
+
+    async def _take_ready(self) -> None:
+        """What has its turn; answers come in the order in which they are ready."""
+        while not self._is_enough() and (outcome := self._early.pop(self._next, None)) is not None:
+            self._next += 1
+            await self._take(outcome)
+
+    def _is_enough(self) -> bool:
+        most, tally = self._wishes.most, self._tally
+        return most is not None and tally.answered + tally.failed >= most
+
+    async def _take(self, outcome: Outcome) -> None:
+        if self._newest is not None:
+            self._tally.skipped = self._newest.skipped
+        if outcome.meta.get("dropped") == "true":
+            self._tally.refused += 1
+            await self._show(outcome)
+            return
+        if outcome.error is not None and isinstance(outcome.job.tag.frame, Frame):
+            self._check_stream(outcome.error)
+        if _is_hopeless(outcome) and not self._tally.answered:
+            # Whether it is this frame's own fault will be seen.
+            self._held.append(outcome)
+            if len(self._held) >= FIRST_FRAMES:
+                raise self._all_failed()
+            return
+        held, self._held = self._held, []
+        for each in [*held, outcome]:
+            self._count(each)
+            await self._show(each)
+
+    def _check_stream(self, error: Failure) -> None:
+        """Raises Unavailable once the call is over: all that is still asked fails alike."""
+        if error is self._last_error:
+            done = self._tally.answered
+            raise Unavailable(f"{self._target} ended the stream after {done} frames: {error}")
+        self._last_error = error
+
+    def _all_failed(self) -> HearthError:
+        return HearthError(f"{self._target}: {_troubles(self._held[0])[0]}")
+
+    def _count(self, outcome: Outcome) -> None:
+        if not (troubles := _troubles(outcome)):
+            self._tally.answer()
+            return
+        self._tally.failed += 1
+        frame = outcome.job.tag.frame
+        self._showing.note(frame.name or f"frame {frame.number}", "; ".join(troubles))
+
+    async def _show(self, outcome: Outcome) -> None:
+        seen, picture = await self._beside(self._pen, self._written, outcome)
+        await self._showing.show(seen, picture)
+
+    def _written(self, outcome: Outcome) -> tuple[Seen, bytes | None]:
+        """Draw and write it; the window's picture of it."""
+        shot: _Shot = outcome.job.tag
+        window = self._showing.window
+        seen = Seen(shot.frame, outcome)
+        is_shown = isinstance(shot.frame, Frame) and outcome.meta.get("dropped") != "true"
+        if is_shown and (window is not None or any(sink.wants_pixels for sink in self._sinks)):
+            assert isinstance(shot.frame, Frame)
+            look = self._wishes.look
+            seen = seen._replace(drawn=drawn(shot.frame.pixels, outcome, shot.size, look))
+        try:
+            for sink in self._sinks:
+                sink.write(seen)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise SetupError(f"can't write: {(error.strerror or str(error)).lower()}") from None
+        if window is None or seen.drawn is None:
+            return seen, None
+        return seen, window.fit(seen.drawn)
+
+    async def _beside(self, pool: ThreadPoolExecutor, work: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
+
+
+def _troubles(outcome: Outcome) -> list[str]:
+    """What failed, all of it or the entries that did."""
+    if outcome.error is not None:
+        return [str(outcome.error)]
+    return [f"{name}: {part.error}" for name, part in outcome.parts.items() if part.error]
+
+
+def _is_hopeless(outcome: Outcome) -> bool:
+    """Whether the node had nothing to say of a frame."""
+    if not isinstance(outcome.job.tag.frame, Frame):
+        return False
+    return outcome.error is not None or (
+        bool(outcome.parts) and all(part.error for part in outcome.parts.values())
+    )
