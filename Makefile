@@ -73,7 +73,7 @@ pins: ## write requirements/*.txt from pyproject.toml
 
 tools: ## Debian's tools that some tests use (as root; the tests skip what isn't there)
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends avahi-daemon avahi-utils dbus iproute2 util-linux
+	apt-get install -y -qq --no-install-recommends avahi-daemon avahi-utils dbus iproute2 util-linux xvfb
 	command -v npm >/dev/null || apt-get install -y -qq --no-install-recommends nodejs npm
 
 clean: ## remove what the other targets made, but for data/

@@ -15,8 +15,11 @@ one kept.
 
 Points are pixels (as many decimals as mean something), z in the same unit; world points are
 metres. Where mediapipe tells no side the names are the subject's, as its documentation says.
-``label`` of a hand is mediapipe's word, which takes every picture for a mirrored one; ``side``
-is the subject's in a photograph that isn't: the other one.
+A detected face's keypoints are right eye, left eye, nose, mouth, right ear and left ear. ``iris``
+is from refine_landmarks, another model (with attention) than iris_landmark.tflite: a second
+opinion, not the same figures. Holistic's face is without it. ``label`` of a hand is mediapipe's
+word, which takes every picture for a mirrored one; ``side`` is the subject's in a photograph
+that isn't: the other one.
 """
 
 import argparse
