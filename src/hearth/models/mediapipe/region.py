@@ -5,6 +5,7 @@ is the top left corner of the first pixel.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -125,22 +126,35 @@ def cut(
     """
     import cv2  # heavy, and only wanted where models run
 
-    back = region.matrix / np.array([width, height, 1.0])
     border = cv2.BORDER_CONSTANT if zero_border else cv2.BORDER_REPLICATE
     shown: Pixels
     if not _is_near(region, pixels):
+        back = region.matrix / np.array([width, height, 1.0])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         shown = cv2.warpAffine(pixels, back, (width, height), flags=flags, borderMode=border)
         return shown
-    x, y = _steps(back, width, height)
+    # Of the whole picture, every frame of a video and many a photograph asks for the same.
+    maps = _maps_kept if region.rotation == 0 else _maps
+    corners, between = maps(region, width, height)
+    shown = cv2.remap(pixels, corners, between, cv2.INTER_LINEAR, borderMode=border)
+    return shown
+
+
+def _maps(region: Region, width: int, height: int) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+    """Where each pixel of a crop lies in the picture, as cv2.remap has it.
+
+    The pixel to its top left, (height, width, 2), and what it is away from that: rows of a
+    table of 32 by 32 weights, (height, width).
+    """
+    x, y = _steps(region.matrix / np.array([width, height, 1.0]), width, height)
     corners = np.empty((height, width, 2), np.int16)
     np.right_shift(x, _STEPS, out=corners[..., 0], casting="unsafe")
     np.right_shift(y, _STEPS, out=corners[..., 1], casting="unsafe")
-    # Between the corners, as cv2.remap has it: rows of a table of 32 by 32 weights.
     part = (1 << _STEPS) - 1
-    between = ((y & part) << _STEPS | (x & part)).astype(np.uint16)
-    shown = cv2.remap(pixels, corners, between, cv2.INTER_LINEAR, borderMode=border)
-    return shown
+    return corners, ((y & part) << _STEPS | (x & part)).astype(np.uint16)
+
+
+_maps_kept = lru_cache(maxsize=16)(_maps)  # of up to 400 KB each
 
 
 def _is_near(region: Region, pixels: Pixels) -> bool:
