@@ -4,6 +4,7 @@ import asyncio
 import io
 import threading
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import grpc
@@ -12,6 +13,7 @@ import orjson
 import pytest
 from PIL import Image
 
+from batch_kit import until
 from hearth.batching import BatchQueue
 from hearth.client import Connection, Job
 from hearth.contract import ml_service_pb2 as pb
@@ -34,19 +36,19 @@ class Looks:
         self.lock = threading.Lock()
 
     def __enter__(self):
-        self.read = ImageReader.read
+        self.open = ImageReader._open
         looks = self
 
-        def read(reader, payload, **how):
+        def opened(reader, payload):
             with looks.lock:
                 looks.count += 1
-            return looks.read(reader, payload, **how)
+            return looks.open(reader, payload)
 
-        ImageReader.read = read
+        ImageReader._open = opened
         return self
 
     def __exit__(self, *_):
-        ImageReader.read = self.read
+        ImageReader._open = self.open
 
 
 def _size(lab: Lab, file, call) -> Result:
@@ -54,7 +56,8 @@ def _size(lab: Lab, file, call) -> Result:
 
 
 async def _measure(lab: Lab, file, call):
-    picture = ImageReader(10**8).read(file) if isinstance(file, bytes) else file.image(None)
+    reader = ImageReader(10**8)
+    picture = reader.read(file) if isinstance(file, bytes) else file.image(reader)
     await lab.queue.submit(b"x", ticket=call.ticket)
     if call.options["faces"] == "fail":
         raise InvalidInput("this one is bad")
@@ -164,10 +167,8 @@ async def test_an_answer_is_handed_to_the_entry_that_needs_it():
     async with node_with_all() as node, stub_of(node) as stub:
         entries = [
             {"id": "second", "task": "size", "needs": {"faces": "first"}},
-            {"id": "first", "task": "upper"},
+            {"id": "first", "task": "size"},
         ]
-        # Of a text task the payload is the text: here the bytes of a picture, in upper case.
-        entries[1]["task"] = "size"
         told = by_entry(await talk(stub, [composed(entries)]))
         assert told["second"].result == b"64x48 64x48  5 5"
 
@@ -210,11 +211,66 @@ async def test_what_can_not_be_composed_is_invalid(entries, told):
         assert (await talk(stub, [composed(["size"])]))[0].is_final
 
 
-async def test_a_broken_picture_is_one_error_for_all():
+async def test_a_broken_picture_is_an_error_of_the_entries_that_look_at_it():
     async with node_with_all() as node, stub_of(node) as stub:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await talk(stub, [composed(["size", "measure"], b"no picture")])
-        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        told = by_entry(await talk(stub, [composed(["size", "upper"], b"no picture")]))
+    assert told["upper"].result == b"NO PICTURE"
+    assert told["size"].error.code == pb.ERROR_CODE_INVALID_ARGUMENT
+    assert told["size"].error.message.startswith("not an image")
+
+
+@pytest.mark.parametrize("payload", [b"panic", b"cancelled"])
+async def test_entries_that_end_as_nothing_should_are_told(payload):
+    async with node_with_all() as node, stub_of(node) as stub:
+        async with asyncio.timeout(10):
+            told = by_entry(await talk(stub, [composed(["upper", "noop"], payload)]))
+        assert (await talk(stub, [composed(["upper"], b"text")]))[0].result == b"TEXT"
+    assert told["noop"].error.code == told["upper"].error.code == pb.ERROR_CODE_INTERNAL
+
+
+async def test_a_request_in_flight_is_finished_when_the_node_stops():
+    gate = threading.Event()
+
+    def run(items):
+        gate.wait(10)
+        return [item.upper() for item in items]
+
+    async with (
+        lab_node(LabSource(run), tasks=TASKS) as node,
+        stub_of(node) as stub,
+    ):
+        entries = ["upper", {"id": "after", "task": "noop", "needs": ["upper"]}]
+        answers = asyncio.create_task(talk(stub, [composed(entries, b"text")]))
+        queue = node.slots["lab"].require().queues[0]
+        await until(lambda: queue.statistics().running == 1)
+        stopping = asyncio.create_task(node.stop())
+        await until(lambda: node.status == "draining")
+        gate.set()
+        told = by_entry(await answers)
+        await stopping
+    assert told["upper"].result == b"TEXT" and told["after"].result == b"text"
+
+
+async def test_a_client_that_takes_no_answers_holds_no_room_for_decoded_pictures():
+    big = picture(2000, 1500) + bytes(6 << 20)  # what follows the picture is ignored
+    async with node_with_all() as node:
+        places = node.slots["compose"].require().queues[0]
+        async with AsyncExitStack() as stack:
+            streams = []
+            for _ in range(20):
+                stub = await stack.enter_async_context(stub_of(node))
+                stream = stub.Infer()
+                streams.append(stream)
+                entries = ["size", "noop", {"id": "again", "task": "noop"}]
+                await stream.write(composed(entries, big))
+            # All are done, though none of their answers was read.
+            await until(lambda: places.statistics().items >= 20)
+            stub = await stack.enter_async_context(stub_of(node))
+            async with asyncio.timeout(10):
+                assert (await talk(stub, [composed(["size"])]))[0].is_final
+            for stream in streams:
+                stream.cancel()
+        await asyncio.wait_for(node.admission.idle(), 10)
 
 
 async def test_raw_frames_and_texts_are_composed_as_well():
@@ -247,8 +303,7 @@ async def test_composed_requests_of_many_clients_share_batches():
                 return await talk(stub, [composed(["size", "measure"])])
 
         clients = [asyncio.create_task(client()) for _ in range(4)]
-        while queue.statistics().waiting + queue.statistics().running < 8:
-            await asyncio.sleep(0.005)
+        await until(lambda: queue.statistics().waiting + queue.statistics().running == 8)
         gate.set()
         answers = await asyncio.gather(*clients)
     assert all(len(responses) == 2 for responses in answers)
@@ -269,8 +324,7 @@ async def test_a_client_that_leaves_ends_all_entries():
         stream = stub.Infer()
         await stream.write(composed([{"id": str(n), "task": "size"} for n in range(16)]))
         queue = node.slots["lab"].require().queues[0]
-        while not queue.statistics().running:
-            await asyncio.sleep(0.005)
+        await until(lambda: queue.statistics().running == 1)
         stream.cancel()
         gate.set()
         await asyncio.wait_for(node.admission.idle(), 5)

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from hearth.errors import InvalidInput, ModelFailed, Overloaded
-from hearth.plan import Plan, Step, at_once
+from hearth.plan import Plan, Step
 
 
 def answer(value):
@@ -115,10 +115,10 @@ async def test_a_cancel_ends_every_step():
     assert len(ended) == 2
 
 
-async def test_at_once_keeps_the_order_and_cancels_the_rest_of_a_failure():
-    assert await at_once() == []
-    assert await at_once(answer(1)(None), answer(2)(None)) == [1, 2]
-    waiting = asyncio.create_task(asyncio.Event().wait())
-    with pytest.raises(ModelFailed):
-        await at_once(waiting, failing(ModelFailed("x"))(None))
-    assert waiting.cancelled()
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit("a panic")])
+async def test_a_step_that_ends_as_nothing_should_has_an_outcome_too(error):
+    plan = Plan([Step("a", failing(error)), Step("b", answer("b")), Step("c", answer(1), ("a",))])
+    async with asyncio.timeout(5), aclosing(plan.outcomes()) as outcomes:
+        told = {step: problem async for step, _, problem in outcomes}
+    assert isinstance(told["a"], type(error)) and told["b"] is None
+    assert isinstance(told["c"], ModelFailed)

@@ -9,13 +9,14 @@ import asyncio
 import copy
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from hearth.errors import HearthError, InvalidInput, ModelFailed
 
-__all__ = ["Outcome", "Plan", "Step", "at_once"]
+__all__ = ["Outcome", "Plan", "Step"]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -33,7 +34,7 @@ class Outcome(NamedTuple):
 
     step: str
     answer: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class Plan:
@@ -70,16 +71,16 @@ class Plan:
 
         Close it (``contextlib.aclosing``) to cancel what still runs.
         """
-        done: asyncio.Queue[Outcome] = asyncio.Queue()
+        done: asyncio.Queue[str] = asyncio.Queue()
         running: dict[str, asyncio.Task[Any]] = {}
 
         async def take(step: Step) -> Any:
             # Tasks are begun in an order in which needs come first, so they are all there.
-            needs = [running[name] for name in step.needs if name in running]
+            needs = {name: running[name] for name in step.needs if name in running}
             if needs:
-                await asyncio.wait(needs)
-            for name in step.needs:
-                if name in running and (error := running[name].exception()) is not None:
+                await asyncio.wait(needs.values())
+            for name, need in needs.items():
+                if (error := _error_of(need)) is not None:
                     raise _need_failed(name, error)
             answers = [
                 given[name] if name in self._given else running[name].result()
@@ -87,20 +88,16 @@ class Plan:
             ]
             return await step.run(context, *answers)
 
-        async def follow(step: Step) -> Any:
-            try:
-                answer = await take(step)
-            except Exception as error:
-                done.put_nowait(Outcome(step.name, error=error))
-                raise
-            done.put_nowait(Outcome(step.name, answer))
-            return answer
-
         try:
             for name in self._order:
-                running[name] = asyncio.create_task(follow(self._steps[name]))
-            for _ in running:
-                yield await done.get()
+                task = running[name] = asyncio.create_task(take(self._steps[name]))
+                # However it ends: also by a panic in a native library, or by somebody
+                # else's cancellation.
+                task.add_done_callback(partial(_tell, done, name))
+            for _ in self._order:
+                name = await done.get()
+                error = _error_of(running[name])
+                yield Outcome(name, None if error else running[name].result(), error)
         finally:
             for task in running.values():
                 task.cancel()
@@ -121,6 +118,14 @@ class Plan:
             raise InvalidInput(f"steps need each other in a circle: {circle}") from None
 
 
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
+
+
+def _tell(done: "asyncio.Queue[str]", name: str, _: object) -> None:
+    done.put_nowait(name)
+
+
 def _need_failed(name: str, error: BaseException) -> HearthError:
     """An error of the same kind: whoever may try again later, may do so here too."""
     if not isinstance(error, HearthError):
@@ -128,17 +133,3 @@ def _need_failed(name: str, error: BaseException) -> HearthError:
     own = copy.copy(error)
     own.args = (f"{name}, which it needs, has failed: {error}",)
     return own
-
-
-async def at_once(*work: Awaitable[Any]) -> list[Any]:
-    """The answers of several awaitables, in order; the first failure cancels the others."""
-    if len(work) == 1:
-        return [await work[0]]
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

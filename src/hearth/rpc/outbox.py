@@ -50,14 +50,22 @@ class Outbox:
         self._give_up = give_up
         self._watch: asyncio.TimerHandle | None = None
 
-    async def send(self, answer: Answer, size: int, *, last: bool = True) -> None:
-        """Send the answer to a request that holds ``size`` bytes; or a part of it, not the last.
+    async def send(self, answer: Answer, size: int) -> None:
+        """Send the answer to a request that holds ``size`` bytes."""
+        self.put(answer, size)
+        await self.write()
 
-        Whoever is writing already, writes this answer as well: there is no lock to wait
-        for, and no task to wake. Returns when nothing waits, or somebody else is at it.
-        """
+    def put(self, answer: Answer, size: int, *, last: bool = True) -> None:
+        """Have an answer sent by whoever writes; or a part of one, which isn't the last."""
         self._waiting.append((answer, size + answer.size, int(last)))
         self._share.answer(answer.size)
+
+    async def write(self) -> None:
+        """Write all that waits.
+
+        Whoever is writing already, writes this as well: there is no lock to wait for, and
+        no task to wake. Returns when nothing waits, or somebody else is at it.
+        """
         if self.writer is not None:
             return
         self.writer = asyncio.current_task()

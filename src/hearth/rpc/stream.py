@@ -218,8 +218,22 @@ class InferStream:
                 answer = self._part(correlation_id, part, final=not left)
                 if not left:
                     return answer
-                await self._outbox.send(answer, 0, last=False)
+                # Without waiting for the client to take it: the work goes on, and what it
+                # holds of the node (a decoded picture) is free as soon as it is done.
+                self._outbox.put(answer, 0, last=False)
+                self._write_aside()
         raise AssertionError("a composed answer had too few parts")
+
+    def _write_aside(self) -> None:
+        if self._outbox.writer is None:
+            self._number = number = self._number + 1
+            self._requests[number] = self._loop.create_task(self._write(number))
+
+    async def _write(self, number: int) -> None:
+        try:
+            await self._outbox.write()
+        finally:
+            del self._requests[number]
 
     def _part(self, correlation_id: str, part: Part, *, final: bool) -> Answer:
         told = {"entry": part.entry, "task": part.task}

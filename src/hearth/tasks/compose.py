@@ -1,10 +1,13 @@
 """The task ``compose``: several tasks on one payload, decoded once, answered one by one."""
 
+import copy
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
-from hearth.errors import InvalidInput, UnknownTask
+from hearth.errors import HearthError, InvalidInput, UnknownTask
+from hearth.media import Picture
 from hearth.media.raw import MIME as RAW_FRAME
 from hearth.models.compose import Composer
 from hearth.plan import Plan, Step
@@ -17,57 +20,102 @@ from hearth.tasks.task import (
     Call,
     Part,
     Parts,
-    Request,
     Result,
     Stages,
     Task,
 )
 
 NAME = "compose"
+STREAM_ID = "stream_id"
+"""The option that makes a picture the frame of a video."""
+_PICTURE = ""
+"""The step that decodes; an entry's name is never empty."""
 
 
-class _Entries:
-    """The entries of one request, as steps of a plan."""
+class _Composition:
+    """One composed request: its entries as steps of a plan.
 
-    def __init__(self, entries: Iterable[Entry], router: Asks) -> None:
-        self.entries = {entry.name: entry for entry in entries}
-        self.tasks = {name: _task_of(entry, router) for name, entry in self.entries.items()}
-        self.sent: dict[str, Request] = {}
-        """What was asked for each entry."""
-        self.began: dict[str, float] = {}
-        self._router = router
+    Raises InvalidInput for tasks that can't be entries, circles, needs that are nowhere and
+    names that stand twice.
+    """
 
-    def plan(self, entries: Iterable[Entry]) -> Plan:
-        """Raises InvalidInput for circles, needs that are nowhere and names that stand twice."""
-        return Plan(Step(entry.name, self._step(entry), tuple(entry.needs)) for entry in entries)
+    def __init__(self, composer: Composer, entries: Sequence[Entry], call: Call) -> None:
+        assert call.router is not None
+        self._composer = composer
+        self._call = call
+        self._router = call.router
+        file = file_of(composer, call)
+        self._shared = file if isinstance(file, Picture) else Picture(file)
+        self._stack = AsyncExitStack()
+        self._tasks = {entry.name: _task_of(entry, call.router) for entry in entries}
+        self._stages = {entry.name: Stages() for entry in entries}
+        self._seconds = dict.fromkeys(self._tasks, 0.0)
+        ahead = [Step(_PICTURE, self._picture)] if self._decodes_ahead(entries) else []
+        self._plan = Plan([*ahead, *(self._step(entry, bool(ahead)) for entry in entries)])
 
-    @property
-    def takes_pictures(self) -> bool:
-        """Whether any of the tasks looks at the payload as a picture."""
-        return any(set(IMAGES) & set(task.inputs) for task in self.tasks.values())
+    async def parts(self) -> AsyncGenerator[Part, None]:
+        """What becomes of each entry, as it is known."""
+        async with self._stack, aclosing(self._plan.outcomes()) as outcomes:
+            async for name, result, error in outcomes:
+                if name != _PICTURE:
+                    yield self._part(name, result, error)
 
-    def part(self, name: str, result: Result | None, error: Exception | None) -> Part:
-        """What became of an entry."""
-        stages = self.sent[name].stages if name in self.sent else None
-        took = time.perf_counter() - self.began[name] if name in self.began else 0.0
-        return Part(name, self.tasks[name].name, result, error, took, stages or Stages())
+    def _part(self, name: str, result: Result | None, error: BaseException | None) -> Part:
+        task, seconds, stages = self._tasks[name].name, self._seconds[name], self._stages[name]
+        return Part(name, task, result, error, seconds, stages)
 
-    def _step(self, entry: Entry) -> Callable[..., Awaitable[Result]]:
-        async def ask(whole: Request, *needed: Result) -> Result:
-            self.began[entry.name] = time.perf_counter()
-            # What the request says of itself holds for all of them: a video's frame, a priority.
-            meta = {**whole.meta, **entry.meta}
-            del meta[ENTRIES.name]
-            for option, result in zip(entry.needs.values(), needed, strict=True):
-                if option:
-                    meta[option] = _as_option(result, entry)
-            request = whole._replace(task=entry.task, meta=meta, stages=Stages())
-            self.sent[entry.name] = request
-            answer = await self._router.answer(request)
-            assert isinstance(answer, Result)
-            return answer
+    def _decodes_ahead(self, entries: Sequence[Entry]) -> bool:
+        """Whether the payload is decoded before anything else.
 
-        return ask
+        Not for texts; nor for the frame of a video, which takes its turn as it comes, is
+        decoded in it, and not at all where it is dropped.
+        """
+        metas = [self._call.request.meta, *(entry.meta for entry in entries)]
+        is_frame = any(meta.get(STREAM_ID) for meta in metas)
+        return not is_frame and any(map(_takes_pictures, self._tasks.values()))
+
+    async def _picture(self, _: None) -> Picture | HearthError:
+        """The payload decoded, or why it can't be: that is for each of its entries to tell."""
+        decoding = self._composer.decoded(self._shared, self._call.ticket)
+        try:
+            return await self._stack.enter_async_context(decoding)
+        except HearthError as error:
+            return error
+
+    def _step(self, entry: Entry, decodes_ahead: bool) -> Step:
+        looks = _takes_pictures(self._tasks[entry.name])
+        waits = looks and decodes_ahead
+
+        async def ask(_: None, *needed: Any) -> Result:
+            decoded, results = (needed[0], needed[1:]) if waits else (None, needed)
+            began = time.perf_counter()
+            try:
+                if isinstance(decoded, HearthError):
+                    raise copy.copy(decoded)
+                return await self._ask(entry, self._shared if looks else None, results)
+            finally:
+                self._seconds[entry.name] = time.perf_counter() - began
+
+        return Step(entry.name, ask, (_PICTURE, *entry.needs) if waits else tuple(entry.needs))
+
+    async def _ask(self, entry: Entry, picture: Picture | None, needed: Sequence[Result]) -> Result:
+        whole = self._call.request
+        # What the request says of itself holds for all of them: a video's frame, a priority.
+        meta = {**whole.meta, **entry.meta}
+        del meta[ENTRIES.name]
+        for option, result in zip(entry.needs.values(), needed, strict=True):
+            if option:
+                meta[option] = _as_option(result, entry)
+        stages = self._stages[entry.name]
+        answer = await self._router.answer_part(
+            whole._replace(task=entry.task, meta=meta, stages=stages, picture=picture)
+        )
+        assert isinstance(answer, Result)
+        return answer
+
+
+def _takes_pictures(task: Task) -> bool:
+    return bool(set(IMAGES) & set(task.inputs))
 
 
 def _task_of(entry: Entry, router: Asks) -> Task:
@@ -93,32 +141,7 @@ def _as_option(result: Result, entry: Entry) -> str:
 
 
 async def _compose(composer: Composer, entries: list[Entry], call: Call) -> Parts:
-    assert call.router is not None
-    asked = _Entries(entries, call.router)
-    plan = asked.plan(entries)  # refuses what can't be done, before anything is
-    return Parts(len(entries), _parts(composer, asked, plan, call))
-
-
-async def _parts(
-    composer: Composer, asked: _Entries, plan: Plan, call: Call
-) -> AsyncGenerator[Part, None]:
-    request = call.request
-    if not asked.takes_pictures:
-        async for part in _outcomes(asked, plan, request):
-            yield part
-        return
-    async with (
-        composer.decoded(file_of(composer, call), call.ticket) as picture,
-        aclosing(_outcomes(asked, plan, request._replace(picture=picture))) as parts,
-    ):
-        async for part in parts:
-            yield part
-
-
-async def _outcomes(asked: _Entries, plan: Plan, whole: Request) -> AsyncGenerator[Part, None]:
-    async with aclosing(plan.outcomes(whole)) as outcomes:
-        async for name, answer, error in outcomes:
-            yield asked.part(name, answer, error)
+    return Parts(len(entries), _Composition(composer, entries, call).parts())
 
 
 def _parse(_: Composer, call: Call) -> list[Entry]:

@@ -34,10 +34,17 @@ class Router:
 
         Raises UnknownTask, InvalidInput, NotReady, Overloaded, DeadlinePassed, ModelFailed.
         """
-        started = time.perf_counter()
         task = self.find(request.task)
         if self._draining:
             raise NotReady("this node is shutting down")
+        return await self._perform(task, request)
+
+    async def answer_part(self, request: Request) -> Result | Parts:
+        """As ``answer``, of a part of a request that was taken on already."""
+        return await self._perform(self.find(request.task), request)
+
+    async def _perform(self, task: Task, request: Request) -> Result | Parts:
+        started = time.perf_counter()
         manager = self.slots[task.service].require()
         others = {name: self.slots[name].require() for name in task.uses}
         options = read_all(task.options, request.meta)

@@ -68,7 +68,7 @@ class Part(NamedTuple):
     task: str
     """The task's own name."""
     result: Result | None
-    error: Exception | None
+    error: BaseException | None
     seconds: float
     stages: Stages
 
@@ -99,8 +99,8 @@ class Asks(Protocol):
         """The task of that name; raises UnknownTask and InvalidInput."""
         ...
 
-    async def answer(self, request: Request) -> Result | Parts:
-        """The answer to one request."""
+    async def answer_part(self, request: Request) -> Result | Parts:
+        """The answer to a part of a request that is being answered."""
         ...
 
 
