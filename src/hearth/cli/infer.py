@@ -55,7 +55,7 @@ def infer(  # noqa: PLR0917
         raise typer.BadParameter("give it files, - for stdin, or --text")
     if json and raw:
         raise typer.BadParameter("choose --json or --raw")
-    meta = dict(_pair(option) for option in options or [])
+    meta = dict(key_and_value(option) for option in options or [])
     if topk is not None:
         meta["topk"] = str(topk)
     report: Report
@@ -68,7 +68,7 @@ def infer(  # noqa: PLR0917
     return run(task, inputs, report, meta=meta, node=node, timeout=timeout)
 
 
-def _pair(option: str) -> tuple[str, str]:
+def key_and_value(option: str) -> tuple[str, str]:
     key, equals, value = option.partition("=")
     if not equals or not key:
         raise typer.BadParameter(f"--option {option}: write it as KEY=VALUE")

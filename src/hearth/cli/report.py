@@ -132,8 +132,8 @@ class JsonReport(_OrderedReport):
             "file": source.file,
             **({} if source.text is None else {"text": source.text}),
             "task": outcome.job.task,
-            **_told(outcome),
-            **({"entries": parts} if (parts := _parts(outcome)) else {}),
+            **told(outcome),
+            **({"entries": parts} if (parts := parts_of(outcome)) else {}),
         }
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -148,12 +148,12 @@ class RawReport(_OrderedReport):
         return outcome.body + b"".join(part.body for part in outcome.parts.values())
 
 
-def _parts(outcome: Outcome) -> dict[str, Any]:
+def parts_of(outcome: Outcome) -> dict[str, Any]:
     """What became of the entries of a composed request, by their ids."""
-    return {entry: _told(part) for entry, part in outcome.parts.items()}
+    return {entry: told(part) for entry, part in outcome.parts.items()}
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def told(outcome: Outcome) -> dict[str, Any]:
     return {
         "result": _result(outcome),
         "error": _error(outcome),

@@ -81,7 +81,7 @@ class Asking:
             "timestamp_ms": f"{1000 * moment:.3f}",
         }
         if self._live:
-            told["drop"] = "oldest"
+            told |= {"drop": "oldest", "priority": "interactive"}
         return {name: value for name, value in told.items() if name in knows}
 
 

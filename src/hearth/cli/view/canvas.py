@@ -236,8 +236,7 @@ def _shade(part: Pixels, color: Color, share: float) -> None:
 
 def _share(cover: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A cover of 0 to 255 (height, width) as a share of each channel."""
-    share: NDArray[np.float32] = cover[..., None] / np.float32(255)
-    return share
+    return cover[..., None].astype(np.float32) / np.float32(255)
 
 
 def _blended(under: Pixels, over: NDArray[np.float32], alpha: Any) -> Pixels:

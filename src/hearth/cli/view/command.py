@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hearth.cli.infer import _pair
+from hearth.cli.infer import key_and_value
 from hearth.errors import SetupError
 
 
@@ -79,7 +79,7 @@ def watch(  # noqa: PLR0917
 
     The exit code is 0 only if no frame failed.
     """  # fmt: skip
-    asked = dict(_pair(option) for option in options or [])
+    asked = dict(key_and_value(option) for option in options or [])
     if no_window and out is None and json is None:
         raise typer.BadParameter("--no-window shows nothing: give --json or --out as well")
     try:
@@ -95,7 +95,7 @@ def watch(  # noqa: PLR0917
 
     opened = open_source(source)
     sinks = [open_out(out, opened, source, rate)] if out is not None else []
-    window = Window(f"{task} · {source}") if out is None and not no_window else None
+    window = Window(f"{task} · {opened.name}") if out is None and not no_window else None
     if json is not None:
         sinks.append(JsonLines(json))
     wishes = Wishes(task, asked, node, size, raw, frames, Look(mirror, angles))

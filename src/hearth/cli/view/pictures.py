@@ -61,7 +61,8 @@ def is_picture(path: Path) -> bool:
         return guess(file.read(HEAD), path.name).startswith("image/")
 
 
-def natural(name: str) -> tuple[list[tuple[int, str]], str]:
+def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
     """A key to sort names by: ``frame 2`` comes before ``frame 10``."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
+    keys = [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts]
+    return keys, name

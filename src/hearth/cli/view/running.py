@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, nullcontext
 from typing import Any, NamedTuple
 
 from hearth.cli import FAILURE, INTERRUPTED, OK
@@ -54,20 +54,22 @@ def watch(wishes: Wishes, source: Source, sinks: Sequence[Sink], window: Any = N
             for sink in sinks:
                 stack.callback(sink.close)
             with Showing(source, tally, window, wishes.task) as showing:
-                asyncio.run(_Watch(wishes, source, sinks, showing, tally).run())
+                asyncio.run(Watching(wishes, source, sinks, showing, tally).run())
     except KeyboardInterrupt:
-        complain(f"interrupted: {_told(tally, sinks)}")
+        complain(f"interrupted: {told(tally, sinks)}")
         return INTERRUPTED
-    hint(_told(tally, sinks))
+    hint(told(tally, sinks))
     return FAILURE if tally.failed else OK
 
 
-def _told(tally: Tally, sinks: Sequence[Sink]) -> str:
+def told(tally: Tally, sinks: Sequence[Sink]) -> str:
     places = ", ".join(sink.place for sink in sinks if sink.place)
     return f"{tally.summary()}: {places}" if places and tally.answered else tally.summary()
 
 
-class _Watch:
+class Watching:
+    """One watch under way, on an asyncio loop."""
+
     def __init__(
         self,
         wishes: Wishes,
@@ -86,6 +88,7 @@ class _Watch:
         self._early: dict[int, Outcome] = {}
         self._next = 0
         self._held: list[Outcome] = []
+        self._is_proven = False
         self._last_error: Failure | None = None
 
     async def run(self) -> None:
@@ -118,11 +121,8 @@ class _Watch:
         self._target = found.target
         asking = Asking(wishes.task, found, self._source, wishes.options, raw=wishes.raw)
         gate = asyncio.Semaphore(asking.in_flight)
-        with ExitStack() as stack:
-            if self._source.live:
-                self._newest = stack.enter_context(Newest(self._source))
-            connection = Connection(found.target)
-            async with connection:
+        with Newest(self._source) if self._source.live else nullcontext() as self._newest:
+            async with Connection(found.target) as connection:
                 jobs = self._jobs(asking, gate)
                 outcomes = connection.infer_many(jobs, window=asking.in_flight)
                 async with aclosing(outcomes):
@@ -133,8 +133,9 @@ class _Watch:
                         if self._is_enough():
                             break
         await self._take_ready()
-        if self._held:
+        if not self._is_proven and any(map(_is_hopeless, self._held)):
             raise self._all_failed()
+        await self._release()
 
     async def _jobs(self, asking: Asking, gate: asyncio.Semaphore) -> AsyncIterator[Job]:
         how = Sending(self._wishes.longest, self._wishes.raw, asking.mimes)
@@ -179,16 +180,24 @@ class _Watch:
             return
         if outcome.error is not None and isinstance(outcome.job.tag.frame, Frame):
             self._check_stream(outcome.error)
-        if _is_hopeless(outcome) and not self._tally.answered:
-            # Whether it is this frame's own fault will be seen.
-            self._held.append(outcome)
-            if len(self._held) >= FIRST_FRAMES:
-                raise self._all_failed()
-            return
-        held, self._held = self._held, []
-        for each in [*held, outcome]:
-            self._count(each)
-            await self._show(each)
+        self._held.append(outcome)
+        if not self._is_proven:
+            self._is_proven = _is_done(outcome)
+            if not self._is_proven and (hopeless := sum(map(_is_hopeless, self._held))):
+                # Whether it is these frames' own fault will be seen.
+                if hopeless >= FIRST_FRAMES:
+                    raise self._all_failed()
+                return
+        # Whether a failure is this frame's own or the whole stream's, the next one tells.
+        is_doubtful = outcome.error is not None and isinstance(outcome.job.tag.frame, Frame)
+        await self._release(but=1 if is_doubtful else 0)
+
+    async def _release(self, but: int = 0) -> None:
+        """Count and show what was held back, all but the last ones."""
+        while len(self._held) > but:
+            outcome = self._held.pop(0)
+            self._count(outcome)
+            await self._show(outcome)
 
     def _check_stream(self, error: Failure) -> None:
         """Raises Unavailable once the call is over: all that is still asked fails alike."""
@@ -198,14 +207,15 @@ class _Watch:
         self._last_error = error
 
     def _all_failed(self) -> HearthError:
-        return HearthError(f"{self._target}: {_troubles(self._held[0])[0]}")
+        first = next(filter(_is_hopeless, self._held))
+        return HearthError(f"{self._target}: {_troubles(first)[0]}")
 
     def _count(self, outcome: Outcome) -> None:
-        if not (troubles := _troubles(outcome)):
+        troubles, frame = _troubles(outcome), outcome.job.tag.frame
+        if troubles:
+            self._tally.failed += 1
+        else:
             self._tally.answer()
-            return
-        self._tally.failed += 1
-        frame = outcome.job.tag.frame
         self._showing.note(frame.name or f"frame {frame.number}", "; ".join(troubles))
 
     async def _show(self, outcome: Outcome) -> None:
@@ -244,10 +254,12 @@ def _troubles(outcome: Outcome) -> list[str]:
     return [f"{name}: {part.error}" for name, part in outcome.parts.items() if part.error]
 
 
+def _is_done(outcome: Outcome) -> bool:
+    """Whether the node had something to say of a frame."""
+    parts = outcome.parts.values()
+    return outcome.error is None and (not parts or any(part.error is None for part in parts))
+
+
 def _is_hopeless(outcome: Outcome) -> bool:
-    """Whether the node had nothing to say of a frame."""
-    if not isinstance(outcome.job.tag.frame, Frame):
-        return False
-    return outcome.error is not None or (
-        bool(outcome.parts) and all(part.error for part in outcome.parts.values())
-    )
+    """Whether the node got a frame and had nothing to say of it."""
+    return isinstance(outcome.job.tag.frame, Frame) and not _is_done(outcome)

@@ -29,7 +29,7 @@ class Showing:
         self._source, self._tally, self._task = source, tally, task
         self._bar = Bar(say=lambda _: None)
         self._began: float | None = None
-        self._told = ""
+        self.told = ""
 
     def __enter__(self) -> Self:
         self._bar.__enter__()
@@ -53,10 +53,10 @@ class Showing:
             await self.window.stay(PICTURE_SECONDS)
 
     def note(self, where: str, trouble: str) -> None:
-        """A frame's trouble, once for as long as it lasts."""
-        if trouble != self._told:
+        """A frame's trouble (empty: none), once for as long as it lasts."""
+        if trouble and trouble != self.told:
             hint(f"{where}: {trouble}")
-        self._told = trouble
+        self.told = trouble
 
     async def _wait_until_due(self, frame: Frame) -> None:
         if self._source.stills or self._source.live:

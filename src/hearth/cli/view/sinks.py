@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import orjson
 
-from hearth.cli.report import _parts, _told
+from hearth.cli.report import parts_of, told
 from hearth.cli.view.sink import Seen, Sink, check_writable
 from hearth.media import encode
 from hearth.media.raw import Pixels
@@ -34,8 +34,8 @@ class JsonLines(Sink):
             "timestamp_ms": round(1000 * seen.frame.moment, 3),
             **({"file": seen.frame.name} if seen.frame.name else {}),
             "task": seen.outcome.job.task,
-            **_told(seen.outcome),
-            **({"entries": parts} if (parts := _parts(seen.outcome)) else {}),
+            **told(seen.outcome),
+            **({"entries": parts} if (parts := parts_of(seen.outcome)) else {}),
         }
         self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         self._file.flush()
