@@ -40,21 +40,23 @@ from _vision_cases import CASES, FRAME_SECONDS, MODES, Case, there_and_back
 from hearth.backends.litert_pool import LiteRtPool
 from hearth.contract import ml_service_pb2 as pb
 from hearth.media import File, ImageReader, Picture
+from hearth.models.mediapipe.faces import WantedFaces
 from hearth.models.mediapipe.frame import Frame
-from hearth.models.mediapipe.hands import HandTrack
-from hearth.models.mediapipe.holistic import WholeTrack
-from hearth.models.mediapipe.iris import IrisTrack
-from hearth.models.mediapipe.mesh import MeshTrack
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.pose import PoseTrack
-from hearth.models.mediapipe.streams import Turn, Videos
-from hearth.models.mediapipe.wheel import fetch
+from hearth.models.mediapipe.streams import Videos
+from hearth.models.mediapipe.wheel import WheelModels
 from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 
 MOST_MEMORY_MB = 400
 RAW = "image/x-raw;format=rgb;width={};height={}"
 
-Find = Callable[[MediaPipeModel, Frame, Turn[Any] | None], Awaitable[Any]]
+Find = Callable[[MediaPipeModel, Frame, Any, float | None], Awaitable[tuple[Any, Any]]]
+"""Of a frame, what the one before has left, and its moment."""
+
+
+async def _alone(found: Awaitable[Any]) -> tuple[Any, None]:
+    """Of what isn't followed."""
+    return await found, None
 
 
 async def _mask(model: MediaPipeModel, frame: Frame, kind: Any) -> Any:
@@ -63,18 +65,18 @@ async def _mask(model: MediaPipeModel, frame: Frame, kind: Any) -> Any:
     return mask.eight_bit(None)
 
 
-FINDERS: Mapping[str, tuple[Find, Callable[[], Any]]] = {
-    "face_detection": (lambda m, f, _: m.faces.find(f), object),
-    "face_detection full": (lambda m, f, _: m.faces.find(f, which="full"), object),
-    "face_mesh": (lambda m, f, t: m.mesh.find(f, t), MeshTrack),
-    "iris_tracking": (lambda m, f, t: m.iris.find(f, t), IrisTrack),
-    "hand_tracking": (lambda m, f, t: m.hands.find(f, t), HandTrack),
-    "pose_tracking": (lambda m, f, t: m.pose.find(f, t), PoseTrack),
-    "holistic_tracking": (lambda m, f, t: m.holistic.find(f, t), WholeTrack),
-    "selfie_segmentation": (lambda m, f, _: _mask(m, f, "general"), object),
-    "selfie_segmentation landscape": (lambda m, f, _: _mask(m, f, "landscape"), object),
+FINDERS: Mapping[str, Find] = {
+    "face_detection": lambda m, f, *_: _alone(m.faces.find(f)),
+    "face_detection full": lambda m, f, *_: _alone(m.faces.find(f, WantedFaces("full"))),
+    "face_mesh": lambda m, f, *past: m.mesh.follow(f, *past),
+    "iris_tracking": lambda m, f, *past: m.iris.follow(f, *past),
+    "hand_tracking": lambda m, f, *past: m.hands.follow(f, *past),
+    "pose_tracking": lambda m, f, *past: m.pose.follow(f, *past),
+    "holistic_tracking": lambda m, f, *past: m.holistic.follow(f, *past),
+    "selfie_segmentation": lambda m, f, *_: _alone(_mask(m, f, "general")),
+    "selfie_segmentation landscape": lambda m, f, *_: _alone(_mask(m, f, "landscape")),
 }
-"""How each of CASES is asked for, and what begins its following."""
+"""How each of CASES is asked for."""
 
 
 class Ours:
@@ -92,12 +94,12 @@ class Ours:
             return await self._follow(task, CASES[task].video or "", frames)
         content = jpeg.read_bytes()
         payload, mime = _raw(people.picture(CASES[task].picture))
-        find, _ = FINDERS[task]
+        find = FINDERS[task]
         started = time.process_time()
         for _ in range(frames):
             file: File = content if mode == "jpeg" else Picture(payload, mime)
             async with self._model.frame(file) as frame:
-                found = await find(self._model, frame, None)
+                found, _ = await find(self._model, frame, None, None)
         return self._each(started, frames, task, found)
 
     async def _follow(self, task: str, name: str, count: int) -> float:
@@ -106,13 +108,14 @@ class Ours:
         shown = self._frames[name]
         start = self._at.get(task, 0)
         self._at[task] = start + count
-        find, track = FINDERS[task]
-        video = self._videos.video(self, task, track)
+        find = FINDERS[task]
+        video = self._videos.video(self, task)
         started = time.process_time()
         for number, at in enumerate(there_and_back(count, start, len(shown)), start):
             async with video.turn(drop=False), self._model.frame(Picture(*shown[at])) as frame:
-                turn = video.follow(number * FRAME_SECONDS, frame.width, frame.height)
-                found = await find(self._model, frame, turn)
+                moment = number * FRAME_SECONDS
+                before = video.begin(moment, frame.width, frame.height)
+                found, video.before = await find(self._model, frame, before, moment)
         return self._each(started, count, task, found)
 
     @staticmethod
@@ -239,7 +242,7 @@ def main() -> int:
         ("--seconds", {"type": float, "help": "of filming (60; quick: 10)"}),
     )
     FOLDER.mkdir(parents=True, exist_ok=True)
-    fetch(FOLDER / "mediapipe", wheel=mediapipe_kit.wheel_path())
+    WheelModels(FOLDER / "mediapipe").fetch(wheel=mediapipe_kit.wheel_path())
     rounds, frames = (5, 6) if options.quick else (20, 20)
     with kit.confined(kit.SERVER_CORE):
         rows = uvloop.run(compare(rounds, frames))

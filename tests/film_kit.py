@@ -22,23 +22,15 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import ModelFailed
 from hearth.media import Picture
 from hearth.models.mediapipe.frame import Frame
-from hearth.models.mediapipe.streams import Turn
 from hearth.rpc.stream import Source
 from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
-from hearth.tasks.mediapipe.frames import Seen, frame_task
+from hearth.tasks.mediapipe.frames import Past, Seen, frame_task
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request
 from node_kit import stub_of
-from vision_kit import Answer, each_answer, frame, vision_node
+from vision_kit import Answer, each_answer, frame, mime_of, vision_node
 
 BLACK = np.zeros((2, 2, 3), np.uint8)
-
-
-class Track:
-    """What a Film follows: the numbers of the frames so far."""
-
-    def __init__(self) -> None:
-        self.numbers: list[int] = []
 
 
 class Film:
@@ -49,15 +41,15 @@ class Film:
         self.together = 0
         self.most_together = 0
         self.cancelled: list[int] = []
+        self.urgent: set[int] = set()
         self.fails: set[int] = set()
         self._open: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
         self._all_open = False
         self.task = frame_task(
             "film",
             "a test's own",
-            find=self._find,
+            follow=self._follow,
             describe=lambda found, _, __: found,
-            track=Track,
         )
 
     def let_go(self, *numbers: int) -> None:
@@ -69,11 +61,13 @@ class Film:
     async def until_began(self, number: int) -> None:
         await until(lambda: number in [at for _, at in self.began])
 
-    async def _find(
-        self, _: Any, seen: Frame, turn: Turn[Track] | None, call: Call
-    ) -> dict[str, Any]:
+    async def _follow(
+        self, _: Any, seen: Frame, past: Past, call: Call
+    ) -> tuple[dict[str, Any], list[int]]:
         number = call.options["frame_number"]
         self.began.append((call.options["stream_id"], number))
+        if call.ticket.urgent:
+            self.urgent.add(number)
         self.together += 1
         self.most_together = max(self.most_together, self.together)
         try:
@@ -86,10 +80,10 @@ class Film:
             self.together -= 1
         if number in self.fails:
             raise ModelFailed("the film tears")
-        if turn is None:
-            return {"followed": None}
-        turn.track.numbers.append(number)
-        return {"followed": list(turn.track.numbers), "moment": turn.moment}
+        if past.moment is None:
+            return {"followed": None}, []
+        numbers = [*(past.before or ()), number]
+        return {"followed": numbers, "moment": past.moment}, numbers
 
 
 def shot(number: int, stream: str = "cam", **meta: object) -> pb.InferRequest:
@@ -149,7 +143,7 @@ class Caller:
         meta = {"stream_id": "cam", "frame_number": str(number), **meta}
         request = Request("film", BLACK.tobytes(), meta=meta, source=self._source)
         call = Call(request, read_all(task.options, meta), Ticket())
-        picture = Picture(request.payload, "image/x-raw;format=rgb;width=2;height=2")
+        picture = Picture(request.payload, mime_of(BLACK))
         return asyncio.ensure_future(task.call(self._model, picture, call))
 
 

@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hearth.models.mediapipe import pip
+from hearth.hub import pip
 from hearth.models.mediapipe.files import FILES, FOLDER, VERSION, WHEEL
-from hearth.models.mediapipe.wheel import fetch
+from hearth.models.mediapipe.wheel import WheelModels
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
 
@@ -36,7 +36,7 @@ def wheel_path() -> Path:
 def mediapipe_folder() -> Path:
     """A folder with all 14 files, whole; not to be written to."""
     folder = BUILD / FOLDER
-    fetch(folder, wheel=wheel_path())
+    WheelModels(folder).fetch(wheel=wheel_path())
     return folder
 
 

@@ -1,40 +1,26 @@
 """Tasks on frames, asked as a node asks them, on MediaPipe's real models.
 
-with frames_model() as model:
+with model_of() as model:
     answer = await see(model, FACE_MESH, raw(pixels), stream_id="door", source=client)
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.backends.litert_pool import LiteRtPool
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
-from hearth.media import ImageReader, Picture
+from hearth.media import Picture
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request, Task
-from mediapipe_kit import model_path
-
-
-@contextmanager
-def frames_model() -> Iterator[MediaPipeModel]:
-    """MediaPipe's models, each opened when it is first needed."""
-    model = MediaPipeModel(
-        lambda name: LiteRtPool(model_path(name), width=1), reader=ImageReader(10**8)
-    )
-    yield model
-    model.close()
+from vision_kit import mime_of
 
 
 def raw(pixels: NDArray[np.uint8]) -> tuple[bytes, str]:
     """An RGB frame's payload and mime."""
-    height, width = pixels.shape[:2]
-    return pixels.tobytes(), f"image/x-raw;format=rgb;width={width};height={height}"
+    return pixels.tobytes(), mime_of(pixels)
 
 
 def picture(pixels: NDArray[np.uint8]) -> Picture:
@@ -73,6 +59,42 @@ def queue_of(model: MediaPipeModel, name: str) -> BatchQueue[Any, Any]:
 def runs_of(model: MediaPipeModel, name: str) -> int:
     """How many regions a model has looked at."""
     return queue_of(model, name).statistics().items
+
+
+class Track:
+    """What a video's frames leave for the next."""
+
+    def __init__(self) -> None:
+        self.before: Any = None
+
+
+class Turn(NamedTuple):
+    """A frame of a video that a test follows by itself."""
+
+    track: Track
+    moment: float
+    """In seconds."""
+
+
+async def followed(
+    model: MediaPipeModel,
+    finder: Any,
+    pixels: NDArray[np.uint8],
+    turn: Turn | None = None,
+    wanted: Any = None,
+    ticket: Ticket = NO_HURRY,
+) -> Any:
+    """What one of the model's finders finds in a frame; without a turn in a single picture."""
+    wishes = {} if wanted is None else {"wanted": wanted}
+    async with model.frame(picture(pixels)) as frame:
+        if turn is None:
+            found, _ = await finder.follow(frame, ticket=ticket, **wishes)
+            return found
+        track, moment = turn
+        found, track.before = await finder.follow(
+            frame, track.before, moment, ticket=ticket, **wishes
+        )
+        return found
 
 
 class Client:

@@ -10,7 +10,9 @@ import pytest
 
 from cli_kit import HEARTH, Done, environment
 from cli_kit import hearth_here as hearth
+from hearth.cli.checks import services
 from hearth.hub.remote import CHUNK
+from hearth.settings import load
 from hub_kit import HubServer
 from index_kit import ALONE, PackageIndex
 from mediapipe_kit import bundle, damage, place, wheel_path
@@ -34,7 +36,9 @@ def test_the_wheel_is_pulled_with_its_bytes_shown(tmp_path: Path):
         done = models("pull", tmp_path, "mediapipe", HF_HUB_OFFLINE="0", **index.environment)
         assert done.code == 0, done.err
         again = models("pull", tmp_path, HF_HUB_OFFLINE="0", **index.environment)
-    assert done.out.splitlines() == ["mediapipe is here", "  29.2 MB in data/mediapipe"]
+    assert done.out.splitlines() == [
+        "mediapipe (mediapipe-0.10.21) is here", "  29.2 MB in data/mediapipe"
+    ]  # fmt: skip
     assert "MediaPipe's models: 35.6 MB of 35.6 MB, " in done.err and "MB/s" in done.err
     # Without names the configured services are pulled; here there is nothing left to do.
     assert (again.code, again.out, again.err, index.transfers) == (0, done.out, "", 1)
@@ -135,8 +139,8 @@ def test_the_doctor_looks_for_them(
     settings: tuple[str, ...], files: bool, state: str, tmp_path: Path
 ):
     if files:
-        place(tmp_path / "data")
-    settings = ("services=mediapipe", "port=0", *settings)
-    flags = [part for setting in settings for part in ("-s", setting)]
-    found = hearth("doctor", "--json", *flags, cwd=tmp_path)
-    assert {line["name"]: line["state"] for line in found.lines}["mediapipe"] == state
+        place(tmp_path)
+    told = dict(setting.split("=") for setting in settings)
+    chosen = {"services": "mediapipe", "data_dir": tmp_path, "hub.offline": True, **told}
+    [check] = services(load(chosen, environment={}, config=Path(os.devnull)))
+    assert check.state == state

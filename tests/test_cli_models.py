@@ -1,11 +1,15 @@
 """`hearth models` and `hearth doctor`."""
 
+import os
 import socket
 from functools import partial
 from pathlib import Path
 
 import clip_kit
 from cli_kit import at_once, hearth
+from hearth.cli.checks import services
+from hearth.cli.models.configured import configured
+from hearth.settings import load
 from hub_kit import HubServer
 
 
@@ -100,8 +104,17 @@ def test_the_doctor_finds_nothing_wrong_where_nothing_is(tmp_path: Path):
 def test_the_doctor_says_that_a_model_is_out_of_reach(tmp_path: Path):
     page = hearth("doctor", "--set", "port=0", cwd=tmp_path, COLUMNS="80")
     assert page.code == 1 and "✗ clip" in page.out and "✓ ocr" in page.out
-    assert "the hub may not be asked" in page.out and "→ " in page.out
+    assert "HF_HUB_OFFLINE" in page.out and "→ " in page.out
     assert max(map(len, page.out.splitlines())) <= 80
+
+
+def test_a_service_without_a_model_and_a_file_that_is_missing_are_told(tmp_path: Path):
+    given = {"services": "compose,face", "face.detection": "lost.onnx", "data_dir": tmp_path}
+    settings = load(given, environment={}, config=Path(os.devnull))
+    compose, face = configured(settings, [])
+    assert (compose.state, compose.model, face.state) == ("here", "", "unavailable")
+    assert face.why == "no such file: lost.onnx"
+    assert [str(check.state) for check in services(settings)] == ["ok", "bad"]
 
 
 def test_the_doctor_asks_the_hub_whether_it_has_the_model(

@@ -156,7 +156,7 @@ def test_a_service_is_fetched_with_the_model_that_is_set(hub: HubServer, tmp_pat
     done = pull(hub, tmp_path, *settings)
     assert done.code == 0, done.err
     first, place, last = done.out.splitlines()
-    assert first == "clip (immich-app/tiny) is here" and last == "ocr is here"
+    assert first == "clip (immich-app/tiny) is here" and last == "ocr (PP-OCRv6-small) is here"
     assert place.endswith(" in data/hub/immich-app--tiny")
     rows = hearth("models", "list", "--json", *settings, cwd=tmp_path).lines
     assert [(row["kind"], row["state"]) for row in rows] == [

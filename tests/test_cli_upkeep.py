@@ -13,8 +13,8 @@ import pytest
 from cli_kit import HEARTH, Done, environment
 from cli_kit import hearth_here as hearth
 from hearth.files import fingerprint
+from hearth.hub.hashes import content
 from hearth.hub.store import HubStore
-from hearth.models.clip.exports.hashes import content
 from hub_kit import HubServer
 
 NO_MODELS = ("-s", "services=ocr")

@@ -16,9 +16,9 @@ from clip_kit import ARCHITECTURE, TEXTS, cosine, decoded, pictures
 from hearth.backends.onnx import OnnxSession
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.files import fingerprint
+from hearth.hub import whole
+from hearth.hub.hashes import content
 from hearth.hub.layout import Layout, files_in, layouts
-from hearth.models.clip.exports import folders
-from hearth.models.clip.exports.hashes import content
 from hearth.models.clip.making import export
 from hearth.models.clip.making.options import ExportOptions
 
@@ -253,7 +253,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tiny_folder, tmp_path,
     def fill(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(folders.os, "fsync", fill)
+    monkeypatch.setattr(whole.os, "fsync", fill)
     with pytest.raises(ModelUnavailable, match="the disk is full"):
         export_model(str(tiny_folder), data_dir=tmp_path, offline=True)
     assert files_of(tmp_path / "exports") == []

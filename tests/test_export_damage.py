@@ -11,10 +11,10 @@ import clip_kit
 import graphs_kit
 from graphs_kit import about
 from hearth.errors import ModelUnavailable
+from hearth.hub import sound, whole
 from hearth.hub.layout import files_in
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
-from hearth.models.clip.exports import folders, sound
 from hearth.models.clip.exports.freeing import freed_copy, is_impossible
 from hearth.models.clip.making.convert import export_variant
 from hearth.models.clip.making.options import ExportOptions
@@ -113,9 +113,9 @@ def test_what_verify_found_wrong_isnt_taken_until_it_is_made_anew(data, tiny_exp
     assert model.graphs() != export
     with pytest.raises(ModelUnavailable, match="verify` found it damaged"):
         load(*model_of(data, str(export)))
-    with folders.written_whole(export) as work:
+    with whole.written_whole(export) as work:
         shutil.copytree(tiny_export, work, dirs_exist_ok=True)
-        folders.write_json(work / "hearth.json", {**about(work), "reference": NAME})
+        whole.write_json(work / "hearth.json", {**about(work), "reference": NAME})
     assert model.graphs() == export
 
 

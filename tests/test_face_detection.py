@@ -10,7 +10,7 @@ from face_kit import Mark, detector, drawn, expected, pack, recogniser, shrunk
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.models.face import parameters as p
 from hearth.models.face.arcface import Recogniser
-from hearth.models.face.faces import Face, Wanted
+from hearth.models.face.faces import Face, Kept, Wanted
 from hearth.models.face.files import open_detection, open_recognition
 from hearth.models.face.letterbox import letterbox
 from hearth.models.face.scrfd import Detector, View, faces_of, levels_of, suppress
@@ -198,7 +198,7 @@ def test_the_same_faces_are_found_with_every_form_of_graph(name, tmp_path: Path)
     assert together[1] == look(views[1:])[0]
     session.close()
     for found, size, its in zip(together, sizes, marks, strict=True):
-        assert len(found.faces) == len(its) and found.crops is None
+        assert len(found.faces) == len(its) and found.kept is None
         for one in sorted(its):
             should = expected(size, one, side)
             [best] = [f for f in found.faces if np.abs(f.landmarks - should.landmarks.ravel()).max()
@@ -240,9 +240,9 @@ def test_a_picture_whose_numbers_arent_finite_fails_alone(tmp_path: Path):
     good = np.asarray(drawn((640, 640), [Mark(4, 4, 2)]))
     bad = good.copy()
     bad[0, 0, 2] = 255
-    views = [View(letterbox(each, 640, 640), Wanted(), each) for each in (good, bad, good)]
+    views = [View(letterbox(each, 640, 640), Wanted(), Kept(each)) for each in (good, bad, good)]
     first, failed, last = Detector(session)(views)
     session.close()
-    assert len(first.faces) == len(last.faces) == len(last.crops.faces) == 1
+    assert len(first.faces) == len(last.faces) == 1 and last.kept.take() is good
     assert isinstance(failed, ModelFailed)
     assert str(failed) == "the detection model gave numbers that aren't finite"

@@ -28,7 +28,7 @@ PICTURE = file(drawn((640, 480), [Mark(4, 4, 2), Mark(12, 7, 3)], noise=1), "BMP
 
 def source(data_dir: Path, hub: HubServer | None = None, **settings: Any) -> FaceSource:
     store = HubStore(data_dir, endpoint=hub.url) if hub else HubStore(data_dir, offline=True)
-    return FaceSource(FaceSettings(**settings), store, data_dir=data_dir, reader=READER)
+    return FaceSource(FaceSettings(**settings), store, reader=READER)
 
 
 def vectors(model: FaceModel) -> Any:

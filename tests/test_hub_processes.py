@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from hearth.hub.store import HubStore
 
-def progress(what, done, total):
+def progress(what, done, total, unit="steps"):
     print(what, flush=True)
 
 store = HubStore(Path(sys.argv[1]), endpoint=sys.argv[2])
@@ -156,7 +156,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_made(
 ) -> None:
     filler = small_disk / "filler"
 
-    def fill(what: str, done: int, total: int | None) -> None:
+    def fill(what: str, done: int, total: int | None, unit: str = "steps") -> None:
         """Take the room, as another program would, once the download is on its way."""
         if done < CHUNK or filler.exists():
             return

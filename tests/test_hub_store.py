@@ -1,12 +1,12 @@
 """Downloads from the hub: progress, resuming, verification, and starts without a network."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.hub.progress import Progress
 from hearth.hub.remote import CHUNK
 from hearth.hub.store import HubStore
 from hub_kit import HubServer
@@ -28,10 +28,10 @@ def store(hub: HubServer, tmp_path: Path) -> HubStore:
     return HubStore(tmp_path, endpoint=hub.url, timeout=2)
 
 
-def stop_at(size: int) -> Callable[[str, int, int | None], None]:
+def stop_at(size: int) -> Progress:
     """A progress that ends the download, as a node does that shuts down."""
 
-    def progress(what: str, done: int, total: int | None) -> None:
+    def progress(what: str, done: int, total: int | None, unit: str = "steps") -> None:
         if done >= size:
             raise KeyboardInterrupt
 
@@ -41,15 +41,15 @@ def stop_at(size: int) -> Callable[[str, int, int | None], None]:
 def test_a_download_brings_the_chosen_files_and_tells_how_far_it_is(
     hub: HubServer, store: HubStore
 ) -> None:
-    heard: list[tuple[str, int, int | None]] = []
+    heard: list[tuple[object, ...]] = []
     folder = store.download(NAME, PATTERNS, lambda *news: heard.append(news))
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == {"config.json", "visual/model.onnx", "empty.txt"}
     assert (folder / "visual/model.onnx").read_bytes() == MODEL
     total = len(MODEL) + len(FILES["config.json"])
-    assert heard[0] == (NAME, 0, total)
-    assert heard[-1] == (NAME, total, total)
-    assert [done for _, done, _ in heard] == sorted(done for _, done, _ in heard)
+    assert heard[0] == (NAME, 0, total, "bytes")
+    assert heard[-1] == (NAME, total, total, "bytes")
+    assert [news[1] for news in heard] == sorted(news[1] for news in heard)
     assert len(heard) > 5
     assert not (folder.parent / ".partial").exists()
 
@@ -109,7 +109,7 @@ def test_a_stopped_download_is_resumed_by_the_next(hub: HubServer, store: HubSto
     assert store.find(NAME, PATTERNS) is None
     hub.forget()
     heard: list[int] = []
-    store.download(NAME, PATTERNS, lambda _, done, __: heard.append(done))
+    store.download(NAME, PATTERNS, lambda _, done, *__: heard.append(done))
     [transfer] = hub.transfers(NAME, "visual/model.onnx")
     assert transfer.start >= 1_000_000 - CHUNK
     assert transfer.sent == len(MODEL) - transfer.start

@@ -39,7 +39,9 @@ def tiff(pixels: np.ndarray, **options: object) -> bytes:
 def read(payload: bytes) -> np.ndarray:
     image = READER.read(payload)
     assert image.mode == "RGB"
-    return np.asarray(image)
+    pixels = READER.pixels(payload)
+    assert pixels.flags.c_contiguous and np.array_equal(pixels, np.asarray(image))
+    return pixels
 
 
 def reference(payload: bytes) -> np.ndarray:
@@ -251,6 +253,8 @@ def test_half_a_file_is_refused(file_format: str) -> None:
     payload = encode(photo(300, 200), file_format)
     with pytest.raises(InvalidInput):
         READER.read(payload[: len(payload) // 2])
+    with pytest.raises(InvalidInput):
+        READER.pixels(payload[: len(payload) // 2])
 
 
 SMALL = photo(24, 17)
@@ -293,6 +297,8 @@ def test_broken_bytes_raise_invalid_input_or_give_an_image(data: st.DataObject) 
     else:
         assert image.mode == "RGB"
         assert np.asarray(image).shape == (*image.size[::-1], 3)
+        if at_least is None:
+            assert np.array_equal(check.pixels(bytes(payload)), np.asarray(image))
 
 
 def test_broken_files_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -326,6 +332,8 @@ def test_heavy_images_are_read_only_where_that_is_allowed_for():
     heavy = encode(Image.new("L", (8000, 5001)), "PNG")
     reader = ImageReader(10**9)
     with pytest.raises(HeavyImage):
-        reader.read(heavy, heavy=False)
+        reader.light.read(heavy)
+    with pytest.raises(HeavyImage):
+        reader.light.pixels(heavy)
     assert reader.read(heavy).size == (8000, 5001)
-    assert reader.read(encode(Image.new("L", (80, 50)), "PNG"), heavy=False).size == (80, 50)
+    assert reader.light.read(encode(Image.new("L", (80, 50)), "PNG")).size == (80, 50)

@@ -16,35 +16,35 @@ from PIL import Image
 import reference_kit as kit
 from hearth.batching import Ticket
 from hearth.errors import DeadlinePassed, InvalidInput
-from hearth.models.mediapipe.mesh import Face, FaceMesh, MeshTrack, Wanted
+from hearth.models.mediapipe.mesh import Face, FaceMesh, WantedMeshes
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.streams import Turn
 from hearth.tasks.mediapipe.faces import FACE_DETECTION
 from hearth.tasks.mediapipe.mesh import FACE_MESH
 from hearth.tasks.options import read_all
 from mediapipe_kit import place
-from mesh_kit import Client, frames_model, picture, raw, runs_of, see
+from mesh_kit import Client, Track, Turn, followed, raw, runs_of, see
 from node_kit import NodeThread, ask, stub_of, talk
+from vision_kit import model_of
 
 DETECTOR = "face_detection_short_range"
-RAW = Wanted(smooth=False)
+RAW = WantedMeshes(smooth=False)
 PASSING = ("two_passing", "video_face_mesh_two")
 
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[MediaPipeModel]:
-    with frames_model() as made:
+    with model_of() as made:
         yield made
 
 
 async def meshes(
     model: MediaPipeModel,
     pixels: NDArray[np.uint8],
-    turn: Turn[MeshTrack] | None = None,
-    wanted: Wanted = RAW,
+    turn: Turn | None = None,
+    wanted: WantedMeshes = RAW,
 ) -> list[Face]:
-    async with model.frame(picture(pixels)) as frame:
-        return await model.mesh.find(frame, turn, wanted=wanted)
+    found: list[Face] = await followed(model, model.mesh, pixels, turn, wanted)
+    return found
 
 
 def width_of(points: NDArray[np.floating]) -> float:
@@ -103,7 +103,7 @@ async def test_meshes_are_those_of_mediapipe(model: MediaPipeModel) -> None:
 async def test_several_faces_in_one_picture_have_their_own_meshes(model: MediaPipeModel) -> None:
     most = 0
     for name, pixels, answer in kit.compared("face_mesh_several"):
-        ours = await meshes(model, pixels, wanted=Wanted(max_faces=3))
+        ours = await meshes(model, pixels, wanted=WantedMeshes(max_faces=3))
         assert len(ours) == len(answer["faces"]), name
         most = max(most, len(ours))
         for theirs in answer["faces"]:
@@ -114,7 +114,7 @@ async def test_several_faces_in_one_picture_have_their_own_meshes(model: MediaPi
 async def test_no_more_faces_are_given_than_asked_for(model: MediaPipeModel) -> None:
     pixels = kit.picture("three_heads")
     [surest] = await meshes(model, pixels)
-    first, second = await meshes(model, pixels, wanted=Wanted(max_faces=2))
+    first, second = await meshes(model, pixels, wanted=WantedMeshes(max_faces=2))
     np.testing.assert_array_equal(first.points, surest.points)
     assert np.linalg.norm(first.points[0] - second.points[0]) > 100
 
@@ -129,7 +129,7 @@ async def test_faces_that_are_less_sure_can_be_left_out(model: MediaPipeModel) -
     pixels = kit.picture("astronaut_turned_180")
     [face] = await meshes(model, pixels)
     assert 0.5 <= face.presence < 0.97
-    assert await meshes(model, pixels, wanted=Wanted(min_presence=0.97)) == []
+    assert await meshes(model, pixels, wanted=WantedMeshes(min_tracking_confidence=0.97)) == []
 
 
 # --- videos -----------------------------------------------------------------------------------
@@ -142,9 +142,9 @@ def frames_of(case: str, file: str = "video_face_mesh") -> NDArray[np.uint8]:
 
 
 async def film(
-    model: MediaPipeModel, frames: NDArray[np.uint8], wanted: Wanted
+    model: MediaPipeModel, frames: NDArray[np.uint8], wanted: WantedMeshes
 ) -> list[list[Face]]:
-    track = MeshTrack()
+    track = Track()
     return [
         await meshes(model, pixels, Turn(track, at * kit.FRAME_MS / 1000), wanted)
         for at, pixels in enumerate(frames)
@@ -164,7 +164,7 @@ async def test_videos_are_followed_as_mediapipe_does(
 ) -> None:
     frames, answer = frames_of(case, file), kit.answers(file).cases[case]
     before = runs_of(model, DETECTOR)
-    found = await film(model, frames, Wanted(max_faces=faces, smooth=False))
+    found = await film(model, frames, WantedMeshes(max_faces=faces, smooth=False))
     detected = runs_of(model, DETECTOR) - before
     assert [len(ours) for ours in found] == [count for [count] in answer["found"]]
     for at, kept in answer["frames"].items():
@@ -176,7 +176,7 @@ async def test_videos_are_followed_as_mediapipe_does(
 
 
 async def test_a_face_keeps_its_place_in_the_list(model: MediaPipeModel) -> None:
-    found = await film(model, frames_of(*PASSING)[:8], Wanted(max_faces=2))
+    found = await film(model, frames_of(*PASSING)[:8], WantedMeshes(max_faces=2))
     for before, after in itertools.pairwise(found):
         assert [face.follows for face in after] == [0, 1]
         for one, next_one in zip(before, after, strict=True):
@@ -216,13 +216,12 @@ async def test_videos_know_nothing_of_each_other(model: MediaPipeModel) -> None:
 
 async def test_a_frame_that_fails_leaves_the_track_as_it_was(model: MediaPipeModel) -> None:
     pixels = kit.picture("astronaut")
-    track = MeshTrack()
+    track = Track()
     await meshes(model, pixels, Turn(track, 0.0))
-    before = track.faces
-    async with model.frame(picture(pixels)) as frame:
-        with pytest.raises(DeadlinePassed):
-            await model.mesh.find(frame, Turn(track, 0.1), ticket=Ticket(deadline=0.0))
-    assert track.faces is before
+    before = track.before
+    with pytest.raises(DeadlinePassed):
+        await followed(model, model.mesh, pixels, Turn(track, 0.1), ticket=Ticket(deadline=0.0))
+    assert track.before is before
 
 
 def seen_with_noise(count: int) -> NDArray[np.uint8]:
@@ -236,7 +235,7 @@ async def test_smoothing_calms_points_that_tremble(model: MediaPipeModel) -> Non
     frames = seen_with_noise(12)
     trembling = {}
     for smooth in (True, False):
-        found = await film(model, frames, Wanted(smooth=smooth))
+        found = await film(model, frames, WantedMeshes(smooth=smooth))
         points = np.stack([face.points for [face] in found[4:]])
         trembling[smooth] = float(np.abs(np.diff(points, axis=0)).mean())
     assert trembling[True] < trembling[False] / 2
@@ -244,7 +243,7 @@ async def test_smoothing_calms_points_that_tremble(model: MediaPipeModel) -> Non
 
 async def test_smoothing_keeps_up_with_what_moves(model: MediaPipeModel) -> None:
     frames = frames_of("astronaut_drifting")[:10]
-    calm = await film(model, frames, Wanted())
+    calm = await film(model, frames, WantedMeshes())
     quick = await film(model, frames, RAW)
     for [one], [other] in zip(calm, quick, strict=True):
         lag = np.linalg.norm((one.points - other.points)[:, :2], axis=1).mean()
@@ -255,24 +254,24 @@ async def test_smoothing_keeps_up_with_what_moves(model: MediaPipeModel) -> None
 
 async def test_a_single_picture_is_never_smoothed(model: MediaPipeModel) -> None:
     pixels = kit.picture("astronaut")
-    [one] = await meshes(model, pixels, wanted=Wanted(smooth=True))
+    [one] = await meshes(model, pixels, wanted=WantedMeshes(smooth=True))
     [other] = await meshes(model, pixels)
     np.testing.assert_array_equal(one.points, other.points)
-    assert one.filter is None
+    assert one.filters is None
 
 
 async def test_one_more_face_is_looked_for_only_while_one_is_missing(
     model: MediaPipeModel,
 ) -> None:
     """A second face comes into the picture: the first keeps its place."""
-    two, track = kit.picture("two_heads"), MeshTrack()
+    two, track = kit.picture("two_heads"), Track()
     one = np.array(two)
     one[:, 240:] = 0
-    first = await meshes(model, one, Turn(track, 0.0), Wanted(max_faces=2, smooth=False))
-    both = await meshes(model, two, Turn(track, 0.1), Wanted(max_faces=2, smooth=False))
+    first = await meshes(model, one, Turn(track, 0.0), WantedMeshes(max_faces=2, smooth=False))
+    both = await meshes(model, two, Turn(track, 0.1), WantedMeshes(max_faces=2, smooth=False))
     assert (len(first), [face.follows for face in both]) == (1, [0, None])
     before = runs_of(model, DETECTOR)
-    await meshes(model, two, Turn(track, 0.2), Wanted(max_faces=2, smooth=False))
+    await meshes(model, two, Turn(track, 0.2), WantedMeshes(max_faces=2, smooth=False))
     assert runs_of(model, DETECTOR) == before
 
 
@@ -313,7 +312,7 @@ async def test_full_range_finds_faces_that_are_farther_away(model: MediaPipeMode
 
 def test_the_mesh_can_be_used_in_a_notebook() -> None:
     """Nothing is loaded by making it."""
-    with frames_model() as model:
+    with model_of() as model:
         assert isinstance(model.mesh, FaceMesh)
         assert model.facts == {"loaded": ""}
 

@@ -21,16 +21,16 @@ from hearth.models.mediapipe.detector import Detection
 from hearth.models.mediapipe.gestures import GESTURES
 from hearth.models.mediapipe.hands import (
     Hand,
-    HandTrack,
+    WantedHands,
     region_of_palm,
     region_of_points,
 )
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.streams import Turn
 from hearth.tasks.mediapipe.hands import HAND_TRACKING
 from hearth.tasks.options import read_all
 from mediapipe_kit import model_path
-from mesh_kit import Client, frames_model, picture, raw, runs_of, see
+from mesh_kit import Client, Track, Turn, followed, raw, runs_of, see
+from vision_kit import model_of
 
 PALMS, POINTS = "palm_detection_full", "hand_landmark_full"
 SECONDS = kit.FRAME_MS / 1000
@@ -38,18 +38,19 @@ SECONDS = kit.FRAME_MS / 1000
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[MediaPipeModel]:
-    with frames_model() as made:
+    with model_of() as made:
         yield made
 
 
 async def hands_of(
     model: MediaPipeModel,
     pixels: NDArray[np.uint8],
-    turn: Turn[HandTrack] | None = None,
-    **wishes: Any,
+    turn: Turn | None = None,
+    wanted: WantedHands | None = None,
+    ticket: Ticket = NO_HURRY,
 ) -> list[Hand]:
-    async with model.frame(picture(pixels)) as frame:
-        return await model.hands.find(frame, turn, **wishes)
+    found: list[Hand] = await followed(model, model.hands, pixels, turn, wanted, ticket)
+    return found
 
 
 def size_of(hand: Hand) -> float:
@@ -138,7 +139,7 @@ async def test_a_mirrored_picture_may_be_called_one(case: str, model: MediaPipeM
 async def test_the_lite_model_sees_the_same_hand(case: str, model: MediaPipeModel) -> None:
     [full] = await hands_of(model, kit.picture(case))
     before = runs_of(model, POINTS)
-    [lite] = await hands_of(model, kit.picture(case), which="lite")
+    [lite] = await hands_of(model, kit.picture(case), wanted=WantedHands(model="lite"))
     assert runs_of(model, POINTS) == before
     away = np.linalg.norm((full.points - lite.points)[:, :2], axis=1)
     assert 0 < away.mean() < 0.06 * size_of(full)
@@ -146,9 +147,9 @@ async def test_the_lite_model_sees_the_same_hand(case: str, model: MediaPipeMode
 
 
 async def test_no_more_hands_than_asked_for(model: MediaPipeModel) -> None:
-    both = await hands_of(model, kit.picture("two_hands"), max_hands=8)
+    both = await hands_of(model, kit.picture("two_hands"), wanted=WantedHands(max_hands=8))
     assert len(both) == 2
-    [one] = await hands_of(model, kit.picture("two_hands"), max_hands=1)
+    [one] = await hands_of(model, kit.picture("two_hands"), wanted=WantedHands(max_hands=1))
     np.testing.assert_array_equal(one.points, both[0].points)
 
 
@@ -162,8 +163,8 @@ async def test_who_wants_to_be_surer_gets_nothing_uncertain(model: MediaPipeMode
     pixels = kit.picture("fist_right")
     [found] = await hands_of(model, pixels)
     assert 0.5 < found.presence < 0.95
-    assert await hands_of(model, pixels, min_tracking_confidence=0.95) == []
-    assert await hands_of(model, pixels, min_confidence=0.99) == []
+    assert await hands_of(model, pixels, wanted=WantedHands(min_tracking_confidence=0.95)) == []
+    assert await hands_of(model, pixels, wanted=WantedHands(min_confidence=0.99)) == []
 
 
 # --- regions ----------------------------------------------------------------------------------
@@ -212,9 +213,11 @@ def test_the_region_turns_and_grows_with_the_hand(
 
 async def test_a_video_is_followed_as_mediapipe_does(model: MediaPipeModel) -> None:
     frames, answer = kit.video("video_hands", "hands_passing")
-    before, track = (runs_of(model, PALMS), runs_of(model, POINTS)), HandTrack()
+    before, track = (runs_of(model, PALMS), runs_of(model, POINTS)), Track()
     for at, pixels in enumerate(frames):
-        ours = await hands_of(model, pixels, Turn(track, (at + 1) * SECONDS), smooth=False)
+        ours = await hands_of(
+            model, pixels, Turn(track, (at + 1) * SECONDS), WantedHands(smooth=False)
+        )
         assert [len(ours)] == answer["found"][at]
         # Always in the same order.
         assert [hand.right > 0.5 for hand in ours] == [True, False]
@@ -232,7 +235,7 @@ async def test_who_comes_back_comes_last_and_nobody_changes_places(model: MediaP
     both = kit.picture("two_hands")
     hidden = covered(both, left=True)
     shown = [both, both, hidden, hidden, both, both]
-    track, sides, searched = HandTrack(), [], []
+    track, sides, searched = Track(), [], []
     for at, pixels in enumerate(shown):
         before = runs_of(model, PALMS)
         found = await hands_of(model, pixels, Turn(track, at * SECONDS))
@@ -245,21 +248,21 @@ async def test_who_comes_back_comes_last_and_nobody_changes_places(model: MediaP
 async def test_a_lost_hand_is_searched_again(model: MediaPipeModel) -> None:
     hand = kit.picture("open_right")
     dark = np.zeros_like(hand)
-    track, seen = HandTrack(), []
+    track, seen = Track(), []
     for at, pixels in enumerate([hand, hand, dark, dark, hand]):
         before = runs_of(model, PALMS)
-        found = await hands_of(model, pixels, Turn(track, at * SECONDS), max_hands=1)
+        found = await hands_of(model, pixels, Turn(track, at * SECONDS), WantedHands(max_hands=1))
         seen.append((len(found), runs_of(model, PALMS) - before))
     assert seen == [(1, 1), (1, 0), (0, 0), (0, 1), (1, 1)]
 
 
 async def test_a_hand_is_told_once(model: MediaPipeModel) -> None:
     """Its palm is found again, beside where it was: mp.solutions tells of such a hand twice."""
-    track = HandTrack()
+    track = Track()
     for at, (roll, x) in enumerate([(-10, 130), (0, 140), (10, 160)]):
         held = hand_kit.Held("Pointing", hand_kit.View(roll=roll, at=(x, 200)), hand_kit.DRESSED)
         found = await hands_of(model, hand_kit.drawn((held,)), Turn(track, at / 30))
-        assert len(found) == len(track.followed) == 1
+        assert len(found) == len(track.before) == 1
 
 
 async def test_videos_know_nothing_of_each_other(model: MediaPipeModel) -> None:
@@ -317,10 +320,10 @@ async def test_a_frame_that_fails_leaves_the_track_as_it_was() -> None:
         return opened[name]
 
     model = MediaPipeModel(open_session, reader=ImageReader(10**8))
-    pixels, track = kit.picture("two_hands"), HandTrack()
+    pixels, track = kit.picture("two_hands"), Track()
     try:
         await hands_of(model, pixels, Turn(track, 0.0))
-        before = track.followed
+        before = track.before
         assert len(before) == 2
         opened[POINTS].bad_day = True
         with pytest.raises(ModelFailed, match=POINTS):
@@ -328,7 +331,7 @@ async def test_a_frame_that_fails_leaves_the_track_as_it_was() -> None:
         opened[POINTS].bad_day = False
         with pytest.raises(DeadlinePassed):
             await hands_of(model, pixels, Turn(track, 0.2), ticket=Ticket(deadline=0.0))
-        assert track.followed is before
+        assert track.before is before
         searched = runs_of(model, PALMS)
         assert len(await hands_of(model, pixels, Turn(track, 0.3), ticket=NO_HURRY)) == 2
         assert runs_of(model, PALMS) == searched
@@ -341,10 +344,10 @@ async def test_smoothing_calms_points_that_tremble(model: MediaPipeModel) -> Non
     frames = np.clip(np.rint(kit.picture("victory_right") + noise), 0, 255).astype(np.uint8)
     pixels, metres = {}, {}
     for smooth in (True, False):
-        track, points, world = HandTrack(), [], []
+        track, points, world = Track(), [], []
         for at, shown in enumerate(frames):
             [hand] = await hands_of(
-                model, shown, Turn(track, at * SECONDS), max_hands=1, smooth=smooth
+                model, shown, Turn(track, at * SECONDS), WantedHands(max_hands=1, smooth=smooth)
             )
             points.append(hand.points[:, :2])
             world.append(hand.world_points)
@@ -358,7 +361,7 @@ async def test_a_single_picture_and_a_first_frame_are_never_smoothed(
     model: MediaPipeModel,
 ) -> None:
     [plain] = await hands_of(model, kit.picture("ok_right"))
-    [first] = await hands_of(model, kit.picture("ok_right"), Turn(HandTrack(), 5.0))
+    [first] = await hands_of(model, kit.picture("ok_right"), Turn(Track(), 5.0))
     np.testing.assert_array_equal(plain.points, first.points)
     np.testing.assert_array_equal(plain.world_points, first.world_points)
 

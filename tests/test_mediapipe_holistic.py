@@ -13,32 +13,33 @@ from hearth.backends.litert_pool import LiteRtPool
 from hearth.errors import InvalidInput, ModelFailed
 from hearth.media import ImageReader
 from hearth.models.mediapipe import roi
-from hearth.models.mediapipe.holistic import POINTS, Whole, WholeTrack
+from hearth.models.mediapipe.holistic import POINTS, Whole
 from hearth.models.mediapipe.model import MediaPipeModel
+from hearth.models.mediapipe.pose import WantedPose
 from hearth.models.mediapipe.region import Region
-from hearth.models.mediapipe.streams import Turn
 from hearth.tasks.mediapipe.holistic import HOLISTIC_TRACKING
 from hearth.tasks.options import read_all
 from mediapipe_kit import model_path
-from mesh_kit import Client, frames_model, picture, raw, runs_of, see
+from mesh_kit import Client, Track, Turn, followed, raw, runs_of, see
+from vision_kit import model_of
 
 PARTS = ("pose", "face", "left_hand", "right_hand")
 
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[MediaPipeModel]:
-    with frames_model() as made:
+    with model_of() as made:
         yield made
 
 
 async def whole_of(
     model: MediaPipeModel,
     pixels: NDArray[np.uint8],
-    turn: Turn[WholeTrack] | None = None,
-    **wishes: Any,
+    turn: Turn | None = None,
+    wanted: WantedPose | None = None,
 ) -> Whole:
-    async with model.frame(picture(pixels)) as frame:
-        return await model.holistic.find(frame, turn, **wishes)
+    found: Whole = await followed(model, model.holistic, pixels, turn, wanted)
+    return found
 
 
 def apart(whole: Whole, answer: Mapping[str, Any]) -> dict[str, float]:
@@ -185,7 +186,7 @@ async def test_a_part_that_fails_leaves_the_track_as_it_was() -> None:
         return Failing(session, fails) if name == "hand_landmark_full" else session
 
     model = MediaPipeModel(opened, reader=ImageReader(10**8))
-    track, pixels = WholeTrack(), kit.picture("grace_waving")
+    track, pixels = Track(), kit.picture("grace_waving")
     try:
         await whole_of(model, pixels, Turn(track, 1.0))
         before = track.before
@@ -207,7 +208,7 @@ async def test_a_part_that_fails_leaves_the_track_as_it_was() -> None:
 async def test_videos_are_followed_as_mediapipe_does(model: MediaPipeModel) -> None:
     frames, answer = kit.video("video_holistic", "grace_greeting")
     searched, palms = runs_of(model, "pose_detection"), runs_of(model, "palm_detection_full")
-    track, moments = WholeTrack(), [(at + 1) * kit.FRAME_MS / 1000 for at in range(len(frames))]
+    track, moments = Track(), [(at + 1) * kit.FRAME_MS / 1000 for at in range(len(frames))]
     for at, (pixels, moment) in enumerate(zip(frames, moments, strict=True)):
         found = await whole_of(model, pixels, Turn(track, moment))
         told = [0 if part is None else len(part.points) for part in found]
@@ -222,7 +223,7 @@ async def test_videos_are_followed_as_mediapipe_does(model: MediaPipeModel) -> N
 
 
 async def test_a_person_who_leaves_takes_face_and_hands_along(model: MediaPipeModel) -> None:
-    pixels, track = kit.picture("grace_waving"), WholeTrack()
+    pixels, track = kit.picture("grace_waving"), Track()
     assert None not in await whole_of(model, pixels, Turn(track, 1.0))
     assert await whole_of(model, np.zeros_like(pixels), Turn(track, 1.1)) == (None,) * 4
     assert track.before == (None,) * 4
@@ -259,9 +260,9 @@ async def test_smoothing_calms_all_parts(model: MediaPipeModel) -> None:
     frames = np.clip(still + random.normal(0, 6, (6, *still.shape)), 0, 255).astype(np.uint8)
     trembling: dict[bool, list[float]] = {}
     for smooth in (True, False):
-        track = WholeTrack()
+        track = Track()
         found = [
-            await whole_of(model, pixels, Turn(track, at / 30), smooth=smooth)
+            await whole_of(model, pixels, Turn(track, at / 30), WantedPose(smooth=smooth))
             for at, pixels in enumerate(frames)
         ]
         trembling[smooth] = [

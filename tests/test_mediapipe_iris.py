@@ -13,12 +13,12 @@ import reference_kit as kit
 from hearth.batching import Ticket
 from hearth.errors import DeadlinePassed
 from hearth.models.mediapipe.gaze import Gaze, Side, gaze, head_axes
-from hearth.models.mediapipe.iris import CORNERS, Eyes, IrisTrack
-from hearth.models.mediapipe.mesh import Wanted
+from hearth.models.mediapipe.iris import CORNERS, Eyes
+from hearth.models.mediapipe.mesh import WantedMeshes
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.streams import Turn
 from hearth.tasks.mediapipe.iris import IRIS_TRACKING
-from mesh_kit import Client, frames_model, picture, raw, runs_of, see
+from mesh_kit import Client, Track, Turn, followed, raw, runs_of, see
+from vision_kit import model_of
 
 SIDES: tuple[Side, Side] = ("right", "left")
 
@@ -28,18 +28,19 @@ UNSEEN = {"astronaut_turned_90", "astronaut_turned_180", "astronaut_half_a_face"
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[MediaPipeModel]:
-    with frames_model() as made:
+    with model_of() as made:
         yield made
 
 
 async def eyes_of(
     model: MediaPipeModel,
     pixels: NDArray[np.uint8],
-    turn: Turn[IrisTrack] | None = None,
-    wanted: Wanted | None = None,
+    turn: Turn | None = None,
+    wanted: WantedMeshes | None = None,
 ) -> list[Eyes]:
-    async with model.frame(picture(pixels)) as frame:
-        return await model.iris.find(frame, turn, wanted=wanted or Wanted(smooth=False))
+    wanted = wanted or WantedMeshes(smooth=False)
+    found: list[Eyes] = await followed(model, model.iris, pixels, turn, wanted)
+    return found
 
 
 def eye_width(eyes: Eyes, side: Side) -> float:
@@ -234,9 +235,9 @@ async def test_gaze_follows_irises_that_are_moved_in_a_photograph(model: MediaPi
 
 
 async def film(
-    model: MediaPipeModel, frames: NDArray[np.uint8], wanted: Wanted
+    model: MediaPipeModel, frames: NDArray[np.uint8], wanted: WantedMeshes
 ) -> list[list[Eyes]]:
-    track = IrisTrack()
+    track = Track()
     return [
         await eyes_of(model, pixels, Turn(track, at * kit.FRAME_MS / 1000), wanted)
         for at, pixels in enumerate(frames)
@@ -254,7 +255,7 @@ async def test_eyes_are_followed_and_calmed(model: MediaPipeModel) -> None:
     before = runs_of(model, "face_detection_short_range")
     trembling = {}
     for smooth in (True, False):
-        found = await film(model, still(12), Wanted(smooth=smooth))
+        found = await film(model, still(12), WantedMeshes(smooth=smooth))
         irises = np.stack([eyes.right.iris for [eyes] in found[4:]])
         looks = np.array([eyes.right.gaze.direction for [eyes] in found[4:]])
         trembling[smooth] = [
@@ -267,7 +268,7 @@ async def test_eyes_are_followed_and_calmed(model: MediaPipeModel) -> None:
 async def test_each_faces_eyes_are_followed_by_themselves(model: MediaPipeModel) -> None:
     """The one who is first in the list leaves: the other's eyes go on from their own past."""
     two = np.array(kit.picture("two_heads"))
-    track, wanted = IrisTrack(), Wanted(max_faces=2)
+    track, wanted = Track(), WantedMeshes(max_faces=2)
     first = await eyes_of(model, two, Turn(track, 0.0), wanted)
     assert len(first) == 2
     gone, stays = (eyes.face.box for eyes in first)
@@ -281,13 +282,12 @@ async def test_each_faces_eyes_are_followed_by_themselves(model: MediaPipeModel)
 
 
 async def test_a_frame_that_fails_leaves_the_track_as_it_was(model: MediaPipeModel) -> None:
-    pixels, track = kit.picture("astronaut"), IrisTrack()
+    pixels, track = kit.picture("astronaut"), Track()
     await eyes_of(model, pixels, Turn(track, 0.0))
-    before = track.eyes
-    async with model.frame(picture(pixels)) as frame:
-        with pytest.raises(DeadlinePassed):
-            await model.iris.find(frame, Turn(track, 0.1), ticket=Ticket(deadline=0.0))
-    assert track.eyes is before
+    before = track.before
+    with pytest.raises(DeadlinePassed):
+        await followed(model, model.iris, pixels, Turn(track, 0.1), ticket=Ticket(deadline=0.0))
+    assert track.before is before
 
 
 # --- as a task --------------------------------------------------------------------------------

@@ -10,16 +10,16 @@ import pytest
 from numpy.typing import NDArray
 
 import reference_kit as kit
-from hearth.batching import Ticket
+from hearth.batching import NO_HURRY, Ticket
 from hearth.errors import DeadlinePassed, InvalidInput
 from hearth.models.mediapipe.heatmap import refined
 from hearth.models.mediapipe.joints import VISIBLE
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.pose import Pose, PoseTrack
-from hearth.models.mediapipe.streams import Turn
+from hearth.models.mediapipe.pose import Pose, WantedPose
 from hearth.tasks.mediapipe.pose import POSE_TRACKING
 from hearth.tasks.options import read_all
-from mesh_kit import Client, frames_model, picture, raw, runs_of, see
+from mesh_kit import Client, Track, Turn, followed, raw, runs_of, see
+from vision_kit import model_of
 
 DETECTOR = "pose_detection"
 
@@ -42,7 +42,7 @@ OTHER_SIDE = [
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[MediaPipeModel]:
-    with frames_model() as made:
+    with model_of() as made:
         yield made
 
 
@@ -55,19 +55,22 @@ def frames_of(case: str) -> NDArray[np.uint8]:
 async def pose_of(
     model: MediaPipeModel,
     pixels: NDArray[np.uint8],
-    turn: Turn[PoseTrack] | None = None,
-    **wishes: Any,
+    turn: Turn | None = None,
+    wanted: WantedPose | None = None,
+    ticket: Ticket = NO_HURRY,
 ) -> Pose | None:
-    async with model.frame(picture(pixels)) as frame:
-        return await model.pose.find(frame, turn, **wishes)
+    found: Pose | None = await followed(model, model.pose, pixels, turn, wanted, ticket)
+    return found
 
 
 async def film(
     model: MediaPipeModel, frames: NDArray[np.uint8], *, smooth: bool = True
 ) -> list[Pose | None]:
-    track = PoseTrack()
+    track = Track()
     return [
-        await pose_of(model, pixels, Turn(track, (at + 1) * kit.FRAME_MS / 1000), smooth=smooth)
+        await pose_of(
+            model, pixels, Turn(track, (at + 1) * kit.FRAME_MS / 1000), WantedPose(smooth=smooth)
+        )
         for at, pixels in enumerate(frames)
     ]
 
@@ -81,7 +84,7 @@ class Apart:
         self.points = np.linalg.norm((ours.points - points)[:, :2], axis=1).mean() / height
         """The mean in x and y, in heights of the body."""
         self.depth = np.abs(ours.points - points)[:, 2].mean() / height
-        self.metres = np.linalg.norm(ours.world - theirs["world_points"], axis=1).mean()
+        self.metres = np.linalg.norm(ours.world_points - theirs["world_points"], axis=1).mean()
         self.visibility = np.abs(ours.visibility - theirs["visibility"]).max()
 
 
@@ -126,7 +129,7 @@ async def test_a_mirrored_person_has_left_and_right_exchanged(model: MediaPipeMo
         for pose in (plain, mirrored):
             # Who faces the camera has the left shoulder on the picture's right.
             assert pose.points[11, 0] > pose.points[12, 0] + 0.3 * wide
-            assert pose.world[11, 0] > 0.1 > -0.1 > pose.world[12, 0]
+            assert pose.world_points[11, 0] > 0.1 > -0.1 > pose.world_points[12, 0]
 
 
 async def test_world_points_turn_with_the_person(model: MediaPipeModel) -> None:
@@ -134,9 +137,9 @@ async def test_world_points_turn_with_the_person(model: MediaPipeModel) -> None:
     upright = await pose_of(model, kit.picture("astronaut"))
     lying = await pose_of(model, kit.picture("astronaut_turned_90"))
     assert upright is not None and lying is not None
-    x, y, _ = (upright.world[11] + upright.world[12]).tolist()
+    x, y, _ = (upright.world_points[11] + upright.world_points[12]).tolist()
     assert y < -0.7 and abs(x) < 0.3
-    x, y, _ = (lying.world[11] + lying.world[12]).tolist()
+    x, y, _ = (lying.world_points[11] + lying.world_points[12]).tolist()
     assert x > 0.7 and abs(y) < 0.3
 
 
@@ -149,8 +152,8 @@ async def test_who_wants_to_be_surer_gets_nothing_uncertain(model: MediaPipeMode
     pixels = kit.picture("astronaut_half_a_face")
     found = await pose_of(model, pixels)
     assert found is not None and 0.5 < found.confidence < 0.95
-    assert await pose_of(model, pixels, min_tracking_confidence=0.95) is None
-    assert await pose_of(model, pixels, min_confidence=0.99) is None
+    assert await pose_of(model, pixels, wanted=WantedPose(min_tracking_confidence=0.95)) is None
+    assert await pose_of(model, pixels, wanted=WantedPose(min_confidence=0.99)) is None
 
 
 # --- videos -----------------------------------------------------------------------------------
@@ -204,7 +207,7 @@ async def test_videos_know_nothing_of_each_other(model: MediaPipeModel) -> None:
 
 
 async def test_a_frame_that_fails_leaves_the_track_as_it_was(model: MediaPipeModel) -> None:
-    pixels, track = kit.picture("astronaut"), PoseTrack()
+    pixels, track = kit.picture("astronaut"), Track()
     await pose_of(model, pixels, Turn(track, 0.0))
     before = track.before
     assert before is not None
@@ -230,18 +233,18 @@ async def test_a_single_picture_and_a_first_frame_are_never_smoothed(
 ) -> None:
     pixels = kit.picture("astronaut")
     plain = await pose_of(model, pixels)
-    first = await pose_of(model, pixels, Turn(PoseTrack(), 5.0))
+    first = await pose_of(model, pixels, Turn(Track(), 5.0))
     assert plain is not None and first is not None
     np.testing.assert_array_equal(plain.points, first.points)
     np.testing.assert_array_equal(plain.visibility, first.visibility)
 
 
 async def test_smoothing_begins_anew_where_it_was_off(model: MediaPipeModel) -> None:
-    frames, track = frames_of("astronaut_drifting")[:3], PoseTrack()
+    frames, track = frames_of("astronaut_drifting")[:3], Track()
     rough = await film(model, frames, smooth=False)
     for at, (pixels, smooth) in enumerate(zip(frames, (True, False, True), strict=True)):
         turn = Turn(track, (at + 1) * kit.FRAME_MS / 1000)
-        found = await pose_of(model, pixels, turn, smooth=smooth)
+        found = await pose_of(model, pixels, turn, WantedPose(smooth=smooth))
         assert found is not None and rough[at] is not None
         # Where to look next is smoothed in any case, as in mediapipe.
         np.testing.assert_array_equal(found.points, rough[at].points)
@@ -261,7 +264,7 @@ async def test_a_pose_as_json(model: MediaPipeModel) -> None:
     left, top, right, bottom = pose["box"]
     assert (left, top) == tuple(points[:, :2].min(axis=0))
     assert (right, bottom) == tuple(points[:, :2].max(axis=0))
-    for name in ("visibility", "presence"):
+    for name in ("visibility", "presences"):
         assert len(pose[name]) == 33
         assert all(0 <= value <= 1 for value in pose[name])
     assert np.array(pose["world_points"]).shape == (33, 3)
@@ -275,21 +278,25 @@ async def test_a_pose_as_json(model: MediaPipeModel) -> None:
     }
     [pose] = (await see(model, POSE_TRACKING, raw(pixels), coordinates="normalized"))["poses"]
     assert pose.keys() == {
-        "points_normalized", "visibility", "presence", "world_points", "angles",
+        "points_normalized", "visibility", "presences", "world_points", "angles",
         "box_normalized", "confidence",
     }  # fmt: skip
 
 
 async def test_angles_are_those_between_the_world_points(model: MediaPipeModel) -> None:
-    [pose] = (await see(model, POSE_TRACKING, raw(kit.picture("astronaut"))))["poses"]
+    answer = await see(model, POSE_TRACKING, raw(kit.picture("grace_waving")))
+    [pose] = answer["poses"]
     points = np.array(pose["world_points"])
-    arm, trunk = points[13] - points[11], points[23] - points[11]
-    cosine = arm @ trunk / np.linalg.norm(arm) / np.linalg.norm(trunk)
-    angle = pose["angles"]["left_shoulder"]
-    visible = min(pose["visibility"][at] for at in (11, 13, 23))
-    assert (angle is None) == (visible < VISIBLE)
-    if angle is not None:
-        assert angle == pytest.approx(math.degrees(math.acos(cosine)), abs=0.2)
+    for side, corners in (("left", (11, 13, 15)), ("right", (12, 14, 16))):
+        shoulder, elbow, wrist = points[list(corners)]
+        upper, lower = shoulder - elbow, wrist - elbow
+        cosine = upper @ lower / np.linalg.norm(upper) / np.linalg.norm(lower)
+        assert min(pose["visibility"][at] for at in corners) >= VISIBLE
+        told = pose["angles"][f"{side}_elbow"]
+        assert told == pytest.approx(math.degrees(math.acos(cosine)), abs=0.2)
+        # She holds her hands up beside her: about a right angle.
+        assert 70 < told < 110
+    assert pose["angles"]["left_knee"] is None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hearth.media import Picture
 from hearth.media.mask import SoftMask, runs, stretched, strips
 from hearth.models.mediapipe.frame import Frame
 from node_kit import stub_of
-from vision_kit import Answer, answers, frame, model_of, vision_node
+from vision_kit import Answer, answers, frame, mime_of, model_of, vision_node
 
 TASK = "selfie_segmentation"
 
@@ -28,10 +28,6 @@ def model():
 async def mask_of(model, pixels: np.ndarray, which: str = "general") -> SoftMask:
     async with model.frame(Picture(pixels.tobytes(), mime_of(pixels))) as seen:
         return await model.selfie.find(seen, model=which)
-
-
-def mime_of(pixels: np.ndarray) -> str:
-    return f"image/x-raw;format=rgb;width={pixels.shape[1]};height={pixels.shape[0]}"
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:

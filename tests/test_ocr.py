@@ -159,7 +159,7 @@ async def test_boxes_of_an_image_that_was_scaled_are_scaled_back(model: OcrModel
     ],
 )  # fmt: skip
 def test_no_shape_of_image_makes_a_page_that_is_too_large(width: int, height: int) -> None:
-    page = page_of(Image.new("RGB", (width, height)))
+    page = page_of(np.asarray(Image.new("RGB", (width, height))))
     high, wide = page.pixels.shape[:2]
     assert min(high, wide) >= 30
     assert high * wide <= 2016 * 2016

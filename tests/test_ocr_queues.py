@@ -57,7 +57,10 @@ def test_a_line_whose_numbers_arent_finite_fails_alone(step, make, right, value)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_page_whose_numbers_arent_finite_fails_alone(value):
     graph = session("detection")
-    pages = [page_of(drawn()), page_of(Image.new("RGB", (300, 200))), page_of(drawn(TEXT[:2]))]
+    pages = [
+        page_of(np.asarray(image))
+        for image in (drawn(), Image.new("RGB", (300, 200)), drawn(TEXT[:2]))
+    ]
     first, black, last = Detector(Watched(graph, Spoils(value)))(pages)
     graph.close()
     assert (len(first.lines), len(last.lines)) == (4, 2)

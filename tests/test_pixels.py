@@ -238,9 +238,9 @@ def test_pictures_fit_whatever_the_model_takes(tmp_path, kind):
     tower = Tower(session, "image")
     assert tower.takes((3, HEIGHT, WIDTH))
     assert not tower.takes((3, WIDTH, HEIGHT))
-    pictures = Pictures(tower, TRANSFORM, READER)
+    pictures = Pictures(tower, TRANSFORM)
     images = random_pictures(3)
-    rows = [pictures.prepare(saved(image)) for image in images]
+    rows = [pictures.prepare(READER, saved(image)) for image in images]
     wanted = expected(images)
     if kind == "pixels":
         wanted = [
@@ -253,8 +253,11 @@ def test_pictures_fit_whatever_the_model_takes(tmp_path, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_blank_picture_is_one_like_any_other(tmp_path, kind):
     tower = Tower(session_of(write_model(tmp_path / "model.onnx", **KINDS[kind])), "image")
-    pictures = Pictures(tower, TRANSFORM, READER)
-    blank, black = pictures.blank(), pictures.prepare(saved(Image.new("RGB", (WIDTH, HEIGHT))))
+    pictures = Pictures(tower, TRANSFORM)
+    blank, black = (
+        pictures.blank(),
+        pictures.prepare(READER, saved(Image.new("RGB", (WIDTH, HEIGHT)))),
+    )
     assert isinstance(blank, Row)
     assert np.array_equal(blank.array, black.array)
     assert blank.array.dtype == tower.dtype
@@ -284,18 +287,18 @@ def upright(number):
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_rows_hold_the_pixels_that_the_transform_makes(session, mode, size, kind, options):
     payload = saved(photo(*size).convert(mode), kind, **options)
-    row = Pictures(Tower(session, "image"), TRANSFORM, READER).prepare(payload)
+    row = Pictures(Tower(session, "image"), TRANSFORM).prepare(READER, payload)
     image = READER.read(payload, at_least=TRANSFORM.at_least)
     assert np.array_equal(row.array, np.asarray(TRANSFORM.resized(image)))
 
 
 def test_a_broken_picture_gives_its_row_back(session):
-    pictures = Pictures(Tower(session, "image"), TRANSFORM, READER)
+    pictures = Pictures(Tower(session, "image"), TRANSFORM)
     whole = saved(photo(WIDTH, HEIGHT), "JPEG")
     for payload in (b"", b"no picture", whole[:-20], whole[:200]):
         with pytest.raises(InvalidInput):
-            pictures.prepare(payload)
-    assert pictures.prepare(whole).slot == 0
+            pictures.prepare(READER, payload)
+    assert pictures.prepare(READER, whole).slot == 0
 
 
 def test_only_the_item_whose_numbers_arent_finite_fails(tmp_path):
@@ -369,8 +372,8 @@ def test_photographs_are_embedded_as_by_open_clip(
     assert parts.image.inputs[0].shape == (None, 32, 32, 3)
     assert isinstance(parts.image, PixelSession) is (made_by is our_export)
     tower = Tower(parts.image, "image")
-    pictures = Pictures(tower, parts.transform, READER)
-    vectors = tower._run([pictures.prepare(payload) for payload in photographs])
+    pictures = Pictures(tower, parts.transform)
+    vectors = tower._run([pictures.prepare(READER, payload) for payload in photographs])
     images = [clip_kit.decoded(payload) for payload in photographs]
     reference = clip_kit.reference_image_vectors(tiny_module, images)
     for vector, theirs in zip(vectors, reference, strict=True):

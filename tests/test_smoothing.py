@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from hearth.models.mediapipe.smoothing import LowPass, OneEuro, extent, for_metres, for_points
+from hearth.models.mediapipe.smoothing import Filters, LowPass, OneEuro, smoothing
 
 FRAME = 0.033333
 
@@ -74,7 +75,7 @@ def test_it_is_the_formula_for_every_coordinate(parameters: tuple[float, float, 
     smoother = OneEuro(*parameters)
     plain = [[PlainOneEuro(*parameters) for _ in range(3)] for _ in range(5)]
     for values, moment, scale in zip(walk, moments, scales, strict=True):
-        smooth = smoother.apply(values, moment, scale)
+        smooth, smoother = smoother.apply(values, moment, scale)
         wanted = [
             [one.apply(value, moment, scale) for one, value in zip(row, point, strict=True)]
             for row, point in zip(plain, values.tolist(), strict=True)
@@ -84,78 +85,87 @@ def test_it_is_the_formula_for_every_coordinate(parameters: tuple[float, float, 
 
 
 def test_it_gives_what_mediapipe_gives() -> None:
-    points, metres, visibility = for_points(), for_metres(), LowPass(0.1)
+    points, metres, visibility = Filters()
     for at, (scale, raw, smooth, world, smooth_world, seen, smooth_seen) in enumerate(MEDIAPIPE):
         moment = (at + 1) * FRAME
-        one = points.apply(np.array([raw]), moment, scale)
+        one, points = points.apply(np.array([raw]), moment, scale)
         np.testing.assert_allclose(one, [smooth], atol=0.001)
-        other = metres.apply(np.array([world]), moment)
+        other, metres = metres.apply(np.array([world]), moment)
         np.testing.assert_allclose(other, [smooth_world], atol=0.000003)
-        np.testing.assert_allclose(visibility.apply(np.array([seen])), [smooth_seen], atol=0.000002)
+        shown, visibility = visibility.apply(np.array([seen]))
+        np.testing.assert_allclose(shown, [smooth_seen], atol=0.000002)
 
 
 def test_the_first_values_stay_as_they_are() -> None:
     values = np.array([[1.5, -2.0], [300.0, 4.0]])
-    np.testing.assert_array_equal(OneEuro(0.05, 80).apply(values, 12.0, 100), values)
-    np.testing.assert_array_equal(LowPass(0.1).apply(values), values)
+    np.testing.assert_array_equal(OneEuro(0.05, 80).apply(values, 12.0, 100)[0], values)
+    np.testing.assert_array_equal(LowPass(0.1).apply(values)[0], values)
+
+
+def smoothed(values: list[NDArray[np.float64]], scale: float = 100.0) -> list[Any]:
+    """Values, a frame apart, as a body's points in pixels."""
+    smoother, answers = Filters().points, []
+    for at, each in enumerate(values):
+        smooth, smoother = smoother.apply(each, at * FRAME, scale)
+        answers.append(smooth)
+    return answers
 
 
 def test_what_trembles_is_held_and_what_moves_is_let_go() -> None:
     random = np.random.default_rng(2)
-    smoother = for_points()
-    still = [smoother.apply(200 + random.normal(0, 1, (1, 2)), at * FRAME, 500) for at in range(60)]
-    assert np.std(still[20:]) < 0.45
-    away = [
-        smoother.apply(np.full((1, 2), 200.0 + 10 * at), (60 + at) * FRAME, 500) for at in range(30)
-    ]
-    assert np.all(200 + 10 * 29 - away[-1] < 6)
+    still = [200 + random.normal(0, 1, (1, 2)) for _ in range(60)]
+    away = [np.full((1, 2), 200.0 + 10 * at) for at in range(30)]
+    answers = smoothed(still + away, 500)
+    assert np.std(answers[20:60]) < 0.45
+    assert np.all(200 + 10 * 29 - answers[-1] < 6)
 
 
 def test_smaller_objects_move_faster() -> None:
     """The same pixels are more of it."""
     answers = {}
     for scale in (50.0, 5000.0):
-        smoother = for_points()
-        smoother.apply(np.array([[100.0, 100.0]]), 1.0, scale)
-        [answers[scale]] = smoother.apply(np.array([[110.0, 100.0]]), 1.1, scale).tolist()
+        _, last = smoothed([np.array([[100.0, 100.0]]), np.array([[110.0, 100.0]])], scale)
+        [answers[scale]] = last.tolist()
     assert answers[50.0][0] > answers[5000.0][0] > 100
     assert answers[50.0][1] == answers[5000.0][1] == 100
 
 
+BEGUN = OneEuro(0.05, 80).apply(np.array([[100.0]]), 1.0, 100)[1]
+
+
 def test_an_object_of_no_size_is_not_smoothed() -> None:
-    smoother = for_points()
-    smoother.apply(np.array([[100.0]]), 1.0, 100)
-    assert smoother.apply(np.array([[500.0]]), 1.1, 0.0) == 500
+    jump, later = BEGUN.apply(np.array([[500.0]]), 1.1, 0.0)
+    assert jump == 500
     # And nothing is remembered of it.
-    assert smoother.apply(np.array([[100.0]]), 1.2, 100) == 100
+    assert later.apply(np.array([[100.0]]), 1.2, 100)[0] == 100
 
 
 def test_a_moment_that_is_not_later_changes_nothing() -> None:
-    smoother = for_points()
-    smoother.apply(np.array([[100.0]]), 1.0, 100)
     for moment in (1.0, 0.5):
-        assert smoother.apply(np.array([[500.0]]), moment, 100) == 500
-    assert smoother.apply(np.array([[100.0]]), 1.2, 100) == 100
+        jump, later = BEGUN.apply(np.array([[500.0]]), moment, 100)
+        assert jump == 500
+        assert later.apply(np.array([[100.0]]), 1.2, 100)[0] == 100
 
 
 def test_another_number_of_points_begins_anew() -> None:
-    smoother, low = for_points(), LowPass(0.1)
-    smoother.apply(np.zeros((3, 2)), 1.0, 100)
-    low.apply(np.zeros(3))
-    np.testing.assert_array_equal(smoother.apply(np.ones((4, 2)), 1.1, 100), np.ones((4, 2)))
-    np.testing.assert_array_equal(low.apply(np.ones(4)), np.ones(4))
+    _, low = LowPass(0.1).apply(np.zeros(3))
+    for smooth, _ in (BEGUN.apply(np.ones((4, 1)), 1.1, 100), low.apply(np.ones(4))):
+        assert (smooth == 1).all()
 
 
-def test_a_copy_goes_on_by_itself() -> None:
-    """What was given before stays, too: a frame that fails has changed nothing."""
-    smoother, low = for_points(), LowPass(0.5)
-    first = smoother.apply(np.array([[100.0]]), 1.0, 100)
-    low.apply(np.array([0.0]))
-    copies = [smoother.copy().apply(np.array([[110.0]]), 1.1, 100) for _ in range(2)]
-    assert copies[0] == copies[1] == smoother.apply(np.array([[110.0]]), 1.1, 100)
-    assert [low.copy().apply(np.array([1.0])) for _ in range(2)] == [0.5, 0.5]
-    assert first == 100
+def test_a_filter_is_never_changed() -> None:
+    """So a frame that fails has changed nothing."""
+    _, low = LowPass(0.5).apply(np.array([0.0]))
+    twice = [BEGUN.apply(np.array([[110.0]]), 1.1, 100)[0] for _ in range(2)]
+    assert twice[0] == twice[1] < 110
+    assert [low.apply(np.array([1.0]))[0] for _ in range(2)] == [0.5, 0.5]
 
 
-def test_the_extent_of_points_is_the_mean_of_their_box() -> None:
-    assert extent(np.array([[10.0, 20, 900], [40, 30, -900], [25, 100, 0]])) == (30 + 80) / 2
+@pytest.mark.parametrize(
+    ("moment", "smooth", "is_smoothed"),
+    [(None, True, False), (1.0, False, False), (1.0, True, True)],
+)
+def test_only_videos_are_smoothed_and_only_where_it_is_wanted(
+    moment: float | None, smooth: bool, is_smoothed: bool
+) -> None:
+    assert (smoothing(None, moment, smooth) is not None) is is_smoothed

@@ -76,8 +76,8 @@ async def test_a_forgotten_video_answers_the_frames_that_still_wait(film):
 
 async def test_whoever_names_no_source_has_videos_as_well():
     videos = Videos()
-    assert videos.video(None, "cam", list) is videos.video(None, "cam", list)
-    assert videos.video(None, "cam", list) is not videos.video(None, "other", list)
+    assert videos.video(None, "cam") is videos.video(None, "cam")
+    assert videos.video(None, "cam") is not videos.video(None, "other")
     assert len(videos) == 2
 
 

@@ -83,6 +83,15 @@ async def test_two_tasks_on_one_video_follow_it_apart(film):
         assert numbers_of(await camera.rest()) == [1]
 
 
+async def test_frames_of_videos_overtake_others_unless_their_client_says_otherwise(film):
+    film.let_go()
+    async with filming(film) as (_, camera):
+        await camera.send(shot(1), shot(2, priority="bulk"), shot(3, priority="interactive"))
+        await camera.send(frame(BLACK, "film", "single", frame_number=4))
+        await camera.rest()
+    assert film.urgent == {1, 3}
+
+
 # --- dropping ---------------------------------------------------------------------------------
 
 
@@ -262,7 +271,7 @@ async def test_a_running_frame_that_is_cancelled_hands_its_turn_on(film, model):
 
 async def test_a_frame_cancelled_as_its_turn_comes_hands_it_on():
     """Between the end of the frame before and its own start: the turn must not get lost."""
-    video, began = Video(list), []
+    video, began = Video(), []
 
     async def wait(number: int) -> None:
         async with video.turn(drop=False):

@@ -81,14 +81,19 @@ async def vision_node(
         yield node
 
 
+def mime_of(pixels: Pixels) -> str:
+    """Of a raw RGB frame."""
+    height, width = pixels.shape[:2]
+    return f"image/x-raw;format=rgb;width={width};height={height}"
+
+
 def frame(pixels: Pixels, task: str, cid: str = "1", **meta: object) -> pb.InferRequest:
     """One raw RGB frame."""
-    height, width = pixels.shape[:2]
     return pb.InferRequest(
         correlation_id=cid,
         task=task,
         payload=pixels.tobytes(),
-        payload_mime=f"image/x-raw;format=rgb;width={width};height={height}",
+        payload_mime=mime_of(pixels),
         meta={key: str(value) for key, value in meta.items()},
     )
 

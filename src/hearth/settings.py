@@ -76,7 +76,11 @@ Precision = Literal["auto", "fp32", "fp16", "int8"]
 Templates = Literal["auto", "single", "simple", "openai"]
 
 
-class ClipSettings(_Section):
+class ServiceSettings(_Section):
+    """Of a service: its section has its name."""
+
+
+class ClipSettings(ServiceSettings):
     """The service ``clip``."""
 
     backend: Engine = Field(
@@ -115,7 +119,7 @@ class ClipSettings(_Section):
     )
 
 
-class _ClipLike(_Section):
+class _ClipLike(ServiceSettings):
     """Another service of CLIP's family: what isn't set here is as in ``clip``."""
 
     backend: Engine | None = Field(None, description="unset: clip.backend")
@@ -165,13 +169,13 @@ class SiglipSettings(_ClipLike):
     )
 
 
-class OcrSettings(_Section):
+class OcrSettings(ServiceSettings):
     """The service ``ocr``."""
 
     threads: PositiveInt | None = Field(None, description="threads of a session; unset: all cores")
 
 
-class MediapipeSettings(_Section):
+class MediapipeSettings(ServiceSettings):
     """The service ``mediapipe``."""
 
     load: Literal["first_use", "ready"] = Field(
@@ -179,7 +183,7 @@ class MediapipeSettings(_Section):
         description="first_use opens a model when a request needs it first; ready opens and "
         "tries all of them at the start",
     )
-    width: PositiveInt | None = Field(
+    interpreters: PositiveInt | None = Field(
         None,
         description="interpreters of a model, so many rows run at once; "
         "unset: one a core, at most 4",
@@ -195,7 +199,7 @@ class MediapipeSettings(_Section):
     )
 
 
-class FaceSettings(_Section):
+class FaceSettings(ServiceSettings):
     """The service ``face``."""
 
     model: str = Field(

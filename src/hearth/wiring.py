@@ -1,6 +1,6 @@
 """The parts of a node, as its settings name them; each is imported only where it is wanted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,10 @@ from hearth.settings import Settings
 
 if TYPE_CHECKING:
     from hearth.models.options import QueueOptions
+
+
+PATIENCE = 10.0
+"""Seconds of silence after which the hub counts as out of reach."""
 
 
 class Presence(Protocol):
@@ -34,14 +38,45 @@ def sources_of(settings: Settings, workers: Workers | None = None) -> list[Model
 
     Their pictures are decoded by ``workers``, or by threads of their own.
     """
+    makers = _makers(settings, workers or workers_of(settings))
+    # Whoever names what every node has, means no harm.
+    wanted = [name for name in dict.fromkeys(settings.services) if name != "compose"]
+    return [make() for make in [_maker(makers, name) for name in wanted]]
+
+
+def source_of(settings: Settings, service: str, *, patience: float = PATIENCE) -> ModelSource:
+    """Where the model of one service comes from, whether the settings name it or not.
+
+    ``patience`` is how many seconds of silence of the hub's are borne. Raises SettingsError.
+    """
+    return _maker(_makers(settings, workers_of(settings), patience), service)()
+
+
+_Makers = Mapping[str, Callable[[], ModelSource]]
+
+
+def _maker(makers: _Makers, service: str) -> Callable[[], ModelSource]:
+    if service not in makers:
+        there = ", ".join(name for name in makers if name != "compose")
+        raise SettingsError(f"services: no service {service!r}; there are {there}")
+    return makers[service]
+
+
+def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) -> _Makers:
+    """By service: what makes its source."""
     from hearth.hub.store import HubStore
     from hearth.media.images import ImageReader
     from hearth.models.clip.services import CLIP_SERVICES
     from hearth.models.ocr.source import OcrSource
 
-    options = _queue_options(settings, workers or workers_of(settings))
+    options = _queue_options(settings, workers)
     reader = ImageReader(settings.max_image_pixels)
-    hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
+    hub = HubStore(
+        settings.data_dir,
+        endpoint=settings.hub.endpoint,
+        offline=settings.hub.offline,
+        timeout=patience,
+    )
 
     def clip(service: str) -> ModelSource:
         make = CLIP_SERVICES[service]
@@ -61,22 +96,15 @@ def sources_of(settings: Settings, workers: Workers | None = None) -> list[Model
     def face() -> ModelSource:
         from hearth.models.face.source import FaceSource
 
-        return FaceSource(
-            settings.face, hub, data_dir=settings.data_dir, reader=reader, options=options
-        )
+        return FaceSource(settings.face, hub, reader=reader, options=options)
 
-    makers: dict[str, Callable[[], ModelSource]] = {
+    return {
         **{service: partial(clip, service) for service in CLIP_SERVICES},
         "ocr": lambda: OcrSource(settings.ocr, reader=reader, options=options),
         "mediapipe": mediapipe,
         "face": face,
+        "compose": partial(composer_of, settings, workers),
     }
-    # Whoever names what every node has, means no harm.
-    wanted = [name for name in dict.fromkeys(settings.services) if name != "compose"]
-    for name in wanted:
-        if name not in makers:
-            raise SettingsError(f"services: no service {name!r}; there are {', '.join(makers)}")
-    return [makers[name]() for name in wanted]
 
 
 def composer_of(settings: Settings, workers: Workers) -> ModelSource:

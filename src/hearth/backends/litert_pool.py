@@ -26,18 +26,18 @@ class LiteRtPool:
     is first a row for it. Outputs are put together row by row, so any model with a first
     axis of 1 can be run this way: of n rows a detector gives (n, anchors, …).
 
-    ``raw`` is as LiteRtSession has it. Raises BackendUnavailable where ai_edge_litert can't
-    be imported, ModelUnavailable where the file can't be loaded or isn't made for rows.
+    Raises BackendUnavailable where ai_edge_litert can't be imported, ModelUnavailable where
+    the file can't be loaded or isn't made for rows.
     """
 
     runtime = LiteRtSession.runtime
     device = LiteRtSession.device
 
-    def __init__(self, path: Path, *, width: int, raw: bool = False) -> None:
+    def __init__(self, path: Path, *, width: int) -> None:
         content = read_model(path)
 
         def open_session() -> LiteRtSession:
-            return LiteRtSession(path, raw=raw, batched=False, content=content)
+            return LiteRtSession(path, batched=False, content=content)
 
         self._first = first = open_session()
         rows = {spec.shape[:1] for spec in (*first.inputs, *first.outputs)}

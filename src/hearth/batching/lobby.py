@@ -54,6 +54,11 @@ class Lobby:
         return len(self._raw) + len(self._heavy) + self._preparing + len(self._ready)
 
     @property
+    def raw(self) -> int:
+        """Entries that wait to be prepared, but for the heavy ones."""
+        return len(self._raw)
+
+    @property
     def heavy(self) -> int:
         """Raw entries that wait to be prepared alone."""
         return len(self._heavy)
@@ -141,6 +146,14 @@ class Lobby:
         else:
             self._release(entry)
 
+    def done(self, entry: Entry, now: float) -> bool:
+        """What ``next_raw`` gave needs nothing but that; False where it is too late for it."""
+        self._preparing -= 1
+        if self._dead(entry, now, held=True):
+            return False
+        self._goes_on(entry)
+        return True
+
     def batch(self, now: float) -> list[Entry]:
         """The entries to run now; empty where none of those that were ready lives."""
         batch = self._ready.take(
@@ -149,12 +162,15 @@ class Lobby:
             self._pace.company,
         )
         for entry in batch:
-            if entry.passing:
-                self._passing.add(entry)
-            else:
-                self._release(entry)
+            self._goes_on(entry)
             entry.leaves(now)
         return batch
+
+    def _goes_on(self, entry: Entry) -> None:
+        if entry.passing:
+            self._passing.add(entry)
+        else:
+            self._release(entry)
 
     def passed(self, entry: Entry) -> None:
         """A passing entry is through, wherever it was."""

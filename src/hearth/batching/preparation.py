@@ -1,4 +1,4 @@
-"""The side of a queue that worker threads see: raw entries become ready ones."""
+"""The side of a queue that worker threads see: raw entries become ready ones, or answers."""
 
 import threading
 import time
@@ -24,16 +24,27 @@ class Alone(Exception):
 
 
 class Preparation:
-    """Gives ``workers`` the jobs that one queue has for them, under the queue's lock."""
+    """Gives ``workers`` the jobs that one queue has for them, under the queue's lock.
+
+    ``is_all``: an entry that is prepared is done.
+    """
 
     def __init__(
-        self, name: str, workers: Workers, lobby: Lobby, counts: Counts, lock: threading.Condition
+        self,
+        name: str,
+        workers: Workers,
+        lobby: Lobby,
+        counts: Counts,
+        lock: threading.Condition,
+        *,
+        is_all: bool = False,
     ) -> None:
         self._name = name
         self._workers = workers
         self._lobby = lobby
         self._counts = counts
         self._lock = lock
+        self._is_all = is_all
         self._supplies = (
             (workers, partial(self._next_job, heavy=False)),
             (workers.heavy, partial(self._next_job, heavy=True)),
@@ -43,7 +54,8 @@ class Preparation:
 
     def wake(self, places: int = 1) -> None:
         """So many more entries may be prepared now; none of the queue's locks is held."""
-        self._workers.wake(places)
+        if self._lobby.raw:
+            self._workers.wake(places)
         if self._lobby.heavy:
             self._workers.heavy.wake()
 
@@ -74,12 +86,24 @@ class Preparation:
             if failure is None and self._lobby.closed:
                 failure = self._lobby.closing()
             wanted = failure is None and not entry.future.cancelled()
-            self._lobby.prepared(entry, wanted=wanted)
             self._counts.prepared(entry.since - began, failed=failure is not None, wanted=wanted)
-            self._lock.notify()
-        if not wanted:
-            resolve([(entry, failure)])
-            self.wake()
+            if wanted and self._is_all:
+                outcomes = self._answers(entry)
+            else:
+                self._lobby.prepared(entry, wanted=wanted)
+                self._lock.notify()
+                outcomes = [] if wanted else [(entry, failure)]
+        resolve(outcomes)
+        if self._is_all or not wanted:
+            self.wake()  # its place is free
+
+    def _answers(self, entry: Entry) -> list[tuple[Entry, Any]]:
+        """What was prepared is done; unless it is too late for it."""
+        done = self._lobby.done(entry, entry.since)
+        if done:
+            self._counts.done(entry)
+            entry.ran(0.0, 0)
+        return [*([(entry, entry.item)] if done else []), *self._lobby.take_late()]
 
     def _put_aside(self, entry: Entry, alone: Alone) -> None:
         """Into the line of heavy entries: no thread that others need waits with it."""

@@ -4,7 +4,8 @@ Items wait in two lines, both fair: raw ones for a worker thread that prepares t
 (decodes a picture), and ready ones for the owner thread, which takes as many as wait
 and run well together, at once. While it runs, the next batch forms by itself, and no
 more is prepared ahead than the next batches can use. An item is one future, from the
-loop through both threads and back.
+loop through both threads and back. Where all there is to do is done by the workers, there
+is no callable and no owner thread.
 """
 
 import asyncio
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 class BatchQueue(Generic[Item, Answer]):
     """Batches items for ``run``, which is only ever called on the queue's own thread.
 
+    Where there is no ``run``, what a raw item's preparation gives is its answer, and whoever
+    has items that are ready, or would measure, gets a TypeError.
+
     ``run`` takes items that share a key, and returns one answer for each, in order; an
     exception in an answer's place fails that item alone. Where ``run`` itself fails,
     parts of the batch are tried, until the culprit stands alone.
@@ -49,7 +53,7 @@ class BatchQueue(Generic[Item, Answer]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Sequence[Answer | BaseException]],
+        run: Callable[[Sequence[Item]], Sequence[Answer | BaseException]] | None,
         *,
         name: str,
         max_batch: int,
@@ -76,10 +80,19 @@ class BatchQueue(Generic[Item, Answer]):
         self._preparation = (
             None
             if workers is None
-            else Preparation(name, workers, self._lobby, self._counts, self._changed)
+            else Preparation(
+                name,
+                workers,
+                self._lobby,
+                self._counts,
+                self._changed,
+                is_all=run is None,
+            )
         )
-        self._owner = threading.Thread(target=self._serve, name=f"batch-{name}", daemon=True)
-        self._owner.start()
+        self._owner: threading.Thread | None = None
+        if run is not None:
+            self._owner = threading.Thread(target=self._serve, name=f"batch-{name}", daemon=True)
+            self._owner.start()
 
     @property
     def max_batch(self) -> int:
@@ -106,6 +119,7 @@ class BatchQueue(Generic[Item, Answer]):
         the queue is closed, and what ``run`` raised for this item: a HearthError as it
         is, anything else as ModelFailed.
         """
+        self._require_run()
         entry = Entry(item, key, ticket, asyncio.get_running_loop())
         self._enter([entry], claim)
         return cast(Answer, await self._answer(entry))
@@ -157,6 +171,7 @@ class BatchQueue(Generic[Item, Answer]):
 
         Where one fails, those that haven't run yet never do.
         """
+        self._require_run()
         loop = asyncio.get_running_loop()
         # Each its own, for they wait and run side by side: the slowest counts for all.
         spent = [Spent() for _ in items] if ticket.spent is not None else []
@@ -190,6 +205,7 @@ class BatchQueue(Generic[Item, Answer]):
 
         Where only fixed sizes run, those. Raises what ``run`` raises for a single item.
         """
+        self._require_run()
         loop = asyncio.get_running_loop()
         result = Entry(None, None, NO_HURRY, loop)
         sizes = self._pace.sizes_to_measure(largest)
@@ -235,7 +251,7 @@ class BatchQueue(Generic[Item, Answer]):
         if self._preparation is not None:
             self._preparation.leave()
         resolve((entry, self._lobby.closing()) for entry in refused)
-        if threading.current_thread() is not self._owner:
+        if self._owner is not None and threading.current_thread() is not self._owner:
             self._owner.join()
 
     # --- on the loop: coming in, and leaving early --------------------------------------------
@@ -246,6 +262,10 @@ class BatchQueue(Generic[Item, Answer]):
         with self._changed:
             self._lobby.enter(entries)
             self._changed.notify()
+
+    def _require_run(self) -> None:
+        if self._run is None:
+            raise TypeError(f"{self.name} has nothing to run: it only prepares")
 
     def _enter_raw(self, entry: Entry, claim: Claim | None) -> None:
         if self._preparation is None:
@@ -332,6 +352,7 @@ class BatchQueue(Generic[Item, Answer]):
         )
 
     def _serve_batch(self, batch: list[Entry]) -> None:
+        assert self._run is not None
         began = time.monotonic()
         outcome = attempt(self._run, [entry.item for entry in batch])
         ended = time.monotonic()
@@ -361,6 +382,7 @@ class BatchQueue(Generic[Item, Answer]):
         """A run for its time alone: what it can't do is an error here as well."""
         if self._lobby.closed:
             raise self._lobby.closing()
+        assert self._run is not None
         for answer in self._run(items):
             if isinstance(answer, BaseException):
                 raise answer

@@ -23,7 +23,7 @@ class QueueStatistics(NamedTuple):
     max_batch: int
     """In force now."""
     items: int
-    """Entries that ran."""
+    """Entries that ran; where a queue only prepares: that were prepared."""
     batches: int
     """Calls of the model, the parts of failed batches included."""
     failed: int
@@ -70,6 +70,11 @@ class Counts:
         self.preparations.observe(seconds)
         self.unprepared += failed
         self.cancelled += not failed and not wanted
+
+    def done(self, entry: Entry) -> None:
+        """Prepared, and nothing else is to be done."""
+        self.items += 1
+        self.waits.observe(entry.waited)
 
     def reading(
         self, *, waiting: int, ready: int, running: int, capacity: int, max_batch: int

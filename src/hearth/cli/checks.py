@@ -11,12 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hearth.errors import HearthError, ModelUnavailable
-from hearth.settings import ClipSettings, Settings
+from hearth.errors import HearthError
+from hearth.settings import Settings
 
 if TYPE_CHECKING:
     from hearth.batching import Curve
-    from hearth.hub.store import HubStore
+    from hearth.models.manager import ModelSource
 
 GIB = 1 << 30
 LITTLE_SPACE = 2 * GIB
@@ -56,7 +56,7 @@ def everything(settings: Settings) -> Iterator[Check]:
     if settings.metrics_port is not None:
         yield _port("metrics", settings.host, settings.metrics_port, "--metrics-port")
     yield _mdns(settings)
-    yield from _services(settings)
+    yield from services(settings)
     yield from _curves(settings)
 
 
@@ -166,75 +166,37 @@ async def _open_mdns(addresses: list[str]) -> None:
     await opened.async_close()
 
 
-def _services(settings: Settings) -> Iterator[Check]:
+def services(settings: Settings) -> Iterator[Check]:
+    """Whether the models of the configured services are here, or can be had."""
     if not has_server():
         return
-    from hearth.wiring import sources_of
+    from hearth.wiring import source_of
 
     for name in dict.fromkeys(settings.services):
         try:
-            (source,) = sources_of(settings.model_copy(update={"services": (name,)}))
-            yield _service(settings, name, source.is_local())
+            yield _service(source_of(settings, name, patience=HUB_SECONDS))
         except HearthError as error:
             yield Check("service", name, State.BAD, str(error))
 
 
-def _service(settings: Settings, name: str, is_local: bool) -> Check:
-    chosen = settings.of_model(name)
-    if name in ("mediapipe", "face"):
-        return _fetched(settings, name, is_local)
-    if chosen is None:
-        what = "its model comes with a package" if is_local else "its model isn't installed"
-        return Check("service", name, State.OK if is_local else State.BAD, what)
-    model = chosen.model
-    if is_local:
-        return Check("service", name, State.OK, f"{model} is here")
-    from hearth.hub.store import HubStore
-
-    hub = HubStore(
-        settings.data_dir,
-        endpoint=settings.hub.endpoint,
-        offline=settings.hub.offline,
-        timeout=HUB_SECONDS,
-    )
+def _service(source: "ModelSource") -> Check:
+    """Whether a model is here, or can be had; raises HearthError."""
+    about, name = source.about(), source.service
+    if about.fault:
+        return Check("service", name, State.BAD, about.fault)
+    if source.is_local():
+        what = f"{about.model} is here" if about.model else "needs no model"
+        return Check("service", name, State.OK, what)
     try:
-        where = _repository(hub, chosen)
+        where = "" if about.barred else source.look_up()
+        why = about.barred
     except HearthError as error:
-        cure = f"bring its files; or `hearth models export {model}` where torch is installed"
-        return Check("service", name, State.BAD, f"{model} isn't here: {error}", cure)
-    return Check("service", name, State.NOTE, f"{model} will be downloaded at the start{where}")
-
-
-def _fetched(settings: Settings, name: str, is_local: bool) -> Check:
-    """Models beside CLIP's that the node fetches; whether they can be had isn't asked."""
-    from hearth.hub.store import HubStore
-
-    if is_local:
-        return Check("service", name, State.OK, "its models are here")
-    own = settings.mediapipe.wheel if name == "mediapipe" else None
-    if own is None and HubStore(settings.data_dir, offline=settings.hub.offline).offline:
-        what = "its models aren't here, and hub.offline or HF_HUB_OFFLINE forbids fetching them"
-        return Check(
-            "service", name, State.BAD, what, "bring its files, or take it out of services"
-        )
-    return Check("service", name, State.NOTE, "its models will be fetched at the start")
-
-
-def _repository(hub: "HubStore", chosen: ClipSettings) -> str:
-    """Where the hub has the model; raises HearthError where it can't be had."""
-    from hearth.hub.layout import Layout, select
-    from hearth.hub.reference import parse
-
-    if hub.offline:
-        raise ModelUnavailable("the hub may not be asked (hub.offline or HF_HUB_OFFLINE)")
-    reference = parse(chosen.model)
-    layout, repository = Layout.OPEN_CLIP, reference.repository
-    if chosen.backend == "onnxrt":
-        layout, repository = Layout.ONNX, hub.choose(reference.onnx_repositories())
-    if repository is None:
-        return ""  # open_clip knows where; asking it would import torch
-    select(layout, hub.files(repository), repository)
-    return f", from {repository}"
+        why = str(error)
+    if why:
+        cure = f"bring its files, or take {name} out of services"
+        return Check("service", name, State.BAD, f"{about.model} isn't here: {why}", cure)
+    what = f"{about.model} will be downloaded at the start"
+    return Check("service", name, State.NOTE, f"{what}, from {where}" if where else what)
 
 
 def _curves(settings: Settings) -> Iterator[Check]:

@@ -10,6 +10,7 @@ from typing import Any, Self, TextIO
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from hearth.cli.console import hint, notes
+from hearth.hub.progress import Unit
 
 REDRAW_SECONDS = 0.1
 LINE_SECONDS = 10.0
@@ -38,7 +39,7 @@ class Bar:
         with self._lock:
             self._hide()
 
-    def progress(self, what: str, done: int, total: int | None) -> None:
+    def progress(self, what: str, done: int, total: int | None, unit: Unit = "steps") -> None:
         """Show how far a piece of work is; from any thread."""
         with self._lock:
             finished = total is not None and done >= total

@@ -1,14 +1,22 @@
 """How downloads, and other long work, tell how far they are."""
 
-from collections.abc import Callable
+from typing import Literal, Protocol
 
-Progress = Callable[[str, int, int | None], None]
-"""``progress(what, done, total)``; total is None where it isn't known. Called from any thread.
-
-An exception that it raises ends the work: the way to stop a download, whose bytes
-so far are kept for the next try.
-"""
+Unit = Literal["steps", "bytes"]
+"""What is counted: anything, or the bytes of a file that comes over the network."""
 
 
-def no_progress(what: str, done: int, total: int | None) -> None:
+class Progress(Protocol):
+    """What is called with how far a piece of work is; from any thread.
+
+    ``total`` is None where it isn't known. An exception that it raises ends the work: the way
+    to stop a download, whose bytes so far are kept for the next try.
+    """
+
+    def __call__(
+        self, what: str, done: int, total: int | None, unit: Unit = "steps", /
+    ) -> None: ...
+
+
+def no_progress(what: str, done: int, total: int | None, unit: Unit = "steps") -> None:
     """For callers that don't show any."""

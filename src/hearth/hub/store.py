@@ -30,7 +30,10 @@ from hearth.hub.remote import Damaged, Remote, RepositoryMissing
 from hearth.hub.turns import turn
 from hearth.hub.upkeep import PARTIAL, Condition, Stored
 
-__all__ = ["Condition", "HubStore", "RepositoryMissing", "Stored", "made_of"]
+__all__ = ["BARRED", "Condition", "HubStore", "RepositoryMissing", "Stored", "made_of"]
+
+BARRED = "hub.offline or HF_HUB_OFFLINE forbids fetching it"
+"""Why a store that is offline fetches nothing."""
 
 _TRUE = {"1", "on", "yes", "true"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -191,7 +194,7 @@ class HubStore:
         A process that uses the files keeps those that it has open. Raises ModelUnavailable
         where nothing is here, where another process downloads it, or where the disk refuses.
         """
-        folder = self._folder_of(repository)
+        folder = self.folder_of(repository)
         try:
             # No lock, and no folder for it, where there is nothing to remove.
             if folder.is_dir():
@@ -204,7 +207,7 @@ class HubStore:
         raise self._not_here(repository)
 
     def _records(self, repository: str) -> list[Record]:
-        folder = self._folder_of(repository)
+        folder = self.folder_of(repository)
         if not folder.is_dir():
             raise self._not_here(repository)
         return records.records_in(folder)
@@ -219,12 +222,12 @@ class HubStore:
 
     def _pinned(self, repository: str, revision: str) -> Record | None:
         """The record, where a file ties us to its commit."""
-        record = records.load(self._folder_of(repository), revision)
+        record = records.load(self.folder_of(repository), revision)
         return record if record is not None and record.begun else None
 
     def _look_up(self, repository: str, revision: str) -> Record:
         listing = self._remote.listing(repository, revision)
-        return Record(self._folder_of(repository), revision, listing)
+        return Record(self.folder_of(repository), revision, listing)
 
     def _complete(self, record: Record, wanted: list[RemoteFile], progress: Progress) -> None:
         missing = [file for file in wanted if not record.has(file)]
@@ -233,16 +236,16 @@ class HubStore:
         total = sum(file.size for file in wanted)
         done = total - sum(file.size for file in missing)
         self._require_space(record.listing.repository, missing, partial)
-        progress(record.listing.repository, done, total)
+        progress(record.listing.repository, done, total, "bytes")
         for file in missing:
             here = done
 
             def received(size: int, here: int = here) -> None:
-                progress(record.listing.repository, here + size, total)
+                progress(record.listing.repository, here + size, total, "bytes")
 
             self._take(record, file, partial / file.digest, received)
             done += file.size
-        progress(record.listing.repository, total, total)
+        progress(record.listing.repository, total, total, "bytes")
         # It is our turn, so whatever lies there still belongs to a commit that has gone.
         shutil.rmtree(partial)
 
@@ -314,10 +317,11 @@ class HubStore:
     def _turn(self, repository: str, others_first: Callable[[], None]) -> Iterator[None]:
         """One change of a repository at a time, over all processes of this data folder."""
         with turn(self.folder / ".locks" / names.folder_name(repository), others_first):
-            upkeep.sweep(self._folder_of(repository))
+            upkeep.sweep(self.folder_of(repository))
             yield
 
-    def _folder_of(self, repository: str) -> Path:
+    def folder_of(self, repository: str) -> Path:
+        """Where its files are, or would be."""
         return self.folder / names.folder_name(repository)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from hearth.aside import aside
 from hearth.errors import ModelUnavailable, NotReady, SetupError
-from hearth.models.manager import Manager, ModelSource, Progress, no_progress
+from hearth.models.manager import Manager, ModelSource, Progress, Unit, no_progress
 
 log = logging.getLogger(__name__)
 
@@ -164,18 +164,18 @@ class ModelSlot:
         loop = asyncio.get_running_loop()
         work = self._work = object()
 
-        def relay(what: str, done: int, total: int | None) -> None:
+        def relay(what: str, done: int, total: int | None, unit: Unit = "steps") -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._report, work, what, done, total)
+                loop.call_soon_threadsafe(self._report, work, what, done, total, unit)
 
         return relay
 
-    def _report(self, work: object, what: str, done: int, total: int | None) -> None:
+    def _report(self, work: object, what: str, done: int, total: int | None, unit: Unit) -> None:
         if work is not self._work:
             return
         share = f" {100 * done // total} %" if total else ""
         self.reason = f"{what}{share}"
-        self._progress(f"{self.service}: {what}", done, total)
+        self._progress(f"{self.service}: {what}", done, total, unit)
 
     def _report_failure(self, error: Exception, *, quiet: bool = False) -> None:
         self._work = None

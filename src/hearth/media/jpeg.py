@@ -2,16 +2,17 @@
 
 libjpeg-turbo without Pillow around it, at the same settings (accurate DCT, smooth
 upsampling), so with the same pixels. Of a 224-pixel JPEG that takes 107 µs of a CPU, where
-Pillow and the copy into an array take 155; of a JPEG that must be resized there is nothing
-to gain, because Pillow's resize wants an image of Pillow's.
+Pillow and the copy into an array take 155; of 12 megapixels 42 ms instead of 140. Of a JPEG
+that must be resized there is nothing to gain, because Pillow's resize wants an image of
+Pillow's.
 """
 
-import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
+
+from hearth.media.raw import Pixels
 
 
-def decode_into(out: NDArray[np.uint8], payload: bytes) -> bool:
+def decode_into(out: Pixels, payload: bytes) -> bool:
     """Whether the JPEG could be decoded into ``out``, contiguous (height, width, 3), RGB.
 
     False for anything that isn't a flawless JPEG of just that size: whether it is broken

@@ -6,9 +6,9 @@ from typing import Any
 
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
 from hearth.media import File, ImageReader, Picture
-from hearth.models.decoding import Decoding
-from hearth.models.manager import Progress
+from hearth.models.manager import About, Progress
 from hearth.models.options import QueueOptions
+from hearth.models.pictures import PictureWork
 from hearth.models.shared import SharedStatistics
 
 
@@ -23,18 +23,18 @@ class Composer:
     precisions: tuple[str, ...] = ()
 
     def __init__(self, *, reader: ImageReader, options: QueueOptions | None = None) -> None:
-        self._decoding = Decoding("compose-pictures", reader, options or QueueOptions())
+        self._pictures = PictureWork("compose-pictures", reader, options or QueueOptions())
 
     @asynccontextmanager
     async def decoded(self, file: File, ticket: Ticket = NO_HURRY) -> AsyncIterator[Picture]:
-        """As ``Decoding.decoded``."""
-        async with self._decoding.decoded(file, ticket) as picture:
+        """As ``PictureWork.decoded``."""
+        async with self._pictures.decoded(file, ticket) as picture:
             yield picture
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
         """That of pictures to be decoded."""
-        return (self._decoding.queue,)
+        return (self._pictures.queue,)
 
     @property
     def shared(self) -> Mapping[str, SharedStatistics]:
@@ -57,7 +57,7 @@ class Composer:
 
     def close(self) -> None:
         """End the queue."""
-        self._decoding.close()
+        self._pictures.close()
 
 
 class ComposeSource:
@@ -68,6 +68,14 @@ class ComposeSource:
     def __init__(self, *, reader: ImageReader, options: QueueOptions | None = None) -> None:
         self._reader = reader
         self._options = options
+
+    def about(self) -> About:
+        """That there is no model."""
+        return About("", precision="")
+
+    def look_up(self) -> str:
+        """Nothing to fetch."""
+        return ""
 
     def is_local(self) -> bool:
         """Always."""

@@ -1,28 +1,29 @@
 """Pictures that take a lot of memory are decoded one at a time, and in nobody's way."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from hearth.batching import Alone
-from hearth.media import HeavyImage
+from hearth.media import HeavyImage, ImageReader
 
-File_contra = TypeVar("File_contra", contravariant=True)
-Item_co = TypeVar("Item_co", covariant=True)
-
-
-class Prepare(Protocol[File_contra, Item_co]):
-    """Makes an item of an image file; as ``ImageReader`` does with ``heavy``."""
-
-    def __call__(self, payload: File_contra, /, *, heavy: bool = True) -> Item_co: ...
+File = TypeVar("File")
+Item = TypeVar("Item")
 
 
-def lightly(prepare: Prepare[File_contra, Item_co]) -> Callable[[File_contra], Item_co]:
-    """``prepare`` for a batch queue, whose threads leave heavy pictures to the one for these."""
+def lightly(
+    prepare: Callable[[ImageReader, File], Item], reader: ImageReader
+) -> Callable[[File], Item]:
+    """``prepare`` for a batch queue, whose threads leave heavy pictures to the one for these.
 
-    def light(payload: File_contra) -> Item_co:
+    It is begun anew there. All that it reads, it reads with its first argument.
+    """
+    alone = partial(prepare, reader)
+
+    def light(payload: File) -> Item:
         try:
-            return prepare(payload, heavy=False)
+            return prepare(reader.light, payload)
         except HeavyImage:
-            raise Alone(prepare) from None
+            raise Alone(alone) from None
 
     return light

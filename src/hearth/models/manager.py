@@ -6,13 +6,15 @@ queues: there is no second way into a model.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from hearth.batching import BatchQueue
-from hearth.hub.progress import Progress, no_progress
+from hearth.hub.progress import Progress, Unit, no_progress
 from hearth.models.shared import SharedStatistics
 
-__all__ = ["Manager", "ModelSource", "Progress", "no_progress"]
+__all__ = ["About", "Manager", "ModelSource", "Progress", "Unit", "absent_of", "no_progress"]
 
 
 class Manager(Protocol):
@@ -62,10 +64,47 @@ class Manager(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a source's model is, and where its files are: as it is told before it is loaded."""
+
+    model: str
+    """What it is called."""
+    precision: str = "fp32"
+    """``auto`` where it depends on what is here."""
+    folders: tuple[Path, ...] = ()
+    """Of the data folder: those that files of it are in, the one that is taken first."""
+    own: tuple[Path, ...] = ()
+    """Files and folders of the user's that it is made of."""
+    origin: str = ""
+    """Where files that aren't here would come from, in words."""
+    fault: str = ""
+    """What is wrong with the files and folders that the settings name; empty: nothing."""
+    barred: str = ""
+    """Why files that aren't here can't be fetched; empty: nothing forbids it."""
+
+
+def absent_of(*named: Path | None) -> str:
+    """``About.fault`` of files that the settings name; empty where all are there."""
+    given = (path for path in named if path is not None)
+    return next((f"no such file: {path}" for path in given if not path.is_file()), "")
+
+
 class ModelSource(Protocol):
-    """How the node comes by one manager: three blocking steps, run outside the loop."""
+    """How the node comes by one manager: blocking steps, run outside the loop."""
 
     service: str
+
+    def about(self) -> About:
+        """What the model is and where its files are; never touches the network."""
+        ...
+
+    def look_up(self) -> str:
+        """Where files that aren't here can be fetched from, in words; empty: there are none.
+
+        Asks the network. Raises ModelUnavailable where they can't be had.
+        """
+        ...
 
     def is_local(self) -> bool:
         """Whether all files are here already, whole; never touches the network."""

@@ -6,7 +6,7 @@ from hearth.models.labels import PROMPT
 from hearth.tasks import render, vectors
 from hearth.tasks.aliases import ALIASES
 from hearth.tasks.options import LABELS, RANK, TOP_K
-from hearth.tasks.task import IMAGES, Task
+from hearth.tasks.task import PICTURES, Task
 
 BIOCLIP_TASKS: tuple[Task, ...] = (
     Task(
@@ -14,7 +14,7 @@ BIOCLIP_TASKS: tuple[Task, ...] = (
         aliases=ALIASES["bioclip_classify"],
         service="bioclip",
         summary="which species a picture shows, or which genus, family, …; or labels of your own",
-        inputs=IMAGES,
+        inputs=PICTURES,
         schema=render.LABELS,
         parse=vectors.parse_to_classify,
         call=vectors.classify,

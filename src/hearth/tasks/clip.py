@@ -7,14 +7,14 @@ from hearth.tasks import render, vectors
 from hearth.tasks.aliases import ALIASES
 from hearth.tasks.options import LABELS, TOP_K
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import IMAGES, Task
+from hearth.tasks.task import PICTURES, Task
 
 CLIP_TASKS: tuple[Task, ...] = (
     Task(
         name="clip_classify",
         service="clip",
         summary="what is in a picture, out of ImageNet's 1000 classes or labels of your own",
-        inputs=IMAGES,
+        inputs=PICTURES,
         schema=render.LABELS,
         parse=file_of,
         call=vectors.classify,
@@ -27,7 +27,7 @@ CLIP_TASKS: tuple[Task, ...] = (
         aliases=ALIASES["clip_scene_classify"],
         service="clip",
         summary="what kind of scene a picture shows",
-        inputs=IMAGES,
+        inputs=PICTURES,
         schema=render.LABELS,
         parse=file_of,
         call=vectors.classify_with(SCENES),

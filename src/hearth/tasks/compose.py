@@ -8,13 +8,12 @@ from typing import Any
 
 from hearth.errors import HearthError, InvalidInput, UnknownTask
 from hearth.media import Picture
-from hearth.media.raw import MIME as RAW_FRAME
 from hearth.models.compose import Composer
 from hearth.plan import Plan, Step
 from hearth.tasks.entries import ENTRIES, MOST_ENTRIES, Entry, read_entries
 from hearth.tasks.prepared import file_of
 from hearth.tasks.task import (
-    IMAGES,
+    PICTURES,
     TEXT,
     Asks,
     Call,
@@ -115,7 +114,7 @@ class _Composition:
 
 
 def _takes_pictures(task: Task) -> bool:
-    return bool(set(IMAGES) & set(task.inputs))
+    return bool(set(PICTURES) & set(task.inputs))
 
 
 def _task_of(entry: Entry, router: Asks) -> Task:
@@ -157,7 +156,7 @@ COMPOSE_TASKS: tuple[Task, ...] = (
         name=NAME,
         service="compose",
         summary="several tasks on one picture, decoded once; each answers as soon as it is ready",
-        inputs=(*IMAGES, RAW_FRAME, TEXT),
+        inputs=(*PICTURES, TEXT),
         schema="each entry's own",
         parse=_parse,
         call=_compose,

@@ -9,15 +9,14 @@ import orjson
 
 from hearth.errors import InvalidInput
 from hearth.media import File
-from hearth.media.raw import MIME as RAW_FRAME
 from hearth.models.face import parameters as p
+from hearth.models.face.faces import Box, Embedded, Face, Landmarks, Wanted
 from hearth.tasks import render
 from hearth.tasks.options import Option
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import IMAGES, Call, Result, Task
+from hearth.tasks.task import PICTURES, Call, Result, Task
 
 if TYPE_CHECKING:  # the model brings OpenCV along
-    from hearth.models.face.faces import Box, Embedded, Face, Landmarks, Wanted
     from hearth.models.face.model import FaceModel
 
 SCHEMA = "face_v1"
@@ -76,10 +75,9 @@ DETECTION = (MIN_CONFIDENCE, NMS_THRESHOLD, MAX_FACES, MIN_SIZE, MAX_SIZE)
 
 ALIGNED = Option(
     "aligned",
-    "choice",
-    "false",
+    "flag",
+    False,
     "true: the picture is an aligned face itself, 112×112 pixels (or square: it is resized)",
-    choices=("false", "true", "0", "1"),
 )
 FACES = Option(
     "faces",
@@ -97,8 +95,8 @@ _FARTHEST = 1e6
 class Given(NamedTuple):
     """A face as a client tells it."""
 
-    landmarks: "Landmarks"
-    box: "Box | None"
+    landmarks: Landmarks
+    box: Box | None
     confidence: float
 
 
@@ -151,7 +149,7 @@ def _given(face: Any) -> Given:
     return Given(landmarks, box, float(confidence))
 
 
-def _box(told: Any) -> "Box":
+def _box(told: Any) -> Box:
     match _numbers(told):
         case (left, top, right, bottom):
             return left, top, right, bottom
@@ -176,9 +174,7 @@ def _numbers(told: Any) -> tuple[float, ...]:
     return tuple(map(float, flat))
 
 
-def _wanted(model: "FaceModel", options: Mapping[str, Any]) -> "Wanted":
-    from hearth.models.face.faces import Wanted
-
+def _wanted(model: "FaceModel", options: Mapping[str, Any]) -> Wanted:
     confidence = options[MIN_CONFIDENCE.name]
     return Wanted(
         min_confidence=model.min_confidence if confidence is None else confidence,
@@ -191,22 +187,22 @@ def _wanted(model: "FaceModel", options: Mapping[str, Any]) -> "Wanted":
 
 def _parse_to_embed(model: "FaceModel", call: Call) -> Asked:
     file = file_of(model, call)
-    is_aligned = call.options[ALIGNED.name] in ("true", "1")
+    is_aligned = call.options[ALIGNED.name]
     text = call.options[FACES.name]
     if text and is_aligned:
         raise InvalidInput("an aligned face has its landmarks: send aligned or faces, not both")
     return Asked(file, given_faces(text) if text else None, is_aligned)
 
 
-async def _detect(model: "FaceModel", file: File, call: Call) -> "Sequence[Face]":
+async def _detect(model: "FaceModel", file: File, call: Call) -> Sequence[Face]:
     return await model.detect(file, _wanted(model, call.options), call.ticket)
 
 
-async def _recognise(model: "FaceModel", file: File, call: Call) -> "list[Embedded]":
+async def _recognise(model: "FaceModel", file: File, call: Call) -> list[Embedded]:
     return await model.recognise(file, _wanted(model, call.options), call.ticket)
 
 
-async def _embed(model: "FaceModel", asked: Asked, call: Call) -> "list[Embedded]":
+async def _embed(model: "FaceModel", asked: Asked, call: Call) -> list[Embedded]:
     if asked.is_aligned:
         return await model.embed(asked.file, None, call.ticket)
     if asked.given is None:
@@ -221,15 +217,15 @@ async def _embed(model: "FaceModel", asked: Asked, call: Call) -> "list[Embedded
     ]
 
 
-def _describe(face: "Face") -> dict[str, Any]:
+def _describe(face: Face) -> dict[str, Any]:
     return {"bbox": face.box, "confidence": face.confidence, "landmarks": face.landmarks}
 
 
-def _render_faces(model: "FaceModel", faces: "Sequence[Face]", _: Call) -> Result:
+def _render_faces(model: "FaceModel", faces: Sequence[Face], _: Call) -> Result:
     return _render(model, [_describe(face) for face in faces], {})
 
 
-def _render_embedded(model: "FaceModel", embedded: "list[Embedded]", _: Call) -> Result:
+def _render_embedded(model: "FaceModel", embedded: list[Embedded], _: Call) -> Result:
     faces = [{**_describe(face), "embedding": vector} for face, vector in embedded]
     return _render(model, faces, {"dim": str(p.DIM)})
 
@@ -241,14 +237,13 @@ def _render(model: "FaceModel", faces: list[dict[str, Any]], meta: Mapping[str, 
 
 
 _LIMITS = {"faces_in_an_answer": str(p.MOST_FACES)}
-_INPUTS = (*IMAGES, RAW_FRAME)
 
 FACE_TASKS: tuple[Task, ...] = (
     Task(
         name="face_detect",
         service="face",
         summary="the faces in a picture: boxes and five landmarks each",
-        inputs=_INPUTS,
+        inputs=PICTURES,
         schema=SCHEMA,
         parse=file_of,
         call=_detect,
@@ -261,7 +256,7 @@ FACE_TASKS: tuple[Task, ...] = (
         service="face",
         summary="whose face it is, as a vector: of the most prominent face of a picture, of faces "
         "that are told, or of an aligned face",
-        inputs=_INPUTS,
+        inputs=PICTURES,
         schema=SCHEMA,
         parse=_parse_to_embed,
         call=_embed,
@@ -276,7 +271,7 @@ FACE_TASKS: tuple[Task, ...] = (
         aliases=("face_recognition",),
         service="face",
         summary="the faces in a picture, and whose each is, as a vector",
-        inputs=_INPUTS,
+        inputs=PICTURES,
         schema=SCHEMA,
         parse=file_of,
         call=_recognise,

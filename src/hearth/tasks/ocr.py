@@ -7,7 +7,7 @@ from hearth.models.ocr import parameters
 from hearth.tasks import render
 from hearth.tasks.options import Option
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import IMAGES, Call, Result, Task
+from hearth.tasks.task import PICTURES, Call, Result, Task
 
 if TYPE_CHECKING:  # the model brings OpenCV and rapidocr along
     from hearth.models.ocr.model import Line, OcrModel
@@ -55,7 +55,7 @@ OCR_TASKS: tuple[Task, ...] = (
         name="ocr",
         service="ocr",
         summary="the lines of text in a picture, and where they stand",
-        inputs=IMAGES,
+        inputs=PICTURES,
         schema=SCHEMA,
         parse=file_of,
         call=_read,

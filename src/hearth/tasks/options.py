@@ -11,13 +11,15 @@ from hearth.errors import InvalidInput
 from hearth.models.labels.limits import MOST_ANSWERS, MOST_LABELS
 from hearth.models.labels.ranks import RANKS
 
+_FLAGS = {"true": True, "false": False, "1": True, "0": False}
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option: its names in ``meta``, its kind and its bounds (both included)."""
 
     name: str
-    kind: Literal["int", "float", "choice", "text", "list"]
+    kind: Literal["int", "float", "flag", "choice", "text", "list"]
     default: Any
     help: str
     aliases: tuple[str, ...] = ()
@@ -38,11 +40,18 @@ class Option:
             return text
         if self.kind == "list":
             return self._entries(name, text)
+        if self.kind == "flag":
+            if (value := _FLAGS.get(text.lower())) is None:
+                raise InvalidInput(f"{name} = {text!r}: choose from {', '.join(_FLAGS)}")
+            return value
         if self.kind == "choice":
             text = text.lower()
             if text not in self.choices:
                 raise InvalidInput(f"{name} = {text!r}: choose from {', '.join(self.choices)}")
             return text
+        return self._number(name, text)
+
+    def _number(self, name: str, text: str) -> float:
         try:
             value = float(text)
         except ValueError:

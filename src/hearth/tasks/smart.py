@@ -13,7 +13,7 @@ from hearth.tasks import render, vectors
 from hearth.tasks.aliases import ALIASES
 from hearth.tasks.options import TOP_K
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import IMAGES, Call, Result, Task
+from hearth.tasks.task import PICTURES, Call, Result, Task
 
 ANIMAL_LIKE = frozenset({"animal", "bird", "insect"})
 """Scenes of ``assets/scenes.txt`` that BioCLIP is asked about."""
@@ -79,7 +79,7 @@ SMART_TASKS: tuple[Task, ...] = (
         service="clip",
         uses={"bioclip": lambda model: model.labels_missing(model.classes)},
         summary="which species a picture of an animal shows, and of any other picture the scene",
-        inputs=IMAGES,
+        inputs=PICTURES,
         schema=render.LABELS,
         parse=file_of,
         call=_classify,

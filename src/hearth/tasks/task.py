@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from hearth.batching import Spent, Ticket
 from hearth.media import Picture
+from hearth.media.raw import MIME as RAW_FRAME
 from hearth.tasks.options import Option
 
 JSON = "application/json"
@@ -19,6 +20,8 @@ RAW = "application/octet-stream"
 TEXT = "text/plain"
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif", "image/bmp", "image/gif",
           "image/tiff")  # fmt: skip
+PICTURES = (*IMAGES, RAW_FRAME)
+"""What every task of pictures takes: files, and frames of videos."""
 
 
 NO_META: Mapping[str, str] = MappingProxyType({})

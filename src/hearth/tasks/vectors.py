@@ -14,7 +14,7 @@ from hearth.tasks.aliases import ALIASES
 from hearth.tasks.options import LABELS, RANK, RAW_VECTOR, TOP_K
 from hearth.tasks.parse import text_of
 from hearth.tasks.prepared import file_of, file_or_tensor_of
-from hearth.tasks.task import IMAGES, JSON, RAW, TEXT, Call, Result, Task
+from hearth.tasks.task import JSON, PICTURES, RAW, TEXT, Call, Result, Task
 
 LONGEST_NAME = LONGEST_TEXT - len(PROMPT)
 """Characters in a text that is put into the prompt."""
@@ -100,7 +100,7 @@ def picture_task(name: str, service: str, summary: str, *, tensors: bool) -> Tas
         aliases=ALIASES.get(name, ()),
         service=service,
         summary=summary,
-        inputs=IMAGES,
+        inputs=PICTURES,
         outputs=(JSON, RAW),
         schema=render.EMBEDDING,
         parse=file_or_tensor_of if tensors else file_of,

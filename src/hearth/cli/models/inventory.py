@@ -1,13 +1,16 @@
-"""What model files lie in the data folder: downloads, exports, label vectors, MediaPipe's."""
+"""What model files lie in the data folder: downloads, exports, label vectors, packages' files."""
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hearth.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from hearth.models.packaged import Packaged
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -44,6 +47,8 @@ class Item:
     """Of a download: folders within its own of what was made of it here."""
     fault: str = ""
     """Of an export that is damaged: what is wrong with it."""
+    packaged: "Packaged | None" = None
+    """Of what comes with a package: who checks and removes it."""
 
     @property
     def base(self) -> str:
@@ -162,18 +167,24 @@ def _downloads(data_dir: Path) -> Iterator[Item]:
 
 
 def _packaged(data_dir: Path) -> Iterator[Item]:
-    from hearth.models.mediapipe.files import FOLDER, MODEL_ID
-    from hearth.models.mediapipe.upkeep import condition, size
+    from hearth.models.packaged import packaged_in
 
-    folder = data_dir / FOLDER
-    state = condition(folder)
-    if state is not None:
-        yield Item(Kind.PACKAGED, MODEL_ID, "fp32", size(folder), str(state), folder)
+    for files in packaged_in(data_dir):
+        if (state := files.condition()) is not None:
+            yield Item(
+                Kind.PACKAGED,
+                files.model,
+                "fp32",
+                files.size(),
+                str(state),
+                files.folder,
+                packaged=files,
+            )
 
 
 def _exports(data_dir: Path) -> Iterator[Item]:
+    from hearth.hub.sound import damage, is_onnx, restore_all
     from hearth.hub.upkeep import size_of
-    from hearth.models.clip.exports.sound import damage, is_onnx, restore_all
 
     restore_all(data_dir / "exports")
     for folder in _folders(data_dir / "exports", "*"):

@@ -6,21 +6,10 @@ from typing import TYPE_CHECKING
 from hearth.errors import SettingsError
 
 if TYPE_CHECKING:
-    from hearth.settings import ClipSettings, Settings
+    from hearth.settings import Settings
 
 _LIKE = 0.75
 """How alike two names are, of 1, of which one may be a slip of the other."""
-
-
-_NO_SERVICES = ("mdns", "hub")
-"""Sections of the settings that aren't a service's."""
-
-
-def is_section(settings: "Settings", name: str) -> bool:
-    """Whether the settings have a section of that name: a service, or nothing to be fetched."""
-    from pydantic import BaseModel
-
-    return isinstance(getattr(settings, name, None), BaseModel)
 
 
 def require_meant(settings: "Settings", name: str) -> None:
@@ -39,10 +28,10 @@ def require_meant(settings: "Settings", name: str) -> None:
 
 def model_of(settings: "Settings", name: str) -> str:
     """The model that a name means: a service's name means its own; raises SettingsError."""
-    if not is_section(settings, name):
+    if name not in services(settings):
         require_meant(settings, name)
         return name
-    own: ClipSettings | None = settings.of_model(name)
+    own = settings.of_model(name)
     if own is None:
         raise SettingsError(f"{name} has no model that can be exported")
     return own.model
@@ -50,7 +39,8 @@ def model_of(settings: "Settings", name: str) -> str:
 
 def services(settings: "Settings") -> list[str]:
     """The names of all services that there are, whether they run or not."""
-    sections = [name for name in type(settings).model_fields if is_section(settings, name)]
-    return [
-        name for name in dict.fromkeys((*sections, *settings.services)) if name not in _NO_SERVICES
-    ]
+    from hearth.settings import ServiceSettings
+
+    fields = type(settings).model_fields
+    known = [name for name in fields if isinstance(getattr(settings, name), ServiceSettings)]
+    return list(dict.fromkeys((*known, *settings.services)))

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from hearth.cli.models.transfers import Transfers
     from hearth.hub.progress import Progress
     from hearth.hub.store import HubStore
-    from hearth.settings import ClipSettings, Settings
+    from hearth.models.manager import ModelSource
+    from hearth.settings import Settings
 
 EMBEDDINGS = "embeddings/*"
 """What is fetched of a data set unless its files are chosen: the rest may be terabytes."""
@@ -24,8 +25,8 @@ EMBEDDINGS = "embeddings/*"
 class _Wish:
     name: str
     fetch: "Callable[[Progress], object]"
-    model: "ClipSettings | None" = None
-    """Where the files are afterwards depends on these."""
+    source: "ModelSource | None" = None
+    """Tells where the files are afterwards; None for what no service uses."""
 
 
 def pull(
@@ -54,7 +55,6 @@ def pull(
     from hearth.cli import FAILURE, OK
     from hearth.cli.checks import INSTALL_SERVER, has_server
     from hearth.cli.console import complain
-    from hearth.cli.models.configured import missing_path
     from hearth.cli.models.transfers import Transfers
     from hearth.errors import SetupError
     from hearth.hub.names import is_data_set, is_repository
@@ -70,8 +70,8 @@ def pull(
         try:
             with Transfers() as transfers:
                 wish = _wish(settings, name, tuple(include or ()))
-                if missing := missing_path(wish.model):
-                    raise ModelUnavailable(missing)
+                if wish.source is not None and (fault := wish.source.about().fault):
+                    raise ModelUnavailable(fault)
                 wish.fetch(transfers.progress)
         except HearthError as error:
             text = str(error)
@@ -86,15 +86,16 @@ def pull(
 
 def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
     from hearth.cli.models.configured import source_of
-    from hearth.cli.models.meant import is_section, require_meant
+    from hearth.cli.models.meant import require_meant, services
     from hearth.hub.names import is_data_set
     from hearth.hub.store import Condition, HubStore
 
     hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
     if is_data_set(name):
         return _Wish(name, lambda progress: _data_set(hub, name, include, progress))
-    if is_section(settings, name):
-        return _Wish(name, source_of(settings, name).pull, settings.of_model(name))
+    if name in services(settings):
+        source = source_of(settings, name)
+        return _Wish(name, source.pull, source)
     require_meant(settings, name)
     service = _service_with(settings, name)
     is_damaged = (name, Condition.DAMAGED) in (
@@ -111,7 +112,7 @@ def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
             hub.mend(name, progress)
         source.pull(progress)
 
-    return _Wish(name, fetch, settings.of_model(service))
+    return _Wish(name, fetch, source)
 
 
 def _by_name(settings: "Settings", name: str, service: str | None) -> "tuple[Settings, str]":
@@ -142,32 +143,38 @@ def _data_set(hub: "HubStore", name: str, include: tuple[str, ...], progress: "P
 
 
 def _service_with(settings: "Settings", model: str) -> str | None:
-    """The configured service that has this model; the one for faces isn't taken for CLIP's."""
+    """The configured service that has this model, or one that CLIP can't stand in for."""
+    from hearth.cli.models.meant import services
+
     for service in settings.services:
         own = settings.of_model(service)
         if own is not None and own.model == model and own.onnx_image is None:
             return service
-    return "face" if model == settings.face.model else None
+    others = (name for name in services(settings) if settings.of_model(name) is None)
+    named = (name for name in others if _model_of(settings, name) == model)
+    return next(named, None)
+
+
+def _model_of(settings: "Settings", service: str) -> str:
+    return getattr(getattr(settings, service, None), "model", "")
 
 
 def _say_where(settings: "Settings", wish: _Wish, transfers: "Transfers") -> None:
     from hearth.cli.console import output
-    from hearth.cli.models.configured import places_of, places_of_service
+    from hearth.cli.models.configured import places_of
     from hearth.cli.models.inventory import Kind, items
 
     found = items(settings.data_dir)
-    if wish.model is None:
-        places = places_of_service(settings, wish.name, found)
-    else:
-        places = places_of(wish.model, found)
+    about = None if wish.source is None else wish.source.about()
+    places = [] if about is None else places_of(about, found)
     brought = {*transfers.seen, wish.name}
     places += [
         item
         for item in found
         if item.kind is Kind.DOWNLOAD and item.model in brought and item not in places
     ]
-    same = wish.model is None or wish.model.model == wish.name
-    what = wish.name if same or wish.model is None else f"{wish.name} ({wish.model.model})"
+    same = about is None or about.model == wish.name
+    what = wish.name if same or about is None else f"{wish.name} ({about.model})"
     lines = [f"{what} is here", *(_place(item) for item in places)]
     output().print("\n".join(lines), markup=False, soft_wrap=True)
 

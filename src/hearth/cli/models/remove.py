@@ -68,10 +68,8 @@ class Remover:
         """The bytes that are free now; raises ModelUnavailable."""
         if item.kind is Kind.DOWNLOAD:
             return self._hub.remove(item.model)
-        if item.kind is Kind.PACKAGED:
-            from hearth.models.mediapipe.upkeep import remove
-
-            return remove(item.path)
+        if item.packaged is not None:
+            return item.packaged.remove()
         try:
             return _remove_folder(item)
         except OSError as error:

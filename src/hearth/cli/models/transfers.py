@@ -9,14 +9,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from hearth.cli.console import hint, notes
 from hearth.cli.models.inventory import in_words
 from hearth.cli.progress import LINE_SECONDS, REDRAW_SECONDS, Bar
-from hearth.hub.names import is_repository
-from hearth.models.mediapipe.wheel import NAME as WHEEL
+from hearth.hub.progress import Unit
 
 
 class Transfers:
     """What is being fetched: one bar on a terminal, a line now and then elsewhere.
 
-    Work that isn't counted in bytes of a repository, or a wheel, is shown as by ``Bar``.
+    Work that isn't counted in bytes is shown as by ``Bar``.
     """
 
     def __init__(self) -> None:
@@ -38,10 +37,10 @@ class Transfers:
             self._hide()
         self._other.__exit__(*exc_info)
 
-    def progress(self, what: str, done: int, total: int | None) -> None:
+    def progress(self, what: str, done: int, total: int | None, unit: Unit = "steps") -> None:
         """Show how far a download is; from any thread."""
         with self._lock:
-            if total is None or not (is_repository(what) or what == WHEEL):
+            if total is None or unit != "bytes":
                 self._hide()
                 self._other.progress(what, done, total)
                 return

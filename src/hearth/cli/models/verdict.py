@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from hearth.hub.progress import Progress
     from hearth.hub.store import HubStore
+    from hearth.models.packaged import Packaged
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Checker:
         try:
             if item.kind is Kind.DOWNLOAD:
                 return self._download(item)
-            if item.kind is Kind.PACKAGED:
-                return self._packaged(item)
+            if item.packaged is not None:
+                return self._packaged(item, item.packaged)
             return self._export(item) if item.kind is Kind.EXPORT else _label_vectors(item)
         except HearthError as error:
             return Verdict(item, "wrong", [str(error)])
@@ -86,10 +87,8 @@ class Checker:
             return Verdict(item, "right", note="not finished: `hearth models pull` goes on with it")
         return Verdict(item, "right")
 
-    def _packaged(self, item: Item) -> Verdict:
-        from hearth.models.mediapipe.upkeep import verify
-
-        problems = verify(item.path, self._progress)
+    def _packaged(self, item: Item, files: "Packaged") -> Verdict:
+        problems = files.verify(self._progress)
         pull = f"`hearth models pull {item.path.name}`"
         if problems:
             return Verdict(item, "wrong", problems, f"fetched anew by the next start, or {pull}")
@@ -98,7 +97,7 @@ class Checker:
 
     def _copy(self, item: Item, copy: Path) -> list[str]:
         """What is wrong with a copy beside a download: it is taken away then."""
-        from hearth.models.clip.exports.hashes import faults
+        from hearth.hub.hashes import faults
 
         try:
             found = faults(copy, read_about(copy), self._progress)
@@ -111,9 +110,9 @@ class Checker:
         return problems
 
     def _export(self, item: Item) -> Verdict:
+        from hearth.hub.hashes import faults
+        from hearth.hub.sound import damage_at_a_glance, mark, unmark
         from hearth.models.clip.exports.commands import how_to_make_again
-        from hearth.models.clip.exports.hashes import faults
-        from hearth.models.clip.exports.sound import damage_at_a_glance, mark, unmark
 
         told = read_about(item.path)
         again = how_to_make_again(told, item.precision)

@@ -10,7 +10,6 @@ do, and gets the nodes that normalise put in front; or pixels, uint8 (n, height,
 earlier exports of ours do.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from hearth.backends.onnx import OnnxSession
 from hearth.backends.onnx_pixels import PixelSession, taking_pixels
 from hearth.errors import ModelUnavailable
 from hearth.hub.layout import ABOUT
+from hearth.hub.whole import read_json
 from hearth.models.clip import tokenizer as tokenizers
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.transform import ImageTransform
@@ -116,17 +116,6 @@ class OnnxFiles:
             if path.is_file():
                 return read_json(path)
         return {}
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """The object in a JSON file; raises ModelUnavailable."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelUnavailable(f"{path} can't be read: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelUnavailable(f"{path} holds no JSON object")
-    return content
 
 
 def _session(path: Path, settings: ClipSettings) -> OnnxSession:

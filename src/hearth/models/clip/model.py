@@ -68,8 +68,9 @@ class ClipModel:
         self.device = parts.image.device
         towers = [tower for tower in (self._image, self._text) if tower is not None]
         self.precisions = tuple(dict.fromkeys(tower.session.precision for tower in towers))
-        self._pictures = Pictures(self._image, parts.transform, reader)
-        self._prepare = lightly(self._pictures.prepare)
+        self._reader = reader
+        self._pictures = Pictures(self._image, parts.transform)
+        self._prepare = lightly(self._pictures.prepare, reader)
         self._options = options or QueueOptions()
         self._images = self._queue(self._image, workers=self._options.workers)
         self._texts = self._queue(self._text) if self._text else None
@@ -126,7 +127,7 @@ class ClipModel:
 
     def prepare_image(self, payload: bytes) -> Row:
         """An image file as the image tower takes it; blocking. Raises InvalidInput."""
-        return self._pictures.prepare(payload)
+        return self._pictures.prepare(self._reader, payload)
 
     async def embed_image(
         self, picture: File | SharedPicture | Tensor, ticket: Ticket = NO_HURRY

@@ -1,6 +1,7 @@
 """ONNX files of a model, wherever they are: local paths, folders, exports, the hub."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -8,16 +9,17 @@ from hearth.backends import BACKENDS
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.layout import Layout, files_in, select
 from hearth.hub.reference import ModelReference
-from hearth.hub.store import HubStore, RepositoryMissing
+from hearth.hub.sound import MARK, damage, is_onnx, is_sound
+from hearth.hub.store import BARRED, HubStore, RepositoryMissing
+from hearth.hub.whole import about
 from hearth.models.clip.exports.commands import how_to_convert, how_to_export
-from hearth.models.clip.exports.folders import about, belongs, what_is_damaged
+from hearth.models.clip.exports.folders import belongs, what_is_damaged
 from hearth.models.clip.exports.freeing import free_batch_copy, freed_copy, is_impossible
-from hearth.models.clip.exports.sound import MARK, damage, is_onnx, is_sound
 from hearth.models.clip.exports.variants import Place, choose, left_out, variant_folder
 from hearth.models.clip.files import IMAGE, OnnxFiles
 from hearth.models.clip.parts import Parts
-from hearth.models.clip.weights import find_whole, require_layout
-from hearth.models.manager import Progress
+from hearth.models.clip.weights import fault_in, find_whole, require_layout, stored
+from hearth.models.manager import About, Progress, absent_of
 from hearth.settings import ClipSettings
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,14 @@ def export_folder(data_dir: Path, reference: ModelReference) -> Path:
 
 class Origin(Protocol):
     """Where a model comes from; methods block."""
+
+    def about(self, settings: ClipSettings) -> About:
+        """What it is, and where its files are; never touches the network."""
+        ...
+
+    def look_up(self) -> str:
+        """Where it can be fetched from; asks the network, and raises ModelUnavailable."""
+        ...
 
     def is_local(self) -> bool:
         """Whether all files are here; never touches the network."""
@@ -49,6 +59,14 @@ class OnnxPaths:
 
     def __init__(self, image: Path, text: Path | None) -> None:
         self._files = OnnxFiles.of_paths(image, text)
+
+    def about(self, settings: ClipSettings) -> About:
+        own = filter(None, (self._files.image, self._files.text))
+        fault = absent_of(self._files.image, self._files.text)
+        return About(settings.model, settings.precision, own=tuple(own), fault=fault)
+
+    def look_up(self) -> str:
+        return ""
 
     def is_local(self) -> bool:
         return True
@@ -85,6 +103,23 @@ class OnnxModel:
         self._place = Place(reference.full_name, export)
         self._settings = settings or ClipSettings()
         self._service = service
+
+    def about(self, settings: ClipSettings) -> About:
+        about = About(settings.model, settings.precision)
+        if (folder := self._reference.folder) is not None:
+            return replace(about, own=(folder,), fault=fault_in(folder, Layout.ONNX))
+        exports = self._exports(settings.precision)
+        repositories = self._reference.onnx_repositories()
+        downloads = () if any(map(is_sound, exports)) else stored(self._hub, repositories)
+        return replace(
+            about,
+            folders=(*downloads, *exports),
+            origin=" or ".join(repositories),
+            barred=BARRED if self._hub.offline else "",
+        )
+
+    def look_up(self) -> str:
+        return self._offer()[0]
 
     def is_local(self) -> bool:
         # With a local folder there is nothing to wait for, right or wrong.
@@ -188,12 +223,24 @@ class OnnxModel:
             )
 
     def _fetch(self, progress: Progress) -> None:
+        repository, files = self._offer()
+        self._hub.download(repository, files, progress)
+
+    def _offer(self) -> tuple[str, tuple[str, ...]]:
+        """The repository that has the graphs, and which of its files they are."""
         if self._settings.precision not in ("auto", "fp32"):
             raise self._missing(self._settings)
         repository = self._choose()
         files = self._hub.files(repository)
         self._require_graphs(files, repository)
-        self._hub.download(repository, select(Layout.ONNX, files, repository), progress)
+        return repository, select(Layout.ONNX, files, repository)
+
+    def _exports(self, precision: str) -> list[Path]:
+        """The exports of this model that are here, in this precision or (auto) in any."""
+        export = self._place.export
+        places = {"fp32": export, **{p: variant_folder(export, p) for p in ("fp16", "int8")}}
+        wanted = [place for p, place in places.items() if precision in ("auto", p)]
+        return [place for place in wanted if place.is_dir() and belongs(place, self._place.name)]
 
     def _downloaded(self) -> tuple[str, Path] | None:
         """The repository that is here, and its snapshot."""

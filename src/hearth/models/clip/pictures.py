@@ -28,13 +28,11 @@ class SharedPicture:
         self._transforms = transforms
         self._resized: dict[ImageTransform, Image.Image] = {}
 
-    def resized(
-        self, transform: ImageTransform, reader: ImageReader, *, heavy: bool
-    ) -> Image.Image:
+    def resized(self, transform: ImageTransform, reader: ImageReader) -> Image.Image:
         """The picture at the size of one of the transforms; blocking. Raises as the reader does."""
         if not self._resized:
             at_least = max(each.at_least for each in self._transforms)
-            image = _read(self.file, reader, at_least=at_least, heavy=heavy)
+            image = _read(self.file, reader, at_least)
             self._resized = {each: each.resized(image) for each in set(self._transforms)}
         return self._resized[transform]
 
@@ -45,34 +43,30 @@ class Pictures:
     About ``rows`` of them are expected to be held at a time; more only cost a little more.
     """
 
-    def __init__(
-        self, tower: Tower, transform: ImageTransform, reader: ImageReader, *, rows: int = 64
-    ) -> None:
+    def __init__(self, tower: Tower, transform: ImageTransform, *, rows: int = 64) -> None:
         self._tower = tower
         self._transform = transform
-        self._reader = reader
         shape = tower.picture_shape(transform.height, transform.width)
         row_bytes = math.prod(shape) * tower.dtype.itemsize
         self._rows = Rows(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
 
-    def prepare(self, picture: File | SharedPicture | Tensor, *, heavy: bool = True) -> Row:
-        """A picture as the tower takes it; blocking. Raises InvalidInput.
+    def prepare(self, reader: ImageReader, picture: File | SharedPicture | Tensor) -> Row:
+        """A picture as the tower takes it; blocking. Raises as the reader does.
 
-        ``heavy`` as ImageReader has it, which may raise HeavyImage. A Tensor is for a tower
-        that takes such alone (``Tower.prepared``).
+        A Tensor is for a tower that takes such alone (``Tower.prepared``).
         """
         if isinstance(picture, Tensor):
             return self._tensor(picture)
         row, at_least = self._rows.take(), self._transform.at_least
         if isinstance(picture, SharedPicture):
-            self._write(picture.resized(self._transform, self._reader, heavy=heavy), row)
+            self._write(picture.resized(self._transform, reader), row)
         elif isinstance(picture, Picture):
-            self._write(self._transform.resized(picture.image(self._reader, heavy=heavy)), row)
+            self._write(self._transform.resized(picture.image(reader)), row)
         elif self._tower.takes_pixels:
             resized = self._transform.resized
-            self._reader.read_into(row.array, picture, resized, at_least=at_least, heavy=heavy)
+            reader.read_into(row.array, picture, resized, at_least=at_least)
         else:
-            self._normalise(self._reader.read(picture, at_least=at_least, heavy=heavy), row)
+            self._normalise(reader.read(picture, at_least=at_least), row)
         return row
 
     def blank(self) -> Row:
@@ -103,7 +97,7 @@ class Pictures:
             channels_first[...] = self._transform.prepare(image)
 
 
-def _read(file: File, reader: ImageReader, *, at_least: int, heavy: bool) -> Image.Image:
+def _read(file: File, reader: ImageReader, at_least: int) -> Image.Image:
     if isinstance(file, Picture):
-        return file.image(reader, heavy=heavy)
-    return reader.read(file, at_least=at_least, heavy=heavy)
+        return file.image(reader)
+    return reader.read(file, at_least=at_least)

@@ -21,7 +21,7 @@ from hearth.models.clip.origins import (
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.weights import OpenClipModel
 from hearth.models.labels import LabelSource, LabelStore
-from hearth.models.manager import Progress
+from hearth.models.manager import About, Progress
 from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings
 
@@ -54,6 +54,14 @@ class ClipSource:
         options = options or QueueOptions()
         self._options = replace(options, max_batch=settings.max_batch_size or options.max_batch)
         self._origin = _origin(settings, hub, data_dir, service)
+
+    def about(self) -> About:
+        """What the settings name, and where it is; never touches the network."""
+        return self._origin.about(self._settings)
+
+    def look_up(self) -> str:
+        """The repository of the hub; raises ModelUnavailable where the model can't be had."""
+        return self._origin.look_up()
 
     def is_local(self) -> bool:
         """Whether all files are here already; never touches the network.

@@ -1,17 +1,17 @@
 """open_clip's weights of a model, wherever they are: local folders, the hub."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from hearth.backends.torch import choose_device
 from hearth.errors import ModelUnavailable, SettingsError
-from hearth.hub.layout import Layout, files_in, layouts, select
+from hearth.hub.layout import Layout, files_in, lacking, layouts, select
 from hearth.hub.reference import ModelReference
-from hearth.hub.store import HubStore
+from hearth.hub.store import BARRED, HubStore
 from hearth.models.clip import openclip
 from hearth.models.clip.openclip import Checkpoint
 from hearth.models.clip.parts import Parts
-from hearth.models.manager import Progress
+from hearth.models.manager import About, Progress
 from hearth.settings import ClipSettings
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -23,6 +23,27 @@ class OpenClipModel:
     def __init__(self, reference: ModelReference, hub: HubStore) -> None:
         self._reference = reference
         self._hub = hub
+
+    def about(self, settings: ClipSettings) -> About:
+        folder, repository = self._reference.folder, self._reference.repository
+        if folder is not None:
+            return About(settings.model, own=(folder,), fault=fault_in(folder, Layout.OPEN_CLIP))
+        return About(
+            settings.model,
+            folders=stored(self._hub, [repository] if repository else []),
+            # open_clip knows the repository of ARCH:TAG; asking it would import torch.
+            origin=repository or "open_clip's weights on the hub",
+            barred=BARRED if self._hub.offline else "",
+        )
+
+    def look_up(self) -> str:
+        if self._hub.offline:
+            raise ModelUnavailable(BARRED)
+        repository = self._reference.repository
+        if repository is None:
+            return ""
+        require_layout(Layout.OPEN_CLIP, self._hub.files(repository), repository, _graphs)
+        return repository
 
     def is_local(self) -> bool:
         return self._reference.folder is not None or self._find() is not None
@@ -118,6 +139,25 @@ def find_whole(hub: HubStore, repository: str, layout: Layout, key: str) -> Path
     # The store has a record of the repository then: this asks nobody.
     files = hub.files(repository)
     return hub.find(repository, select(layout, files, repository))
+
+
+def stored(hub: HubStore, repositories: Iterable[str]) -> tuple[Path, ...]:
+    """The folders of those repositories of which something is here."""
+    return tuple(folder for folder in map(hub.folder_of, repositories) if folder.is_dir())
+
+
+def fault_in(folder: Path, layout: Layout) -> str:
+    """What a user's folder lacks of a layout; empty: nothing, or it is of the other engine's.
+
+    For those its model says what to do when it is loaded.
+    """
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    [other] = set(Layout) - {layout}
+    missing = lacking(layout, folder)
+    if missing is None or lacking(other, folder) is None:
+        return ""
+    return f"{folder} holds no {layout} model: {missing} is missing"
 
 
 def require_layout(

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.errors import ModelFailed
+from hearth.media.raw import Pixels
 from hearth.models.face import parameters as p
-from hearth.models.face.faces import Box, Landmarks, Pixels
+from hearth.models.face.faces import Box, Landmarks
 
 Matrix = NDArray[np.float64]
 """(2, 3): x' = m[0, 0]·x + m[0, 1]·y + m[0, 2], and y' of the second row."""

@@ -6,8 +6,9 @@ import numpy as np
 
 from hearth.backends import Session
 from hearth.errors import ModelFailed, ModelUnavailable
+from hearth.media.raw import Pixels
 from hearth.models.face import parameters as p
-from hearth.models.face.faces import Pixels, Vector
+from hearth.models.face.faces import Vector
 from hearth.models.labels.vectors import directed, unit
 from hearth.models.rows import Stacker
 

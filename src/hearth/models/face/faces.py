@@ -6,10 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hearth.media.raw import Pixels
 from hearth.models.face import parameters as p
-
-Pixels = NDArray[np.uint8]
-"""RGB, (height, width, 3)."""
 
 Vector = NDArray[np.float32]
 """(512,), of length 1, read-only."""
@@ -47,11 +45,25 @@ class Face(NamedTuple):
         return self.width * self.height * self.confidence
 
 
+class Kept:
+    """A decoded picture, until somebody takes it: whoever held on to it holds nothing then."""
+
+    __slots__ = ("_pixels",)
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels: Pixels | None = pixels
+
+    def take(self) -> Pixels | None:
+        """The pixels; None from the second time on."""
+        pixels, self._pixels = self._pixels, None
+        return pixels
+
+
 class Crops(NamedTuple):
     """Faces cut out of a picture."""
 
     faces: list[Pixels]
-    """Aligned, (112, 112, 3) each."""
+    """Aligned, RGB (112, 112, 3) each."""
     size: tuple[int, int]
     """Width and height of the picture."""
 

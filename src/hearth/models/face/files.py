@@ -15,12 +15,8 @@ from hearth.backends.onnx_pixels import taking_pixels
 from hearth.errors import ModelUnavailable
 from hearth.graphs.store import load_graph
 from hearth.models.face import parameters as p
+from hearth.models.face.parameters import DETECTION, IN_LAYOUT, RECOGNITION
 from hearth.settings import FaceSettings
-
-DETECTION, RECOGNITION = "detection", "recognition"
-
-IN_LAYOUT: Mapping[str, str] = {role: f"{role}/model.onnx" for role in (DETECTION, RECOGNITION)}
-"""In a repository of the hub, and in a folder that looks like one."""
 
 _NAMES: Mapping[str, re.Pattern[str]] = {
     DETECTION: re.compile(r"(det_|scrfd|retinaface).*", re.IGNORECASE),

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 from hearth.backends import Session
 from hearth.batching import BatchQueue, Claim, Ticket
-from hearth.media import File
-from hearth.models.face.faces import Crops, Face, Wanted
+from hearth.media import File, ImageReader
+from hearth.models.face.faces import Face, Kept, Wanted
 from hearth.models.face.pictures import PICTURES_AHEAD, Look, Pictures
 from hearth.models.face.scrfd import Detector, Found, View
 from hearth.models.heavy import lightly
@@ -25,9 +25,10 @@ class Finder:
     """
 
     def __init__(
-        self, detector: Detector, session: Session, pictures: Pictures, options: QueueOptions
+        self, detector: Detector, session: Session, reader: ImageReader, options: QueueOptions
     ) -> None:
-        self._prepare = lightly(pictures.prepare)
+        pictures = Pictures(detector.width, detector.height)
+        self._prepare = lightly(pictures.prepare, reader)
         self.queue: BatchQueue[View, Found] = BatchQueue(
             detector,
             name="face-detection",
@@ -49,32 +50,33 @@ class Finder:
         claim = Claim()
 
         async def look() -> tuple[Face, ...]:
-            asked = Look(file, wanted, cut=False)
+            asked = Look(file, wanted, keep=False)
             found = await self.queue.submit_raw(asked, self._prepare, ticket=ticket, claim=claim)
             return found.faces
 
         return await self._once(key, wanted, look, claim, ticket)
 
-    async def find_and_cut(
+    async def find_to_cut(
         self, file: File, key: Hashable, wanted: Wanted, ticket: Ticket, stack: AsyncExitStack
-    ) -> tuple[tuple[Face, ...], Crops | None]:
-        """The same, and these faces cut out; None where somebody else's look found them.
+    ) -> tuple[tuple[Face, ...], Kept | None]:
+        """The same, and the decoded picture, unless it is too large to be kept, or somebody
+        else's look found the faces.
 
         ``stack`` holds the picture's place among those under way.
         """
         claim = Claim()
-        crops: Crops | None = None
+        kept: Kept | None = None
 
         async def look() -> tuple[Face, ...]:
-            nonlocal crops
-            asked = Look(file, wanted, cut=True)
+            nonlocal kept
+            asked = Look(file, wanted, keep=True)
             place = self.queue.passing(asked, self._prepare, ticket=ticket, claim=claim)
             found = await stack.enter_async_context(place)
-            crops = found.crops
+            kept = found.kept
             return found.faces
 
         faces = await self._once(key, wanted, look, claim, ticket)
-        return faces, crops
+        return faces, kept
 
     async def _once(
         self,

@@ -18,13 +18,13 @@ from hearth.files import fingerprint, write_whole
 from hearth.graphs.free_batch import free_batch, has_fixed_batch
 from hearth.graphs.proof import prove_freed
 from hearth.graphs.store import require_onnx, save_graph
+from hearth.hub.hashes import content
 from hearth.hub.layout import ABOUT
 from hearth.hub.progress import Progress
 from hearth.hub.store import HubStore, made_of
-from hearth.models.clip.exports.folders import about, write_json, written_whole
-from hearth.models.clip.exports.hashes import content
+from hearth.hub.whole import about, write_json, written_whole
 from hearth.models.face import parameters as p
-from hearth.models.face.files import IN_LAYOUT, RECOGNITION
+from hearth.models.face.parameters import IN_LAYOUT, RECOGNITION
 
 log = logging.getLogger(__name__)
 

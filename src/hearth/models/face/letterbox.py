@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.models.face.faces import Pixels
+from hearth.media.raw import Pixels
 
 
 class Letterbox(NamedTuple):

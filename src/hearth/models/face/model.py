@@ -16,10 +16,10 @@ from hearth.media import File, ImageReader
 from hearth.models.face import parameters as p
 from hearth.models.face.alignment import alignable, outline
 from hearth.models.face.arcface import Recogniser
-from hearth.models.face.faces import SURE, Crops, Embedded, Face, Landmarks, Vector, Wanted
+from hearth.models.face.faces import SURE, Embedded, Face, Kept, Landmarks, Vector, Wanted
 from hearth.models.face.finding import Finder
 from hearth.models.face.letterbox import letterbox
-from hearth.models.face.pictures import Cut, Pictures
+from hearth.models.face.pictures import Cut
 from hearth.models.face.recognition import Recognition
 from hearth.models.face.scrfd import Detector, View
 from hearth.models.manager import Progress
@@ -75,9 +75,8 @@ class FaceModel:
         self.precisions = tuple(dict.fromkeys(session.precision for session in self._sessions))
         detector, recogniser = Detector(detection), Recogniser(recognition)
         self._width, self._height = detector.width, detector.height
-        pictures = Pictures(reader, detector.width, detector.height)
-        self._finder = Finder(detector, detection, pictures, self._options)
-        self._recognition = Recognition(recogniser, recognition, pictures, self._options)
+        self._finder = Finder(detector, detection, reader, self._options)
+        self._recognition = Recognition(recogniser, recognition, reader, self._options)
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
@@ -194,26 +193,24 @@ class FaceModel:
     async def _key(self, file: File) -> Hashable:
         return await key_of(file) if self._options.cache_entries else None
 
-    async def _find(self, errand: _Errand) -> tuple[tuple[Face, ...], Crops | None]:
-        return await self._finder.find_and_cut(
+    async def _find(self, errand: _Errand) -> tuple[tuple[Face, ...], Kept | None]:
+        return await self._finder.find_to_cut(
             errand.file, errand.key, errand.wanted, errand.ticket, errand.stack
         )
 
     async def _vectors(
-        self, errand: _Errand, found: tuple[tuple[Face, ...], Crops | None]
+        self, errand: _Errand, found: tuple[tuple[Face, ...], Kept | None]
     ) -> tuple[Vector, ...]:
-        faces, crops = found
+        faces, kept = found
         if not faces:
             return ()
-        cut = Cut(errand.file, tuple(face.landmarks for face in faces))
-        known = await self._recognition.of_faces(
-            cut, errand.key, errand.ticket, errand.stack, crops
-        )
+        cut = Cut(errand.file, tuple(face.landmarks for face in faces), kept)
+        known = await self._recognition.of_faces(cut, errand.key, errand.ticket, errand.stack)
         return known.vectors
 
 
 async def _join(
-    _: _Errand, found: tuple[tuple[Face, ...], Crops | None], vectors: tuple[Vector, ...]
+    _: _Errand, found: tuple[tuple[Face, ...], Kept | None], vectors: tuple[Vector, ...]
 ) -> list[Embedded]:
     return [Embedded(face, vector) for face, vector in zip(found[0], vectors, strict=True)]
 

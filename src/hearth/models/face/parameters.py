@@ -1,4 +1,15 @@
-"""The numbers of SCRFD and ArcFace, and where they come from. Plain Python: tasks read them."""
+"""The graphs of SCRFD and ArcFace, their numbers, and where these come from.
+
+Plain Python: tasks and sources read them.
+"""
+
+from collections.abc import Mapping
+
+DETECTION, RECOGNITION = "detection", "recognition"
+"""The roles of the two graphs."""
+
+IN_LAYOUT: Mapping[str, str] = {role: f"{role}/model.onnx" for role in (DETECTION, RECOGNITION)}
+"""By role: the path in a repository of the hub, and in a folder that looks like one."""
 
 INPUT_SIDE = 640
 """Pixels of the square that SCRFD looks at where its graph leaves that open: the ``det_size`` of

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from hearth.errors import InvalidInput
 from hearth.media import File, ImageReader, Picture
+from hearth.media.raw import Pixels
 from hearth.models.face.alignment import aligned, resized
-from hearth.models.face.faces import Crops, Landmarks, Pixels, Wanted
+from hearth.models.face.faces import Crops, Kept, Landmarks, Wanted
 from hearth.models.face.letterbox import letterbox
 from hearth.models.face.scrfd import View
 
@@ -23,8 +24,8 @@ class Look(NamedTuple):
 
     file: File
     wanted: Wanted
-    cut: bool
-    """Whether its faces are to be cut out as well."""
+    keep: bool
+    """Whether its pixels are wanted again, to cut out its faces."""
 
 
 class Cut(NamedTuple):
@@ -33,35 +34,34 @@ class Cut(NamedTuple):
     file: File
     faces: tuple[Landmarks, ...] | None
     """None: it is an aligned face itself."""
+    kept: Kept | None = None
+    """The picture, where it is decoded already."""
 
-
-class Pictures:
-    """Decodes pictures for a detector of this size; any number of threads may.
-
-    ``heavy`` is as ImageReader has it, which may raise HeavyImage.
-    """
-
-    def __init__(self, reader: ImageReader, width: int, height: int) -> None:
-        self._reader = reader
-        self._width, self._height = width, height
-
-    def prepare(self, look: Look, /, *, heavy: bool = True) -> View:
-        """A picture as detection takes it; blocking. Raises InvalidInput."""
-        pixels = self._pixels(look.file, heavy=heavy)
-        seen = letterbox(pixels, self._width, self._height)
-        is_kept = look.cut and seen.width * seen.height <= LARGEST_KEPT
-        return View(seen, look.wanted, pixels if is_kept else None)
-
-    def cut(self, cut: Cut, /, *, heavy: bool = True) -> Crops:
-        """Faces of a picture, or the picture as one; blocking. Raises InvalidInput, ModelFailed."""
-        pixels = self._pixels(cut.file, heavy=heavy)
+    def crops(self, reader: ImageReader) -> Crops:
+        """The faces; blocking. Raises ModelFailed, and as the reader does."""
+        kept = self.kept.take() if self.kept is not None else None
+        pixels = _pixels(reader, self.file) if kept is None else kept
         height, width = pixels.shape[:2]
-        if cut.faces is not None:
-            return Crops([aligned(pixels, face) for face in cut.faces], (width, height))
+        if self.faces is not None:
+            return Crops([aligned(pixels, face) for face in self.faces], (width, height))
         if width != height:
             raise InvalidInput(f"an aligned face is square; this picture has {width}×{height}")
         return Crops([resized(pixels)], (width, height))
 
-    def _pixels(self, file: File, *, heavy: bool) -> Pixels:
-        picture = file if isinstance(file, Picture) else Picture(file)
-        return picture.pixels(self._reader, heavy=heavy)
+
+class Pictures:
+    """Decodes pictures for a detector of this size; any number of threads may."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._width, self._height = width, height
+
+    def prepare(self, reader: ImageReader, look: Look) -> View:
+        """A picture as detection takes it; blocking. Raises as the reader does."""
+        pixels = _pixels(reader, look.file)
+        seen = letterbox(pixels, self._width, self._height)
+        is_kept = look.keep and seen.width * seen.height <= LARGEST_KEPT
+        return View(seen, look.wanted, Kept(pixels) if is_kept else None)
+
+
+def _pixels(reader: ImageReader, file: File) -> Pixels:
+    return file.pixels(reader) if isinstance(file, Picture) else reader.pixels(file)

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 from hearth.backends import Session
 from hearth.batching import BatchQueue, Claim, Ticket
+from hearth.media import ImageReader
+from hearth.media.raw import Pixels
 from hearth.models.face import parameters as p
 from hearth.models.face.arcface import Recogniser
-from hearth.models.face.faces import Crops, Pixels, Vector
-from hearth.models.face.pictures import PICTURES_AHEAD, Cut, Pictures
-from hearth.models.heavy import lightly
+from hearth.models.face.faces import Vector
+from hearth.models.face.pictures import PICTURES_AHEAD, Cut
 from hearth.models.options import QueueOptions
+from hearth.models.pictures import PictureWork
 from hearth.models.shared import SharedWork
 
 _FACES = 4 * PICTURES_AHEAD * p.MOST_FACES
@@ -31,19 +33,9 @@ class Recognition:
     """The queue of a recogniser over ``session``, and the vectors computed last."""
 
     def __init__(
-        self, recogniser: Recogniser, session: Session, pictures: Pictures, options: QueueOptions
+        self, recogniser: Recogniser, session: Session, reader: ImageReader, options: QueueOptions
     ) -> None:
-        self._cut = lightly(pictures.cut)
-        # Its work is done in the workers: it bounds how many pictures are decoded for it.
-        self._crops: BatchQueue[Crops, Crops] = BatchQueue(
-            lambda crops: crops,
-            name="face-crops",
-            max_batch=1,
-            capacity=options.capacity,
-            workers=options.workers,
-            ahead=PICTURES_AHEAD,
-            max_delay=0,
-        )
+        self._crops = PictureWork("face-crops", reader, options, ahead=PICTURES_AHEAD)
         self.queue: BatchQueue[Pixels, Vector] = BatchQueue(
             recogniser,
             name="face-recognition",
@@ -61,32 +53,23 @@ class Recognition:
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
         """Pictures to cut from, and faces."""
-        return (self._crops, self.queue)
+        return (self._crops.queue, self.queue)
 
     async def of_faces(
-        self,
-        cut: Cut,
-        key: Hashable,
-        ticket: Ticket,
-        stack: AsyncExitStack,
-        crops: Crops | None = None,
+        self, cut: Cut, key: Hashable, ticket: Ticket, stack: AsyncExitStack
     ) -> Known:
         """The vectors of faces of a picture, kept or computed now.
 
-        ``crops`` are these faces, where they are cut out already. ``key`` tells the picture
-        from others; ``stack`` holds its place among those under way. Raises InvalidInput for
-        anything but a picture, ModelFailed where one of the faces has no vector, and what a
-        batch queue raises.
+        ``key`` tells the picture from others; ``stack`` holds its place among those under way.
+        Raises InvalidInput for anything but a picture, ModelFailed where one of the faces has
+        no vector, and what a batch queue raises.
         """
         claim = Claim()
 
         async def recognise() -> Known:
-            mine = crops
-            if mine is None:
-                place = self._crops.passing(cut, self._cut, ticket=ticket, claim=claim)
-                mine = await stack.enter_async_context(place)
-            items = [(face, None) for face in mine.faces]
-            return Known(tuple(await self.queue.submit_all(items, ticket=ticket)), mine.size)
+            crops = await stack.enter_async_context(self._crops.held(cut.crops, ticket, claim))
+            items = [(face, None) for face in crops.faces]
+            return Known(tuple(await self.queue.submit_all(items, ticket=ticket)), crops.size)
 
         return await self.work.get(
             (key, cut.faces),

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from hearth.backends import Array, Session
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.models.face import parameters as p
-from hearth.models.face.alignment import aligned
-from hearth.models.face.faces import Crops, Face, Pixels, Wanted
+from hearth.models.face.faces import Face, Kept, Wanted
 from hearth.models.face.letterbox import Letterbox
 from hearth.models.rows import Stacker
 
@@ -29,8 +28,8 @@ class View(NamedTuple):
 
     seen: Letterbox
     wanted: Wanted
-    pixels: Pixels | None = None
-    """The picture itself, where its faces are to be cut out."""
+    kept: Kept | None = None
+    """The picture itself, where it is wanted again."""
 
 
 class Found(NamedTuple):
@@ -38,8 +37,8 @@ class Found(NamedTuple):
 
     faces: tuple[Face, ...]
     """All that are sure enough for ``Wanted.least``, the surest first."""
-    crops: Crops | None = None
-    """Those that were wanted; None where they weren't to be cut out."""
+    kept: Kept | None = None
+    """The picture itself, where it is wanted again."""
 
 
 class Anchors(NamedTuple):
@@ -89,15 +88,7 @@ class Detector:
     def _look(self, view: View, levels: Sequence[Anchors]) -> Found | ModelFailed:
         if not all(np.isfinite(part).all() for level in levels for part in level[:3]):
             return ModelFailed("the detection model gave numbers that aren't finite")
-        faces = faces_of(levels, view.seen, view.wanted)
-        if view.pixels is None:
-            return Found(faces)
-        try:
-            chosen = view.wanted.choose(faces)
-            crops = [aligned(view.pixels, face.landmarks) for face in chosen]
-            return Found(faces, Crops(crops, (view.seen.width, view.seen.height)))
-        except ModelFailed as failure:
-            return failure
+        return Found(faces_of(levels, view.seen, view.wanted), view.kept)
 
 
 def _require(session: Session) -> None:

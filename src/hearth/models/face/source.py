@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hearth.backends import require_backend
-from hearth.errors import SettingsError
+from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ONNX_ORGANISATION, ModelReference, parse
-from hearth.hub.store import HubStore
+from hearth.hub.store import BARRED, HubStore
 from hearth.media import ImageReader
+from hearth.models.face.parameters import DETECTION, IN_LAYOUT, RECOGNITION
+from hearth.models.manager import About, absent_of
 from hearth.models.options import QueueOptions
 from hearth.settings import FaceSettings
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:  # they bring OpenCV and onnx along
     from hearth.models.face.model import FaceModel
 
 _ENGINE = "onnxrt"
-_ROLES = ("detection", "recognition")
 
 PACKS = ("buffalo_l", "buffalo_m", "buffalo_s", "antelopev2")
 """insightface's packs, which immich-app publishes under the same names: for non-commercial
@@ -29,8 +30,8 @@ class FaceSource:
 
     Its weights are for non-commercial research only (see the package): a node serves faces
     where its settings ask for it. Nothing stands in for a graph that is missing: the model
-    is absent or failed then, and its reason says which. ``data_dir`` isn't used: what is made
-    of a download lies beside it. Raises SettingsError for a model that can't be meant.
+    is absent or failed then, and its reason says which. Raises SettingsError for a model that
+    can't be meant.
     """
 
     service = "face"
@@ -42,17 +43,44 @@ class FaceSource:
         *,
         reader: ImageReader,
         options: QueueOptions | None = None,
-        data_dir: Path | None = None,
     ) -> None:
         self._settings = settings
         self._hub = hub
         self._reader = reader
         self._options = options or QueueOptions()
         self._own: dict[str, Path | None] = {
-            "detection": settings.detection,
-            "recognition": settings.recognition,
+            DETECTION: settings.detection,
+            RECOGNITION: settings.recognition,
         }
         self._reference = _reference(settings.model)
+
+    def about(self) -> About:
+        """Where the graphs are; never touches the network."""
+        named = [path for path in self._own.values() if path is not None]
+        folder, repository = self._reference.folder, self._reference.repository
+        fault = absent_of(*named)
+        if folder is not None and len(named) < len(self._own):
+            named.append(folder)
+            fault = fault or ("" if folder.is_dir() else f"there is no folder {folder}")
+        stored = self._hub.folder_of(repository) if repository and self._wanted else None
+        return About(
+            self._settings.model,
+            folders=(stored,) if stored is not None and stored.is_dir() else (),
+            own=tuple(named),
+            origin=repository or "",
+            fault=fault,
+            barred=BARRED if self._hub.offline else "",
+        )
+
+    def look_up(self) -> str:
+        """The repository; raises ModelUnavailable where it can't be had, or lacks a graph."""
+        repository = self._reference.repository
+        if repository is None or not self._wanted:
+            return ""
+        files = self._hub.files(repository)
+        if missing := [path for path in self._wanted if path not in files]:
+            raise ModelUnavailable(f"{repository} has no {missing[0]}")
+        return repository
 
     def is_local(self) -> bool:
         """Whether all files are here already; never touches the network.
@@ -69,7 +97,7 @@ class FaceSource:
         if not self._wanted or repository is None:
             return
         snapshot = self._hub.download(repository, self._wanted, progress)
-        if self._own["recognition"] is None:
+        if self._own[RECOGNITION] is None:
             from hearth.models.face.freeing import free_recognition
 
             free_recognition(repository, snapshot, self._hub, self._reference.model_id, progress)
@@ -108,7 +136,7 @@ class FaceSource:
         """The files that come from the hub."""
         if self._reference.repository is None:
             return []
-        return [f"{role}/model.onnx" for role in _ROLES if self._own[role] is None]
+        return [path for role, path in IN_LAYOUT.items() if self._own[role] is None]
 
     def _downloaded(self) -> Path | None:
         repository = self._reference.repository
@@ -117,11 +145,10 @@ class FaceSource:
     def _graphs(self) -> "Graphs":
         from hearth.models.face.files import Graphs
 
-        return Graphs(*(self._own[role] or self._found(role) for role in _ROLES))
+        return Graphs(*(self._own[role] or self._found(role) for role in IN_LAYOUT))
 
     def _found(self, role: str) -> Path:
-        from hearth.errors import ModelUnavailable
-        from hearth.models.face.files import IN_LAYOUT, RECOGNITION, graph_in
+        from hearth.models.face.files import graph_in
         from hearth.models.face.freeing import freed_copy
 
         if self._reference.folder is not None:
@@ -134,10 +161,10 @@ class FaceSource:
 
     def _model_id(self) -> str:
         """That of the recogniser: vectors of different ones can't be compared."""
-        own = self._own["recognition"]
+        own = self._own[RECOGNITION]
         if own is None:
             return self._reference.model_id
-        in_layout = own.name == "model.onnx" and own.parent.name == "recognition"
+        in_layout = own.parts[-2:] == Path(IN_LAYOUT[RECOGNITION]).parts
         return own.resolve().parent.parent.name if in_layout else own.stem
 
 

@@ -19,7 +19,7 @@ from hearth.models.labels.making.store import Kept, LabelStore
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import PROMPT, LabelSource
 from hearth.models.labels.vectors import Dtype, Vector
-from hearth.models.manager import Progress
+from hearth.models.manager import Progress, Unit
 from hearth.models.shared import SharedStatistics, SharedWork, digest
 
 log = logging.getLogger(__name__)
@@ -184,9 +184,9 @@ class Classifier:
             self._why_not[source.name] = _still_made(done, total)
             progress(what, done, total)
 
-        def downloaded(what: str, done: int, total: int | None) -> None:
+        def downloaded(what: str, done: int, total: int | None, unit: Unit = "steps") -> None:
             self._why_not[source.name] = f"the labels are being downloaded ({what})"
-            progress(what, done, total)
+            progress(what, done, total, unit)
 
         def waits() -> None:
             self._why_not[source.name] = "another process makes the label vectors"

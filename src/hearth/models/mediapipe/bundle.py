@@ -20,15 +20,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hearth.errors import ModelUnavailable
 from hearth.files import write_whole
-from hearth.models.mediapipe.files import FILES
+from hearth.models.mediapipe.files import CACHE, FILES
 from hearth.models.mediapipe.wheel import BROKEN_ZIP, read_member
 
 if TYPE_CHECKING:
     from hearth.backends import Session, TensorSpec
 
 log = logging.getLogger(__name__)
-
-CACHE = ".bundles"
 
 ROLES = {
     **{file.name: file.name for file in FILES},

@@ -1,10 +1,10 @@
 """Faces as boxes with six keypoints, by BlazeFace at short and at full range."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hearth.batching import NO_HURRY, Ticket
 from hearth.models.mediapipe import detector
-from hearth.models.mediapipe.detector import Detection
+from hearth.models.mediapipe.detector import Detection, Detector
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.stage import StageOf
 
@@ -24,31 +24,30 @@ MIN_CONFIDENCE = 0.5
 """MediaPipe's min_detection_confidence."""
 
 
+class WantedFaces(NamedTuple):
+    """Which faces are wanted."""
+
+    range: Range = "short"
+    min_confidence: float = MIN_CONFIDENCE
+
+
+ANY_FACE = WantedFaces()
+
+
 class FaceFinder:
     """Finds faces: within some 2 metres (short range), or 5 (full range)."""
 
     def __init__(self, stage_of: StageOf) -> None:
-        self._readers = {"short": detector.FACE_SHORT, "full": detector.FACE_FULL}
-        names = {"short": "face_detection_short_range", "full": "face_detection_full_range_sparse"}
-        self._stages = {
-            which: stage_of(names[which], reader.wants, reader.read)
-            for which, reader in self._readers.items()
+        self._detectors = {
+            "short": Detector("face_detection_short_range", detector.FACE_SHORT, stage_of),
+            "full": Detector("face_detection_full_range_sparse", detector.FACE_FULL, stage_of),
         }
 
     async def find(
-        self,
-        frame: Frame,
-        *,
-        which: Range = "short",
-        min_confidence: float = MIN_CONFIDENCE,
-        ticket: Ticket = NO_HURRY,
+        self, frame: Frame, wanted: WantedFaces = ANY_FACE, ticket: Ticket = NO_HURRY
     ) -> list[Detection]:
         """The faces in a frame, the surest first, with ``KEYPOINTS``.
 
         Raises ModelFailed, and what a batch queue raises.
         """
-        region = self._readers[which].region(frame)
-        found: list[Detection] = await self._stages[which].look(
-            frame, region, ticket, asked=min_confidence
-        )
-        return found
+        return await self._detectors[wanted.range].find(frame, wanted.min_confidence, ticket)

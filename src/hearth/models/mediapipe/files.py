@@ -25,6 +25,9 @@ WHEEL = RemoteFile(
 FOLDER = "mediapipe"
 """Where the models are, in the data folder and (with ``modules``) in the wheel."""
 
+CACHE = ".bundles"
+"""In that folder: what was taken out of a user's bundles."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
@@ -37,8 +40,6 @@ class ModelFile:
     size: int
     digest: str
     """SHA-256 of its content."""
-    purpose: str
-    """What it is for."""
 
     @property
     def member(self) -> str:
@@ -52,107 +53,105 @@ class ModelFile:
 
 
 FILES = (
+    # Faces within five metres.
     ModelFile(
         "face_detection_full_range_sparse",
         "face_detection",
         676_746,
         "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
-        "faces within five metres",
     ),
+    # Faces within two metres.
     ModelFile(
         "face_detection_short_range",
         "face_detection",
         229_714,
         "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
-        "faces within two metres",
     ),
+    # 468 points of a face.
     ModelFile(
         "face_landmark",
         "face_landmark",
         1_242_398,
         "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
-        "468 points of a face",
     ),
+    # 478 points of a face; not used: it needs an operator that LiteRT lacks.
     ModelFile(
         "face_landmark_with_attention",
         "face_landmark",
         2_495_106,
         "e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
-        "478 points of a face; not used: it needs an operator that LiteRT lacks",
     ),
+    # 21 points of a hand.
     ModelFile(
         "hand_landmark_full",
         "hand_landmark",
         5_478_917,
         "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
-        "21 points of a hand",
     ),
+    # 21 points of a hand, the smaller model.
     ModelFile(
         "hand_landmark_lite",
         "hand_landmark",
         2_071_597,
         "048edd3645c9bf7397d19a9f6e3a42957d6e414c9bea6598030a2e9b624156e6",
-        "21 points of a hand, the smaller model",
     ),
+    # Where the hand is in a crop at the end of a posed arm.
     ModelFile(
         "hand_recrop",
         "holistic_landmark",
         123_792,
         "67d996ce96f9d36fe17d2693022c6da93168026ab2f028f9e2365398d8ac7d5d",
-        "where the hand is in a crop at the end of a posed arm",
     ),
+    # An eye's contour, and 5 points of its iris.
     ModelFile(
         "iris_landmark",
         "iris_landmark",
         2_640_568,
         "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f",
-        "an eye's contour, and 5 points of its iris",
     ),
+    # Palms.
     ModelFile(
         "palm_detection_full",
         "palm_detection",
         2_339_846,
         "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
-        "palms",
     ),
+    # Palms, the smaller model.
     ModelFile(
         "palm_detection_lite",
         "palm_detection",
         1_985_440,
         "e9a4aaddf90dda56a87235303cf00e4c2d3fb28725f68fd88772997dac905c18",
-        "palms, the smaller model",
     ),
+    # People.
     ModelFile(
         "pose_detection",
         "pose_detection",
         2_959_046,
         "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
-        "people",
     ),
+    # 33 points of a body.
     ModelFile(
         "pose_landmark_full",
         "pose_landmark",
         6_440_512,
         "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
-        "33 points of a body",
     ),
+    # Who stands in front, from a square picture.
     ModelFile(
         "selfie_segmentation",
         "selfie_segmentation",
         249_505,
         "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
-        "who stands in front, from a square picture",
     ),
+    # Who stands in front, from a wide picture.
     ModelFile(
         "selfie_segmentation_landscape",
         "selfie_segmentation",
         250_145,
         "a77d03f4659b9f6b6c1f5106947bf40e99d7655094b6527f214ea7d451106edd",
-        "who stands in front, from a wide picture",
     ),
 )
-
-BYTES = sum(file.size for file in FILES)
 
 
 def missing_in(folder: Path) -> list[ModelFile]:

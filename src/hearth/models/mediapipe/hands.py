@@ -2,7 +2,8 @@
 
 Constants and formulas are those of MediaPipe 0.10.21's hand_landmark_tracking_cpu graph:
 palm detection, a region for each palm, the landmark model on it, and from its points the
-region in which the hand is looked for in the next frame.
+region in which the hand is looked for in the next frame. MediaPipe doesn't smooth hands; here
+they are in videos, as it smooths a body's points (pixels, by the points' extent, and metres).
 """
 
 import math
@@ -12,15 +13,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from hearth.batching import NO_HURRY, Ticket
-from hearth.models.mediapipe.detector import PALM, Detection
+from hearth.models.mediapipe.detector import PALM, Detection, Detector
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.gestures import Gesture, gesture_of
-from hearth.models.mediapipe.region import Points, Region, around, rotation_of
-from hearth.models.mediapipe.smoothing import OneEuro, extent
-from hearth.models.mediapipe.stage import Cut, Input, Outputs, StageOf
-from hearth.models.mediapipe.streams import Turn
+from hearth.models.mediapipe.region import Box, Points, Region, around, overlap, rotation_of
+from hearth.models.mediapipe.smoothing import Filters, Smoothing, smoothing
+from hearth.models.mediapipe.stage import Input, Outputs, StageOf, View
 
-Which = Literal["full", "lite"]
+Model = Literal["full", "lite"]
+MODELS: tuple[Model, Model] = ("full", "lite")
 
 MOST_HANDS = 8
 MAX_HANDS = 2
@@ -38,11 +39,6 @@ _OVERLAP = 0.5
 _PALM_OUTLINE = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
 """Points that say where the hand will be: no fingertips (HandLandmarksToRectCalculator)."""
 
-# MediaPipe doesn't smooth hands. These are the parameters of its pose landmarks (pixels, by
-# the points' extent) and pose world landmarks (metres) in pose_landmark_cpu.
-_POINTS_FILTER = OneEuro(min_cutoff=0.05, beta=80.0, derivate_cutoff=1.0)
-_WORLD_FILTER = OneEuro(min_cutoff=0.1, beta=40.0, derivate_cutoff=1.0)
-
 
 class Hand(NamedTuple):
     """One hand; coordinates in pixels of the upright picture."""
@@ -58,32 +54,33 @@ class Hand(NamedTuple):
     """0 to 1: whether it is the subject's right hand, in a picture that isn't mirrored."""
     gesture: Gesture
     region: Region
-    """Where it was looked for."""
+    """Where it is looked for in the next frame of a video."""
+    seen: Points
+    """Its points as they were seen, before any smoothing."""
+    filters: Filters | None = None
+    """What the next frame's points are smoothed with."""
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of its points; may lie partly beyond the picture."""
-        box = around(self.points)
-        return (
-            box.x - box.width / 2, box.y - box.height / 2,
-            box.x + box.width / 2, box.y + box.height / 2,
-        )  # fmt: skip
+    def box(self) -> Box:
+        """Of its points."""
+        return around(self.points).box
 
 
-class _Followed(NamedTuple):
-    """A hand that a video had in its last frame."""
+class WantedHands(NamedTuple):
+    """Which hands are wanted, and how."""
 
-    region: Region
-    """Where it is looked for next."""
-    points: OneEuro | None = None
-    world: OneEuro | None = None
+    max_hands: int = MAX_HANDS
+    """1 or more."""
+    min_confidence: float = MIN_CONFIDENCE
+    """Of a palm."""
+    min_tracking_confidence: float = MIN_TRACKING_CONFIDENCE
+    """Of a hand's presence, in every frame."""
+    model: Model = "full"
+    smooth: bool = True
+    """In a video."""
 
 
-class HandTrack:
-    """The hands that are followed through a video, the one seen longest first."""
-
-    def __init__(self) -> None:
-        self.followed: tuple[_Followed, ...] = ()
+TWO_HANDS = WantedHands()
 
 
 class Hands:
@@ -94,53 +91,43 @@ class Hands:
 
     def __init__(self, stage_of: StageOf) -> None:
         self._palms = {
-            which: stage_of(f"palm_detection_{which}", PALM.wants, PALM.read)
-            for which in ("full", "lite")
+            model: Detector(f"palm_detection_{model}", PALM, stage_of) for model in MODELS
         }
         self._landmarks = {
-            which: stage_of(f"hand_landmark_{which}", _WANTS, read_hand)
-            for which in ("full", "lite")
+            model: stage_of(f"hand_landmark_{model}", _WANTS, read_hand) for model in MODELS
         }
 
-    async def find(
+    async def follow(
         self,
         frame: Frame,
-        turn: Turn[HandTrack] | None = None,
-        *,
-        max_hands: int = MAX_HANDS,
-        which: Which = "full",
-        min_confidence: float = MIN_CONFIDENCE,
-        min_tracking_confidence: float = MIN_TRACKING_CONFIDENCE,
-        smooth: bool = True,
+        before: Sequence[Hand] | None = None,
+        moment: float | None = None,
+        wanted: WantedHands = TWO_HANDS,
         ticket: Ticket = NO_HURRY,
-    ) -> list[Hand]:
-        """The hands in a frame, at most ``max_hands``.
+    ) -> tuple[list[Hand], Sequence[Hand]]:
+        """The hands in a frame, and what the next frame of the same video goes on from.
 
-        In a video (with ``turn``) those that are followed come first and keep their order, and
-        palms are only looked for while there are fewer than ``max_hands``. Of a palm that must
-        be at least ``min_confidence`` sure, and of a hand ``min_tracking_confidence``. Raises
-        ModelFailed, and what a batch queue raises; what is followed is then as it was.
+        Those that are followed come first and keep their order, and palms are only looked for
+        while there are fewer than ``max_hands``. ``before`` is what the frame before has left,
+        and ``moment`` when this one was taken, in seconds; both are None for a single picture.
+        Raises ModelFailed, and what a batch queue raises.
         """
-        followed = list(turn.track.followed[:max_hands]) if turn else []
-        if len(followed) < max_hands:
-            region = PALM.region(frame)
-            palms: list[Detection] = await self._palms[which].look(
-                frame, region, ticket, asked=min_confidence
-            )
-            followed += _new(palms, [one.region for one in followed])
-            del followed[max_hands:]
-        seen = await self.look(frame, [one.region for one in followed], which=which, ticket=ticket)
-        sure = [at for at, hand in enumerate(seen) if hand.presence >= min_tracking_confidence]
-        distinct = [sure[at] for at in _distinct([seen[at].points for at in sure])]
-        hands = [seen[at] for at in distinct]
-        return _follow(turn, hands, [followed[at] for at in distinct], smooth) if turn else hands
+        followed = (before or ())[: wanted.max_hands]
+        asked = [(one.region, smoothing(one.filters, moment, wanted.smooth)) for one in followed]
+        if len(asked) < wanted.max_hands:
+            palms = await self._palms[wanted.model].find(frame, wanted.min_confidence, ticket)
+            anew = smoothing(None, moment, wanted.smooth)
+            asked += [(region, anew) for region in _new(palms, [one.region for one in followed])]
+        seen = await self.see(frame, asked[: wanted.max_hands], wanted.model, ticket)
+        sure = [hand for hand in seen if hand.presence >= wanted.min_tracking_confidence]
+        hands = [sure[at] for at in _distinct([hand.seen for hand in sure])]
+        return hands, hands
 
-    async def look(
+    async def see(
         self,
         frame: Frame,
-        regions: Sequence[Region],
-        *,
-        which: Which = "full",
+        regions: Sequence[tuple[Region, Smoothing | None]],
+        model: Model = "full",
         ticket: Ticket = NO_HURRY,
     ) -> list[Hand]:
         """What the landmark model sees in each region, in order, however unsure it is.
@@ -148,10 +135,10 @@ class Hands:
         A region is to hold one hand with its fingers up, as ``region_of_palm`` makes it. Raises
         ModelFailed, and what a batch queue raises.
         """
-        return await self._landmarks[which].look_all(frame, regions, ticket)
+        return await self._landmarks[model].look_all(frame, regions, ticket)
 
 
-def read_hand(outputs: Outputs, cut: Cut) -> Hand:
+def read_hand(outputs: Outputs, view: View[Smoothing | None]) -> Hand:
     """A hand of what the landmark model gives for a region.
 
     Outputs are 63 coordinates in pixels of the model's input, presence, handedness, and 63
@@ -163,14 +150,25 @@ def read_hand(outputs: Outputs, cut: Cut) -> Hand:
     shares = points.reshape(21, 3) / np.float32(_WANTS.width)
     shares[:, 2] *= _Z_SHARE
     metres = world.reshape(21, 3)
-    return Hand(
-        cut.region.place(shares),
-        cut.region.turn(metres),
+    seen = view.region.place(shares)
+    hand = Hand(
+        seen,
+        view.region.turn(metres),
         float(presence[0]),
         float(right[0]),
         gesture_of(metres),
-        cut.region,
+        region_of_points(seen),
+        seen,
     )
+    return hand if view.asked is None else _calmed(hand, view.asked)
+
+
+def _calmed(hand: Hand, how: Smoothing) -> Hand:
+    filters, moment = how
+    points, of_points = filters.points.apply(hand.seen, moment, around(hand.seen).extent)
+    metres, of_metres = filters.metres.apply(hand.world_points, moment)
+    later = Filters(of_points, of_metres)
+    return hand._replace(points=points, world_points=metres, filters=later)
 
 
 def region_of_palm(palm: Detection) -> Region:
@@ -191,27 +189,6 @@ def region_of_points(points: Points) -> Region:
     x, y = np.array([outline.x, outline.y]) @ turn
     tight = outline._replace(x=float(x), y=float(y), rotation=rotation)
     return tight.shifted(0, -0.1).square_long().scaled(2.0)
-
-
-def _follow(
-    turn: Turn[HandTrack], hands: Sequence[Hand], before: Sequence[_Followed], smooth: bool
-) -> list[Hand]:
-    """The hands of a frame, smoothed; what is followed goes on from them."""
-    told, following = [], []
-    for hand, last in zip(hands, before, strict=True):
-        smoothed, points, world = hand, None, None
-        if smooth:
-            points = (last.points or _POINTS_FILTER).copy()
-            world = (last.world or _WORLD_FILTER).copy()
-            smoothed = hand._replace(
-                points=points.apply(hand.points, turn.moment, extent(hand.points)),
-                world_points=world.apply(hand.world_points, turn.moment),
-            )
-        told.append(smoothed)
-        # The region goes on from what was seen, which doesn't lag behind.
-        following.append(_Followed(region_of_points(hand.points), points, world))
-    turn.track.followed = tuple(following)
-    return told
 
 
 def _distinct(hands: Sequence[Points]) -> list[int]:
@@ -235,24 +212,11 @@ def _distinct(hands: Sequence[Points]) -> list[int]:
     return kept
 
 
-def _new(palms: Iterable[Detection], known: Sequence[Region]) -> list[_Followed]:
-    """Hands for the palms that are of none of the known regions, and of no surer palm."""
+def _new(palms: Iterable[Detection], known: Sequence[Region]) -> list[Region]:
+    """Where the hands of palms are that are of none of the known regions, nor of a surer palm."""
     regions = list(known)
     for palm in palms:
         region = region_of_palm(palm)
-        if all(_overlap(region, other) <= _OVERLAP for other in regions):
+        if all(overlap(region, other) <= _OVERLAP for other in regions):
             regions.append(region)
-    return [_Followed(region) for region in regions[len(known) :]]
-
-
-def _overlap(one: Region, other: Region) -> float:
-    """Intersection over union; turned regions count as if they were upright, as MediaPipe's."""
-    wide = min(one.x + one.width / 2, other.x + other.width / 2) - max(
-        one.x - one.width / 2, other.x - other.width / 2
-    )
-    high = min(one.y + one.height / 2, other.y + other.height / 2) - max(
-        one.y - one.height / 2, other.y - other.height / 2
-    )
-    common = max(wide, 0.0) * max(high, 0.0)
-    union = one.width * one.height + other.width * other.height - common
-    return common / union if union > 0 else 0.0
+    return regions[len(known) :]

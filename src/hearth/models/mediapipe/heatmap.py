@@ -6,6 +6,8 @@ Formula and constants: MediaPipe 0.10.21, RefineLandmarksFromHeatmapCalculator.
 import numpy as np
 from numpy.typing import NDArray
 
+from hearth.models.mediapipe.logits import sigmoid
+
 Floats = NDArray[np.float32]
 
 _REACH = 4
@@ -42,8 +44,7 @@ def refined(points: Floats, heat: Floats) -> Floats:
         np.clip(columns, 0, wide - 1)[:, None],
         np.arange(count)[:, None, None],
     ]
-    # exp of no more than 80 stays within float32.
-    weights = on_map / (1 + np.exp(np.minimum(-logits, 80)).astype(np.float64))
+    weights = on_map * sigmoid(logits).astype(np.float64)
     total = weights.sum(axis=(1, 2))
     inside = ((cells >= 0) & (cells < size)).all(axis=1)
     moves = inside & (weights.max(axis=(1, 2)) >= _LEAST)

@@ -16,20 +16,10 @@ import numpy as np
 from hearth.batching import NO_HURRY, Ticket
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.gaze import Gaze, Side, gaze
-from hearth.models.mediapipe.mesh import (
-    NO_WISHES,
-    POINTS,
-    Box,
-    Face,
-    FaceMesh,
-    Smoothing,
-    Wanted,
-    new_filter,
-)
-from hearth.models.mediapipe.region import Points, Region, around, rotation_of
-from hearth.models.mediapipe.smoothing import OneEuro
-from hearth.models.mediapipe.stage import Cut, Input, Outputs, Stage, StageOf
-from hearth.models.mediapipe.streams import Turn
+from hearth.models.mediapipe.mesh import ONE_FACE, Face, FaceMesh, WantedMeshes
+from hearth.models.mediapipe.region import Points, Region, around, of_box, rotation_of
+from hearth.models.mediapipe.smoothing import Filters, Smoothing, smoothing
+from hearth.models.mediapipe.stage import Input, Outputs, StageOf, View
 
 SIZE = 64
 """Of the model's input, in pixels; its points are in pixels of that."""
@@ -61,7 +51,7 @@ class Eye(NamedTuple):
     diameter: float
     """Of the iris: the mean of its width and height (MediaPipe's IrisToDepthCalculator)."""
     gaze: Gaze
-    filter: OneEuro | None = None
+    filters: Filters | None = None
     """What the next frame's points are smoothed with."""
 
 
@@ -72,12 +62,9 @@ class Eyes(NamedTuple):
     right: Eye
     left: Eye
 
-
-class IrisTrack:
-    """The faces followed in a video."""
-
-    def __init__(self) -> None:
-        self.eyes: Sequence[Eyes] = ()
+    def of(self, side: Side) -> Eye:
+        """The eye of that side."""
+        return self.right if side == "right" else self.left
 
 
 SIDES: tuple[Side, Side] = ("right", "left")
@@ -85,14 +72,8 @@ SIDES: tuple[Side, Side] = ("right", "left")
 
 class _Asked(NamedTuple):
     side: Side
-    mesh: Points
-    box: Box
-    """Of the face."""
-    smoothing: Smoothing | None = None
-
-
-_TRIAL = _Asked("right", np.zeros((POINTS, 3), np.float32), (0, 0, 0, 0))
-"""For whoever only wants the model to run."""
+    face: Face
+    smoothing: Smoothing | None
 
 
 class IrisTracker:
@@ -100,42 +81,31 @@ class IrisTracker:
 
     def __init__(self, mesh: FaceMesh, stage_of: StageOf) -> None:
         self._mesh = mesh
-        self._stage: Stage[Eye] = stage_of("iris_landmark", Input(SIZE, SIZE), _read)
+        self._stage = stage_of("iris_landmark", Input(SIZE, SIZE), _read)
 
-    async def find(
+    async def follow(
         self,
         frame: Frame,
-        turn: Turn[IrisTrack] | None = None,
-        *,
-        wanted: Wanted = NO_WISHES,
+        before: Sequence[Eyes] | None = None,
+        moment: float | None = None,
+        wanted: WantedMeshes = ONE_FACE,
         ticket: Ticket = NO_HURRY,
-    ) -> list[Eyes]:
-        """The eyes of the faces that ``FaceMesh.find`` gives, in its order; raises as that."""
-        before, moment = (turn.track.eyes, turn.moment) if turn else ((), None)
-        faces = await self._mesh.follow(
-            frame, [eyes.face for eyes in before], moment, wanted=wanted, ticket=ticket
+    ) -> tuple[list[Eyes], Sequence[Eyes]]:
+        """The eyes of the faces that ``FaceMesh.follow`` gives; asked and answered as that."""
+        known = before or ()
+        faces, _ = await self._mesh.follow(
+            frame, [eyes.face for eyes in known], moment, wanted, ticket
         )
-        past = [None if face.follows is None else before[face.follows] for face in faces]
-        smoothed_at = moment if wanted.smooth else None
-        asked = [
-            _Asked(side, face.points, face.box, _smoothing(eyes, side, smoothed_at))
-            for face, eyes in zip(faces, past, strict=True)
-            for side in SIDES
-        ]
-        regions = [region_of(one.mesh, one.side) for one in asked]
-        eyes = iter(await self._stage.look_all(frame, regions, ticket, asked=asked))
+        asked = []
+        for face in faces:
+            past = None if face.follows is None else known[face.follows]
+            for side in SIDES:
+                filters = None if past is None else past.of(side).filters
+                one = _Asked(side, face, smoothing(filters, moment, wanted.smooth))
+                asked.append((region_of(face.points, side), one))
+        eyes = iter(await self._stage.look_all(frame, asked, ticket))
         found = [Eyes(face, right=next(eyes), left=next(eyes)) for face in faces]
-        if turn:
-            turn.track.eyes = found
-        return found
-
-
-def _smoothing(before: Eyes | None, side: Side, moment: float | None) -> Smoothing | None:
-    """How an eye is smoothed; None where it is not."""
-    if moment is None:
-        return None
-    past = None if before is None else getattr(before, side).filter
-    return Smoothing(past or new_filter(), moment)
+        return found, found
 
 
 def region_of(mesh: Points, side: Side) -> Region:
@@ -148,22 +118,25 @@ def region_of(mesh: Points, side: Side) -> Region:
     return region._replace(width=width, rotation=rotation_of(start, end, 0))
 
 
-def _read(outputs: Outputs, cut: Cut) -> Eye:
+def _read(outputs: Outputs, view: View[_Asked]) -> Eye:
     """Outputs are (213,) and (15,): the contour's points and the iris', one after another."""
-    asked = cut.asked if isinstance(cut.asked, _Asked) else _TRIAL
+    side, face, calming = view.asked
     shares = np.concatenate([part.reshape(-1, 3) for part in outputs]) / np.float32(SIZE)
-    points = cut.region.place(shares)
-    if asked.side == "left":
+    points = view.region.place(shares)
+    if side == "left":
         points[:, 2] *= -1  # it went with the width, which is negative
-    later = None
-    if asked.smoothing is not None:
-        points, later = asked.smoothing.apply(points, asked.box)
+    filters = None
+    if calming is not None:
+        # How fast a point moves counts against the size of the whole face.
+        scale = of_box(face.box).extent
+        points, later = calming.filters.points.apply(points, calming.moment, scale)
+        filters = Filters(later)
     contour, iris = points[:CONTOUR], points[CONTOUR:]
-    if asked.side == "left":
+    if side == "left":
         iris = iris[_UNMIRRORED]
     diameter = _diameter(iris)
-    looks = gaze(asked.side, asked.mesh, contour[[_OUTER, _INNER]], iris[0], diameter)
-    return Eye(iris, contour, diameter, looks, later)
+    looks = gaze(side, face.points, contour[[_OUTER, _INNER]], iris[0], diameter)
+    return Eye(iris, contour, diameter, looks, filters)
 
 
 def _diameter(iris: Points) -> float:

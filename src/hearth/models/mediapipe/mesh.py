@@ -5,10 +5,9 @@ What is done, and its constants, are those of MediaPipe 0.10.21's graph face_lan
 large again around each is looked at, and in a video the next square comes from the points;
 the detector is asked again only while fewer faces are followed than are wanted. That graph
 doesn't smooth; the filter here is that of MediaPipe's FaceLandmarker (tasks/cc/vision/
-face_landmarker, face_landmarks_detector_graph: one-euro, 0.05, 80 and 1).
+face_landmarker, face_landmarks_detector_graph: one-euro, 0.05, 80 and 1), which is a body's.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,19 +15,19 @@ import numpy as np
 
 from hearth.batching import NO_HURRY, Ticket
 from hearth.models.mediapipe.detector import Detection
-from hearth.models.mediapipe.faces import MIN_CONFIDENCE, FaceFinder, Range
+from hearth.models.mediapipe.faces import MIN_CONFIDENCE, FaceFinder, Range, WantedFaces
 from hearth.models.mediapipe.frame import Frame
-from hearth.models.mediapipe.region import Points, Region, rotation_of
-from hearth.models.mediapipe.smoothing import OneEuro
-from hearth.models.mediapipe.stage import Cut, Input, Outputs, Stage, StageOf
-from hearth.models.mediapipe.streams import Turn
+from hearth.models.mediapipe.logits import sigmoid
+from hearth.models.mediapipe.region import Box, Points, Region, around, overlap, rotation_of
+from hearth.models.mediapipe.smoothing import Filters, Smoothing, smoothing
+from hearth.models.mediapipe.stage import Input, Outputs, StageOf, View
 
 POINTS = 468
 SIZE = 192
 """Of the model's input, in pixels; its points are in pixels of that."""
 
-MIN_PRESENCE = 0.5
-"""MediaPipe's min_tracking_confidence: its graph's threshold on the face's presence."""
+MIN_TRACKING_CONFIDENCE = 0.5
+"""MediaPipe's: its graph's threshold on the face's presence."""
 
 MOST_FACES = 16
 """That one request may ask for."""
@@ -43,32 +42,6 @@ _SAME = 0.5
 """Intersection over union from which two squares show one face (min_similarity_threshold)."""
 
 
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels."""
-
-
-class Smoothing(NamedTuple):
-    """How points are smoothed: the filter as the frame before left it, and the moment."""
-
-    filter: OneEuro
-    moment: float
-    """Of this frame, in seconds."""
-
-    def apply(self, points: Points, face: Box) -> tuple[Points, OneEuro]:
-        """Smoothed points, and the filter for the next frame; changes nothing.
-
-        ``face`` is the box of the whole face: how fast a point moves counts against its size.
-        """
-        later = self.filter.copy()
-        left, top, right, bottom = face
-        return later.apply(points, self.moment, (right - left + bottom - top) / 2), later
-
-
-def new_filter() -> OneEuro:
-    """For a face that is seen for the first time."""
-    return OneEuro(0.05, 80.0, 1.0)
-
-
 class Face(NamedTuple):
     """A face; coordinates in pixels of the upright picture."""
 
@@ -79,38 +52,33 @@ class Face(NamedTuple):
     presence: float
     """How sure it is that there is a face: 0 to 1."""
     box: Box
-    """Of the points; may lie partly beyond the picture."""
+    """Of the points."""
     region: Region
     """Where the face is looked for in the next frame of a video."""
-    filter: OneEuro | None = None
+    seen: Points
+    """The points as they were seen, before any smoothing."""
+    filters: Filters | None = None
     """What the next frame's points are smoothed with."""
     follows: int | None = None
     """Which of the faces before it is, by its place there; None: it is new."""
 
 
-class MeshTrack:
-    """The faces followed in a video."""
-
-    def __init__(self) -> None:
-        self.faces: Sequence[Face] = ()
-
-
-class Wanted(NamedTuple):
+class WantedMeshes(NamedTuple):
     """Which faces are wanted, and how."""
 
     max_faces: int = 1
     """1 or more."""
     min_confidence: float = MIN_CONFIDENCE
     """Of the detector."""
-    min_presence: float = MIN_PRESENCE
-    """Of a face's mesh, in every frame."""
-    which: Range = "short"
-    """The detector's range; MediaPipe's is short."""
+    min_tracking_confidence: float = MIN_TRACKING_CONFIDENCE
+    """Of a face's presence, in every frame."""
+    range: Range = "short"
+    """The detector's; MediaPipe's is short."""
     smooth: bool = True
     """In a video."""
 
 
-NO_WISHES = Wanted()
+ONE_FACE = WantedMeshes()
 
 
 class FaceMesh:
@@ -118,80 +86,55 @@ class FaceMesh:
 
     def __init__(self, faces: FaceFinder, stage_of: StageOf) -> None:
         self._faces = faces
-        self._stage: Stage[Face] = stage_of("face_landmark", Input(SIZE, SIZE), _read)
-
-    async def find(
-        self,
-        frame: Frame,
-        turn: Turn[MeshTrack] | None = None,
-        *,
-        wanted: Wanted = NO_WISHES,
-        ticket: Ticket = NO_HURRY,
-    ) -> list[Face]:
-        """The faces in a frame: those followed first, in their order, then new ones by confidence.
-
-        Without a turn it is a single picture. Raises ModelFailed, and what a batch queue raises.
-        """
-        if turn is None:
-            return await self.follow(frame, wanted=wanted, ticket=ticket)
-        faces = await self.follow(
-            frame, turn.track.faces, turn.moment, wanted=wanted, ticket=ticket
-        )
-        turn.track.faces = faces
-        return faces
+        self._stage = stage_of("face_landmark", Input(SIZE, SIZE), _read)
 
     async def follow(
         self,
         frame: Frame,
-        before: Sequence[Face] = (),
+        before: Sequence[Face] | None = None,
         moment: float | None = None,
-        *,
-        wanted: Wanted = NO_WISHES,
+        wanted: WantedMeshes = ONE_FACE,
         ticket: Ticket = NO_HURRY,
-    ) -> list[Face]:
-        """What ``find`` does, for those who keep the faces themselves.
+    ) -> tuple[list[Face], Sequence[Face]]:
+        """The faces in a frame, and what the next frame of the same video goes on from.
 
-        ``before`` is what this gave for the frame before of the same video, and ``moment``
-        when this one was taken, in seconds (None: a single picture).
+        Those followed come first, in their order, then new ones by confidence. ``before`` is
+        what the frame before has left, and ``moment`` when this one was taken, in seconds;
+        both are None for a single picture. Raises ModelFailed, and what a batch queue raises.
         """
-        followed = range(min(len(before), wanted.max_faces))
-        regions = [before[at].region for at in followed]
-        sources: list[int | None] = [*followed]
+        followed = (before or ())[: wanted.max_faces]
+        regions = [face.region for face in followed]
         if len(regions) < wanted.max_faces:
-            found = await self._faces.find(
-                frame, which=wanted.which, min_confidence=wanted.min_confidence, ticket=ticket
-            )
+            boxes = WantedFaces(wanted.range, wanted.min_confidence)
+            found = await self._faces.find(frame, boxes, ticket)
             regions += [region_of(face) for face in found[: wanted.max_faces]]
-            sources += [None] * (len(regions) - len(sources))
         kept = _distinct(regions)[: wanted.max_faces]
-        sources = [sources[at] for at in kept]
-        smoothings = [
-            None if moment is None or not wanted.smooth else Smoothing(
-                (None if at is None else before[at].filter) or new_filter(), moment
-            )
-            for at in sources
-        ]  # fmt: skip
-        faces = await self.look(frame, [regions[at] for at in kept], smoothings, ticket=ticket)
-        return [
-            face._replace(follows=at)
-            for face, at in zip(faces, sources, strict=True)
-            if face.presence >= wanted.min_presence
+        sources = [at if at < len(followed) else None for at in kept]
+        past = [None if at is None else followed[at].filters for at in sources]
+        asked = [
+            (regions[at], smoothing(filters, moment, wanted.smooth))
+            for at, filters in zip(kept, past, strict=True)
         ]
+        seen = await self.see(frame, asked, ticket)
+        faces = [
+            face._replace(follows=at)
+            for face, at in zip(seen, sources, strict=True)
+            if face.presence >= wanted.min_tracking_confidence
+        ]
+        return faces, faces
 
-    async def look(
+    async def see(
         self,
         frame: Frame,
-        regions: Sequence[Region],
-        smoothings: Sequence[Smoothing | None] | None = None,
-        *,
+        regions: Sequence[tuple[Region, Smoothing | None]],
         ticket: Ticket = NO_HURRY,
     ) -> list[Face]:
         """What the model sees in each region, whether it is a face (``presence``) or not.
 
         A region is a square half as large again as the face, turned with it. Raises as
-        ``find`` does.
+        ``follow`` does.
         """
-        return await self._stage.look_all(frame, regions, ticket, asked=smoothings)
+        return await self._stage.look_all(frame, regions, ticket)
 
 
 def region_of(face: Detection) -> Region:
@@ -200,22 +143,9 @@ def region_of(face: Detection) -> Region:
     return _enlarged(face.region, rotation_of(right_eye, left_eye, 0))
 
 
-def next_region(points: Points) -> Region:
-    """Where the mesh is looked for in the next frame; ``points`` are (468, 2 or 3)."""
-    return _next_region(points, _box(points))
-
-
-def _next_region(points: Points, box: Box) -> Region:
-    turned = rotation_of(points[RIGHT_EYE_OUTER], points[LEFT_EYE_OUTER], 0)
-    left, top, right, bottom = box
-    upright = Region((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
-    return _enlarged(upright, turned)
-
-
-def _box(points: Points) -> Box:
-    # Column by column: four times as fast as along axis 0.
-    x, y = points[:, 0], points[:, 1]
-    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+def _next_region(points: Points, upright: Region) -> Region:
+    """Where the mesh is looked for in the next frame; ``upright`` just holds the points."""
+    return _enlarged(upright, rotation_of(points[RIGHT_EYE_OUTER], points[LEFT_EYE_OUTER], 0))
 
 
 def _enlarged(region: Region, rotation: float) -> Region:
@@ -226,37 +156,20 @@ def _distinct(regions: Sequence[Region]) -> list[int]:
     """Those that show no face that one before them shows; by their places."""
     kept: list[int] = []
     for at, region in enumerate(regions):
-        if all(_overlap(region, regions[other]) <= _SAME for other in kept):
+        if all(overlap(region, regions[other]) <= _SAME for other in kept):
             kept.append(at)
     return kept
 
 
-def _overlap(one: Region, other: Region) -> float:
-    """Intersection over union, as if neither were turned (AssociationNormRectCalculator)."""
-    wide = min(one.x + one.width / 2, other.x + other.width / 2) - max(
-        one.x - one.width / 2, other.x - other.width / 2
-    )
-    high = min(one.y + one.height / 2, other.y + other.height / 2) - max(
-        one.y - one.height / 2, other.y - other.height / 2
-    )
-    common = max(wide, 0.0) * max(high, 0.0)
-    union = one.width * one.height + other.width * other.height - common
-    return common / union if union > 0 else 0.0
-
-
-def _read(outputs: Outputs, cut: Cut) -> Face:
+def _read(outputs: Outputs, view: View[Smoothing | None]) -> Face:
     """Outputs are (1, 1, 1404) and (1, 1, 1): the points one after another, and a logit."""
     numbers, logit = outputs
-    points = cut.region.place(numbers.reshape(POINTS, 3) / np.float32(SIZE))
-    presence = _sigmoid(float(logit.reshape(())))
-    box = _box(points)
-    region = _next_region(points, box)
-    later = None
-    if isinstance(cut.asked, Smoothing):
-        points, later = cut.asked.apply(points, box)
-        box = _box(points)
-    return Face(points, presence, box, region, later)
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-max(-100.0, logit)))
+    seen = view.region.place(numbers.reshape(POINTS, 3) / np.float32(SIZE))
+    presence = float(sigmoid(logit.reshape(())))
+    upright = around(seen)
+    region = _next_region(seen, upright)
+    if view.asked is None:
+        return Face(seen, presence, upright.box, region, seen)
+    filters, moment = view.asked
+    points, later = filters.points.apply(seen, moment, upright.extent)
+    return Face(points, presence, around(points).box, region, seen, Filters(later))

@@ -4,12 +4,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import numpy as np
-
 from hearth.backends import Session
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
 from hearth.media import File, ImageReader
-from hearth.models.decoding import Decoding
 from hearth.models.manager import Progress
 from hearth.models.mediapipe.backdrops import Backdrops
 from hearth.models.mediapipe.faces import FaceFinder
@@ -18,34 +15,25 @@ from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.hands import Hands
 from hearth.models.mediapipe.holistic import Holistic
 from hearth.models.mediapipe.iris import IrisTracker
-from hearth.models.mediapipe.making import Making
 from hearth.models.mediapipe.mesh import FaceMesh
 from hearth.models.mediapipe.pose import PoseFinder
-from hearth.models.mediapipe.region import whole
 from hearth.models.mediapipe.selfie import Selfie
-from hearth.models.mediapipe.stage import Input, Read, Stage
+from hearth.models.mediapipe.stage import Answer, Asked, Input, Read, Stage
 from hearth.models.mediapipe.streams import Videos
 from hearth.models.options import QueueOptions
+from hearth.models.pictures import PictureWork
 from hearth.models.shared import SharedStatistics
-
-_DETECTORS = frozenset(
-    {"face_detection_short_range", "face_detection_full_range_sparse", "palm_detection_full",
-     "palm_detection_lite", "pose_detection"}
-)  # fmt: skip
-"""They look for what isn't followed yet, so they seldom run: one interpreter each, which
-spares 60 MB of 360 on two cores."""
 
 _PROOF = "face_detection_short_range"
 """The smallest model, which shows that the engine works."""
-_PROOF_SIZE = 64
 
 
 class MediaPipeModel:
     """MediaPipe's models; satisfies ``models.manager.Manager``.
 
     ``open_session`` opens a model by its file's name without the ending; each is opened when
-    it is first needed, or all in ``warm_up`` with ``keep_ready``. ``width`` regions run at
-    once in one model.
+    it is first needed, or all in ``warm_up`` with ``keep_ready``. Its session runs as many
+    regions at once as it has ``interpreters``.
     """
 
     preprocess_id = None
@@ -61,19 +49,19 @@ class MediaPipeModel:
         *,
         reader: ImageReader,
         options: QueueOptions | None = None,
-        width: int = 1,
+        interpreters: int = 1,
         keep_ready: bool = False,
         model_id: str = MODEL_ID,
     ) -> None:
         self.model_id = model_id
         self._open_session = open_session
         self._options = options or QueueOptions()
-        self._width = width
+        self._interpreters = interpreters
         self._keep_ready = keep_ready
         self._reader = reader
         self.videos = Videos()
-        self._stages: dict[str, Stage[Any]] = {}
-        self._decoding = Decoding("mediapipe-frames", reader, self._options)
+        self._stages: dict[str, Stage[Any, Any]] = {}
+        self._frames = PictureWork("mediapipe-frames", reader, self._options)
         self.faces = FaceFinder(self._stage)
         self.mesh = FaceMesh(self.faces, self._stage)
         self.iris = IrisTracker(self.mesh, self._stage)
@@ -82,7 +70,7 @@ class MediaPipeModel:
         self.holistic = Holistic(self.pose, self.mesh, self.hands, self._stage)
         self.selfie = Selfie(self._stage)
         self.backdrops = Backdrops()
-        self.making = Making("mediapipe-pictures", reader, self._options)
+        self.making = PictureWork("mediapipe-pictures", reader, self._options)
 
     @asynccontextmanager
     async def frame(self, file: File, ticket: Ticket = NO_HURRY) -> AsyncIterator[Frame]:
@@ -90,14 +78,14 @@ class MediaPipeModel:
 
         Raises InvalidInput for anything but a picture, and what a batch queue raises.
         """
-        async with self._decoding.decoded(file, ticket) as picture:
+        async with self._frames.decoded(file, ticket) as picture:
             yield Frame(picture.pixels(self._reader))
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
         """That of decoded frames, one for each model, and that of pictures that are made."""
         stages = (stage.queue for stage in self._stages.values())
-        return (self._decoding.queue, *stages, self.making.queue)
+        return (self._frames.queue, *stages, self.making.queue)
 
     @property
     def shared(self) -> Mapping[str, SharedStatistics]:
@@ -112,11 +100,9 @@ class MediaPipeModel:
 
     async def warm_up(self) -> None:
         """Run one model, or with ``keep_ready`` every one; raises where one can't be run."""
-        black = Frame(np.zeros((_PROOF_SIZE, _PROOF_SIZE, 3), np.uint8))
-        region = whole(black.width, black.height)
         for stage in self._stages.values():
             if self._keep_ready or stage.name == _PROOF:
-                await stage.look(black, region, asked=1.0)
+                await stage.try_out()
         loaded = [stage.session for stage in self._stages.values() if stage.session is not None]
         self.precisions = tuple(dict.fromkeys(session.precision for session in loaded))
 
@@ -128,12 +114,14 @@ class MediaPipeModel:
 
     def close(self) -> None:
         """End the queues and free the sessions."""
-        self._decoding.close()
+        self._frames.close()
         self.making.close()
         for stage in self._stages.values():
             stage.close()
 
-    def _stage(self, name: str, wants: Input, read: Read[Any]) -> Stage[Any]:
+    def _stage(
+        self, name: str, wants: Input, read: Read[Asked, Answer], *, alone: bool = False
+    ) -> Stage[Asked, Answer]:
         if name not in self._stages:
             self._stages[name] = Stage(
                 lambda: self._open_session(name),
@@ -141,6 +129,6 @@ class MediaPipeModel:
                 wants=wants,
                 read=read,
                 options=self._options,
-                width=1 if name in _DETECTORS else self._width,
+                interpreters=1 if alone else self._interpreters,
             )
         return self._stages[name]

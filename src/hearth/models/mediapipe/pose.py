@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from hearth.batching import NO_HURRY, Ticket
 from hearth.models.mediapipe import detector
-from hearth.models.mediapipe.detector import Detection
+from hearth.models.mediapipe.detector import Detector
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.heatmap import refined
-from hearth.models.mediapipe.region import Points, Region
+from hearth.models.mediapipe.logits import sigmoid
+from hearth.models.mediapipe.region import Box, Points, Region, around
 from hearth.models.mediapipe.roi import circle
-from hearth.models.mediapipe.smoothing import LowPass, OneEuro, for_metres, for_points
-from hearth.models.mediapipe.stage import Cut, Input, Outputs, Stage, StageOf
-from hearth.models.mediapipe.streams import Turn
+from hearth.models.mediapipe.smoothing import Filters, OneEuro, Smoothing, smoothing
+from hearth.models.mediapipe.stage import Input, Outputs, StageOf, View
 
 POINTS = 33
 
@@ -41,46 +41,17 @@ class Pose(NamedTuple):
     """(33, 3): x, y and z in pixels; z is 0 amid the hips and grows away from the camera."""
     visibility: NDArray[np.float32]
     """(33,): 0 to 1, that a point is in the picture and not hidden."""
-    presence: NDArray[np.float32]
+    presences: NDArray[np.float32]
     """(33,): 0 to 1, that a point is in the region looked at."""
-    world: Points
+    world_points: Points
     """(33, 3): metres from the middle of the hips, in the picture's directions."""
     confidence: float
     """0 to 1, that there is a person."""
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of all points; may lie partly beyond the picture."""
-        (left, top), (right, bottom) = (
-            edge(axis=0).tolist() for edge in (self.points[:, :2].min, self.points[:, :2].max)
-        )
-        return left, top, right, bottom
-
-
-class Calm(NamedTuple):
-    """What smooths a pose in a video.
-
-    It begins anew for whoever is found anew. MediaPipe means to do so too, but its filters of
-    visibility and of metres don't hear of frames with nobody, and mix in who was there before.
-    """
-
-    points: OneEuro
-    world: OneEuro
-    visibility: LowPass
-
-    @classmethod
-    def anew(cls) -> "Calm":
-        """With nothing before it (PoseLandmarkFiltering)."""
-        return cls(for_points(), for_metres(), LowPass(0.1))
-
-    def smoothed(self, pose: Pose, moment: float, scale: float) -> "tuple[Pose, Calm]":
-        """A pose, calmer, and what to smooth the next one with; ``scale`` is in pixels."""
-        calm = Calm(self.points.copy(), self.world.copy(), self.visibility.copy())
-        return pose._replace(
-            points=calm.points.apply(pose.points, moment, scale),
-            world=calm.world.apply(pose.world, moment),
-            visibility=calm.visibility.apply(pose.visibility),
-        ), calm
+    def box(self) -> Box:
+        """Of all points."""
+        return around(self.points).box
 
 
 class Followed(NamedTuple):
@@ -90,113 +61,87 @@ class Followed(NamedTuple):
     """Where the person is."""
     guide: OneEuro
     """Smooths the two points that the region is made of; always, as MediaPipe does."""
-    calm: Calm | None
-    """None: nothing was smoothed in the frame before."""
+    filters: Filters | None
+    """None: nothing was smoothed in the frame before. They begin anew for whoever is found anew:
+    MediaPipe means to do so too, but its filters of visibility and of metres don't hear of
+    frames with nobody, and mix in who was there before."""
 
 
-class PoseTrack:
-    """The person followed through a video."""
+class WantedPose(NamedTuple):
+    """Whose pose is wanted, and how."""
 
-    def __init__(self) -> None:
-        self.before: Followed | None = None
+    min_confidence: float = MIN_CONFIDENCE
+    """Of the detector."""
+    min_tracking_confidence: float = MIN_CONFIDENCE
+    """Of the pose, in every frame."""
+    smooth: bool = True
+    """In a video."""
 
 
-class _Seen(NamedTuple):
-    """What the landmark model sees in a region."""
+ANY_POSE = WantedPose()
 
-    pose: Pose
-    guides: Points
-    """(2, 2): the middle of the body, and a point of the circle around it."""
+
+class _Asked(NamedTuple):
+    before: Followed | None
+    moment: float | None
+    wanted: WantedPose
 
 
 class PoseFinder:
     """Finds the one person that stands out most."""
 
     def __init__(self, stage_of: StageOf) -> None:
-        self._people: Stage[list[Detection]] = stage_of(
-            "pose_detection", detector.PERSON.wants, detector.PERSON.read
-        )
-        self._points: Stage[_Seen | None] = stage_of(
-            "pose_landmark_full", Input(_SIDE, _SIDE), _read
-        )
-
-    async def find(
-        self,
-        frame: Frame,
-        turn: Turn[PoseTrack] | None = None,
-        *,
-        smooth: bool = True,
-        min_confidence: float = MIN_CONFIDENCE,
-        min_tracking_confidence: float = MIN_CONFIDENCE,
-        ticket: Ticket = NO_HURRY,
-    ) -> Pose | None:
-        """The pose in a frame; None where there is nobody. Without a turn it is a single picture.
-
-        Raises ModelFailed, and what a batch queue raises; what is followed is then as it was.
-        """
-        before, moment = (turn.track.before, turn.moment) if turn else (None, None)
-        pose, followed = await self.follow(
-            frame,
-            before,
-            moment,
-            smooth=smooth,
-            min_confidence=min_confidence,
-            min_tracking_confidence=min_tracking_confidence,
-            ticket=ticket,
-        )
-        if turn:
-            turn.track.before = followed
-        return pose
+        self._people = Detector("pose_detection", detector.PERSON, stage_of)
+        self._points = stage_of("pose_landmark_full", Input(_SIDE, _SIDE), _read)
 
     async def follow(
         self,
         frame: Frame,
         before: Followed | None = None,
         moment: float | None = None,
-        *,
-        smooth: bool = True,
-        min_confidence: float = MIN_CONFIDENCE,
-        min_tracking_confidence: float = MIN_CONFIDENCE,
+        wanted: WantedPose = ANY_POSE,
         ticket: Ticket = NO_HURRY,
     ) -> tuple[Pose | None, Followed | None]:
-        """What ``find`` does, for those who keep what is followed themselves.
+        """The pose in a frame, and what the next frame of the same video goes on from.
 
         Looks where the person was in the frame before, and only searches the whole frame
         where there is nothing to go on from: so who is lost is missing for one frame at least.
-        ``before`` is what this gave for the frame before of the same video, and ``moment``
-        when this one was taken, in seconds (None: a single picture).
+        ``before`` is what the frame before has left, and ``moment`` when this one was taken, in
+        seconds; both are None for a single picture. Raises ModelFailed, and what a batch queue
+        raises.
         """
-        region = before.region if before else await self._found(frame, min_confidence, ticket)
-        seen = region and await self._look(frame, region, min_tracking_confidence, ticket)
-        if not seen:
+        region = before.region if before else await self._found(frame, wanted, ticket)
+        if region is None:
             return None, None
-        if moment is None:
-            return seen.pose, None
-        return _followed(seen, before, moment, smooth)
+        return await self._points.look(frame, region, _Asked(before, moment, wanted), ticket)
 
-    async def _found(self, frame: Frame, least: float, ticket: Ticket) -> Region | None:
+    async def _found(self, frame: Frame, wanted: WantedPose, ticket: Ticket) -> Region | None:
         """Where to look for the person that stands out most."""
-        people = await self._people.look(frame, detector.PERSON.region(frame), ticket, asked=least)
+        people = await self._people.find(frame, wanted.min_confidence, ticket)
         return _circle(people[0].keypoints).scaled(_MARGIN) if people else None
 
-    async def _look(
-        self, frame: Frame, region: Region, least: float, ticket: Ticket
-    ) -> _Seen | None:
-        return await self._points.look(frame, region, ticket, asked=least)
+
+def _followed(pose: Pose, guides: Points, asked: _Asked, moment: float) -> tuple[Pose, Followed]:
+    """The pose of a video's frame, smoothed, and what to go on from.
+
+    ``guides`` (2, 2) are the middle of the body, and a point of the circle around it.
+    """
+    before = asked.before
+    scale = _circle(guides).width
+    guide = before.guide if before else OneEuro(0.01, 10)
+    calm, guide = guide.apply(guides, moment, scale)
+    how = smoothing(before.filters if before else None, moment, asked.wanted.smooth)
+    pose, filters = (pose, None) if how is None else _calmed(pose, how, scale)
+    return pose, Followed(_circle(calm).scaled(_MARGIN), guide, filters)
 
 
-def _followed(
-    seen: _Seen, before: Followed | None, moment: float, smooth: bool
-) -> tuple[Pose, Followed]:
-    """The pose of a video's frame, smoothed, and what to go on from."""
-    guide = before.guide.copy() if before else OneEuro(0.01, 10)
-    scale = _circle(seen.guides).width
-    region = _circle(guide.apply(seen.guides, moment, scale)).scaled(_MARGIN)
-    if not smooth:
-        return seen.pose, Followed(region, guide, None)
-    calm = (before and before.calm) or Calm.anew()
-    pose, calm = calm.smoothed(seen.pose, moment, scale)
-    return pose, Followed(region, guide, calm)
+def _calmed(pose: Pose, how: Smoothing, scale: float) -> tuple[Pose, Filters]:
+    filters, moment = how
+    points, of_points = filters.points.apply(pose.points, moment, scale)
+    metres, of_metres = filters.metres.apply(pose.world_points, moment)
+    visibility, of_visibility = filters.visibility.apply(pose.visibility)
+    calm = pose._replace(points=points, world_points=metres, visibility=visibility)
+    return calm, Filters(of_points, of_metres, of_visibility)
 
 
 def _circle(guides: NDArray[np.floating]) -> Region:
@@ -204,18 +149,19 @@ def _circle(guides: NDArray[np.floating]) -> Region:
     return circle(guides[0], guides[1], 90)
 
 
-def _read(outputs: Outputs, cut: Cut) -> _Seen | None:
-    """What the landmark model says of a region, if it is as sure as ``cut.asked`` of a person."""
+def _read(outputs: Outputs, view: View[_Asked]) -> tuple[Pose | None, Followed | None]:
+    """What the landmark model says of a region, if it is as sure of a person as is asked."""
     numbers, flag, _, heat, world = outputs
-    confidence = float(flag[0])
-    if confidence <= float(cut.asked):
-        return None
+    confidence, asked = float(flag[0]), view.asked
+    if confidence < asked.wanted.min_tracking_confidence:
+        return None, None
     rows = numbers.reshape(_ALL_POINTS, _NUMBERS)
     shares = (rows[:, :3] / _SIDE).astype(np.float32)
     shares[:, :2] = refined(shares[:, :2], heat)
-    placed = cut.region.place(shares[: POINTS + 2])
-    # exp of no more than 80 stays within float32.
-    visibility, presence = 1 / (1 + np.exp(np.minimum(-rows[:POINTS, 3:].T, 80)))
-    metres = cut.region.turn(world.reshape(_ALL_POINTS, 3)[:POINTS])
-    pose = Pose(placed[:POINTS], visibility, presence, metres, confidence)
-    return _Seen(pose, placed[POINTS:])
+    placed = view.region.place(shares[: POINTS + 2])
+    visibility, presences = sigmoid(rows[:POINTS, 3:].T)
+    metres = view.region.turn(world.reshape(_ALL_POINTS, 3)[:POINTS])
+    pose = Pose(placed[:POINTS], visibility, presences, metres, confidence)
+    if asked.moment is None:
+        return pose, None
+    return _followed(pose, placed[POINTS:, :2], asked, asked.moment)

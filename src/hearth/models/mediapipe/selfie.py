@@ -8,7 +8,7 @@ from hearth.batching import NO_HURRY, Ticket
 from hearth.media.mask import SoftMask
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.region import whole
-from hearth.models.mediapipe.stage import Cut, Input, Outputs, StageOf
+from hearth.models.mediapipe.stage import Input, Outputs, StageOf, View
 
 Model = Literal["general", "landscape"]
 
@@ -38,13 +38,11 @@ class Selfie:
 
         Raises ModelFailed, and what a batch queue raises.
         """
-        found: SoftMask = await self._stages[model].look(
-            frame, whole(frame.width, frame.height), ticket
-        )
-        return found
+        region = whole(frame.width, frame.height)
+        return await self._stages[model].look(frame, region, None, ticket)
 
 
-def _read(outputs: Outputs, cut: Cut) -> SoftMask:
+def _read(outputs: Outputs, view: View[None]) -> SoftMask:
     """Of one output (h, w, 1), 0 to 1."""
     small = np.clip(outputs[0][..., 0], 0, 1)  # a copy: what else was in the batch may go
-    return SoftMask(small, cut.frame.width, cut.frame.height)
+    return SoftMask(small, view.frame.width, view.frame.height)

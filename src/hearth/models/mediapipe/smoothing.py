@@ -2,13 +2,12 @@
 
 The one-euro filter (Casiez, Roussel and Vogel, CHI 2012) and the low-pass filter as
 MediaPipe 0.10.21's LandmarksSmoothingCalculator and VisibilitySmoothingCalculator use them.
-No array that a filter keeps or gives is ever changed, so ``copy`` costs next to nothing:
-smooth with a copy, and keep that one when all of a frame has gone well.
+Filters are never changed: each gives the one for the next frame, which is kept when all of a
+frame has gone well.
 """
 
-import copy
 import math
-from typing import Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,16 @@ LEAST_SCALE = 1e-6
 """Objects smaller than this aren't smoothed (min_allowed_object_scale)."""
 
 
-class OneEuro:
+class _Past(NamedTuple):
+    """What a OneEuro goes on from; arrays are (n, d)."""
+
+    moment: float
+    raw: NDArray[np.float64]
+    smooth: NDArray[np.float64]
+    speed: NDArray[np.float64]
+
+
+class OneEuro(NamedTuple):
     """Smooths points by how fast each coordinate moves.
 
     With Δt the seconds since the values before, α(f) = 1 / (1 + 1 / (2π · f · Δt)):
@@ -28,78 +36,79 @@ class OneEuro:
     they are, and their speed is 0.
     """
 
-    def __init__(self, min_cutoff: float, beta: float, derivate_cutoff: float = 1.0) -> None:
-        self._min_cutoff = min_cutoff
-        self._beta = beta
-        self._derivate_cutoff = derivate_cutoff
-        self._moment = -math.inf
-        self._raw: NDArray[np.float64] | None = None
-        self._smooth: NDArray[np.float64] | None = None
-        self._speed: NDArray[np.float64] | None = None
+    min_cutoff: float
+    beta: float
+    derivate_cutoff: float = 1.0
+    past: _Past | None = None
 
-    def copy(self) -> Self:
-        """Another one that goes on from here by itself."""
-        return copy.copy(self)
-
-    def apply(self, values: NDArray[np.floating], moment: float, scale: float = 1.0) -> Points:
+    def apply(
+        self, values: NDArray[np.floating], moment: float, scale: float = 1.0
+    ) -> "tuple[Points, OneEuro]":
         """Values (n, d) of a frame taken at ``moment`` (seconds), smoothed; float32.
 
-        ``scale`` is how large the object is, in the values' unit: MediaPipe takes the mean of
-        width and height of the region that it was seen in (``Region.width`` before it is
-        enlarged), or of the points' box (``extent``), or 1 where the values are metres
-        (disable_value_scaling). Values come back as they are where the object is next to
-        nothing, or where the moment isn't later than the one before. Another number of points
-        than before begins anew.
+        With them comes the filter for the next frame. ``scale`` is how large the object is, in
+        the values' unit: MediaPipe takes the mean of width and height of the region that it
+        was seen in (``Region.width`` before it is enlarged), or of the points' box
+        (``Region.extent``), or 1 where the values are metres (disable_value_scaling). Values
+        come back as they are where the object is next to nothing, or where the moment isn't
+        later than the one before. Another number of points than before begins anew.
         """
-        raw = values.astype(np.float64)
-        if scale < LEAST_SCALE or moment <= self._moment:
-            return raw.astype(np.float32)
-        if self._raw is None or self._smooth is None or self._raw.shape != raw.shape:
-            self._speed, self._smooth = np.zeros_like(raw), raw
+        raw, past = values.astype(np.float64), self.past
+        if scale < LEAST_SCALE or (past is not None and moment <= past.moment):
+            return raw.astype(np.float32), self
+        if past is None or past.raw.shape != raw.shape:
+            now = _Past(moment, raw, raw, np.zeros_like(raw))
         else:
-            seconds = moment - self._moment
-            speed = (raw - self._raw) / (scale * seconds)
-            self._speed = _mixed(speed, self._speed, _alpha(self._derivate_cutoff, seconds))
-            cutoff = self._min_cutoff + self._beta * np.abs(self._speed)
-            self._smooth = _mixed(raw, self._smooth, _alpha(cutoff, seconds))
-        self._moment, self._raw = moment, raw
-        return self._smooth.astype(np.float32)
+            seconds = moment - past.moment
+            speed = (raw - past.raw) / (scale * seconds)
+            speed = _mixed(speed, past.speed, _alpha(self.derivate_cutoff, seconds))
+            cutoff = self.min_cutoff + self.beta * np.abs(speed)
+            smooth = _mixed(raw, past.smooth, _alpha(cutoff, seconds))
+            now = _Past(moment, raw, smooth, speed)
+        return now.smooth.astype(np.float32), self._replace(past=now)
 
 
-class LowPass:
+class LowPass(NamedTuple):
     """A share ``alpha`` of each new value, the rest of what was before."""
 
-    def __init__(self, alpha: float) -> None:
-        self._alpha = alpha
-        self._smooth: NDArray[np.float64] | None = None
+    alpha: float
+    past: NDArray[np.float64] | None = None
 
-    def copy(self) -> Self:
-        """Another one that goes on from here by itself."""
-        return copy.copy(self)
+    def apply(self, values: NDArray[np.floating]) -> "tuple[Points, LowPass]":
+        """Values of any shape, smoothed, and the filter for the next frame; float32.
 
-    def apply(self, values: NDArray[np.floating]) -> Points:
-        """Values of any shape, smoothed; float32. Another shape than before begins anew."""
+        Another shape than before begins anew.
+        """
         raw = values.astype(np.float64)
-        if self._smooth is not None and self._smooth.shape == raw.shape:
-            raw = _mixed(raw, self._smooth, self._alpha)
-        self._smooth = raw
-        return raw.astype(np.float32)
+        if self.past is not None and self.past.shape == raw.shape:
+            raw = _mixed(raw, self.past, self.alpha)
+        return raw.astype(np.float32), self._replace(past=raw)
 
 
-def for_points() -> OneEuro:
-    """For points in pixels, as pose_landmark_cpu smooths a body's."""
-    return OneEuro(0.05, 80)
+class Filters(NamedTuple):
+    """What the parts of a thing are smoothed with, as its last frame left it.
+
+    As they are here, for a thing that is new; parameters are those of pose_landmark_cpu.
+    """
+
+    points: OneEuro = OneEuro(0.05, 80)
+    """Of points in pixels."""
+    metres: OneEuro = OneEuro(0.1, 40)
+    """Of points in metres; their scale is 1."""
+    visibility: LowPass = LowPass(0.1)
 
 
-def for_metres() -> OneEuro:
-    """For points in metres, as pose_landmark_cpu smooths a body's; their scale is 1."""
-    return OneEuro(0.1, 40)
+class Smoothing(NamedTuple):
+    """How a thing is smoothed in one frame."""
+
+    filters: Filters
+    moment: float
+    """Of the frame, in seconds."""
 
 
-def extent(points: NDArray[np.floating]) -> float:
-    """How large points are: the mean of their upright box's width and height."""
-    size = points[:, :2].max(axis=0) - points[:, :2].min(axis=0)
-    return float(size[0] + size[1]) / 2
+def smoothing(before: Filters | None, moment: float | None, smooth: bool) -> Smoothing | None:
+    """How a thing is smoothed that the frame before left ``before``; None where it is not."""
+    return Smoothing(before or Filters(), moment) if smooth and moment is not None else None
 
 
 def _alpha(cutoff: "float | NDArray[np.float64]", seconds: float) -> "NDArray[np.float64]":
@@ -111,7 +120,7 @@ def _alpha(cutoff: "float | NDArray[np.float64]", seconds: float) -> "NDArray[np
 
 def _mixed(
     new: NDArray[np.float64],
-    old: NDArray[np.float64] | None,
+    old: NDArray[np.float64],
     alpha: "float | NDArray[np.float64]",
 ) -> NDArray[np.float64]:
-    return new if old is None else alpha * new + (1 - alpha) * old
+    return alpha * new + (1 - alpha) * old

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from hearth.backends import Session, require_backend
 from hearth.errors import ModelUnavailable
+from hearth.hub.store import BARRED
 from hearth.machine import usable_cores
 from hearth.media import ImageReader
-from hearth.models.manager import Progress
-from hearth.models.mediapipe import bundle, upkeep, wheel
-from hearth.models.mediapipe.files import FOLDER, MODEL_ID, missing_in
+from hearth.models.manager import About, Progress, absent_of
+from hearth.models.mediapipe import bundle
+from hearth.models.mediapipe.files import FOLDER, MODEL_ID, VERSION
+from hearth.models.mediapipe.wheel import NAME, WheelModels
 from hearth.models.options import QueueOptions
 from hearth.settings import MediapipeSettings
 
@@ -40,9 +42,29 @@ class MediaPipeSource:
         """``offline`` forbids fetching; files that the settings name are taken all the same."""
         self._settings = settings
         self._folder = data_dir / FOLDER
+        self._files = WheelModels(self._folder)
         self._offline = offline
         self._reader = reader
         self._options = options or QueueOptions()
+
+    def about(self) -> About:
+        """The files of the wheel, and the user's bundles; never touches the network."""
+        own, named = self._settings.bundles, self._settings.wheel
+        return About(
+            MODEL_ID,
+            folders=() if self._files.condition() is None else (self._folder,),
+            own=(*own, *bundle.bundles_in(self._folder)),
+            origin=str(named or f"a wheel of mediapipe {VERSION}, fetched with pip"),
+            fault=absent_of(*own),
+            barred=BARRED if named is None and self._offline else "",
+        )
+
+    def look_up(self) -> str:
+        """The wheel; pip alone knows whether it can be had. Raises ModelUnavailable offline."""
+        about = self.about()
+        if about.barred:
+            raise ModelUnavailable(about.barred)
+        return about.origin
 
     def is_local(self) -> bool:
         """Whether all files are here, going by sizes.
@@ -51,16 +73,11 @@ class MediaPipeSource:
         fetching then.
         """
         require_backend(ENGINE)
-        return not missing_in(self._folder)
+        return self._files.is_here()
 
     def download(self, progress: Progress) -> None:
         """Take the files out of MediaPipe's wheel; raises ModelUnavailable."""
-        wheel.fetch(
-            self._folder,
-            wheel=self._settings.wheel,
-            offline=self._offline,
-            progress=progress,
-        )
+        self._files.fetch(wheel=self._settings.wheel, offline=self._offline, progress=progress)
 
     pull = download
 
@@ -70,26 +87,26 @@ class MediaPipeSource:
         A damaged file is taken away, so that the next download brings it anew.
         """
         require_backend(ENGINE)
-        if problems := upkeep.verify(self._folder):
-            raise ModelUnavailable(f"{wheel.NAME}: {problems[0]}")
+        if problems := self._files.verify():
+            raise ModelUnavailable(f"{NAME}: {problems[0]}")
         from hearth.backends.litert import LiteRtSession
         from hearth.backends.litert_pool import LiteRtPool
         from hearth.models.mediapipe.model import MediaPipeModel
 
         open_once = partial(LiteRtSession, batched=False)
         instead = bundle.chosen(self._folder, self._settings.bundles, open_once)
-        width = self._settings.width or min(usable_cores(), MOST_INTERPRETERS)
+        interpreters = self._settings.interpreters or min(usable_cores(), MOST_INTERPRETERS)
 
         def open_session(name: str) -> Session:
             found = instead.get(name)
             path = self._folder / f"{name}.tflite" if found is None else found.path
-            return LiteRtPool(path, width=width)
+            return LiteRtPool(path, width=interpreters)
 
         return MediaPipeModel(
             open_session,
             reader=self._reader,
             options=self._options,
-            width=width,
+            interpreters=interpreters,
             keep_ready=self._settings.load == "ready",
             model_id="+".join([MODEL_ID, *sorted({own.bundle.stem for own in instead.values()})]),
         )

@@ -1,7 +1,7 @@
 """One model behind its batch queue: a region of a frame in, what the model says of it out."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.region import Region, cut
 from hearth.models.options import QueueOptions
 
+Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 Outputs = Sequence[Array]
 """A model's outputs for one region, in the model's own order, without a batch axis."""
@@ -29,27 +30,35 @@ class Input(NamedTuple):
     """Black beyond the picture, instead of its last pixels."""
 
 
-class Cut(NamedTuple):
-    """A region of a frame."""
+class View(NamedTuple, Generic[Asked]):
+    """A region of a frame, and what is asked of it."""
 
     frame: Frame
     region: Region
-    asked: Any = None
+    asked: Asked
     """What else ``read`` is to know: a detector's least score, for one."""
 
 
-Read = Callable[[Outputs, Cut], Answer]
-StageOf = Callable[[str, Input, Read[Any]], "Stage[Any]"]
-"""Gives the stage of a model, by its file's name without the ending; asked for twice it is the
-same one."""
+Read = Callable[[Outputs, View[Asked]], Answer]
 
 
-class Stage(Generic[Answer]):
-    """Runs one model; ``read(outputs, cut)`` makes an answer of what it gives for a region.
+class StageOf(Protocol):
+    """Gives the stage of a model, by its file's name without the ending.
 
-    The session is opened when it is first needed, on the thread that runs it. ``width``
-    regions run together, so a session that is a pool has all its interpreters at work. Where
-    outputs aren't finite the answer is a ModelFailed.
+    Asked for twice it is the same one. What is to run ``alone`` has one interpreter.
+    """
+
+    def __call__(
+        self, name: str, wants: Input, read: Read[Asked, Answer], *, alone: bool = False
+    ) -> "Stage[Asked, Answer]": ...
+
+
+class Stage(Generic[Asked, Answer]):
+    """Runs one model; ``read(outputs, view)`` makes an answer of what it gives for a region.
+
+    The session is opened when it is first needed, on the thread that runs it, as ``read`` is.
+    As many regions run together as there are ``interpreters``, so a session that is a pool has
+    them all at work. Where outputs aren't finite the answer is a ModelFailed.
     """
 
     def __init__(
@@ -58,9 +67,9 @@ class Stage(Generic[Answer]):
         *,
         name: str,
         wants: Input,
-        read: Callable[[Outputs, Cut], Answer],
+        read: Read[Asked, Answer],
         options: QueueOptions,
-        width: int = 1,
+        interpreters: int = 1,
     ) -> None:
         self.name = name
         self.wants = wants
@@ -68,38 +77,37 @@ class Stage(Generic[Answer]):
         """None until it was needed."""
         self._open = open_session
         self._read = read
-        self.queue: BatchQueue[Cut, Answer] = BatchQueue(
+        self.queue: BatchQueue[View[Asked] | None, Any] = BatchQueue(
             self._run,
             name=name,
-            max_batch=width,
+            max_batch=interpreters,
             capacity=options.capacity,
             # Rows run side by side, no faster for company: nothing is worth waiting for.
             max_delay=0,
         )
 
     async def look(
-        self, frame: Frame, region: Region, ticket: Ticket = NO_HURRY, *, asked: Any = None
+        self, frame: Frame, region: Region, asked: Asked, ticket: Ticket = NO_HURRY
     ) -> Answer:
         """What the model says of a region; raises ModelFailed, and what a batch queue raises."""
-        return await self.queue.submit(Cut(frame, region, asked), ticket=ticket)
+        answer: Answer = await self.queue.submit(View(frame, region, asked), ticket=ticket)
+        return answer
 
     async def look_all(
         self,
         frame: Frame,
-        regions: Sequence[Region],
+        regions: Sequence[tuple[Region, Asked]],
         ticket: Ticket = NO_HURRY,
-        *,
-        asked: Sequence[Any] | None = None,
     ) -> list[Answer]:
-        """Of several regions, in order; they share batches, with others' as well.
-
-        ``asked`` has one for each region.
-        """
+        """Of several regions, in order; they share batches, with others' as well."""
         if not regions:
             return []
-        ones = [None] * len(regions) if asked is None else asked
-        cuts = [Cut(frame, region, one) for region, one in zip(regions, ones, strict=True)]
-        return await self.queue.submit_all([(each, None) for each in cuts], ticket=ticket)
+        views = [(View(frame, *each), None) for each in regions]
+        return await self.queue.submit_all(views, ticket=ticket)
+
+    async def try_out(self) -> None:
+        """Run the model once, on nothing but black; raises as ``look`` does."""
+        await self.queue.submit(None)
 
     def close(self) -> None:
         """End the queue and free the session."""
@@ -107,33 +115,40 @@ class Stage(Generic[Answer]):
         if self.session is not None:
             self.session.close()
 
-    def _run(self, cuts: Sequence[Cut]) -> list[Answer | ModelFailed]:
+    def _run(self, views: Sequence[View[Asked] | None]) -> list[Answer | ModelFailed | None]:
         if self.session is None:
             self.session = self._open()
         session = self.session
         [wanted] = session.inputs
-        outputs = session.run({wanted.name: self._batch(cuts)})
+        outputs = session.run({wanted.name: self._batch(views)})
         arrays = [outputs[spec.name] for spec in session.outputs]
-        return [self._answer(asked, [array[row] for array in arrays])
-                for row, asked in enumerate(cuts)]  # fmt: skip
+        return [self._answer(view, [array[row] for array in arrays])
+                for row, view in enumerate(views)]  # fmt: skip
 
-    def _batch(self, cuts: Sequence[Cut]) -> Array:
+    def _batch(self, views: Sequence[View[Asked] | None]) -> Array:
         """What the model is to see, float32 (n, height, width, 3)."""
         # Cut out here and not by the workers: it takes some 50 µs for a model's few pixels,
         # and each hop from thread to thread takes as long.
         wants = self.wants
-        batch = np.empty((len(cuts), wants.height, wants.width, 3), np.float32)
+        batch = np.empty((len(views), wants.height, wants.width, 3), np.float32)
         scale = np.float32((wants.high - wants.low) / 255)
-        for row, (frame, region, _) in zip(batch, cuts, strict=True):
+        for row, view in zip(batch, views, strict=True):
+            if view is None:
+                row.fill(0)
+                continue
             shown = cut(
-                frame.pixels, region, wants.width, wants.height, zero_border=wants.zero_border
+                view.frame.pixels,
+                view.region,
+                wants.width,
+                wants.height,
+                zero_border=wants.zero_border,
             )
             np.multiply(shown, scale, out=row)
         if wants.low:
             batch += np.float32(wants.low)
         return batch
 
-    def _answer(self, asked: Cut, outputs: list[Any]) -> Answer | ModelFailed:
+    def _answer(self, view: View[Asked] | None, outputs: list[Any]) -> Answer | ModelFailed | None:
         if not all(np.isfinite(output).all() for output in outputs):
             return ModelFailed(f"the model {self.name} gave numbers that aren't finite")
-        return self._read(outputs, asked)
+        return None if view is None else self._read(outputs, view)

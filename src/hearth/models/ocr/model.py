@@ -10,11 +10,12 @@ import numpy as np
 from hearth.backends import Session
 from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
 from hearth.media import File, ImageReader, Picture
+from hearth.media.raw import Pixels
 from hearth.models.heavy import lightly
 from hearth.models.manager import Progress
 from hearth.models.ocr import parameters
 from hearth.models.ocr.memory import IdleTrim
-from hearth.models.ocr.page import Page, Pixels, Polygon, page_of
+from hearth.models.ocr.page import Page, Polygon, page_of
 from hearth.models.ocr.steps import (
     Detector,
     Found,
@@ -76,8 +77,7 @@ class OcrModel:
         options: QueueOptions | None = None,
     ) -> None:
         self.model_id = model_id
-        self._reader = reader
-        self._prepare = lightly(self.prepare_image)
+        self._prepare = lightly(_page, reader)
         self._files = tuple(files)
         self._options = options = options or QueueOptions()
         self._sessions = (detection, orientation, recognition)
@@ -119,15 +119,6 @@ class OcrModel:
     def facts(self) -> Mapping[str, str]:
         """What else is true of the model."""
         return {"provider": self._sessions[0].provider}
-
-    def prepare_image(self, file: File, *, heavy: bool = True) -> Page:
-        """A picture as detection takes it; blocking. Raises InvalidInput.
-
-        ``heavy`` as ImageReader has it, which may raise HeavyImage.
-        """
-        if isinstance(file, Picture):
-            return page_of(file.image(self._reader, heavy=heavy))
-        return page_of(self._reader.read(file, heavy=heavy))
 
     async def read(
         self,
@@ -258,6 +249,11 @@ _LINES_PLAN = Plan(
     given=("lines",),
 )
 """From the lines of a page to what they say."""
+
+
+def _page(reader: ImageReader, file: File) -> Page:
+    """A picture as detection takes it; blocking. Raises as the reader does."""
+    return page_of(file.pixels(reader) if isinstance(file, Picture) else reader.pixels(file))
 
 
 def _lines_of(page: Sequence[Line]) -> int:

@@ -12,9 +12,9 @@ from rapidocr.utils.process_img import (
     resize_image_within_bounds,
 )
 
+from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
 
-Pixels = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
 
 Polygon = tuple[tuple[int, int], ...]
@@ -33,17 +33,18 @@ class Page(NamedTuple):
     height: int
 
 
-def page_of(image: Image.Image) -> Page:
-    """An upright RGB image as a page."""
+def page_of(image: Pixels) -> Page:
+    """An upright RGB image (height, width, 3) as a page."""
+    height, width = image.shape[:2]
     small = _shortened(image)
-    pixels = _within_ratios(np.asarray(small))
+    pixels = _within_ratios(small)
     pixels, ratio_h, ratio_w = resize_image_within_bounds(pixels, p.MIN_SIDE_LEN, p.MAX_SIDE_LEN)
-    ratio_h *= image.height / small.height
-    ratio_w *= image.width / small.width
+    ratio_h *= height / small.shape[0]
+    ratio_w *= width / small.shape[1]
     record: dict[str, Any] = {"preprocess": {"ratio_h": ratio_h, "ratio_w": ratio_w}}
     pixels, record = apply_vertical_padding(pixels, record, p.WIDTH_HEIGHT_RATIO, p.MIN_HEIGHT)
     # rapidocr's models see blue first.
-    return Page(np.ascontiguousarray(pixels[..., ::-1]), record, image.width, image.height)
+    return Page(np.ascontiguousarray(pixels[..., ::-1]), record, width, height)
 
 
 def polygons(page: Page, boxes: Boxes) -> list[Polygon]:
@@ -55,23 +56,23 @@ def polygons(page: Page, boxes: Boxes) -> list[Polygon]:
     return [tuple((x, y) for x, y in box) for box in corners]
 
 
-def _shortened(image: Image.Image) -> Image.Image:
+def _shortened(pixels: Pixels) -> Pixels:
     """A very long image scaled down to the longest edge there may be.
 
     It gets a margin next, which is many times larger than the image where that is a
     line of single pixels: 370 bytes of PNG would take gigabytes.
     """
-    width, height = image.size
+    height, width = pixels.shape[:2]
     extreme = width > p.WIDEST * height or height > p.TALLEST * width
     factor = p.MAX_SIDE_LEN / max(width, height)
     if not extreme or factor >= 1:
-        return image
+        return pixels
     size = max(1, round(width * factor)), max(1, round(height * factor))
     # First by a whole number, which takes no memory: Pillow's resize wants some for
     # every pixel of the longer edge.
     coarse = max(1, max(width, height) // (4 * p.MAX_SIDE_LEN))
-    image = image.reduce((coarse, 1) if width > height else (1, coarse))
-    return image.resize(size, Image.Resampling.BILINEAR)
+    image = Image.fromarray(pixels).reduce((coarse, 1) if width > height else (1, coarse))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def _within_ratios(pixels: Pixels) -> Pixels:

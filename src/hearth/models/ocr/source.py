@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hearth.errors import ModelUnavailable
 from hearth.media import ImageReader
-from hearth.models.manager import Progress
+from hearth.models.manager import About, Progress
 from hearth.models.options import QueueOptions
 from hearth.settings import OcrSettings
 
@@ -40,21 +40,29 @@ class OcrSource:
         self._reader = reader
         self._options = options or QueueOptions()
 
+    def about(self) -> About:
+        """The model of rapidocr's package."""
+        return About(MODEL_ID, origin="rapidocr's package", barred=_missing() or "")
+
+    def look_up(self) -> str:
+        """Nothing to fetch: raises ModelUnavailable where the package isn't whole."""
+        if (missing := _missing()) is not None:
+            raise ModelUnavailable(missing)
+        return ""
+
     def is_local(self) -> bool:
         """Whether rapidocr's package and its model files are installed."""
         return _missing() is None
 
     def download(self, progress: Progress) -> None:
-        """Nothing to fetch: raises ModelUnavailable where the package isn't whole."""
-        if (missing := _missing()) is not None:
-            raise ModelUnavailable(missing)
+        """As ``look_up``."""
+        self.look_up()
 
     pull = download
 
     def load(self) -> "OcrModel":
         """Open the three sessions; raises ModelUnavailable and BackendUnavailable."""
-        if (missing := _missing()) is not None:
-            raise ModelUnavailable(missing)
+        self.look_up()
         from hearth.backends.onnx import OnnxSession
 
         def session(name: str) -> OnnxSession:

@@ -20,8 +20,9 @@ from rapidocr.utils.process_img import get_rotate_crop_image
 
 from hearth.backends import Array, Session
 from hearth.errors import ModelFailed, ModelUnavailable
+from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
-from hearth.models.ocr.page import Page, Pixels, Polygon, polygons
+from hearth.models.ocr.page import Page, Polygon, polygons
 
 Answer = TypeVar("Answer")
 

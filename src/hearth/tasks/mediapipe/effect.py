@@ -9,18 +9,17 @@ from typing import NamedTuple
 from PIL import Image
 
 from hearth.errors import InvalidInput
-from hearth.media import encode
+from hearth.media import ImageReader, encode
 from hearth.media.mask import SoftMask
 from hearth.media.raw import Pixels
 from hearth.models.mediapipe import effects
 from hearth.models.mediapipe.backdrops import Backdrops
 from hearth.models.mediapipe.frame import Frame
-from hearth.models.mediapipe.making import Read
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.streams import Turn
 from hearth.tasks.mediapipe.formats import ACCEPT, chosen, format_option
-from hearth.tasks.mediapipe.frames import Seen, frame_task
-from hearth.tasks.mediapipe.segmentation import MODEL
+from hearth.tasks.mediapipe.frames import Past, frame_task
+from hearth.tasks.mediapipe.options import SEGMENTER
+from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.options import Option
 from hearth.tasks.task import JSON, Call, Result
 
@@ -62,20 +61,22 @@ class _Picture(NamedTuple):
     body: bytes
 
 
-Draw = Callable[[Pixels, SoftMask, Read], Pixels]
+Draw = Callable[[Pixels, SoftMask, ImageReader], Pixels]
 
 
-async def _find(model: MediaPipeModel, frame: Frame, _: Turn[None] | None, call: Call) -> _Picture:
+async def _follow(
+    model: MediaPipeModel, frame: Frame, _: Past, call: Call
+) -> tuple[_Picture, None]:
     draw = _drawing(call, model.backdrops)
     kind = _format(call)
-    mask = await model.selfie.find(frame, model=call.options[MODEL.name], ticket=call.ticket)
+    mask = await model.selfie.find(frame, model=call.options[SEGMENTER.name], ticket=call.ticket)
     quality = call.options[QUALITY.name]
 
-    def made(read: Read) -> _Picture:
-        pixels = draw(frame.pixels, mask, read)
+    def made(reader: ImageReader) -> _Picture:
+        pixels = draw(frame.pixels, mask, reader)
         return _Picture(kind, encode.png(pixels) if kind == "png" else encode.jpeg(pixels, quality))
 
-    return await model.making.made(made, call.ticket)
+    return await model.making.made(made, call.ticket), None
 
 
 def _format(call: Call) -> str:
@@ -104,9 +105,9 @@ def _drawing(call: Call, backdrops: Backdrops) -> Draw:
     if color:
         raise InvalidInput(f"{COLOR.name} and {BACKGROUND.name}: choose one of them")
 
-    def replaced(pixels: Pixels, mask: SoftMask, read: Read) -> Pixels:
+    def replaced(pixels: Pixels, mask: SoftMask, reader: ImageReader) -> Pixels:
         size = (mask.width, mask.height)
-        backdrop = backdrops.fitted(text, lambda: _image_of(text, max(size), read), *size)
+        backdrop = backdrops.fitted(text, lambda: _image_of(text, max(size), reader), *size)
         return effects.replaced(pixels, mask, backdrop)
 
     return replaced
@@ -119,7 +120,7 @@ def _rgb(text: str) -> effects.Color:
     return red, green, blue
 
 
-def _image_of(text: str, longest: int, read: Read) -> Image.Image:
+def _image_of(text: str, longest: int, reader: ImageReader) -> Image.Image:
     """An image in base64, to be fitted to a picture; raises InvalidInput."""
     # Comes as a data URL, maybe.
     code = text.partition(",")[2] if text.startswith("data:") else text
@@ -129,22 +130,21 @@ def _image_of(text: str, longest: int, read: Read) -> Image.Image:
         raise InvalidInput(f"{BACKGROUND.name}: the image is no base64") from None
     try:
         # Its shorter side, scaled, is never longer than the picture's longer one.
-        return read(file, at_least=longest)
+        return reader.read(file, at_least=longest)
     except InvalidInput as error:
         raise InvalidInput(f"{BACKGROUND.name}: {error}") from None
 
 
-def _describe(picture: _Picture, _: Seen, __: Call) -> Result:
+def _describe(picture: _Picture, _: Size, __: Call) -> Result:
     return Result(picture.body, FORMATS[picture.format], "", {"format": picture.format})
 
 
 SEGMENTATION_EFFECT = frame_task(
     "segmentation_effect",
     "the picture with its background blurred, replaced or left out",
-    find=_find,
+    follow=_follow,
     describe=_describe,
-    track=None,
-    options=(EFFECT, STRENGTH, COLOR, BACKGROUND, FORMAT, QUALITY, MODEL, ACCEPT),
+    options=(EFFECT, STRENGTH, COLOR, BACKGROUND, FORMAT, QUALITY, SEGMENTER, ACCEPT),
     # JSON for the frames of a video that were dropped.
     outputs=(*FORMATS.values(), JSON),
 )

@@ -4,50 +4,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from hearth.models.mediapipe.detector import Detection
-from hearth.models.mediapipe.faces import KEYPOINTS, MIN_CONFIDENCE
+from hearth.models.mediapipe.faces import KEYPOINTS, WantedFaces
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.streams import Turn
 from hearth.tasks.mediapipe import shapes
-from hearth.tasks.mediapipe.frames import COORDINATES, Seen, frame_task
-from hearth.tasks.options import Option
+from hearth.tasks.mediapipe.frames import Past, frame_task
+from hearth.tasks.mediapipe.options import CONFIDENCE, COORDINATES, RANGE
+from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.task import Call
 
-CONFIDENCE = Option(
-    "min_confidence",
-    "float",
-    MIN_CONFIDENCE,
-    "leave out what is less certain than this",
-    aliases=("min_detection_confidence",),
-    least=0,
-    most=1,
-)
-RANGE = Option(
-    "range",
-    "choice",
-    "short",
-    "short: faces within some 2 metres; full: within 5",
-    choices=("short", "full"),
-)
+
+async def _follow(
+    model: MediaPipeModel, frame: Frame, _: Past, call: Call
+) -> tuple[list[Detection], None]:
+    wanted = WantedFaces(call.options[RANGE.name], call.options[CONFIDENCE.name])
+    return await model.faces.find(frame, wanted, call.ticket), None
 
 
-async def _find(
-    model: MediaPipeModel, frame: Frame, _: Turn[None] | None, call: Call
-) -> list[Detection]:
-    return await model.faces.find(
-        frame,
-        which=call.options[RANGE.name],
-        min_confidence=call.options[CONFIDENCE.name],
-        ticket=call.ticket,
-    )
-
-
-def _describe(found: list[Detection], seen: Seen, call: Call) -> Mapping[str, Any]:
+def _describe(found: list[Detection], size: Size, call: Call) -> Mapping[str, Any]:
     faces = [
         {
-            **shapes.box(face.box, seen, call),
-            "confidence": round(face.score, 4),
-            **shapes.named_points("keypoints", KEYPOINTS, face.keypoints, seen, call),
+            **shapes.box(face.box, size, call),
+            "confidence": shapes.certainty(face.score),
+            **shapes.named_points("keypoints", KEYPOINTS, face.keypoints, size, call),
         }
         for face in found
     ]
@@ -57,8 +36,7 @@ def _describe(found: list[Detection], seen: Seen, call: Call) -> Mapping[str, An
 FACE_DETECTION = frame_task(
     "face_detection",
     "the faces in a picture: boxes and six keypoints",
-    find=_find,
+    follow=_follow,
     describe=_describe,
-    track=None,
     options=(CONFIDENCE, RANGE, COORDINATES),
 )

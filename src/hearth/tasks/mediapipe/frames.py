@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 from hearth.errors import InvalidInput
 from hearth.media import File
-from hearth.media.raw import MIME as RAW_FRAME
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.streams import Turn
 from hearth.tasks import render
-from hearth.tasks.options import Option
-from hearth.tasks.prepared import picture_of
-from hearth.tasks.task import IMAGES, JSON, Call, Result, Task
+from hearth.tasks.mediapipe.shapes import Size
+from hearth.tasks.options import PRIORITY, Option
+from hearth.tasks.prepared import file_of
+from hearth.tasks.task import JSON, PICTURES, Call, Result, Task
 
 SERVICE = "mediapipe"
 
@@ -41,51 +40,49 @@ LONGEST_ID = 200
 VIDEO = (STREAM_ID, FRAME_NUMBER, TIMESTAMP, DROP)
 """Options that every task on frames has."""
 
-COORDINATES = Option(
-    "coordinates",
-    "choice",
-    "both",
-    "pixel, normalized (0 to 1 of width and height) or both",
-    choices=("both", "pixel", "normalized"),
-)
-
 
 class Seen(NamedTuple):
-    """What was found in a frame; nothing where it was dropped."""
+    """What was found in a frame of this size; neither where it was dropped."""
 
-    width: int = 0
-    height: int = 0
+    size: Size | None = None
     found: Any = None
-    dropped: bool = False
 
 
-Find = Callable[[MediaPipeModel, Frame, Turn[Any] | None, Call], Awaitable[Any]]
-"""Finds what a task is about in a frame; without a turn it is a single picture."""
+class Past(NamedTuple):
+    """What a frame of a video goes on from."""
 
-Describe = Callable[[Any, Seen, Call], Mapping[str, Any] | Result]
-"""What was found (first argument) as JSON's content, or as a whole result of another kind."""
+    before: Any = None
+    """What the frame before has left; None: this is the first one."""
+    moment: float | None = None
+    """When this one was taken, in seconds; None: it is a single picture."""
+
+
+Follow = Callable[[MediaPipeModel, Frame, Past, Call], Awaitable[tuple[Any, Any]]]
+"""Finds what a task is about in a frame; with it comes what the video's next frame goes on from."""
+
+Describe = Callable[[Any, Size, Call], Mapping[str, Any] | Result]
+"""What was found as JSON's content, or as a whole result of another kind."""
 
 
 def frame_task(
     name: str,
     summary: str,
     *,
-    find: Find,
+    follow: Follow,
     describe: Describe,
-    track: Callable[[], Any] | None,
     options: tuple[Option, ...] = (),
     outputs: tuple[str, ...] = (JSON,),
     limits: Mapping[str, str] | None = None,
 ) -> Task:
-    """A task of MediaPipe's; ``track`` begins what is followed through a video (None: nothing)."""
+    """A task of MediaPipe's."""
     return Task(
         name=name,
         service=SERVICE,
         summary=summary,
-        inputs=(*IMAGES, RAW_FRAME),
+        inputs=PICTURES,
         schema=f"{name}_v1",
-        parse=lambda _, call: picture_of(call),
-        call=_caller(name, find, track or (lambda: None)),
+        parse=file_of,
+        call=_caller(name, follow),
         render=_renderer(f"{name}_v1", describe),
         options=(*options, *VIDEO),
         outputs=outputs,
@@ -93,36 +90,32 @@ def frame_task(
     )
 
 
-def _caller(
-    name: str, find: Find, track: Callable[[], Any]
-) -> Callable[[MediaPipeModel, File, Call], Awaitable[Seen]]:
+def _caller(name: str, follow: Follow) -> Callable[[MediaPipeModel, File, Call], Awaitable[Seen]]:
     async def see(model: MediaPipeModel, picture: File, call: Call) -> Seen:
         stream_id = call.options[STREAM_ID.name]
         if not stream_id:
-            return await look(model, picture, None, call)
+            async with model.frame(picture, call.ticket) as frame:
+                seen, _ = await look(model, frame, Past(), call)
+                return seen
         if len(stream_id) > LONGEST_ID:
             raise InvalidInput(f"{STREAM_ID.name} has {len(stream_id)} characters: {LONGEST_ID} do")
         moment = _moment(call)
-        video = model.videos.video(call.request.source, (name, stream_id), track)
-        # Whoever films waits for the answer, whatever the node does for others overnight.
-        call = call._replace(ticket=call.ticket._replace(urgent=True))
+        video = model.videos.video(call.request.source, (name, stream_id))
+        if PRIORITY.name not in call.request.meta:
+            # Whoever films waits for the answer, whatever the node does for others overnight.
+            call = call._replace(ticket=call.ticket._replace(urgent=True))
         async with video.turn(drop=call.options[DROP.name] == "oldest") as mine:
             if not mine:
-                return Seen(dropped=True)
-            return await look(
-                model, picture, lambda frame: video.follow(moment, frame.width, frame.height), call
-            )
+                return Seen()
+            async with model.frame(picture, call.ticket) as frame:
+                past = Past(video.begin(moment, frame.width, frame.height), moment)
+                # Left for the next frame only when all has gone well.
+                seen, video.before = await look(model, frame, past, call)
+                return seen
 
-    async def look(
-        model: MediaPipeModel,
-        picture: File,
-        follow: Callable[[Frame], Turn[Any]] | None,
-        call: Call,
-    ) -> Seen:
-        async with model.frame(picture, call.ticket) as frame:
-            turn = follow(frame) if follow else None
-            found = await find(model, frame, turn, call)
-            return Seen(frame.width, frame.height, found)
+    async def look(model: MediaPipeModel, frame: Frame, past: Past, call: Call) -> tuple[Seen, Any]:
+        found, after = await follow(model, frame, past, call)
+        return Seen(Size(frame.width, frame.height), found), after
 
     return see
 
@@ -137,16 +130,16 @@ def _renderer(schema: str, describe: Describe) -> Callable[[MediaPipeModel, Seen
     def rendered(model: MediaPipeModel, seen: Seen, call: Call) -> Result:
         echo = _echo(call)
         meta = {render.MODEL_ID: model.model_id, **{key: str(value) for key, value in echo.items()}}
-        if seen.dropped:
+        if seen.size is None:
             content = {**echo, "dropped": True, "model_id": model.model_id}
             return render.as_json(content, schema, {**meta, "dropped": "true"})
-        meta |= {"width": str(seen.width), "height": str(seen.height)}
-        told = describe(seen.found, seen, call)
+        meta |= {name: str(side) for name, side in seen.size._asdict().items()}
+        told = describe(seen.found, seen.size, call)
         if isinstance(told, Result):
             return told._replace(meta={**meta, **told.meta})
         meta |= {key: str(told[key]) for key in ("count", "coverage", "format") if key in told}
-        size = {"width": seen.width, "height": seen.height}
-        return render.as_json({**size, **told, **echo, "model_id": model.model_id}, schema, meta)
+        content = {**seen.size._asdict(), **told, **echo, "model_id": model.model_id}
+        return render.as_json(content, schema, meta)
 
     return rendered
 

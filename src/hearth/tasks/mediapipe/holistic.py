@@ -5,48 +5,46 @@ from typing import Any
 
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.hands import Hand
-from hearth.models.mediapipe.holistic import POINTS, Whole, WholeTrack
+from hearth.models.mediapipe.holistic import POINTS, Whole
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.streams import Turn
-from hearth.tasks.mediapipe.frames import Seen, frame_task
+from hearth.tasks.mediapipe import shapes
+from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.hands import hand_of
 from hearth.tasks.mediapipe.mesh import face_of
-from hearth.tasks.mediapipe.pose import OPTIONS, pose_of, wishes_of
+from hearth.tasks.mediapipe.pose import OPTIONS, pose_of, wanted_of
+from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.task import Call
 
 
-async def _find(
-    model: MediaPipeModel, frame: Frame, turn: Turn[WholeTrack] | None, call: Call
-) -> Whole:
-    return await model.holistic.find(frame, turn, **wishes_of(call))
+async def _follow(model: MediaPipeModel, frame: Frame, past: Past, call: Call) -> tuple[Whole, Any]:
+    return await model.holistic.follow(frame, *past, wanted_of(call), call.ticket)
 
 
-def _describe(found: Whole, seen: Seen, call: Call) -> Mapping[str, Any]:
+def _describe(found: Whole, size: Size, call: Call) -> Mapping[str, Any]:
     pose, face = found.pose, found.face
     return {
-        "pose": None if pose is None else pose_of(pose, seen, call),
-        "face": None if face is None else face_of(face, seen, call),
-        "left_hand": _side(found.left_hand, "Left", seen, call),
-        "right_hand": _side(found.right_hand, "Right", seen, call),
+        "pose": None if pose is None else pose_of(pose, size, call),
+        "face": None if face is None else face_of(face, size, call),
+        "left_hand": _side(found.left_hand, "Left", size, call),
+        "right_hand": _side(found.right_hand, "Right", size, call),
         "points_total": sum(len(part.points) for part in found if part is not None),
     }
 
 
-def _side(hand: Hand | None, side: str, seen: Seen, call: Call) -> dict[str, Any] | None:
+def _side(hand: Hand | None, side: str, size: Size, call: Call) -> dict[str, Any] | None:
     """The arm says which hand it is; the score is how much the hand itself looks like it."""
     if hand is None:
         return None
     score = hand.right if side == "Right" else 1 - hand.right
-    told = {"handedness": side, "handedness_score": round(score, 4)}
-    return {**hand_of(hand, seen, call), **told}
+    told = {"handedness": side, "handedness_score": shapes.certainty(score)}
+    return {**hand_of(hand, size, call), **told}
 
 
 HOLISTIC_TRACKING = frame_task(
     "holistic_tracking",
     f"a person's pose, face and hands: {POINTS} points when all are seen",
-    find=_find,
+    follow=_follow,
     describe=_describe,
-    track=WholeTrack,
     options=OPTIONS,
     limits={"points": str(POINTS)},
 )

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import orjson
+
 from hearth.media import encode
 from hearth.media.mask import IN_FRONT, SoftMask, runs
+from hearth.media.raw import Pixels
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.streams import Turn
 from hearth.tasks.mediapipe.formats import ACCEPT, chosen, format_option
-from hearth.tasks.mediapipe.frames import Seen, frame_task
+from hearth.tasks.mediapipe.frames import Past, frame_task
+from hearth.tasks.mediapipe.options import SEGMENTER
+from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.options import Option
 from hearth.tasks.task import JSON, RAW, Call, Result
 
@@ -17,13 +21,6 @@ FORMATS = {"png": "image/png", "raw": RAW, "rle": JSON}
 
 ORDER = "row-major, starting with background"
 
-MODEL = Option(
-    "model",
-    "choice",
-    "general",
-    "general: 256×256 pixels; landscape: 256×144, in half the time",
-    choices=("general", "landscape"),
-)
 FORMAT = format_option(
     FORMATS,
     "png: a grey picture; raw: a byte a pixel, rows from the top; rle: lengths of runs as JSON; "
@@ -42,27 +39,32 @@ THRESHOLD = Option(
 class _Mask(NamedTuple):
     format: str
     content: Any
-    """Bytes, or the counts of runs."""
+    """Bytes, or the counts of runs as JSON."""
     coverage: float
     threshold: float | None
 
 
-async def _find(model: MediaPipeModel, frame: Frame, _: Turn[None] | None, call: Call) -> _Mask:
+async def _follow(model: MediaPipeModel, frame: Frame, _: Past, call: Call) -> tuple[_Mask, None]:
     kind = chosen(call, FORMATS, "png")
     threshold = call.options[THRESHOLD.name]
     if kind == "rle" and threshold is None:
         threshold = IN_FRONT
-    mask = await model.selfie.find(frame, model=call.options[MODEL.name], ticket=call.ticket)
-    return await model.making.made(lambda _: _encoded(mask, kind, threshold), call.ticket)
+    mask = await model.selfie.find(frame, model=call.options[SEGMENTER.name], ticket=call.ticket)
+    return await model.making.made(lambda _: _encoded(mask, kind, threshold), call.ticket), None
 
 
 def _encoded(mask: SoftMask, kind: str, threshold: float | None) -> _Mask:
     pixels, coverage = mask.eight_bit(threshold)
-    encoders = {"png": encode.png, "raw": lambda pixels: pixels.tobytes(), "rle": runs}
+    encoders = {"png": encode.png, "raw": lambda pixels: pixels.tobytes(), "rle": _counts}
     return _Mask(kind, encoders[kind](pixels), coverage, threshold)
 
 
-def _describe(mask: _Mask, _: Seen, __: Call) -> Mapping[str, Any] | Result:
+def _counts(pixels: Pixels) -> orjson.Fragment:
+    """The runs of a mask as JSON already: those of a large one take their time."""
+    return orjson.Fragment(orjson.dumps(runs(pixels), option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def _describe(mask: _Mask, _: Size, __: Call) -> Mapping[str, Any] | Result:
     coverage = round(mask.coverage, 6)
     if mask.format == "rle":
         return {
@@ -79,9 +81,8 @@ def _describe(mask: _Mask, _: Seen, __: Call) -> Mapping[str, Any] | Result:
 SELFIE_SEGMENTATION = frame_task(
     "selfie_segmentation",
     "who is in front of the camera: a mask of the picture's size",
-    find=_find,
+    follow=_follow,
     describe=_describe,
-    track=None,
-    options=(MODEL, FORMAT, THRESHOLD, ACCEPT),
+    options=(SEGMENTER, FORMAT, THRESHOLD, ACCEPT),
     outputs=tuple(FORMATS.values()),
 )

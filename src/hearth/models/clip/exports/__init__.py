@@ -1,1 +1,1 @@
-"""Folders of ONNX files: written whole, known again, proved; and which of them a node takes."""
+"""Exports of CLIP: known again by their fingerprints, proved; and which of them a node takes."""

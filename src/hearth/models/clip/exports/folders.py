@@ -1,12 +1,6 @@
-"""Folders of ONNX files: written whole or not at all, and known again by their fingerprints."""
+"""Folders of ONNX files: which make up a pair, whose they are, and what is wrong with them."""
 
-import errno
-import json
-import os
-import shutil
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,50 +9,14 @@ from typing import Any
 from hearth import __version__
 from hearth.errors import ModelUnavailable
 from hearth.files import fingerprint
+from hearth.hub.hashes import content
 from hearth.hub.layout import ABOUT, Layout, files_in, select
+from hearth.hub.sound import damage, is_onnx
+from hearth.hub.whole import about, write_json
 from hearth.models.clip.exports.commands import how_to_make_again
-from hearth.models.clip.exports.hashes import content
-from hearth.models.clip.exports.sound import damage, is_onnx, old_place, sweep
-from hearth.models.clip.files import IMAGE, TEXT, read_json
+from hearth.models.clip.files import IMAGE, TEXT
 
 TOWERS = (IMAGE, TEXT)
-
-_TRIES = 3
-"""Others may put a folder back that was moved away a moment ago."""
-
-
-@contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which takes ``folder``'s place at the end of the block.
-
-    Where the block raises nothing is left of it, and ``folder`` is as it was. Raises
-    ModelUnavailable where ``folder`` holds something else than an export, and where the
-    disk can't take the files.
-    """
-    require_free(folder)
-    work = folder.with_name(f".{folder.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            sweep(folder)
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            yield work
-            _keep(work)
-            _move_into_place(work, folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ModelUnavailable(f"no room for {folder}: the disk is full") from error
-        reason = (error.strerror or str(error)).lower()
-        raise ModelUnavailable(f"can't write {folder}: {reason}") from error
-
-
-def require_free(folder: Path) -> None:
-    """Refuse to replace a folder that isn't an earlier export; raises ModelUnavailable."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
-        raise ModelUnavailable(f"{folder} holds something else than an export: choose another")
 
 
 def model_files(folder: Path) -> tuple[str, ...]:
@@ -75,14 +33,6 @@ def prints(folder: Path) -> dict[str, dict[str, Any]]:
         )
     except OSError as error:
         raise ModelUnavailable(f"{folder} can't be read: {error}") from error
-
-
-def about(folder: Path) -> Mapping[str, Any]:
-    """What a folder's ``hearth.json`` says; empty where there is none or it can't be read."""
-    try:
-        return read_json(folder / ABOUT)
-    except ModelUnavailable:
-        return {}
 
 
 def write_about(work: Path, told: Mapping[str, Any], *packages: str) -> None:
@@ -130,37 +80,3 @@ def require_own(folder: Path, name: str) -> None:
             f"{folder} holds {about(folder)['reference']}: remove it with `hearth models remove "
             f"{name_of_it}`, or choose another folder with --out"
         )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object to a file of its own lines."""
-    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-
-
-def _keep(work: Path) -> None:
-    """Have the files on the disk before their name promises that they are there."""
-    for path in work.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-
-
-def _move_into_place(work: Path, folder: Path) -> None:
-    """Put the finished folder where an earlier one may be.
-
-    Between the two renames the earlier one has a name that ``sound.restore`` knows: whoever
-    looks for it next puts it back, where this process is killed there.
-    """
-    for left in reversed(range(_TRIES)):
-        old = old_place(folder)
-        if folder.exists():
-            folder.replace(old)
-        try:
-            work.replace(folder)
-        except OSError as error:
-            if left and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                continue  # put back by another process, meanwhile
-            sweep(folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-        return

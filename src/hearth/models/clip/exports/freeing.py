@@ -7,11 +7,12 @@ from pathlib import Path
 from hearth.errors import HearthError, ModelUnavailable
 from hearth.files import write_whole
 from hearth.graphs.free_batch import free_batch, has_fixed_batch
+from hearth.hub import whole
 from hearth.hub.layout import ABOUT
+from hearth.hub.sound import is_sound
 from hearth.hub.store import HubStore, made_of
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.proof import sample_inputs
-from hearth.models.clip.exports.sound import is_sound
 from hearth.models.clip.files import IMAGE, TEXT, told_name
 from hearth.models.manager import Progress
 
@@ -30,7 +31,7 @@ def freed_copy(snapshot: Path) -> Path | None:
     copy = made_of(snapshot, WHAT)
     if not is_sound(copy):
         return None
-    return copy if folders.about(copy).get("made_from") == folders.prints(snapshot) else None
+    return copy if whole.about(copy).get("made_from") == folders.prints(snapshot) else None
 
 
 def is_impossible(snapshot: Path) -> bool:
@@ -64,7 +65,7 @@ def free_batch_copy(
             copy = made_of(source, WHAT)
             shutil.rmtree(copy, ignore_errors=True)  # of other files, or damaged
             try:
-                with folders.written_whole(copy) as work:
+                with whole.written_whole(copy) as work:
                     freed = _write(source, work, model_id, fixed, progress)
             except _Impossible as error:
                 write_whole(_mark(source), str(error).encode())
@@ -103,7 +104,7 @@ def _write(
         raise _Impossible("; ".join(reasons))
     for reason in reasons:
         log.warning("%s: no free batch axis of %s", model_id, reason)
-    about = folders.about(source)
+    about = whole.about(source)
     made = {
         "model_id": told_name(about) or model_id,
         "precision": about.get("precision") or "fp32",

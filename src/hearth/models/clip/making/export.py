@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError, one_line
+from hearth.hub import whole
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.models.clip import files as onnx_files
@@ -72,7 +73,7 @@ def export_model(name: str, options: ExportOptions) -> ExportReport:
         source = _fetched(reference, options.hub(), progress)
     folder = options.folder(reference)  # told before gigabytes are read
     model = openclip.load(source)
-    with folders.written_whole(folder) as work:
+    with whole.written_whole(folder) as work:
         _write(work, source, model, progress)
         progress("comparing with torch", 3, 5)
         image, text = _proved(name, work, model, options)
@@ -147,7 +148,7 @@ def _write(folder: Path, source: Checkpoint, model: OpenClip, progress: Progress
         lambda taken: model.module.encode_image(taken, normalize=True),
         np.zeros(shape, np.float32),
     )
-    folders.write_json(image.with_name("preprocess_cfg.json"), model.preprocess)
+    whole.write_json(image.with_name("preprocess_cfg.json"), model.preprocess)
     progress("writing the text graph", 2, 5)
     tokens = _tokens(model, SAMPLE_TEXTS[:2])
     _write_graph(
@@ -158,7 +159,7 @@ def _write(folder: Path, source: Checkpoint, model: OpenClip, progress: Progress
         tokens,
     )
     _write_tokenizer(text.parent, source)
-    folders.write_json(folder / "config.json", source.config)
+    whole.write_json(folder / "config.json", source.config)
 
 
 def _write_graph(
@@ -207,7 +208,7 @@ def _write_tokenizer(folder: Path, source: Checkpoint) -> None:
     tokenizer = byte_pair_tokenizer(Path(vocabulary))
     tokenizer.save(str(folder / "tokenizer.json"))
     # Id 0, with which open_clip fills a context up, is the exclamation mark.
-    folders.write_json(
+    whole.write_json(
         folder / "tokenizer_config.json",
         {"pad_token": tokenizer.id_to_token(0), "tokenizer_class": "PreTrainedTokenizerFast"},
     )

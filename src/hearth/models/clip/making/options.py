@@ -5,7 +5,8 @@ from pathlib import Path
 
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import HubStore
-from hearth.models.clip.exports.folders import require_free, require_own
+from hearth.hub.whole import require_free
+from hearth.models.clip.exports.folders import require_own
 from hearth.models.clip.exports.variants import variant_folder
 from hearth.models.clip.origins import export_folder
 from hearth.models.manager import Progress, no_progress

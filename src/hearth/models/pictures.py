@@ -1,0 +1,79 @@
+"""Work on whole pictures, done by the threads that decode pictures."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
+
+from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
+from hearth.media import File, ImageReader, Picture
+from hearth.models.heavy import lightly
+from hearth.models.options import QueueOptions
+
+PICTURES_AHEAD = 8
+"""Decoded pictures under way, from their decoding until their answer; the others wait as files.
+One of 12 megapixels takes 36 MB, however many look at it."""
+
+T = TypeVar("T")
+Work = Callable[[ImageReader], T]
+"""What is to be done with a picture. All that it reads, it reads with the argument: where that
+is a heavy image, the work is begun anew in the thread for these."""
+
+
+class PictureWork:
+    """A queue for work on whole pictures: decoding and cutting, masks and effects, encoding.
+
+    It takes turns, priorities, deadlines and cancels as the queues of models do, and no more
+    of it runs at once than there are threads. ``ahead`` pictures are worked on, and held, at
+    once. Methods raise what the work raises, and what a batch queue raises.
+    """
+
+    def __init__(
+        self, name: str, reader: ImageReader, options: QueueOptions, *, ahead: int = PICTURES_AHEAD
+    ) -> None:
+        self._reader = reader
+        self._prepare = lightly(_work, reader)
+        self.queue: BatchQueue[Any, Any] = BatchQueue(
+            None,
+            name=name,
+            max_batch=ahead,
+            capacity=options.capacity,
+            workers=options.workers,
+            ahead=ahead,
+        )
+
+    async def made(self, work: Work[T], ticket: Ticket = NO_HURRY) -> T:
+        """What ``work`` gives."""
+        result: T = await self.queue.submit_raw(work, self._prepare, ticket=ticket)
+        return result
+
+    def held(
+        self, work: Work[T], ticket: Ticket = NO_HURRY, claim: Claim | None = None
+    ) -> AbstractAsyncContextManager[T]:
+        """The same; until the block ends it counts as one of those under way."""
+        return self.queue.passing(work, self._prepare, ticket=ticket, claim=claim)
+
+    @asynccontextmanager
+    async def decoded(self, file: File, ticket: Ticket = NO_HURRY) -> AsyncIterator[Picture]:
+        """The picture, decoded, and held until the block ends.
+
+        Raises InvalidInput for anything but a picture.
+        """
+        picture = file if isinstance(file, Picture) else Picture(file)
+        if picture.is_ready:
+            picture.pixels(self._reader)  # whether it can be read at all
+            yield picture
+            return
+        async with self.held(picture.pixels, ticket):
+            yield picture
+
+    def lend(self, claim: Claim, ticket: Ticket) -> None:
+        """As ``BatchQueue.lend``."""
+        self.queue.lend(claim, ticket)
+
+    def close(self) -> None:
+        """End the queue."""
+        self.queue.close()
+
+
+def _work(reader: ImageReader, work: Work[Any]) -> Any:
+    return work(reader)
