@@ -178,13 +178,14 @@ async def test_an_answer_is_handed_to_the_entry_that_needs_it():
     [
         ("", "entries is missing"),
         ("{", "no JSON"),
+        ("size,,nothing", "no task 'nothing'"),
         ("{}", "JSON array"),
         ("[]", "JSON array"),
         ([1], 'no "task"'),
         ([{"task": 3}], 'no "task"'),
         (["nothing"], "no task 'nothing'"),
         (["compose"], "can't be an entry of itself"),
-        (["size", "size"], "two steps have the name 'size'"),
+        (["size", "size"], "two have the name 'size'"),
         ([{"task": "size", "needs": ["x"]}], "'size' needs 'x'"),
         ([{"task": "size", "needs": ["size"]}], "circle"),
         (

@@ -279,7 +279,7 @@ async def test_capabilities_tell_the_tasks_with_their_options_and_limits(node):
     assert list(tasks) == ["face_detect", "face_embed", "face_detect_and_embed", "face_recognition"]
     assert dict(tasks["face_recognition"].limits) == dict(tasks["face_detect_and_embed"].limits)
     limits = tasks["face_embed"].limits
-    assert limits["min_confidence"] == "float, default None, at least 0, at most 1"
+    assert limits["min_confidence"] == "float, at least 0, at most 1"
     assert limits["max_faces"] == "int, default 1" and limits["embedding_dim"] == "512"
     assert tasks["face_detect"].limits["max_faces"] == "int, default 0"
     assert tasks["face_detect"].limits["faces_in_an_answer"] == "1000"

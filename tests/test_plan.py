@@ -48,7 +48,7 @@ async def test_steps_that_need_nothing_of_each_other_run_at_once():
     ("steps", "told"),
     [
         ([Step("a", answer(1), ("b",))], "'a' needs 'b'"),
-        ([Step("a", answer(1)), Step("a", answer(2))], "two steps"),
+        ([Step("a", answer(1)), Step("a", answer(2))], "two have the name"),
         ([Step("a", answer(1), ("a",))], "circle"),
         (
             [

@@ -50,7 +50,7 @@ class Plan:
         self._given = frozenset(given)
         for step in steps:
             if step.name in self._steps or step.name in self._given:
-                raise InvalidInput(f"two steps have the name {step.name!r}")
+                raise InvalidInput(f"two have the name {step.name!r}")
             self._steps[step.name] = step
         self._order = self._sorted()
 
@@ -109,13 +109,13 @@ class Plan:
         for step in self._steps.values():
             for need in step.needs:
                 if need not in self._steps and need not in self._given:
-                    raise InvalidInput(f"{step.name!r} needs {need!r}, which is no step here")
+                    raise InvalidInput(f"{step.name!r} needs {need!r}, which isn't there")
             sorter.add(step.name, *(need for need in step.needs if need in self._steps))
         try:
             return tuple(sorter.static_order())
         except CycleError as error:
             circle = " → ".join(repr(name) for name in reversed(error.args[1]))
-            raise InvalidInput(f"steps need each other in a circle: {circle}") from None
+            raise InvalidInput(f"these need each other in a circle: {circle}") from None
 
 
 def _error_of(task: asyncio.Task[Any]) -> BaseException | None:

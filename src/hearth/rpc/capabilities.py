@@ -134,7 +134,9 @@ def _options(task: Task) -> list[Option]:
 
 
 def _describe(option: Option) -> str:
-    parts = [option.kind, f"default {option.default}"]
+    parts: list[str] = [option.kind]
+    if option.default not in (None, ""):
+        parts.append(f"default {option.default}")
     if option.least is not None:
         parts.append(f"at least {option.least:g}")
     if option.most is not None:

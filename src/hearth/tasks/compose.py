@@ -13,7 +13,9 @@ from hearth.plan import Plan, Step
 from hearth.tasks.entries import ENTRIES, MOST_ENTRIES, Entry, read_entries
 from hearth.tasks.prepared import file_of
 from hearth.tasks.task import (
+    JSON,
     PICTURES,
+    RAW,
     TEXT,
     Asks,
     Call,
@@ -158,6 +160,7 @@ COMPOSE_TASKS: tuple[Task, ...] = (
         summary="several tasks on one picture, decoded once; each answers as soon as it is ready",
         inputs=(*PICTURES, TEXT),
         schema="each entry's own",
+        outputs=(JSON, RAW, "image/png", "image/jpeg"),
         parse=_parse,
         call=_compose,
         render=_render,

@@ -14,7 +14,8 @@ ENTRIES = Option(
     "entries",
     "text",
     "",
-    'JSON: ["ocr", {"id": "faces", "task": "face_detect", "options": {…}, "needs": […]}, …]; '
+    "names of tasks with commas between, or JSON: "
+    '["ocr", {"id": "faces", "task": "face_detect", "options": {…}, "needs": […]}, …]; '
     f"at most {MOST_ENTRIES}",
 )
 
@@ -38,7 +39,8 @@ def read_entries(text: str) -> list[Entry]:
     if not text.strip():
         raise InvalidInput(f'{ENTRIES.name} is missing: a JSON array, such as ["ocr"]')
     try:
-        listed = orjson.loads(text)
+        # Plain names are what people type.
+        listed = orjson.loads(text) if text.lstrip()[0] in "[{" else _names(text)
     except ValueError as error:
         raise InvalidInput(f"{ENTRIES.name} is no JSON: {error}") from None
     if not isinstance(listed, list) or not listed:
@@ -46,6 +48,10 @@ def read_entries(text: str) -> list[Entry]:
     if len(listed) > MOST_ENTRIES:
         raise InvalidInput(f"{len(listed)} {ENTRIES.name}; at most {MOST_ENTRIES} are taken")
     return [_entry(number, each) for number, each in enumerate(listed, 1)]
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _entry(number: int, given: Any) -> Entry:

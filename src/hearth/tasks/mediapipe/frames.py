@@ -149,4 +149,9 @@ def _echo(call: Call) -> dict[str, Any]:
     values = {
         option.name: call.options[option.name] for option in (STREAM_ID, FRAME_NUMBER, TIMESTAMP)
     }
-    return {name: value for name, value in values.items() if value not in (None, "")}
+    return {name: _as_sent(value) for name, value in values.items() if value not in (None, "")}
+
+
+def _as_sent(value: Any) -> Any:
+    """A whole number as one: clients find their frames by it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
