@@ -17,7 +17,7 @@ $(BIN)/python:
 
 # A stamp for each set of packages: made again when its pins change.
 $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(BIN)/python
-	@echo "installing the node into $(VENV) (about a minute)"
+	@echo "installing the node into $(VENV) (a minute or two, without a word)"
 	@$(INSTALL) -r requirements/demo.txt
 	@$(PIP) install --quiet --quiet --no-deps --editable .
 	@touch $@

@@ -61,7 +61,7 @@ def main() -> int:
             with running_node(Path(folder) / "node.log") as process:
                 node = wait_for_node(process)
                 show(["discover", "--timeout", "2"])
-                explain_missing(node)
+                missing = explain_missing(node)
                 run_tasks(node, samples)
                 stop(process)
     except DemoFailed as failure:
@@ -69,7 +69,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print("\ndemo: everything worked")
+    print(f"\n{last_words(missing)}")
     return 0
 
 
@@ -170,11 +170,20 @@ def progress_of(node: Node) -> str:
     return f"found {node['name']} at {node['address']}: {', '.join(states)}"
 
 
-def explain_missing(node: Node) -> None:
-    """Say in one line why a service can't be shown."""
-    for service in node["services"]:
-        if not service["tasks"]:
-            print(f"\n{service['name']} can't be shown: {service['reason'] or service['state']}")
+def explain_missing(node: Node) -> list[str]:
+    """Say in one line each why services can't be shown; gives their names."""
+    missing = [service for service in node["services"] if not service["tasks"]]
+    for service in missing:
+        print(f"\n{service['name']} can't be shown: {service['reason'] or service['state']}")
+    return [service["name"] for service in missing]
+
+
+def last_words(missing: Sequence[str]) -> str:
+    """What worked, and what wasn't tried."""
+    if not missing:
+        return "demo: everything worked"
+    names = " and ".join(missing)
+    return f"demo: everything that could be shown worked; left out: {names} (the reason is above)"
 
 
 def run_tasks(node: Node, samples: dict[str, Path]) -> None:

@@ -92,6 +92,18 @@ def vit_b_32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Pa
     shutil.rmtree(folder)
 
 
+# --- MediaPipe's models (vision_kit.py) ------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def vision_model() -> Iterator[Any]:
+    """MediaPipe's models, each opened when it is first asked."""
+    import vision_kit
+
+    with vision_kit.model_of() as made:
+        yield made
+
+
 # --- a whole node (node_kit.py) ---------------------------------------------------------------
 
 

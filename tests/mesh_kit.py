@@ -5,17 +5,23 @@ with model_of() as model:
 """
 
 import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hearth.backends import Array, Session
+from hearth.backends.litert_pool import LiteRtPool
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
 from hearth.media import Picture
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request, Task
-from vision_kit import mime_of
+from mediapipe_kit import model_path
+from vision_kit import READER, mime_of
 
 
 def raw(pixels: NDArray[np.uint8]) -> tuple[bytes, str]:
@@ -95,6 +101,39 @@ async def followed(
             frame, track.before, moment, ticket=ticket, **wishes
         )
         return found
+
+
+class Moody:
+    """A model's session that gives no numbers on bad days."""
+
+    def __init__(self, session: Session, bad_day: threading.Event) -> None:
+        self._session, self._bad_day = session, bad_day
+        self.inputs, self.outputs = session.inputs, session.outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        outputs = self._session.run(feeds)
+        if not self._bad_day.is_set():
+            return outputs
+        return {name: np.full_like(array, np.nan) for name, array in outputs.items()}
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@contextmanager
+def moody_model(moody: str) -> Iterator[tuple[MediaPipeModel, threading.Event]]:
+    """The models, of which this one has bad days, and what says that it is one."""
+    bad_day = threading.Event()
+
+    def opened(name: str) -> Any:
+        session = LiteRtPool(model_path(name), width=1)
+        return Moody(session, bad_day) if name == moody else session
+
+    model = MediaPipeModel(opened, reader=READER)
+    try:
+        yield model, bad_day
+    finally:
+        model.close()
 
 
 class Client:

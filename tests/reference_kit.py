@@ -5,6 +5,9 @@
 scikit-image's photographs, but for one (below), through whole numbers alone: they are the same,
 bit for bit, wherever they are made, and a CRC-32 kept beside each answer proves it.
 
+Hands are drawn (hand_kit.py), which takes its time, so ``references/hands`` keeps what drawing
+adds to the wall or the person behind; run this file to draw them anew.
+
 ``grace_hopper.png`` is the United States Navy's portrait of 1984, in the public domain, as
 matplotlib carries it among its sample data, halved.
 """
@@ -27,6 +30,7 @@ Pixels = NDArray[np.uint8]
 
 REFERENCES = Path(__file__).parent / "references"
 ANSWERS = REFERENCES / "mediapipe"
+HANDS_KEPT = REFERENCES / "hands"
 
 ONE = 1 << 16
 """One pixel, as ``seen`` counts."""
@@ -65,7 +69,7 @@ def seen(
     """What a camera of ``size`` (width, height) sees of a picture; black beyond it.
 
     It looks at the point ``at`` (x, y; the middle), where the picture appears ``scale`` times
-    as large and turned clockwise by ``degrees``. Bilinear, in 64-bit whole numbers; enlarge
+    as large and turned clockwise by ``degrees``. Bilinear, in whole numbers; enlarge
     at will, but halve first what is to be less than half as large.
     """
     height, width = pixels.shape[:2]
@@ -78,19 +82,23 @@ def seen(
     down = 2 * np.arange(high, dtype=np.int64)[:, None] + 1 - high
     x = (cos * across + sin * down) // 2 + round((x0 - 0.5) * ONE)
     y = (cos * down - sin * across) // 2 + round((y0 - 0.5) * ONE)
-    left, top = x // ONE, y // ONE
-    # Weights of 8 bits.
-    right_share, low_share = ((x % ONE) >> 8)[..., None], ((y % ONE) >> 8)[..., None]
-    # One black pixel all around stands for all that is beyond.
-    padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0))).astype(np.int64)
+    # Of the pixel above to the left, as far as one black one around the picture, which stands
+    # for all beyond; and weights of 8 bits, so that all comes to 255 · 2¹⁶ at most.
+    left, top = x >> 16, y >> 16
+    right_share, low_share = (((at & (ONE - 1)) >> 8).astype(np.int32) for at in (x, y))
     columns = [np.clip(left + one, -1, width) + 1 for one in (0, 1)]
-    rows = [np.clip(top + one, -1, height) + 1 for one in (0, 1)]
-    upper, lower = (
-        padded[row, columns[0]] * (256 - right_share) + padded[row, columns[1]] * right_share
-        for row in rows
-    )
-    mixed = upper * (256 - low_share) + lower * low_share
-    return ((mixed + (1 << 15)) >> 16).astype(np.uint8)
+    rows = [(np.clip(top + one, -1, height) + 1) * (width + 2) for one in (0, 1)]
+    corners = [[row + column for column in columns] for row in rows]
+    view = np.empty((high, wide, 3), np.uint8)
+    for channel in range(3):
+        plane = np.pad(pixels[..., channel], 1).astype(np.int32).ravel()
+        upper, lower = (
+            plane.take(one) * (256 - right_share) + plane.take(other) * right_share
+            for one, other in corners
+        )
+        mixed = upper * (256 - low_share) + lower * low_share
+        view[..., channel] = (mixed + (1 << 15)) >> 16
+    return view
 
 
 def halved(pixels: Pixels) -> Pixels:
@@ -202,15 +210,46 @@ WAVING = tuple(
 """The hands drawn beside Grace Hopper: a whole body, as far as a pose's wrists lead to them."""
 
 
-def _waving() -> Pixels:
-    return hand_kit.drawn(WAVING, seen(_grace(), (500, 420), at=(128, 165), scale=1.2))
+HELD: Mapping[str, tuple[hand_kit.Held, ...]] = {**hand_kit.CASES, "grace_waving": WAVING}
+"""The hands in each picture that is drawn: where they are and what they show."""
+
+
+@functools.cache
+def _behind_hands(name: str) -> Pixels:
+    """What hands are drawn before."""
+    if name == "grace_waving":
+        return seen(_grace(), (500, 420), at=(128, 165), scale=1.2)
+    return hand_kit.backdrop(300, 340)
+
+
+def drawn_hands(name: str) -> Pixels:
+    """One of HANDS, drawn now."""
+    return hand_kit.drawn(HELD[name], _behind_hands(name))
+
+
+def _kept_hands(name: str) -> Pixels:
+    """The same as it was kept: next to nothing where no hand is, since walls aren't plain."""
+    from PIL import Image
+
+    with Image.open(HANDS_KEPT / f"{name}.png") as image:
+        added = np.asarray(image)
+    return _behind_hands(name) + added  # modulo 256
+
+
+def keep_hands() -> None:
+    """Draw them all into their folder."""
+    from PIL import Image
+
+    HANDS_KEPT.mkdir(exist_ok=True)
+    for name in HANDS:
+        added = drawn_hands(name) - _behind_hands(name)  # modulo 256
+        Image.fromarray(added).save(HANDS_KEPT / f"{name}.png", optimize=True)
 
 
 HANDS: Mapping[str, Callable[[], Pixels]] = {
-    **{name: functools.partial(hand_kit.drawn, held) for name, held in hand_kit.CASES.items()},
-    "grace_waving": _waving,
+    name: functools.partial(_kept_hands, name) for name in HELD
 }
-"""Drawn hands; ``hand_kit.CASES`` and WAVING tell where they are and what they show."""
+"""Drawn hands."""
 
 
 @functools.cache
@@ -231,10 +270,14 @@ class Video:
 
     def __init__(self, frame: Callable[[int], Pixels], count: int, kept: tuple[int, ...]) -> None:
         self._frame, self.count, self.kept = frame, count, kept
+        self._made: Pixels | None = None
 
     def frames(self) -> Pixels:
-        """(count, h, w, 3)"""
-        return np.stack([self._frame(at) for at in range(self.count)])
+        """(count, h, w, 3), read-only; made once."""
+        if self._made is None:
+            self._made = np.stack([self._frame(at) for at in range(self.count)])
+            self._made.flags.writeable = False
+        return self._made
 
 
 def _drifting(at: int) -> Pixels:
@@ -347,3 +390,7 @@ def video(name: str, case: str) -> tuple[Pixels, Mapping[str, Any]]:
     frames = VIDEOS[case].frames()
     assert crc32(frames) == answer["crc32"], f"{case} is not the video mediapipe saw"
     return frames, answer
+
+
+if __name__ == "__main__":
+    keep_hands()

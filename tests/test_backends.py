@@ -1,8 +1,10 @@
 """The contract of a session, the same for every engine, and what is peculiar to each."""
 
 import logging
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -450,6 +452,17 @@ sys.exit("nothing failed")
 def test_installed_backends_are_usable(name):
     assert BACKENDS[name].unavailable() is None
     assert require_backend(name).name == name
+
+
+def test_what_is_to_be_installed_is_one_of_our_extras():
+    root = Path(__file__).resolve().parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    code = "\n".join(path.read_text() for path in (root / "src").rglob("*.py"))
+    named = set(re.findall(r"how_to_install\(['\"](\w+)", code))
+    assert {"server", "torch", "litert", "export", "watch"} <= named
+    assert named <= set(project["optional-dependencies"])
+    # The package index has somebody else's package under that name.
+    assert not re.findall(r"pip install ['\"]?hearth", code)
 
 
 def test_rknn_says_that_it_isnt_there_yet():

@@ -164,11 +164,11 @@ def test_a_client_s_installation_says_what_to_install_for_more(
 ):
     done = as_client(client_only, *arguments)
     assert (done.code, done.err.count("\n")) == (1, 1), done.err
-    assert f"pip install 'hearth[{extra}]'" in done.err
+    assert f"pip install '.[{extra}]'" in done.err
 
 
 def test_a_client_s_installation_has_help_and_a_doctor(client_only: Path, tmp_path: Path):
     assert as_client(client_only, "infer", "--help").code == 0
     done = as_client(client_only, "doctor", "--data-dir", tmp_path, "--set", "port=0")
     assert done.code == 0, done.err
-    assert "pip install 'hearth[server]'" in done.out
+    assert "pip install '.[server]'" in done.out

@@ -89,7 +89,9 @@ def test_json_comes_in_the_order_of_the_inputs_with_errors_in_their_place(
     assert missing["result"] is None
     assert missing["error"]["message"] == "can't be read: no such file or directory"
     assert broken["error"]["code"] == "INVALID_ARGUMENT"
-    assert folder["error"]["message"] == "can't be read: is a directory"
+    assert folder["error"]["message"] == (
+        f"can't be read: is a directory (`hearth watch ocr {tmp_path}` takes folders)"
+    )
 
 
 def test_many_files_travel_over_one_call_and_each_is_answered_once(
@@ -192,8 +194,12 @@ def test_many_files_on_a_terminal_have_a_bar_above_which_answers_are_printed(nod
 
 ANSWERS = {
     "face_v1": (
-        {"faces": [{"bbox": [10.2, 20, 110, 170.4], "confidence": 0.987, "landmarks": []}]},
-        "98.7 %  100×150 pixels at 10, 20",
+        {"faces": [{"bbox": [10.2, 20, 110, 170.4], "confidence": 0.987, "embedding": [0, 1]}]},
+        "98.7 %  100×150 pixels at 10, 20, 2 numbers",
+    ),
+    "selfie_segmentation_v1": (
+        {"width": 20, "height": 10, "counts": [10, 50, 140], "coverage": 0.25},
+        "a mask of 20×10 pixels: 25.0 % are of people, 3 runs",
     ),
     "text_generation_v1": ({"text": "a cat on a mat", "finish_reason": "stop"}, "a cat on a mat"),
     "labels_v1": ({"labels": []}, "no label"),
@@ -231,9 +237,7 @@ async def schemas() -> AsyncIterator[str]:
 async def test_every_schema_is_shown_in_a_way_that_suits_it():
     async with schemas() as address:
         for task, (_, expected) in ANSWERS.items():
-            done = await asyncio.to_thread(
-                hearth_here, "infer", task, "-t", "x", "--node", address
-            )
+            done = await asyncio.to_thread(hearth_here, "infer", task, "-t", "x", "--node", address)
             assert done.code == 0, done.err
             assert expected in done.out
 

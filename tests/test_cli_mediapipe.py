@@ -10,7 +10,7 @@ import pytest
 
 from cli_kit import HEARTH, Done, environment
 from cli_kit import hearth_here as hearth
-from hearth.cli.checks import services
+from hearth.cli.checks import Check, services
 from hearth.hub.remote import CHUNK
 from hearth.settings import load
 from hub_kit import HubServer
@@ -92,15 +92,24 @@ def test_a_damaged_file_is_found_and_pulled_anew(tmp_path: Path):
     assert found.code == 1
     assert found.out.splitlines() == [
         "✗ from a wheel mediapipe-0.10.21",
-        "  hand_recrop.tflite has a wrong sha256",
+        "  hand_recrop.tflite has a wrong sha256, and was taken away",
         "  fetched anew by the next start, or `hearth models pull mediapipe`",
     ]
     assert row(tmp_path)["state"] == "partial"
-    unfinished = models("verify", tmp_path)
-    assert unfinished.code == 0 and "not finished" in unfinished.out
+    still = models("verify", tmp_path)
+    assert still.code == 1 and "  hand_recrop.tflite is missing\n" in still.out
     pulled = models("pull", tmp_path, "-s", f"mediapipe.wheel={wheel_path()}")
     assert pulled.code == 0, pulled.err
     assert models("verify", tmp_path).out == "✓ from a wheel mediapipe-0.10.21\n"
+
+
+def test_a_download_that_broke_off_is_not_called_right(tmp_path: Path):
+    (tmp_path / "data/mediapipe/.partial").mkdir(parents=True)
+    done = models("verify", tmp_path)
+    assert (done.code, done.out.splitlines()) == (0, [
+        "– from a wheel mediapipe-0.10.21",
+        "  not finished: `hearth models pull mediapipe` goes on with it",
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["mediapipe", "mediapipe-0.10.21"])
@@ -108,6 +117,7 @@ def test_the_models_are_removed_once_the_user_agrees(name: str, tmp_path: Path):
     folder = place(tmp_path / "data")
     asked = models("remove", tmp_path, name)
     assert asked.code == 2 and "add --yes" in asked.err
+    assert "a node that runs opens each of them when a task first needs it" in asked.err
     assert row(tmp_path)["state"] == "here"
     done = models("remove", tmp_path, name, "--yes")
     assert (done.code, done.out) == (0, "removed 1 of 1, 29.2 MB are free\n")
@@ -132,15 +142,32 @@ def test_what_cannot_be_pulled_is_one_line_and_spares_the_others(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("settings", "files", "state"),
-    [((), True, "ok"), ((), False, "bad"), (("mediapipe.wheel=my.whl",), False, "note")],
+    ("files", "wheel", "state"),
+    [(True, False, "ok"), (False, False, "bad"), (False, True, "note")],
 )
-def test_the_doctor_looks_for_them(
-    settings: tuple[str, ...], files: bool, state: str, tmp_path: Path
-):
+def test_the_doctor_looks_for_them(files: bool, wheel: bool, state: str, tmp_path: Path):
+    own = tmp_path / "my.whl"
+    own.touch()
     if files:
         place(tmp_path)
-    told = dict(setting.split("=") for setting in settings)
-    chosen = {"services": "mediapipe", "data_dir": tmp_path, "hub.offline": True, **told}
+    assert looked_for(tmp_path, **{"mediapipe.wheel": str(own)} if wheel else {}).state == state
+
+
+def looked_for(data_dir: Path, **settings: str) -> Check:
+    chosen = {"services": "mediapipe", "data_dir": data_dir, "hub.offline": True, **settings}
     [check] = services(load(chosen, environment={}, config=Path(os.devnull)))
-    assert check.state == state
+    return check
+
+
+@pytest.mark.parametrize("setting", ["mediapipe.wheel", "mediapipe.bundles"])
+def test_a_file_that_the_settings_name_and_that_is_not_there_is_told(setting: str, tmp_path: Path):
+    lost = {setting: str(tmp_path / "lost")}
+    check = looked_for(tmp_path, **lost)
+    assert (check.state, check.what) == ("bad", f"no such file: {tmp_path}/lost")
+    told = row(tmp_path, f"{setting}={tmp_path}/lost")
+    assert (told["state"], told["why"]) == ("unavailable", check.what)
+    pulled = models("pull", tmp_path, "-s", f"{setting}={tmp_path}/lost")
+    assert pulled.code == 1 and check.what in pulled.err
+    # Where all models are here, nobody asks for the wheel any more.
+    place(tmp_path)
+    assert looked_for(tmp_path, **lost).state == ("ok" if setting == "mediapipe.wheel" else "bad")

@@ -291,6 +291,15 @@ def test_a_slip_in_a_name_is_answered_with_the_name_that_is_like_it(hub: HubServ
     assert export.code == 2 and "did you mean siglip?" in export.err
 
 
+def test_a_name_that_means_nothing_is_answered_with_the_services(hub: HubServer, tmp_path: Path):
+    done = pull(hub, tmp_path, "nonsense", "mediapipe-0.10.21", "Face", "media")
+    lines = done.err.splitlines()
+    assert (done.code, len(lines)) == (1, 4)
+    assert lines[0].endswith("the services are clip, bioclip, siglip, ocr, mediapipe, face")
+    means = [line.rpartition("did you mean ")[2] for line in lines[1:]]
+    assert means == ["mediapipe?", "face?", "mediapipe?"]
+
+
 def test_a_data_set_that_is_named_as_a_model_is_told(hub: HubServer, tmp_path: Path):
     done = pull(hub, tmp_path, "imageomics/TreeOfLife-200M", "datasets/org/lost")
     first, second = done.err.splitlines()

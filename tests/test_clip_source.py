@@ -198,7 +198,7 @@ def test_where_torch_is_missing_it_is_said_what_to_install(hub, store, tiny_fold
     lacking = dataclasses.replace(BACKENDS["torch"], packages=("no_such_torch",))
     monkeypatch.setitem(BACKENDS, "torch", lacking)
     hub.add_repository("org/tiny", tiny_folder)
-    with pytest.raises(ModelUnavailable, match=r"needs torch: .*pip install 'hearth\[torch\]'"):
+    with pytest.raises(ModelUnavailable, match=r"needs torch: .*pip install '\.\[torch\]'"):
         source(store, model="org/tiny").download(no_progress)
 
 

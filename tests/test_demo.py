@@ -53,6 +53,7 @@ def test_what_cannot_be_fetched_is_told_and_the_rest_is_shown(tmp_path: Path):
     assert mediapipe.startswith("mediapipe can't") and "the network may not be used" in mediapipe
     assert TITLE in done.stdout and "infer clip" not in done.stdout
     assert "infer compose" not in done.stdout
+    assert "worked; left out: clip and mediapipe (" in done.stdout.splitlines()[-1]
 
 
 def test_a_demo_that_fails_says_what_failed(tmp_path: Path):

@@ -19,7 +19,7 @@ from hearth.models.mediapipe import effects
 from hearth.models.mediapipe.backdrops import Backdrops
 from node_kit import ask as request
 from node_kit import stub_of
-from vision_kit import Answer, answers, frame, model_of, vision_node
+from vision_kit import Answer, answers, frame, vision_node
 
 TASK = "segmentation_effect"
 RNG = np.random.default_rng(7)
@@ -76,7 +76,7 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
 # --- blur -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(160, 120), (161, 117), (90, 160)])
+@pytest.mark.parametrize("size", [(161, 117), (90, 160)])
 @pytest.mark.parametrize("sigma", [0.4, 1, 2.5, 3.9, 4, 5.9, 6, 11, 32])
 def test_a_blur_is_the_mean_of_the_background_alone(size, sigma):
     pixels, mask = portrait(*size)
@@ -207,13 +207,12 @@ def base64_of(image: Image.Image, kind: str = "PNG") -> str:
 
 
 @pytest.fixture(scope="module")
-def mask(astronaut):
+def mask(astronaut, vision_model):
     """The real one, from the model itself."""
 
     async def find() -> SoftMask:
-        with model_of() as model:
-            async with model.frame(encode.png(astronaut)) as seen:
-                return await model.selfie.find(seen)
+        async with vision_model.frame(encode.png(astronaut)) as seen:
+            return await vision_model.selfie.find(seen)
 
     return asyncio.run(find())
 

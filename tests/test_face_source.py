@@ -86,6 +86,17 @@ def test_a_folder_without_one_of_the_graphs_says_which(tmp_path, role):
     assert made.is_local()  # nothing to wait for
     with pytest.raises(ModelUnavailable, match=f"holds no graph for {role}: put {role}/model"):
         made.load()
+    assert f"holds no graph for {role}" in made.about().fault
+
+
+def test_a_folder_that_cannot_be_used_is_told_before_the_start(tmp_path):
+    lost = tmp_path / "lost"
+    assert source(tmp_path, model=str(lost)).about().fault == f"there is no folder {lost}"
+    whole = pack(tmp_path / "whole")
+    assert source(tmp_path, model=str(whole)).about().fault == ""
+    (whole / "detection/model.onnx").unlink()
+    named = detector(tmp_path / "find.onnx")
+    assert source(tmp_path, model=str(whole), detection=named).about().fault == ""
 
 
 def test_of_several_graphs_none_is_guessed(tmp_path):

@@ -148,6 +148,27 @@ def test_a_node_js_client_streams_files(script: Path, node: NodeThread, tmp_path
     assert "not an image" in answers[str(bad)]["error"]
 
 
+def test_a_node_js_client_sends_options(script: Path, node: NodeThread):
+    done = run_script(script, node.target, "ocr", "min_confidence=1", PAGE)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["result"]["count"] == 0
+    done = run_script(script, node.target, "ocr", "min_confidence=7", PAGE)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"] == "min_confidence = 7 is more than 1"
+
+
+def test_a_node_js_client_gets_the_answers_of_a_composed_request_one_by_one(
+    script: Path, node: NodeThread
+):
+    entries = json.dumps(["ocr", {"id": "bad", "task": "ocr", "options": {"min_confidence": 7}}])
+    done = run_script(script, node.target, "compose", f"entries={entries}", PAGE)
+    assert done.returncode == 1, done.stderr
+    told = {line["entry"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert told.keys() == {"ocr", "bad"}
+    assert told["ocr"]["result"]["items"][0]["text"] == TITLE and told["ocr"]["error"] is None
+    assert told["bad"]["result"] is None and "is more than 1" in told["bad"]["error"]
+
+
 def test_a_node_js_client_sees_the_status_of_a_single_request(script: Path, node: NodeThread):
     done = run_script(script, node.target, "fly", PAGE)
     assert done.returncode == 1

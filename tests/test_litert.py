@@ -109,7 +109,7 @@ def test_a_file_may_be_overwritten_while_it_is_in_use(tmp_path):
 
 def test_without_its_package_the_engine_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(BackendUnavailable, match=r"pip install 'hearth\[litert\]'"):
+    with pytest.raises(BackendUnavailable, match=r"pip install '\.\[litert\]'"):
         LiteRtSession(negative(tmp_path))
 
 

@@ -1,6 +1,8 @@
 """Models that a user brings to MediaPipe's: used where they fit, refused with a reason."""
 
+import asyncio
 import logging
+import shutil
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -9,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from hearth.errors import ModelUnavailable
+from hearth.errors import ModelUnavailable, NotReady
 from hearth.media import ImageReader
 from hearth.models.mediapipe import bundle as bundles
 from hearth.models.mediapipe.files import FOLDER
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.models.mediapipe.source import MediaPipeSource
+from hearth.models.mediapipe.wheel import WheelModels
 from hearth.settings import MediapipeSettings
 from mediapipe_kit import bundle, damage, model_path, place
 
@@ -79,6 +82,32 @@ def test_a_damaged_file_is_found_at_the_start_and_fetched_anew(folder: Path) -> 
     with pytest.raises(ModelUnavailable, match=r"face_landmark\.tflite has a wrong sha256"):
         damaged.load()
     assert not damaged.is_local()
+
+
+def test_a_file_that_is_taken_away_meanwhile_is_asked_for(folder: Path) -> None:
+    proof = folder / "face_detection_short_range.tflite"
+
+    async def run() -> None:
+        with loaded(folder) as model:
+            WheelModels(folder).remove()
+            with pytest.raises(NotReady, match=r"short_range\.tflite; `hearth models pull media"):
+                await model.warm_up()
+            proof.parent.mkdir()
+            shutil.copyfile(model_path(proof.stem), proof)
+            await model.warm_up()
+
+    asyncio.run(run())
+
+
+def test_a_file_of_the_users_that_is_taken_away_meanwhile_is_told(
+    folder: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "face_detection_short_range.tflite"
+    shutil.copyfile(model_path(own.stem), own)
+    with loaded(folder, bundles=[own]) as model:
+        own.unlink()
+        with pytest.raises(NotReady, match="put it back"):
+            asyncio.run(model.warm_up())
 
 
 def test_a_bundle_in_the_folder_is_used_and_named(folder: Path) -> None:

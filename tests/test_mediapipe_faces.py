@@ -1,6 +1,5 @@
 """Face boxes and meshes are those of mp.solutions, and each video is followed by itself."""
 
-import functools
 import io
 import itertools
 from collections.abc import Iterator, Sequence
@@ -14,15 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import reference_kit as kit
-from hearth.batching import Ticket
-from hearth.errors import DeadlinePassed, InvalidInput
 from hearth.models.mediapipe.mesh import Face, FaceMesh, WantedMeshes
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks.mediapipe.faces import FACE_DETECTION
 from hearth.tasks.mediapipe.mesh import FACE_MESH
-from hearth.tasks.options import read_all
 from mediapipe_kit import place
-from mesh_kit import Client, Track, Turn, followed, raw, runs_of, see
+from mesh_kit import Track, Turn, followed, raw, runs_of, see
 from node_kit import NodeThread, ask, stub_of, talk
 from vision_kit import model_of
 
@@ -32,9 +28,8 @@ PASSING = ("two_passing", "video_face_mesh_two")
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[MediaPipeModel]:
-    with model_of() as made:
-        yield made
+def model(vision_model: MediaPipeModel) -> MediaPipeModel:
+    return vision_model
 
 
 async def meshes(
@@ -135,7 +130,6 @@ async def test_faces_that_are_less_sure_can_be_left_out(model: MediaPipeModel) -
 # --- videos -----------------------------------------------------------------------------------
 
 
-@functools.cache
 def frames_of(case: str, file: str = "video_face_mesh") -> NDArray[np.uint8]:
     frames, _ = kit.video(file, case)
     return frames
@@ -183,64 +177,6 @@ async def test_a_face_keeps_its_place_in_the_list(model: MediaPipeModel) -> None
             assert np.linalg.norm(one.points[1] - next_one.points[1]) < 15
 
 
-async def test_videos_know_nothing_of_each_other(model: MediaPipeModel) -> None:
-    """Three in turns, of two clients: two have one stream_id, two are of one client."""
-    scenes = {
-        "a": frames_of("astronaut_drifting"),
-        "b": frames_of("grace_leaving")[6:],
-        "c": frames_of(*PASSING),
-    }
-    clients = Client(), Client()
-    streams = [(clients[0], "a", "door"), (clients[0], "b", "yard"), (clients[1], "c", "door")]
-    shown = {name: frames[:8] for name, frames in scenes.items()}
-    together: dict[str, list[Any]] = {name: [] for name in shown}
-    for at in range(8):
-        for client, name, stream_id in streams:
-            answer = await see(
-                model, FACE_MESH, raw(shown[name][at]), source=client, stream_id=stream_id,
-                timestamp_ms=str(at * 33), frame_number=str(at),
-            )  # fmt: skip
-            assert answer["frame_number"] == at
-            assert answer["stream_id"] == stream_id
-            together[name].append(answer["faces"])
-    for name, frames in shown.items():
-        alone = [
-            await see(
-                model, FACE_MESH, raw(pixels), source=clients[0], stream_id=f"{name} alone",
-                timestamp_ms=str(at * 33),
-            )
-            for at, pixels in enumerate(frames)
-        ]  # fmt: skip
-        assert together[name] == [answer["faces"] for answer in alone]
-
-
-async def test_a_frame_that_fails_leaves_the_track_as_it_was(model: MediaPipeModel) -> None:
-    pixels = kit.picture("astronaut")
-    track = Track()
-    await meshes(model, pixels, Turn(track, 0.0))
-    before = track.before
-    with pytest.raises(DeadlinePassed):
-        await followed(model, model.mesh, pixels, Turn(track, 0.1), ticket=Ticket(deadline=0.0))
-    assert track.before is before
-
-
-def seen_with_noise(count: int) -> NDArray[np.uint8]:
-    """The astronaut's head, still, by a camera with noise in its pixels."""
-    noise = np.random.default_rng(5).normal(0, 6, (count, 260, 250, 3))
-    head = kit.picture("astronaut_head").astype(np.float64)
-    return np.clip(np.rint(head + noise), 0, 255).astype(np.uint8)
-
-
-async def test_smoothing_calms_points_that_tremble(model: MediaPipeModel) -> None:
-    frames = seen_with_noise(12)
-    trembling = {}
-    for smooth in (True, False):
-        found = await film(model, frames, WantedMeshes(smooth=smooth))
-        points = np.stack([face.points for [face] in found[4:]])
-        trembling[smooth] = float(np.abs(np.diff(points, axis=0)).mean())
-    assert trembling[True] < trembling[False] / 2
-
-
 async def test_smoothing_keeps_up_with_what_moves(model: MediaPipeModel) -> None:
     frames = frames_of("astronaut_drifting")[:10]
     calm = await film(model, frames, WantedMeshes())
@@ -250,14 +186,6 @@ async def test_smoothing_keeps_up_with_what_moves(model: MediaPipeModel) -> None
         assert lag < 0.03 * width_of(other.points)
     # And what is followed is what was seen.
     assert calm[-1][0].region == quick[-1][0].region
-
-
-async def test_a_single_picture_is_never_smoothed(model: MediaPipeModel) -> None:
-    pixels = kit.picture("astronaut")
-    [one] = await meshes(model, pixels, wanted=WantedMeshes(smooth=True))
-    [other] = await meshes(model, pixels)
-    np.testing.assert_array_equal(one.points, other.points)
-    assert one.filters is None
 
 
 async def test_one_more_face_is_looked_for_only_while_one_is_missing(
@@ -291,16 +219,6 @@ async def test_points_come_in_pixels_and_as_shares(model: MediaPipeModel) -> Non
     assert (right, bottom) == tuple(points[:, :2].max(axis=0))
     [face] = (await see(model, FACE_MESH, raw(pixels), coordinates="pixel"))["faces"]
     assert face.keys() == {"points", "box", "presence"}
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"max_faces": "0"}, {"max_faces": "17"}, {"min_tracking_confidence": "2"},
-     {"smooth": "maybe"}, {"range": "endless"}],
-)  # fmt: skip
-def test_options_out_of_their_bounds_are_refused(wrong: dict[str, str]) -> None:
-    with pytest.raises(InvalidInput, match=next(iter(wrong))):
-        read_all(FACE_MESH.options, wrong)
 
 
 async def test_full_range_finds_faces_that_are_farther_away(model: MediaPipeModel) -> None:

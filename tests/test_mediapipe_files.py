@@ -316,11 +316,14 @@ def test_a_damaged_file_is_told_and_taken_away(tmp_path: Path) -> None:
     (folder / "iris_landmark.tflite").write_bytes(b"short")
     assert WheelModels(folder).condition() == "damaged"
     assert WheelModels(folder).verify() == [
-        "hand_recrop.tflite has a wrong sha256",
-        "iris_landmark.tflite has 5 bytes instead of 2640568",
+        "hand_recrop.tflite has a wrong sha256, and was taken away",
+        "iris_landmark.tflite has 5 bytes instead of 2640568, and was taken away",
     ]
     assert {file.name for file in missing_in(folder)} == {"hand_recrop", "iris_landmark"}
     assert WheelModels(folder).condition() == "partial"
+    assert WheelModels(folder).verify() == [
+        "hand_recrop.tflite is missing", "iris_landmark.tflite is missing"
+    ]  # fmt: skip
 
 
 def test_what_a_user_put_there_stays_when_the_models_go(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Whole bodies are those of mp.solutions; face and hands are looked for at once."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 import reference_kit as kit
 from hearth.backends.litert_pool import LiteRtPool
-from hearth.errors import InvalidInput, ModelFailed
 from hearth.media import ImageReader
 from hearth.models.mediapipe import roi
 from hearth.models.mediapipe.holistic import POINTS, Whole
@@ -18,18 +17,15 @@ from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.models.mediapipe.pose import WantedPose
 from hearth.models.mediapipe.region import Region
 from hearth.tasks.mediapipe.holistic import HOLISTIC_TRACKING
-from hearth.tasks.options import read_all
 from mediapipe_kit import model_path
-from mesh_kit import Client, Track, Turn, followed, raw, runs_of, see
-from vision_kit import model_of
+from mesh_kit import Track, Turn, followed, raw, runs_of, see
 
 PARTS = ("pose", "face", "left_hand", "right_hand")
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[MediaPipeModel]:
-    with model_of() as made:
-        yield made
+def model(vision_model: MediaPipeModel) -> MediaPipeModel:
+    return vision_model
 
 
 async def whole_of(
@@ -94,20 +90,6 @@ async def test_all_points_are_there_when_all_parts_are(model: MediaPipeModel) ->
     assert answer["pose"]["angles"].keys() >= {"left_elbow", "right_knee"}
 
 
-async def test_a_mirrored_person_has_left_and_right_exchanged(model: MediaPipeModel) -> None:
-    pixels = kit.picture("grace_waving")
-    plain = await whole_of(model, pixels)
-    mirrored = await whole_of(model, kit.mirrored(pixels))
-    pairs = [(plain.left_hand, mirrored.right_hand), (plain.right_hand, mirrored.left_hand)]
-    for one, other in pairs:
-        assert one is not None and other is not None
-        back = other.points * [-1, 1, 1] + [500, 0, 0]
-        away = np.linalg.norm((back - one.points)[:, :2], axis=1).mean()
-        assert away < 0.06 * np.ptp(one.points[:, 0])
-        # What looks like a right hand looks like a left one in the mirror.
-        assert (one.right > 0.5) != (other.right > 0.5)
-
-
 async def test_where_nobody_is_every_part_is_null(model: MediaPipeModel) -> None:
     before = runs_of(model, "hand_recrop")
     answer = await see(model, HOLISTIC_TRACKING, raw(kit.picture("coffee")))
@@ -162,46 +144,6 @@ async def test_face_and_hands_are_looked_for_at_once() -> None:
     assert None not in found
 
 
-class Failing:
-    """A model's session that fails as long as it is told to."""
-
-    def __init__(self, session: LiteRtPool, fails: threading.Event) -> None:
-        self._session, self._fails = session, fails
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def run(self, feeds: Mapping[str, Any]) -> Any:
-        if self._fails.is_set():
-            raise ModelFailed("a hand too many")
-        return self._session.run(feeds)
-
-
-async def test_a_part_that_fails_leaves_the_track_as_it_was() -> None:
-    """Pose and face were found by then, and still the next frame goes on from the one before."""
-    fails = threading.Event()
-
-    def opened(name: str) -> Any:
-        session = LiteRtPool(model_path(name), width=1)
-        return Failing(session, fails) if name == "hand_landmark_full" else session
-
-    model = MediaPipeModel(opened, reader=ImageReader(10**8))
-    track, pixels = Track(), kit.picture("grace_waving")
-    try:
-        await whole_of(model, pixels, Turn(track, 1.0))
-        before = track.before
-        assert None not in before
-        fails.set()
-        with pytest.raises(ModelFailed, match="a hand too many"):
-            await whole_of(model, pixels, Turn(track, 1.1))
-        assert track.before is before
-        fails.clear()
-        assert None not in await whole_of(model, pixels, Turn(track, 1.2))
-    finally:
-        model.close()
-    assert track.before is not before
-
-
 # --- videos -----------------------------------------------------------------------------------
 
 
@@ -228,57 +170,6 @@ async def test_a_person_who_leaves_takes_face_and_hands_along(model: MediaPipeMo
     assert await whole_of(model, np.zeros_like(pixels), Turn(track, 1.1)) == (None,) * 4
     assert track.before == (None,) * 4
     assert None not in await whole_of(model, pixels, Turn(track, 1.2))
-
-
-async def test_videos_know_nothing_of_each_other(model: MediaPipeModel) -> None:
-    clients = Client(), Client()
-    shown = [kit.picture("grace_waving"), kit.mirrored(kit.picture("grace_waving"))]
-
-    async def told(client: Client, stream_id: str, pixels: NDArray[np.uint8], at: int) -> Any:
-        answer = await see(
-            model, HOLISTIC_TRACKING, raw(pixels), source=client, stream_id=stream_id,
-            timestamp_ms=str(at * 33),
-        )  # fmt: skip
-        return [answer[part] for part in PARTS]
-
-    together = [
-        [await told(client, "door", np.roll(pixels, 2 * at, axis=1), at)
-         for client, pixels in zip(clients, shown, strict=True)]
-        for at in range(3)
-    ]  # fmt: skip
-    for number, pixels in enumerate(shown):
-        alone = [
-            await told(clients[0], f"alone {number}", np.roll(pixels, 2 * at, axis=1), at)
-            for at in range(3)
-        ]
-        assert [row[number] for row in together] == alone
-
-
-async def test_smoothing_calms_all_parts(model: MediaPipeModel) -> None:
-    random = np.random.default_rng(5)
-    still = kit.picture("grace_waving")
-    frames = np.clip(still + random.normal(0, 6, (6, *still.shape)), 0, 255).astype(np.uint8)
-    trembling: dict[bool, list[float]] = {}
-    for smooth in (True, False):
-        track = Track()
-        found = [
-            await whole_of(model, pixels, Turn(track, at / 30), WantedPose(smooth=smooth))
-            for at, pixels in enumerate(frames)
-        ]
-        trembling[smooth] = [
-            float(np.abs(np.diff([one[part].points for one in found[2:]], axis=0)).mean())
-            for part in range(4)
-        ]
-    for calm, rough in zip(trembling[True], trembling[False], strict=True):
-        assert calm < 0.8 * rough
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"min_confidence": "2"}, {"min_tracking_confidence": "-1"}, {"smooth": "maybe"}]
-)
-def test_options_out_of_their_bounds_are_refused(wrong: dict[str, str]) -> None:
-    with pytest.raises(InvalidInput, match=next(iter(wrong))):
-        read_all(HOLISTIC_TRACKING.options, wrong)
 
 
 # --- regions ----------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """Poses are those of mp.solutions, and each video is followed by itself."""
 
-import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,46 +9,19 @@ import pytest
 from numpy.typing import NDArray
 
 import reference_kit as kit
-from hearth.batching import NO_HURRY, Ticket
-from hearth.errors import DeadlinePassed, InvalidInput
 from hearth.models.mediapipe.heatmap import refined
 from hearth.models.mediapipe.joints import VISIBLE
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.models.mediapipe.pose import Pose, WantedPose
 from hearth.tasks.mediapipe.pose import POSE_TRACKING
-from hearth.tasks.options import read_all
-from mesh_kit import Client, Track, Turn, followed, raw, runs_of, see
-from vision_kit import model_of
+from mesh_kit import Track, Turn, followed, raw, runs_of, see
 
 DETECTOR = "pose_detection"
 
-OTHER_SIDE = [
-    0,
-    4,
-    5,
-    6,
-    1,
-    2,
-    3,
-    8,
-    7,
-    10,
-    9,
-    *(at + (1 if at % 2 else -1) for at in range(11, 33)),
-]
-"""The same point of the body's other side."""
-
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[MediaPipeModel]:
-    with model_of() as made:
-        yield made
-
-
-@functools.cache
-def frames_of(case: str) -> NDArray[np.uint8]:
-    """A video's, made once."""
-    return kit.VIDEOS[case].frames()
+def model(vision_model: MediaPipeModel) -> MediaPipeModel:
+    return vision_model
 
 
 async def pose_of(
@@ -57,9 +29,8 @@ async def pose_of(
     pixels: NDArray[np.uint8],
     turn: Turn | None = None,
     wanted: WantedPose | None = None,
-    ticket: Ticket = NO_HURRY,
 ) -> Pose | None:
-    found: Pose | None = await followed(model, model.pose, pixels, turn, wanted, ticket)
+    found: Pose | None = await followed(model, model.pose, pixels, turn, wanted)
     return found
 
 
@@ -113,25 +84,6 @@ async def test_poses_are_those_of_mediapipe(model: MediaPipeModel) -> None:
     assert np.mean([one.visibility for one in every]) < 0.07
 
 
-async def test_a_mirrored_person_has_left_and_right_exchanged(model: MediaPipeModel) -> None:
-    """Left and right are the subject's, whatever side of the picture they are on."""
-    for name in ("astronaut", "grace"):
-        pixels = kit.picture(name)
-        plain = await pose_of(model, pixels)
-        mirrored = await pose_of(model, kit.mirrored(pixels))
-        assert plain is not None and mirrored is not None
-        back = (mirrored.points * [-1, 1, 1] + [pixels.shape[1], 0, 0])[OTHER_SIDE]
-        seen = plain.visibility > 0.9
-        assert seen.sum() > 10
-        wide = np.ptp(plain.points[seen, 0])
-        away = np.linalg.norm((back - plain.points)[seen, :2], axis=1)
-        assert away.mean() < 0.05 * wide, name
-        for pose in (plain, mirrored):
-            # Who faces the camera has the left shoulder on the picture's right.
-            assert pose.points[11, 0] > pose.points[12, 0] + 0.3 * wide
-            assert pose.world_points[11, 0] > 0.1 > -0.1 > pose.world_points[12, 0]
-
-
 async def test_world_points_turn_with_the_person(model: MediaPipeModel) -> None:
     """Up is up in the picture: who lies has the head to the side, and as far from the hips."""
     upright = await pose_of(model, kit.picture("astronaut"))
@@ -139,6 +91,8 @@ async def test_world_points_turn_with_the_person(model: MediaPipeModel) -> None:
     assert upright is not None and lying is not None
     x, y, _ = (upright.world_points[11] + upright.world_points[12]).tolist()
     assert y < -0.7 and abs(x) < 0.3
+    # Who faces the camera has the left shoulder on the picture's right.
+    assert upright.world_points[11, 0] > 0.1 > -0.1 > upright.world_points[12, 0]
     x, y, _ = (lying.world_points[11] + lying.world_points[12]).tolist()
     assert x > 0.7 and abs(y) < 0.3
 
@@ -161,8 +115,7 @@ async def test_who_wants_to_be_surer_gets_nothing_uncertain(model: MediaPipeMode
 
 @pytest.mark.parametrize("case", ["astronaut_drifting", "grace_leaving"])
 async def test_videos_are_followed_as_mediapipe_does(case: str, model: MediaPipeModel) -> None:
-    frames, answer = frames_of(case), kit.answers("video_pose").cases[case]
-    assert kit.crc32(frames) == answer["crc32"]
+    frames, answer = kit.video("video_pose", case)
     before = runs_of(model, DETECTOR)
     found = await film(model, frames)
     detected = runs_of(model, DETECTOR) - before
@@ -178,69 +131,8 @@ async def test_videos_are_followed_as_mediapipe_does(case: str, model: MediaPipe
     assert detected == 1 + sum(pose is None for pose in found[:-1])
 
 
-async def test_videos_know_nothing_of_each_other(model: MediaPipeModel) -> None:
-    """Two clients with the same stream_id, and a second stream of one of them, in turns."""
-    clients = Client(), Client()
-    streams = [
-        (clients[0], "door", frames_of("astronaut_drifting")[:4]),
-        (clients[0], "yard", frames_of("grace_leaving")[6:10]),
-        (
-            clients[1],
-            "door",
-            np.array([kit.mirrored(one) for one in frames_of("astronaut_drifting")[:4]]),
-        ),
-    ]
-
-    async def shown(client: Client, stream_id: str, pixels: NDArray[np.uint8], at: int) -> Any:
-        answer = await see(
-            model, POSE_TRACKING, raw(pixels), source=client, stream_id=stream_id,
-            timestamp_ms=str(at * 33), frame_number=str(at),
-        )  # fmt: skip
-        assert (answer["frame_number"], answer["stream_id"]) == (at, stream_id)
-        return answer["poses"]
-
-    together = [[await shown(client, name, frames[at], at) for client, name, frames in streams]
-                for at in range(4)]  # fmt: skip
-    for number, (_, _, frames) in enumerate(streams):
-        alone = [await shown(clients[0], f"alone {number}", frames[at], at) for at in range(4)]
-        assert [row[number] for row in together] == alone
-
-
-async def test_a_frame_that_fails_leaves_the_track_as_it_was(model: MediaPipeModel) -> None:
-    pixels, track = kit.picture("astronaut"), Track()
-    await pose_of(model, pixels, Turn(track, 0.0))
-    before = track.before
-    assert before is not None
-    with pytest.raises(DeadlinePassed):
-        await pose_of(model, pixels, Turn(track, 0.1), ticket=Ticket(deadline=0.0))
-    assert track.before is before
-
-
-async def test_smoothing_calms_points_that_tremble(model: MediaPipeModel) -> None:
-    noise = np.random.default_rng(5).normal(0, 6, (8, 512, 512, 3))
-    frames = np.clip(np.rint(kit.picture("astronaut") + noise), 0, 255).astype(np.uint8)
-    trembling = {}
-    for smooth in (True, False):
-        found = [pose for pose in await film(model, frames, smooth=smooth) if pose is not None]
-        assert len(found) == 8
-        points = np.stack([pose.points[:, :2] for pose in found[2:]])
-        trembling[smooth] = float(np.abs(np.diff(points, axis=0)).mean())
-    assert trembling[True] < 0.8 * trembling[False]
-
-
-async def test_a_single_picture_and_a_first_frame_are_never_smoothed(
-    model: MediaPipeModel,
-) -> None:
-    pixels = kit.picture("astronaut")
-    plain = await pose_of(model, pixels)
-    first = await pose_of(model, pixels, Turn(Track(), 5.0))
-    assert plain is not None and first is not None
-    np.testing.assert_array_equal(plain.points, first.points)
-    np.testing.assert_array_equal(plain.visibility, first.visibility)
-
-
 async def test_smoothing_begins_anew_where_it_was_off(model: MediaPipeModel) -> None:
-    frames, track = frames_of("astronaut_drifting")[:3], Track()
+    frames, track = kit.VIDEOS["astronaut_drifting"].frames()[:3], Track()
     rough = await film(model, frames, smooth=False)
     for at, (pixels, smooth) in enumerate(zip(frames, (True, False, True), strict=True)):
         turn = Turn(track, (at + 1) * kit.FRAME_MS / 1000)
@@ -297,14 +189,6 @@ async def test_angles_are_those_between_the_world_points(model: MediaPipeModel) 
         # She holds her hands up beside her: about a right angle.
         assert 70 < told < 110
     assert pose["angles"]["left_knee"] is None
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"min_confidence": "2"}, {"min_tracking_confidence": "-1"}, {"smooth": "maybe"}]
-)
-def test_options_out_of_their_bounds_are_refused(wrong: dict[str, str]) -> None:
-    with pytest.raises(InvalidInput, match=next(iter(wrong))):
-        read_all(POSE_TRACKING.options, wrong)
 
 
 # --- heat maps --------------------------------------------------------------------------------

@@ -14,15 +14,14 @@ from hearth.media import Picture
 from hearth.media.mask import SoftMask, runs, stretched, strips
 from hearth.models.mediapipe.frame import Frame
 from node_kit import stub_of
-from vision_kit import Answer, answers, frame, mime_of, model_of, vision_node
+from vision_kit import Answer, answers, frame, mime_of, vision_node
 
 TASK = "selfie_segmentation"
 
 
 @pytest.fixture(scope="module")
-def model():
-    with model_of() as made:
-        yield made
+def model(vision_model):
+    return vision_model
 
 
 async def mask_of(model, pixels: np.ndarray, which: str = "general") -> SoftMask:
@@ -132,12 +131,11 @@ def test_runs_tell_the_whole_mask(shape, share):
 
 
 @pytest.fixture(scope="module")
-def expected():
+def expected(model):
     """The astronaut's mask, soft."""
 
     async def find():
-        with model_of() as made:
-            return (await mask_of(made, kit.picture("astronaut"))).eight_bit()[0]
+        return (await mask_of(model, kit.picture("astronaut"))).eight_bit()[0]
 
     return asyncio.run(find())
 

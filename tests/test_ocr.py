@@ -334,7 +334,7 @@ for step in (source.load, lambda: source.download(no_progress)):
     lines = python(code, PYTHONPATH=str(tmp_path)).splitlines()
     assert len(lines) == 2
     assert all("PP-OCRv6_det_small.onnx" in line for line in lines)
-    assert all("pip install 'hearth[server]'" in line for line in lines)
+    assert all("pip install '.[server]'" in line for line in lines)
 
 
 def test_nothing_heavy_is_imported_before_the_model_is_loaded() -> None:

@@ -13,7 +13,7 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.models.mediapipe.streams import Video
 from hearth.tasks.mediapipe.frames import LONGEST_ID
 from node_kit import stub_of
-from vision_kit import Answer, answers, frame, model_of, vision_node
+from vision_kit import Answer, answers, frame, vision_node
 
 
 @pytest.fixture
@@ -240,9 +240,8 @@ async def test_wrong_options_of_a_frame_cost_the_video_nothing(film):
 
 
 @pytest.fixture(scope="module")
-def model():
-    with model_of() as made:
-        yield made
+def model(vision_model):
+    return vision_model
 
 
 async def test_a_waiting_frame_that_is_cancelled_leaves_its_place(film, model):

@@ -99,7 +99,12 @@ def test_it_ends_after_as_many_frames_as_are_asked_for(
     ]  # fmt: skip
 
 
-def test_ctrl_c_leaves_a_whole_video_and_says_how_far_it_came(vision: NodeThread, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_ending_it_leaves_a_whole_video_and_says_how_far_it_came(
+    number: int, code: int, vision: NodeThread, tmp_path: Path
+):
     long, out = write_video(tmp_path / "long.avi", list(frames(250))), tmp_path / "seen.mp4"
     process = subprocess.Popen(
         [*HEARTH, "watch", "face_detection", str(long), "--out", str(out), "--json", "-",
@@ -109,9 +114,9 @@ def test_ctrl_c_leaves_a_whole_video_and_says_how_far_it_came(vision: NodeThread
     assert process.stdout is not None and process.stderr is not None
     lines = Lines(process.stdout)
     lines.until(lambda line: line.startswith('{"frame":5,'))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     complaint = process.stderr.read()
-    assert process.wait(20) == 130
+    assert process.wait(20) == code
     lines.close()
     process.stderr.close()
     assert complaint.startswith("hearth: interrupted: ") and complaint.count("\n") == 1

@@ -276,7 +276,9 @@ async def test_a_node_that_goes_away_ends_it_with_one_line_and_a_whole_video(
     out = tmp_path / "seen.avi"
     source = Capture(cv2.VideoCapture(str(clip)), "clip.avi", live=False)
     async with node_of(infer) as address:
-        with pytest.raises(Unavailable, match=f"^{address} ended the stream .*: going down"):
+        with pytest.raises(
+            Unavailable, match=f"^{address} ended the stream after 6 frames in .* s: going down"
+        ):
             await run(address, source, VideoFile(out, RATE, live=False))
     assert said() == ""
     assert len(read_video(out).frames) == 6

@@ -25,12 +25,14 @@ def complaint(*arguments: object, **changes: str) -> tuple[int, str]:
 def test_what_is_no_source_is_one_clear_line(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("no video at all")
+    (tmp_path / "notes.jpg").write_text("no picture either")
     out = ("--out", tmp_path / "seen.mp4")
     for source, words in {
         "77": "camera 77: there is no such camera",
         "/dev/video77": "/dev/video77: there is no such camera",
         tmp_path / "nothing.mp4": f"{tmp_path}/nothing.mp4: no such file or directory",
         tmp_path / "notes.txt": f"{tmp_path}/notes.txt: neither a video nor a picture",
+        tmp_path / "notes.jpg": f"{tmp_path}/notes.jpg: neither a video nor a picture",
         tmp_path / "empty": f"{tmp_path}/empty: there is no picture in it",
         "rtsp://me:secret@127.0.0.1:1/cam": "rtsp://127.0.0.1:1/cam: no video can be had there",
         "screen:wide": "screen:wide: write the part as screen:WIDTHxHEIGHT+LEFT+TOP",
@@ -57,7 +59,25 @@ def test_what_would_be_written_over_or_cannot_be_written_is_refused(clip: Path, 
     ):
         code, said = complaint(source, "--out", out)
         assert code in (1, 2) and words in said, said
-    assert clip.read_bytes() == before
+    mine = tmp_path / "in" / "self.jpg"
+    mine.parent.mkdir()
+    mine.write_bytes(ASTRONAUT.read_bytes())
+    for source in (mine, mine.parent):
+        code, said = complaint(source, "--no-window", "--json", mine)
+        assert code == 2 and "--json" in said and "the source itself" in said
+    code, said = complaint(clip, "--out", tmp_path / "a.mp4", "--json", tmp_path / "a.mp4")
+    assert code == 2 and "--out is written there" in said
+    assert clip.read_bytes() == before and mine.read_bytes() == ASTRONAUT.read_bytes()
+
+
+def test_where_no_node_answers_nothing_is_left_behind(clip: Path, tmp_path: Path):
+    told = tmp_path / "told.jsonl"
+    told.write_text("before")
+    code, _ = complaint(clip, "--out", tmp_path / "new" / "folder", "--json", told)
+    assert code == 1 and told.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["told.jsonl"]
+    code, said = complaint(clip, "--out", told / "folder")
+    assert code == 1 and said == f"{told}: not a directory"
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ import numpy as np
 import orjson
 import pytest
 
-import hand_kit
 import reference_kit as kit
 from hearth.batching import Ticket
+from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 from hearth.tasks.mediapipe.frames import VIDEO, Seen
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request
 from node_kit import stub_of
-from vision_kit import Answer, answers, frame, model_of, vision_node
+from vision_kit import Answer, answers, frame, vision_node
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "vision.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## `?([^`\n]+)`?\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
@@ -32,14 +32,14 @@ PIXEL = {"coordinates": "pixel"}
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, Answer]:
+def told(vision_model: MediaPipeModel) -> dict[str, Answer]:
     """The answers that the examples are of, by task."""
-    return {**asyncio.run(_answers()), "Videos": _dropped()}
+    return {**asyncio.run(_answers()), "Videos": _dropped(vision_model)}
 
 
 async def _answers() -> dict[str, Answer]:
     pictures = {
-        "hand_tracking": hand_kit.drawn(hand_kit.CASES["victory_right"]),
+        "hand_tracking": kit.picture("victory_right"),
         "pose_tracking": kit.picture("grace_waving"),  # whose elbows are seen
     }
     requests = [
@@ -52,12 +52,11 @@ async def _answers() -> dict[str, Answer]:
         return {answer.cid: answer for answer in await answers(stub, requests)}
 
 
-def _dropped() -> Answer:
+def _dropped(model: MediaPipeModel) -> Answer:
     task = MEDIAPIPE_TASKS[0]
     meta = {"stream_id": "door", "frame_number": "41", "timestamp_ms": "1366.7"}
     call = Call(Request(task.name, b"", meta=meta), read_all(task.options, meta), Ticket())
-    with model_of() as model:
-        body, mime, schema, told = task.render(model, Seen(), call)
+    body, mime, schema, told = task.render(model, Seen(), call)
     return Answer("", body, mime, schema, dict(told), "")
 
 

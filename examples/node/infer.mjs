@@ -3,8 +3,11 @@
 //   npm install
 //   node infer.mjs HOST:PORT                     what the node can do
 //   node infer.mjs HOST:PORT ocr page.png …      a task on image files, all over one call
+//   node infer.mjs HOST:PORT clip_classify topk=3 cat.jpg           with options of the task
+//   node infer.mjs HOST:PORT compose entries=ocr,face_detection cat.jpg    several tasks at once
 //
-// Prints one line of JSON for each capability or file; exits with 1 if any file failed.
+// Prints one line of JSON for each capability or file, of `compose` for each entry; exits with 1
+// if anything failed. A file with a = in its name is written as ./a=b.jpg.
 
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -51,7 +54,10 @@ function* messages(correlationId, task, payload, meta) {
   }
 }
 
-/** Runs a task on all files over one call; `report(file, answer, error)` as answers come. */
+/**
+ * Runs a task on all files over one call; `report(file, answer, error, entry)` as answers come.
+ * Of the task `compose` each entry has an answer or an error of its own; else `entry` is unset.
+ */
 async function inferAll(client, task, files, meta, report) {
   const stream = client.Infer();
   const open = new Map(files.map((file, index) => [String(index), { file, chunks: [] }]));
@@ -78,13 +84,13 @@ async function inferAll(client, task, files, meta, report) {
       const request = open.get(response.correlationId);
       if (!request) continue;
       request.chunks.push(response.result);
-      if (!response.isFinal) continue;
-      open.delete(response.correlationId);
-      if (response.error) {
-        report(request.file, null, response.error.message);
-      } else {
-        report(request.file, { ...response, result: Buffer.concat(request.chunks) }, null);
-      }
+      const { error, isFinal, meta: { entry } } = response;
+      // Of several answers to one request only the last is final; each has all of its chunks.
+      const isWhole = isFinal || error || (entry && response.seq + 1 >= response.total);
+      if (!isWhole) continue;
+      const result = Buffer.concat(request.chunks.splice(0));
+      if (isFinal) open.delete(response.correlationId);
+      report(request.file, error ? null : { ...response, result }, error?.message ?? null, entry);
     }
     await sending;
   } catch (error) {
@@ -95,9 +101,22 @@ async function inferAll(client, task, files, meta, report) {
   }
 }
 
-async function main([target, task, ...files]) {
+/** KEY=VALUE from among the arguments, and the rest: files. */
+function optionsAndFiles(words) {
+  const meta = {};
+  const files = [];
+  for (const word of words) {
+    const option = /^([A-Za-z][\w.-]*)=(.*)$/s.exec(word);
+    if (option) meta[option[1]] = option[2];
+    else files.push(word);
+  }
+  return { meta, files };
+}
+
+async function main([target, task, ...words]) {
+  const { meta, files } = optionsAndFiles(words);
   if (!target || (task && files.length === 0)) {
-    console.error("usage: node infer.mjs HOST:PORT [TASK FILE…]");
+    console.error("usage: node infer.mjs HOST:PORT [TASK [KEY=VALUE…] FILE…]");
     return 2;
   }
   const client = connect(target);
@@ -110,11 +129,11 @@ async function main([target, task, ...files]) {
       }
       return 0;
     }
-    await inferAll(client, task, files, {}, (file, answer, error) => {
+    await inferAll(client, task, files, meta, (file, answer, error, entry) => {
       failed += error ? 1 : 0;
       const isJson = answer?.resultMime.startsWith("application/json");
       const result = isJson ? JSON.parse(answer.result) : (answer?.result.toString("base64") ?? null);
-      console.log(JSON.stringify({ file, result, error }));
+      console.log(JSON.stringify({ file, entry, result, error }));
     });
     return failed ? 1 : 0;
   } finally {

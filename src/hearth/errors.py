@@ -75,6 +75,14 @@ class ModelUnavailable(SetupError):
     """Model files are missing, broken, or out of reach."""
 
 
+def how_to_install(extra: str) -> str:
+    """What brings one of hearth's extras, for the end of a message.
+
+    From its source: under the name ``hearth`` the package index has somebody else's package.
+    """
+    return f"pip install '.[{extra}]' in the folder of hearth's source"
+
+
 def one_line(error: BaseException, longest: int = 300) -> str:
     """What somebody else's error says, on one line of at most ``longest`` characters."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hearth.backends.session import Array, BatchSizes, Session, TensorSpec
-from hearth.errors import BackendUnavailable
+from hearth.errors import BackendUnavailable, how_to_install
 
 __all__ = [
     "BACKENDS",
@@ -49,14 +49,14 @@ class Backend:
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("onnxrt", "ONNX Runtime", ("onnxruntime",), "pip install 'hearth[server]'"),
+        Backend("onnxrt", "ONNX Runtime", ("onnxruntime",), how_to_install("server")),
         Backend(
             "torch",
             "PyTorch through open_clip",
             ("torch", "torchvision", "open_clip"),
-            "pip install 'hearth[torch]'",
+            how_to_install("torch"),
         ),
-        Backend("litert", "LiteRT", ("ai_edge_litert",), "pip install 'hearth[litert]'"),
+        Backend("litert", "LiteRT", ("ai_edge_litert",), how_to_install("litert")),
         Backend(
             "rknn", "Rockchip's NPU", (), "", lacking="the rknn backend is not in this version yet"
         ),

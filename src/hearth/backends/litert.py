@@ -12,7 +12,14 @@ import numpy as np
 from hearth.backends._litert_tensors import Tensor, describe, weight_precision
 from hearth.backends._memory import is_out_of_memory
 from hearth.backends.session import Array, BatchSizes, TensorSpec
-from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable, OutOfMemory, one_line
+from hearth.errors import (
+    BackendUnavailable,
+    ModelFailed,
+    ModelUnavailable,
+    OutOfMemory,
+    how_to_install,
+    one_line,
+)
 
 _MARK = b"TFL3"
 """Bytes 4 to 8 of every TFLite file: the identifier of its FlatBuffers schema."""
@@ -192,7 +199,7 @@ def _open(content: bytes, threads: int) -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise BackendUnavailable(
-            f"ai_edge_litert can't be imported ({error}): pip install 'hearth[litert]'"
+            f"ai_edge_litert can't be imported ({error}): {how_to_install('litert')}"
         ) from None
     interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()

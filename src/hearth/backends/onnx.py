@@ -19,6 +19,7 @@ from hearth.errors import (
     ModelFailed,
     ModelUnavailable,
     OutOfMemory,
+    how_to_install,
     one_line,
 )
 
@@ -149,7 +150,7 @@ def _import() -> Any:
         import onnxruntime
     except ImportError as error:
         raise BackendUnavailable(
-            f"onnxruntime can't be imported ({error}): pip install 'hearth[server]'"
+            f"onnxruntime can't be imported ({error}): {how_to_install('server')}"
         ) from None
     return onnxruntime
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hearth.backends._memory import is_out_of_memory
 from hearth.backends.session import Array, BatchSizes, TensorSpec
-from hearth.errors import BackendUnavailable, ModelFailed, OutOfMemory, one_line
+from hearth.errors import BackendUnavailable, ModelFailed, OutOfMemory, how_to_install, one_line
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def import_torch() -> Any:
         import torch
     except ImportError as error:
         raise BackendUnavailable(
-            f"torch can't be imported ({error}): pip install 'hearth[torch]'"
+            f"torch can't be imported ({error}): {how_to_install('torch')}"
         ) from None
     return torch
 

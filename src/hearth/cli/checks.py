@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hearth.errors import HearthError
+from hearth.errors import HearthError, how_to_install
 from hearth.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ GIB = 1 << 30
 LITTLE_SPACE = 2 * GIB
 """Bytes; a large CLIP takes more than one GiB."""
 HUB_SECONDS = 5.0
-INSTALL_SERVER = "pip install 'hearth[server]'"
+INSTALL_SERVER = how_to_install("server")
 
 
 class State(StrEnum):
@@ -103,7 +103,7 @@ def _exporter() -> Check:
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         what = f"`hearth models export` of open_clip models needs {', '.join(missing)}"
-        return Check("engine", "export", State.NOTE, what, "pip install 'hearth[export]'")
+        return Check("engine", "export", State.NOTE, what, how_to_install("export"))
     return Check("engine", "export", State.OK, "`hearth models export` can be used")
 
 

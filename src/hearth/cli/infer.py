@@ -1,9 +1,10 @@
 """``hearth infer``: do a task to files or texts."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from hearth.cli.meta import HELP, read_options
 
 
 def infer(  # noqa: PLR0917
@@ -26,7 +27,7 @@ def infer(  # noqa: PLR0917
     ] = None,
     options: Annotated[
         list[str] | None,
-        typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the task."),
+        typer.Option("--option", "-o", metavar="KEY=VALUE", help=HELP),
     ] = None,
     topk: Annotated[int | None, typer.Option(min=1, help="How many labels.")] = None,
     timeout: Annotated[
@@ -39,7 +40,12 @@ def infer(  # noqa: PLR0917
         bool, typer.Option("--raw", help="The answers' bytes as they came, in order.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write --json lines (or --raw bytes) to this file.")
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write --json lines (or --raw bytes) to this file; a .png or .jpg takes one "
+            "answer's bytes, a folder (--raw) each in a file of its own.",
+        ),
     ] = None,
 ) -> int:
     """Do a task to files or texts, all over one call.
@@ -47,29 +53,18 @@ def infer(  # noqa: PLR0917
     Answers are printed as they come. The exit code is 0 only if none failed.
     """  # fmt: skip
     from hearth.cli.inputs import gather
-    from hearth.cli.report import JsonReport, RawReport, Report, TableReport
+    from hearth.cli.report import TableReport
     from hearth.cli.run import run
+    from hearth.cli.written import written
 
     inputs = gather(files or [], texts or [])
     if not inputs:
         raise typer.BadParameter("give it files, - for stdin, or --text")
     if json and raw:
         raise typer.BadParameter("choose --json or --raw")
-    meta = dict(key_and_value(option) for option in options or [])
+    meta = read_options(options or [])
     if topk is not None:
         meta["topk"] = str(topk)
-    report: Report
-    if raw:
-        report = RawReport(inputs, out)
-    elif json or out:
-        report = JsonReport(inputs, out)
-    else:
-        report = TableReport(inputs)
+    for_programs = raw or json or out
+    report = written(inputs, out, raw=raw, json=json) if for_programs else TableReport(inputs)
     return run(task, inputs, report, meta=meta, node=node, timeout=timeout)
-
-
-def key_and_value(option: str) -> tuple[str, str]:
-    key, equals, value = option.partition("=")
-    if not equals or not key:
-        raise typer.BadParameter(f"--option {option}: write it as KEY=VALUE")
-    return key, value

@@ -196,7 +196,9 @@ def _services(sighting: Sighting) -> list[tuple[str, str, Text]]:
         what = Text(", ".join(task.name for task in service.tasks))
         if service.trouble:
             what.append(("\n" if what else "") + service.trouble, style="yellow")
-        lines.append((service.runtime, ", ".join(service.models) or service.name, what))
+        # A service that needs no model isn't named: its tasks say what it is.
+        name = service.name if service.trouble else ""
+        lines.append((service.runtime, ", ".join(service.models) or name, what))
     return lines or [("", "", Text("no services", style="yellow"))]
 
 

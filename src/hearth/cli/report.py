@@ -1,12 +1,10 @@
-"""How the outcomes of ``hearth infer`` are printed: a table, lines of JSON, or plain bytes."""
+"""How the outcomes of ``hearth infer`` are printed for people, and told in JSON."""
 
 import base64
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -89,63 +87,6 @@ class TableReport(Report):
             label = f"…{label[1 - self._width :]}"  # the end of a path says more
         row.add_row(Text(label), show.answer(outcome))
         output().print(row)
-
-
-class _OrderedReport(Report):
-    """For programs: in the order of the inputs, to a file or to stdout."""
-
-    def __init__(self, inputs: Sequence[Input], out: Path | None) -> None:
-        super().__init__(inputs)
-        self._out = out
-        self._early: dict[int, bytes] = {}
-        self._next = 0
-
-    def __enter__(self) -> Self:
-        self._sink: IO[bytes] = sys.stdout.buffer
-        if self._out is not None:
-            self._sink = self._stack.enter_context(self._out.open("wb"))
-        return self
-
-    def write(self, outcome: Outcome) -> None:
-        self._early[outcome.job.tag] = self.form(outcome)
-        while self._next in self._early:
-            self._sink.write(self._early.pop(self._next))
-            self._next += 1
-        self._sink.flush()
-
-    @abstractmethod
-    def form(self, outcome: Outcome) -> bytes:
-        """The bytes that are written for one outcome."""
-
-    def _console(self) -> Console:
-        return notes()
-
-
-class JsonReport(_OrderedReport):
-    """One line of JSON for each input."""
-
-    def form(self, outcome: Outcome) -> bytes:
-        import orjson
-
-        source = self.inputs[outcome.job.tag]
-        line = {
-            "file": source.file,
-            **({} if source.text is None else {"text": source.text}),
-            "task": outcome.job.task,
-            **told(outcome),
-            **({"entries": parts} if (parts := parts_of(outcome)) else {}),
-        }
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-
-
-class RawReport(_OrderedReport):
-    """The bytes as the node sent them; errors go to stderr."""
-
-    def form(self, outcome: Outcome) -> bytes:
-        if outcome.error is not None:
-            label = self.inputs[outcome.job.tag].label
-            notes().print(Text(f"{label}: {outcome.error}", style="red"), soft_wrap=True)
-        return outcome.body + b"".join(part.body for part in outcome.parts.values())
 
 
 def parts_of(outcome: Outcome) -> dict[str, Any]:

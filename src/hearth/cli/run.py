@@ -7,6 +7,7 @@ from contextlib import aclosing
 from hearth.cli import FAILURE, INTERRUPTED, OK
 from hearth.cli.console import complain
 from hearth.cli.inputs import Input
+from hearth.cli.meta import warn_of_unknown
 from hearth.cli.report import Report
 from hearth.client import Connection, Failure, Job, Outcome, TaskInfo
 from hearth.client.locate import locate
@@ -43,6 +44,7 @@ async def _run(
     found = await locate(task, node)
     report.begin(found.target)
     info = found.capabilities.tasks[task]
+    warn_of_unknown(info, meta)
     async with Connection(found.target) as connection:
         jobs = _jobs(info, inputs, meta, report)
         async with aclosing(connection.infer_many(jobs, timeout=timeout)) as outcomes:
@@ -58,10 +60,21 @@ async def _jobs(
         try:
             payload, mime = await asyncio.to_thread(source.read, task)
         except OSError as error:
-            failure = Failure("UNREADABLE", f"can't be read: {_reason(error)}")
-            report.add(Outcome(Job(task.name, b"", tag=index), error=failure))
+            reason = f"can't be read: {_reason(error)}"
+            if isinstance(error, IsADirectoryError) and not task.takes_text:
+                reason += f" (`hearth watch {task.name} {source.label}` takes folders)"
         else:
-            yield Job(task.name, payload, mime, meta, tag=index)
+            if not _is_video(task, mime):
+                yield Job(task.name, payload, mime, meta, tag=index)
+                continue
+            reason = f"a video: `hearth watch {task.name} {source.label}` takes videos"
+        failure = Failure("UNREADABLE", reason)
+        report.add(Outcome(Job(task.name, b"", tag=index), error=failure))
+
+
+def _is_video(task: TaskInfo, mime: str) -> bool:
+    """Whether it is one, and the task looks at single pictures."""
+    return mime.startswith("video/") and any(each.startswith("image/") for each in task.inputs)
 
 
 def _reason(error: OSError) -> str:

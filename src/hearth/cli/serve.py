@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hearth.errors import SettingsError, SetupError
+from hearth.errors import SettingsError, SetupError, how_to_install
 
 
 def serve(  # noqa: PLR0917
@@ -24,7 +24,8 @@ def serve(  # noqa: PLR0917
         typer.Option(
             "--service",
             "--services",
-            help="What to serve: clip,bioclip,siglip,ocr. May be repeated.",
+            help="What to serve, instead of the default: clip, bioclip, siglip, ocr, mediapipe, "
+            "face, compose; with commas between. May be repeated.",
         ),
     ] = None,
     backend: Annotated[str | None, typer.Option(help="The engine of clip: onnxrt, torch.")] = None,
@@ -84,7 +85,7 @@ def serve(  # noqa: PLR0917
             raise
         raise SetupError(
             f"a node needs more than the client ({error.name} is missing): "
-            "pip install 'hearth[server]'"
+            f"{how_to_install('server')}"
         ) from None
     configure(settings.log_level, settings.log_format)
     # A line among those of the log, in the log's own format.

@@ -58,10 +58,10 @@ def _faces(content: Any) -> RenderableType:
     grid = _grid()
     for face in content["faces"]:
         left, top, right, bottom = (round(edge) for edge in face["bbox"])
-        grid.add_row(
-            f"{100 * face['confidence']:5.1f} %",
-            f"{right - left}×{bottom - top} pixels at {left}, {top}",
-        )
+        words = f"{right - left}×{bottom - top} pixels at {left}, {top}"
+        if vector := face.get("embedding"):
+            words += f", {len(vector)} numbers"
+        grid.add_row(f"{100 * face['confidence']:5.1f} %", words)
     return grid if content["faces"] else Text("no face", style="dim")
 
 
@@ -107,6 +107,14 @@ def _one(kind: str, one: Any) -> str:
     return " ".join(words) or kind.removesuffix("s")
 
 
+def _mask(content: Any) -> RenderableType:
+    if content.get("dropped"):
+        return Text("dropped", style="dim")
+    size = f"{content['width']}×{content['height']} pixels"
+    runs = f"{len(content['counts']):,} runs"
+    return Text(f"a mask of {size}: {100 * content['coverage']:.1f} % are of people, {runs}")
+
+
 def _generated(content: Any) -> RenderableType:
     return Text(content["text"])
 
@@ -142,4 +150,5 @@ _SHOWN: dict[str, Callable[[Any], RenderableType]] = {
         _people,
     ),
     "holistic_tracking_v1": _holistic,
+    "selfie_segmentation_v1": _mask,
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hearth.errors import BackendUnavailable, ModelUnavailable, one_line
+from hearth.errors import BackendUnavailable, ModelUnavailable, how_to_install, one_line
 
 
 def require_onnx() -> Any:
@@ -14,7 +14,7 @@ def require_onnx() -> Any:
         import onnx
     except ImportError as error:
         raise BackendUnavailable(
-            f"onnx can't be imported ({one_line(error)}): pip install 'hearth[server]'"
+            f"onnx can't be imported ({one_line(error)}): {how_to_install('server')}"
         ) from None
     return onnx
 

@@ -23,6 +23,11 @@ class Packaged(Protocol):
         """The model's id."""
         ...
 
+    @property
+    def loss(self) -> str:
+        """What nodes that run can't do once the files are removed; empty where it is nothing."""
+        ...
+
     def condition(self) -> Condition | None:
         """How the files are, going by their sizes; None where nothing is here."""
         ...
@@ -32,9 +37,10 @@ class Packaged(Protocol):
         ...
 
     def verify(self, progress: Progress) -> list[str]:
-        """What is wrong with the files that are here, a line for each; raises ModelUnavailable.
+        """What is wrong with the files, a line for each; raises ModelUnavailable.
 
-        Reads every byte. What is wrong counts no longer: the next download brings it anew.
+        Where some are here and others aren't, those that are missing are wrong as well. Reads
+        every byte. What is wrong counts no longer: the next download brings it anew.
         """
         ...
 

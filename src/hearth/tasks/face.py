@@ -91,6 +91,12 @@ FACES = Option(
 _FARTHEST = 1e6
 """Pixels from the picture's corner that a landmark may be."""
 
+# MediaPipe's keypoints have the middle of the mouth: nothing to align a face by.
+_NO_LANDMARKS = (
+    "each of the faces needs landmarks, both eyes, nose and corners of the mouth: send the answer "
+    "of face_detect, not of face_detection or another task"
+)
+
 
 class Given(NamedTuple):
     """A face as a client tells it."""
@@ -137,6 +143,8 @@ def _are_points(told: Sequence[Any]) -> bool:
 def _given(face: Any) -> Given:
     if not isinstance(face, dict):
         raise InvalidInput("each of the faces is an object with landmarks")
+    if face.get("landmarks") is None:
+        raise InvalidInput(_NO_LANDMARKS)
     landmarks = _numbers(face.get("landmarks"))
     if len(landmarks) != 2 * p.POINTS:
         raise InvalidInput(

@@ -129,7 +129,7 @@ def _use_of_variant(folder: Path, precision: str) -> str:
 
 @contextmanager
 def _needed_packages() -> Iterator[None]:
-    from hearth.errors import BackendUnavailable
+    from hearth.errors import BackendUnavailable, how_to_install
 
     try:
         yield
@@ -137,6 +137,5 @@ def _needed_packages() -> Iterator[None]:
         if (error.name or "").partition(".")[0] == "hearth":
             raise
         raise BackendUnavailable(
-            f"exporting needs more than this ({error.name} is missing): "
-            "pip install 'hearth[export]'"
+            f"exporting needs more than this ({error.name} is missing): {how_to_install('export')}"
         ) from None

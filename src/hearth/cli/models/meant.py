@@ -10,20 +10,30 @@ if TYPE_CHECKING:
 
 _LIKE = 0.75
 """How alike two names are, of 1, of which one may be a slip of the other."""
+_TELLS = 3
+"""Letters of a service's name that are enough to say which is meant."""
 
 
 def require_meant(settings: "Settings", name: str) -> None:
-    """Refuse a name that no model can have; raises SettingsError, with a name that is like it."""
+    """Refuse a name that no model can have.
+
+    Raises SettingsError, with a name that is like it, or the names of the services.
+    """
     from hearth.hub.reference import KNOWN, parse
 
     try:
         parse(name)
     except SettingsError as error:
-        names = [*services(settings), *KNOWN]
-        like = difflib.get_close_matches(name, names, n=1, cutoff=_LIKE)
-        if not like:
-            raise
-        raise SettingsError(f"{error}; did you mean {like[0]}?") from None
+        own = services(settings)
+        like = difflib.get_close_matches(name, [*own, *KNOWN], n=1, cutoff=_LIKE)
+        like += [service for service in own if _is_longer_or_shorter(name.lower(), service)]
+        meant = f"did you mean {like[0]}?" if like else f"the services are {', '.join(own)}"
+        raise SettingsError(f"{error}; {meant}") from None
+
+
+def _is_longer_or_shorter(name: str, service: str) -> bool:
+    """As mediapipe-0.10.21 and media are of mediapipe."""
+    return name.startswith(service) or (len(name) >= _TELLS and service.startswith(name))
 
 
 def model_of(settings: "Settings", name: str) -> str:

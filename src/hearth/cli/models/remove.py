@@ -34,6 +34,8 @@ def remove(
     chosen = chosen_of(items(settings.data_dir), names)
     for item in chosen:
         hint(f"{item.kind} {item.name}, {in_words(item.size)}: {item.path}")
+        if item.packaged is not None and item.packaged.loss:
+            hint(f"  {item.packaged.loss}")
     if not yes and not _agreed():
         hint("nothing was removed")
         return FAILURE

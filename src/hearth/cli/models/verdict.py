@@ -92,8 +92,9 @@ class Checker:
         pull = f"`hearth models pull {item.path.name}`"
         if problems:
             return Verdict(item, "wrong", problems, f"fetched anew by the next start, or {pull}")
-        note = f"not finished: {pull} goes on with it" if item.state == "partial" else ""
-        return Verdict(item, "right", note=note)
+        if item.state == "partial":  # and not one of them is here
+            return Verdict(item, "unchecked", note=f"not finished: {pull} goes on with it")
+        return Verdict(item, "right")
 
     def _copy(self, item: Item, copy: Path) -> list[str]:
         """What is wrong with a copy beside a download: it is taken away then."""

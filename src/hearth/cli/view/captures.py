@@ -1,5 +1,6 @@
 """Sources that OpenCV reads: cameras, video files, streams."""
 
+import contextlib
 import math
 import time
 from pathlib import Path
@@ -90,9 +91,11 @@ def _why_not(which: int | str) -> str:
 def video(path: Path) -> Capture:
     """A video file; raises SetupError."""
     capture = _opened(str(path))
-    if not capture.isOpened():
-        raise SetupError(f"{path}: neither a video nor a picture")
-    return Capture(capture, path.name, live=False)
+    if capture.isOpened():
+        # OpenCV opens whatever has a picture's name, and then reads nothing.
+        with contextlib.suppress(SetupError):
+            return Capture(capture, path.name, live=False)
+    raise SetupError(f"{path}: neither a video nor a picture")
 
 
 def stream(url: str) -> Capture:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from hearth.cli.infer import key_and_value
-from hearth.errors import SetupError
+from hearth.cli.meta import HELP, read_options
+from hearth.errors import SetupError, how_to_install
 
 
 def watch(  # noqa: PLR0917
@@ -45,7 +45,7 @@ def watch(  # noqa: PLR0917
     ] = None,
     options: Annotated[
         list[str] | None,
-        typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the task."),
+        typer.Option("--option", "-o", metavar="KEY=VALUE", help=HELP),
     ] = None,
     size: Annotated[
         int | None,
@@ -79,25 +79,24 @@ def watch(  # noqa: PLR0917
 
     The exit code is 0 only if no frame failed.
     """  # fmt: skip
-    asked = dict(key_and_value(option) for option in options or [])
+    asked = read_options(options or [])
     if no_window and out is None and json is None:
         raise typer.BadParameter("--no-window shows nothing: give --json or --out as well")
     try:
         from hearth.cli.view.drawing import Look
         from hearth.cli.view.running import Wishes
         from hearth.cli.view.running import watch as run
-        from hearth.cli.view.sinks import JsonLines
         from hearth.cli.view.sources import open_source
-        from hearth.cli.view.targets import open_out
+        from hearth.cli.view.targets import open_json, open_out
         from hearth.cli.view.window import Window
     except ModuleNotFoundError as error:
         raise _missing(error) from None
 
     opened = open_source(source)
     sinks = [open_out(out, opened, source, rate)] if out is not None else []
-    window = Window(f"{task} · {opened.name}") if out is None and not no_window else None
     if json is not None:
-        sinks.append(JsonLines(json))
+        sinks.append(open_json(json, source, out))
+    window = Window(f"{task} · {opened.name}") if out is None and not no_window else None
     wishes = Wishes(task, asked, node, size, raw, frames, Look(mirror, angles))
     return run(wishes, opened, sinks, window)
 
@@ -107,6 +106,5 @@ def _missing(error: ModuleNotFoundError) -> Exception:
     if (error.name or "").partition(".")[0] == "hearth":
         return error
     return SetupError(
-        f"watching needs more than the client ({error.name} is missing): "
-        "pip install 'hearth[watch]'"
+        f"watching needs more than the client ({error.name} is missing): {how_to_install('watch')}"
     )

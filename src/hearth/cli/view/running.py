@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, nullcontext
 from typing import Any, NamedTuple
 
-from hearth.cli import FAILURE, INTERRUPTED, OK
+from hearth.cli import FAILURE, OK
 from hearth.cli.console import complain, hint
+from hearth.cli.meta import warn_of_unknown
+from hearth.cli.stopping import Stopping
 from hearth.cli.view.asking import Asking
 from hearth.cli.view.drawing import Look, drawn
 from hearth.cli.view.frames import Broken, Frame, Sending, sent
@@ -47,17 +49,20 @@ class _Shot(NamedTuple):
 
 
 def watch(wishes: Wishes, source: Source, sinks: Sequence[Sink], window: Any = None) -> int:
-    """The exit code; closes all it is given. Raises HearthError and OSError."""
-    tally = Tally()
+    """The exit code; closes all it is given, however it is told to end.
+
+    Raises HearthError and OSError.
+    """
+    tally, stopping = Tally(), Stopping()
     try:
-        with ExitStack() as stack:
+        with stopping, ExitStack() as stack:
             for sink in sinks:
                 stack.callback(sink.close)
             with Showing(source, tally, window, wishes.task) as showing:
                 asyncio.run(Watching(wishes, source, sinks, showing, tally).run())
     except KeyboardInterrupt:
         complain(f"interrupted: {told(tally, sinks)}")
-        return INTERRUPTED
+        return stopping.code
     hint(told(tally, sinks))
     return FAILURE if tally.failed else OK
 
@@ -119,6 +124,7 @@ class Watching:
         wishes = self._wishes
         found = await locate(wishes.task, wishes.node)
         self._target = found.target
+        warn_of_unknown(found.capabilities.tasks[wishes.task], wishes.options)
         asking = Asking(wishes.task, found, self._source, wishes.options, raw=wishes.raw)
         gate = asyncio.Semaphore(asking.in_flight)
         with Newest(self._source) if self._source.live else nullcontext() as self._newest:
@@ -202,8 +208,8 @@ class Watching:
     def _check_stream(self, error: Failure) -> None:
         """Raises Unavailable once the call is over: all that is still asked fails alike."""
         if error is self._last_error:
-            done = self._tally.answered
-            raise Unavailable(f"{self._target} ended the stream after {done} frames: {error}")
+            done = f"{self._tally.answered} frames in {self._tally.seconds:.1f} s"
+            raise Unavailable(f"{self._target} ended the stream after {done}: {error}")
         self._last_error = error
 
     def _all_failed(self) -> HearthError:

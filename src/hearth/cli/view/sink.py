@@ -1,9 +1,6 @@
 """What a place is that frames go to."""
 
-import os
 from abc import ABC, abstractmethod
-from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from hearth.cli.view.frames import Broken, Frame
@@ -34,13 +31,3 @@ class Sink(ABC):
 
     def close(self) -> None:  # noqa: B027
         """Bring it to its end; raises as ``write``."""
-
-
-def check_writable(path: Path) -> None:
-    """Raises OSError; what is there stays as it is until there is something to write."""
-    there = path.exists()
-    with path.open("ab"):
-        pass
-    if not there:
-        with suppress(OSError):
-            os.unlink(path)  # noqa: PTH108

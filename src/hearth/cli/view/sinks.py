@@ -2,17 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
+from hearth.cli.outfile import PICTURES, LateFile, check_folder, check_writable
 from hearth.cli.report import parts_of, told
-from hearth.cli.view.sink import Seen, Sink, check_writable
+from hearth.cli.view.sink import Seen, Sink
 from hearth.media import encode
 from hearth.media.raw import Pixels
-
-PICTURES = (".png", ".jpg", ".jpeg")
-"""Endings of pictures that are written."""
 
 QUALITY = 95
 """Of JPEGs."""
@@ -25,8 +23,7 @@ class JsonLines(Sink):
 
     def __init__(self, path: Path) -> None:
         """``-`` is stdout; raises OSError."""
-        self._is_own = str(path) != "-"
-        self._file: IO[bytes] = path.open("wb") if self._is_own else sys.stdout.buffer
+        self._file = LateFile(path) if str(path) != "-" else None
 
     def write(self, seen: Seen) -> None:
         line: dict[str, Any] = {
@@ -37,11 +34,15 @@ class JsonLines(Sink):
             **told(seen.outcome),
             **({"entries": parts} if (parts := parts_of(seen.outcome)) else {}),
         }
-        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        self._file.flush()
+        content = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        if self._file is not None:
+            self._file.write(content)
+        else:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
 
     def close(self) -> None:
-        if self._is_own:
+        if self._file is not None:
             self._file.close()
 
 
@@ -49,12 +50,13 @@ class PictureFolder(Sink):
     """A picture for each frame, named as its file or by its number."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises OSError where the folder can't be made."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Raises OSError where the folder can't be made or written to."""
+        check_folder(folder)
         self._folder, self.place = folder, str(folder)
 
     def write(self, seen: Seen) -> None:
         if seen.drawn is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
             name = _picture_name(seen.frame.name) or f"{seen.frame.number:06}.jpg"
             _write(self._folder / name, seen.drawn)
 

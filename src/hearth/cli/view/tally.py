@@ -39,9 +39,14 @@ class Tally:
         """Frames a second of late; 0 where there is too little to tell."""
         return _rate(len(self._times), self._times[-1] - self._times[0]) if self._times else 0.0
 
+    @property
+    def seconds(self) -> float:
+        """Between the first answer and the last."""
+        return 0.0 if self._began is None else self._last - self._began
+
     def summary(self) -> str:
         """One line: what became of the frames, at which rate."""
-        rate = 0.0 if self._began is None else _rate(self.answered, self._last - self._began)
+        rate = _rate(self.answered, self.seconds)
         parts = [f"{self.answered} frame{'' if self.answered == 1 else 's'}"]
         parts += [f"{rate:.1f} a second"] if rate else []
         parts += [f"{self.dropped} dropped"] if self.dropped else []

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from hearth.cli.outfile import check_writable
 from hearth.cli.view.frames import fitted
-from hearth.cli.view.sink import Seen, Sink, check_writable
+from hearth.cli.view.sink import Seen, Sink
 from hearth.errors import SetupError
 from hearth.media.raw import Pixels
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.errors import ModelUnavailable, one_line
+from hearth.errors import ModelUnavailable, how_to_install, one_line
 
 Tokens = NDArray[np.int64]
 Tokenizer = Callable[[Sequence[str]], Tokens]
@@ -129,7 +129,7 @@ def clip_tokenizer(context: int = CONTEXT) -> JsonTokenizer:
     if path is None or not path.is_file():
         raise ModelUnavailable(
             "there is no tokenizer.json beside the text model; "
-            "put one there, or pip install 'hearth[torch]' for CLIP's own"
+            f"put one there, or, for CLIP's own, {how_to_install('torch')}"
         )
     return JsonTokenizer(byte_pair_tokenizer(path), context=context, pad_id=0, how="lower")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hearth.backends import require_backend
-from hearth.errors import ModelUnavailable, SettingsError
+from hearth.errors import ModelUnavailable, SettingsError, SetupError
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ONNX_ORGANISATION, ModelReference, parse
 from hearth.hub.store import BARRED, HubStore
@@ -61,7 +61,7 @@ class FaceSource:
         fault = absent_of(*named)
         if folder is not None and len(named) < len(self._own):
             named.append(folder)
-            fault = fault or ("" if folder.is_dir() else f"there is no folder {folder}")
+            fault = fault or self._lacking(folder)
         stored = self._hub.folder_of(repository) if repository and self._wanted else None
         return About(
             self._settings.model,
@@ -158,6 +158,17 @@ class FaceSource:
             raise ModelUnavailable(f"{self._reference.text} isn't downloaded")
         freed = freed_copy(snapshot) if role == RECOGNITION else None
         return freed or snapshot / IN_LAYOUT[role]
+
+    def _lacking(self, folder: Path) -> str:
+        """What keeps the user's folder from being used; empty: nothing."""
+        from hearth.models.face.files import graph_in
+
+        try:
+            for role in (role for role, own in self._own.items() if own is None):
+                graph_in(folder, role)
+        except SetupError as error:
+            return str(error)
+        return ""
 
     def _model_id(self) -> str:
         """That of the recogniser: vectors of different ones can't be compared."""

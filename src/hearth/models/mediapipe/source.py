@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hearth.backends import Session, require_backend
-from hearth.errors import ModelUnavailable
+from hearth.errors import ModelUnavailable, NotReady
 from hearth.hub.store import BARRED
 from hearth.machine import usable_cores
 from hearth.media import ImageReader
@@ -50,12 +50,14 @@ class MediaPipeSource:
     def about(self) -> About:
         """The files of the wheel, and the user's bundles; never touches the network."""
         own, named = self._settings.bundles, self._settings.wheel
+        # Where all models are here, nobody asks for the wheel any more.
+        needed = (*own,) if named is None or self._files.is_here() else (*own, named)
         return About(
             MODEL_ID,
             folders=() if self._files.condition() is None else (self._folder,),
             own=(*own, *bundle.bundles_in(self._folder)),
             origin=str(named or f"a wheel of mediapipe {VERSION}, fetched with pip"),
-            fault=absent_of(*own),
+            fault=absent_of(*needed),
             barred=BARRED if named is None and self._offline else "",
         )
 
@@ -100,6 +102,9 @@ class MediaPipeSource:
         def open_session(name: str) -> Session:
             found = instead.get(name)
             path = self._folder / f"{name}.tflite" if found is None else found.path
+            if not path.is_file():
+                # It was there when the node began: somebody took it away since.
+                raise NotReady(f"{NAME}: no such file any more: {path}; {_cure(path, found)}")
             return LiteRtPool(path, width=interpreters)
 
         return MediaPipeModel(
@@ -110,3 +115,12 @@ class MediaPipeSource:
             keep_ready=self._settings.load == "ready",
             model_id="+".join([MODEL_ID, *sorted({own.bundle.stem for own in instead.values()})]),
         )
+
+
+def _cure(path: Path, found: bundle.Replacement | None) -> str:
+    """What brings back a file that was there when the node began."""
+    if found is None:
+        return "`hearth models pull mediapipe` brings it back"
+    if path == found.bundle:
+        return "put it back, or start the node again without it"
+    return f"the next start takes it out of {found.bundle} again"

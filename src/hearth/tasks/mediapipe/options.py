@@ -23,7 +23,8 @@ RANGE = Option(
     "range",
     "choice",
     "short",
-    "short: faces within some 2 metres; full: within 5",
+    "short: faces of at least some 11 % of the picture's longer side, as within 2 metres; full: of "
+    "5 %, as within 5 metres",
     choices=("short", "full"),
 )
 SMOOTH = Option("smooth", "flag", True, "in a video: calm the points that tremble")

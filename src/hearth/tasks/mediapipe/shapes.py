@@ -43,7 +43,7 @@ def named_points(
 ) -> dict[str, Any]:
     """Points (n, 2) by their names, under ``name`` and ``name_normalized``."""
     lists: Mapping[str, Any] = points(name, values, size, call)
-    return {key: dict(zip(names, value.tolist(), strict=True)) for key, value in lists.items()}
+    return {key: dict(zip(names, value, strict=True)) for key, value in lists.items()}
 
 
 def _both(

@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError, one_line
+from hearth.errors import (
+    BackendUnavailable,
+    ModelUnavailable,
+    SettingsError,
+    how_to_install,
+    one_line,
+)
 from hearth.hub import whole
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
@@ -114,7 +120,7 @@ def _require_packages() -> None:
     try:
         import onnx  # noqa: F401  the exporter needs it
     except ImportError:
-        raise BackendUnavailable("onnx isn't installed: pip install 'hearth[export]'") from None
+        raise BackendUnavailable(f"onnx isn't installed: {how_to_install('export')}") from None
 
 
 def _local(name: str, weights: Path) -> tuple[ModelReference, Checkpoint]:

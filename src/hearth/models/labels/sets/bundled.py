@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hearth.errors import SettingsError
+from hearth.errors import SettingsError, how_to_install
 from hearth.models.labels.sets.source import IMAGENET, PROMPT, SCENES, LabelSet
 from hearth.settings import Templates
 
@@ -26,7 +26,7 @@ def imagenet(templates: Templates) -> LabelSet:
         texts = tuple((PROMPT.format(name),) for name in names)
     elif metadata is None:
         raise SettingsError(
-            f"clip.templates = {chosen} needs open_clip: pip install 'hearth[torch]', "
+            f"clip.templates = {chosen} needs open_clip: {how_to_install('torch')}, "
             "or set it to single"
         )
     else:

@@ -1,0 +1,70 @@
+"""The options of a task, as ``--option`` gives them."""
+
+import base64
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import typer
+
+from hearth.client import TaskInfo
+
+HELP = "An option of the task; KEY=@FILE takes a file's content (base64 where it is no text)."
+
+
+def read_options(options: Sequence[str]) -> dict[str, str]:
+    """By their names; raises typer.BadParameter for what is no option or can't be read."""
+    return dict(map(_read, options))
+
+
+def _read(option: str) -> tuple[str, str]:
+    key, equals, value = option.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(f"--option {option}: write it as KEY=VALUE")
+    if not value.startswith("@"):
+        return key, value
+    try:
+        return key, _as_text(Path(value[1:]).read_bytes())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise typer.BadParameter(f"--option {option}: can't read the file: {reason}") from None
+
+
+def _as_text(content: bytes) -> str:
+    if b"\0" not in content:
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            pass
+    return base64.b64encode(content).decode()
+
+
+def warn_of_unknown(task: TaskInfo, options: Collection[str]) -> None:
+    """One line for each option that the task doesn't list: the node won't say a word."""
+    from hearth.cli.console import notes
+
+    # Nodes that list their options list this one for every task.
+    if "priority" not in task.limits:
+        return
+    for name in options:
+        if name in task.limits or "." in name or name in _aliases(task.name):
+            continue
+        line = f"{name} isn't an option of {task.name} here"
+        if close := difflib.get_close_matches(name.lower(), task.limits, 1):
+            line += f"; did you mean {close[0]}"
+        notes().print(line, style="yellow", markup=False, soft_wrap=True)
+
+
+def _aliases(task: str) -> Mapping[str, str]:
+    """Other names of a task's options, which no node lists."""
+    try:
+        from hearth.tasks.registry import TASKS
+    except ImportError:
+        return {}  # a client's installation has no tasks of its own
+    return {
+        alias: option.name
+        for each in TASKS
+        if task in each.names
+        for option in each.options
+        for alias in option.aliases
+    }
