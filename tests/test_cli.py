@@ -1,6 +1,7 @@
 """The command line as a whole: help, versions, a client's installation."""
 
 import importlib.metadata as metadata
+import io
 import os
 import re
 import socket
@@ -12,9 +13,15 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from rich.console import Console
 
 from cli_kit import PAGE, TITLE, Done, environment, hearth, ocr_node
 from hearth.batching import Curve
+from hearth.cli.nodes import table
+from hearth.cli.watch import Sighting
+from hearth.client.capabilities import read
+from hearth.contract import ml_service_pb2 as pb
+from hearth.discovery.record import NodeRecord
 from hearth.models.tuning import CurveCache, machine_facts
 from hearth.settings import describe
 from hearth.tasks.registry import TASKS
@@ -45,8 +52,21 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
 def test_the_help_of_serve_lists_every_setting_and_that_of_infer_every_task():
     words = hearth("serve", "--help", COLUMNS="200").out.split()
     assert {path for path, *_ in describe()} <= set(words)
+    told = " ".join(words).partition("What to serve")[2].partition("May be repeated")[0]
+    assert {task.service for task in TASKS} <= set(re.findall(r"\w+", told))
     words = hearth("infer", "--help", COLUMNS="200").out.replace(",", " ").split()
     assert {name for task in TASKS for name in task.names} <= set(words)
+
+
+def test_the_list_of_nodes_calls_no_service_a_model():
+    compose = pb.Capability(service_name="compose", tasks=[pb.IOTask(name="compose")])
+    lost = pb.Capability(service_name="clip", extra={"state": "absent", "reason": "no model"})
+    node = NodeRecord("cellar", "1", "10.0.0.5", 50051, "ready", "1.0")
+    sighting = Sighting(node, read([compose, lost]))
+    for width in (120, 80):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(table([sighting], width))
+        assert console.export_text().split().count("compose") == 1
 
 
 @pytest.mark.parametrize("arguments", [("serf",), ("serve", "--port", "x"), ("models", "lost")])

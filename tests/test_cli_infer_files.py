@@ -25,7 +25,12 @@ from hearth.tasks.registry import TASKS
 COFFEE = Path(skimage.__file__).parent / "data" / "coffee.png"
 JPEG = b"\xff\xd8\xff\xe0 \0 a picture"
 PICTURES = ["image/jpeg", "image/png"]
-OPTIONS = {"priority": "choice", "min_confidence": "float", "background": "text"}
+OPTIONS = {
+    "max_batch": "8",
+    "priority": "choice",
+    "min_confidence": "float, default 0.5",
+    "background": "text",
+}
 
 
 @asynccontextmanager
@@ -45,7 +50,7 @@ async def painter() -> AsyncIterator[str]:
 
     tasks = [
         pb.IOTask(name=name, input_mimes=PICTURES, limits=OPTIONS)
-        for name in ("paint", "tell", "fail", "face_detection")
+        for name in ("paint", "tell", "fail", "face_detect")
     ]
     capability = pb.Capability(service_name="any", tasks=tasks, protocol_version="1.0.0")
     async with serving(ScriptedNode(infer, (capability,))) as address:
@@ -143,14 +148,17 @@ async def test_a_terminal_is_spared_of_what_is_no_text():
 
 async def test_an_option_can_be_a_files_content(tmp_path: Path):
     (tmp_path / "note.txt").write_text("[1, 2]")
+    (tmp_path / "sea.jpg").write_bytes(JPEG)
     done = await infer(
-        "tell", COFFEE, "--json", "-o", f"background=@{COFFEE}", "-o", "a.b=@note.txt", cwd=tmp_path
+        "tell", COFFEE, "--json", "-o", "background=@sea.jpg", "-o", "a.b=@note.txt", cwd=tmp_path
     )
     told = done.lines[0]["result"]
-    assert base64.b64decode(told["background"]) == COFFEE.read_bytes()
+    assert base64.b64decode(told["background"]) == JPEG
     assert told["a.b"] == "[1, 2]" and done.err == ""
     done = await infer("tell", COFFEE, "-o", "background=@nowhere.jpg")
     assert done.code == 2 and "no such file or directory" in done.err
+    done = await infer("tell", COFFEE, "-o", f"background=@{COFFEE}")
+    assert done.code == 2 and "too large for an option" in done.err
 
 
 async def test_a_misspelt_option_is_told_and_those_that_nodes_know_are_not():
@@ -158,10 +166,12 @@ async def test_a_misspelt_option_is_told_and_those_that_nodes_know_are_not():
     assert (done.code, done.err) == (
         0, "min_confidense isn't an option of tell here; did you mean min_confidence\n"
     )  # fmt: skip
-    # An alias, which is never listed, and an option that is.
-    done = await infer("face_detection", COFFEE, "--raw", "-o", "priority=bulk", "-o", "qqq=1")
-    assert "qqq isn't an option of face_detection here\n" in done.err
-    assert "priority" not in done.err
+    # What isn't an option is never meant.
+    done = await infer("tell", COFFEE, "-o", "max_batsh=1")
+    assert done.err == "max_batsh isn't an option of tell here\n"
+    # Aliases are never listed, and known all the same.
+    done = await infer("face_detect", COFFEE, "-o", "det_thresh=0.4", "-o", "qqq=1")
+    assert done.err.splitlines()[0] == "qqq isn't an option of face_detect here"
 
 
 # --- what another command is for ----------------------------------------------------------------

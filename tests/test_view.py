@@ -240,3 +240,13 @@ def test_all_parts_of_a_composed_request_are_drawn_on_one_frame(
         left, top, right, _ = map(round, parts["face_detection"]["result"]["faces"][0]["box"])
         assert (drawn[top, left + 50 : right - 5, 1] > 120).mean() > 0.9
         assert drawn[10, 310, 2] > 200 > 80 > drawn[10, 310, 0]  # the new background
+
+
+def test_plain_names_of_entries_follow_a_video_as_well(vision: NodeThread, clip: Path):
+    done = watch(vision, "compose", clip, "-o", "entries=face_detection, iris_tracking",
+                 "--json", "-", "--no-window", "--frames", 2)  # fmt: skip
+    assert done.code == 0, done.err
+    for line in done.lines:
+        assert line["entries"].keys() == {"face_detection", "iris_tracking"}
+        for part in line["entries"].values():
+            assert part["result"]["frame_number"] == line["frame"]

@@ -4,12 +4,17 @@ import base64
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from hearth.client import TaskInfo
+if TYPE_CHECKING:  # the command line's help needs none of the client
+    from hearth.client import TaskInfo
 
 HELP = "An option of the task; KEY=@FILE takes a file's content (base64 where it is no text)."
+
+LARGEST = 252 << 10
+"""Characters of a file's content: a node takes 256 KiB beside a message's payload."""
 
 
 def read_options(options: Sequence[str]) -> dict[str, str]:
@@ -24,10 +29,16 @@ def _read(option: str) -> tuple[str, str]:
     if not value.startswith("@"):
         return key, value
     try:
-        return key, _as_text(Path(value[1:]).read_bytes())
+        text = _as_text(Path(value[1:]).read_bytes())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise typer.BadParameter(f"--option {option}: can't read the file: {reason}") from None
+    if len(text) > LARGEST:
+        raise typer.BadParameter(
+            f"--option {option}: the file is too large for an option, which has room for "
+            f"{LARGEST:,} bytes of text or {LARGEST * 3 // 4:,} of a picture"
+        )
+    return key, text
 
 
 def _as_text(content: bytes) -> str:
@@ -39,18 +50,20 @@ def _as_text(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def warn_of_unknown(task: TaskInfo, options: Collection[str]) -> None:
+def warn_of_unknown(task: "TaskInfo", options: Collection[str]) -> None:
     """One line for each option that the task doesn't list: the node won't say a word."""
     from hearth.cli.console import notes
 
     # Nodes that list their options list this one for every task.
     if "priority" not in task.limits:
         return
+    # A plain number is a limit of the node's, and no option's description.
+    known = [name for name, told in task.limits.items() if not told.isdecimal()]
     for name in options:
-        if name in task.limits or "." in name or name in _aliases(task.name):
+        if name in known or "." in name or name in _aliases(task.name):
             continue
         line = f"{name} isn't an option of {task.name} here"
-        if close := difflib.get_close_matches(name.lower(), task.limits, 1):
+        if close := difflib.get_close_matches(name.lower(), known, 1):
             line += f"; did you mean {close[0]}"
         notes().print(line, style="yellow", markup=False, soft_wrap=True)
 

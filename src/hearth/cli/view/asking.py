@@ -86,6 +86,9 @@ class Asking:
 
 
 def _entries(text: str) -> list[Any] | None:
+    """The entries of a composed request: JSON, or names with commas between."""
+    if not text.lstrip().startswith(("[", "{")):
+        return [name.strip() for name in text.split(",") if name.strip()] or None
     try:
         entries = orjson.loads(text)
     except ValueError:
