@@ -10,8 +10,9 @@ import io
 import json
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hearth.batching import Ticket
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
+from hearth.models.clip.exports.variants import variant_folder
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.openclip import import_open_clip
 from hearth.models.clip.origins import export_folder
@@ -113,11 +115,25 @@ def export(folder: Path, target: Path) -> Path:
     return export_model(str(folder), options).folder
 
 
+def variant(export: Path, precision: Any, data_dir: Path) -> Path:
+    """An export in another precision, made in a data folder."""
+    from hearth.models.clip.making.convert import export_variant
+    from hearth.models.clip.making.options import ExportOptions
+
+    options = ExportOptions(data_dir=data_dir, offline=True)
+    return export_variant(str(export), precision, options).folder
+
+
 def place_export(export: Path, data_dir: Path, name: str) -> Path:
-    """An export in a data folder, as if it had been made there of the model of that name."""
+    """An export in a data folder, as if it had been made there of the model of that name.
+
+    A variant comes to lie beside the place of the graphs in fp32.
+    """
+    about = json.loads((export / "hearth.json").read_text())
     folder = export_folder(data_dir, parse(name))
+    if about["precision"] != "fp32":
+        folder = variant_folder(folder, about["precision"])
     shutil.copytree(export, folder)
-    about = json.loads((folder / "hearth.json").read_text())
     about["reference"] = parse(name).full_name
     (folder / "hearth.json").write_text(json.dumps(about))
     return folder
@@ -174,7 +190,8 @@ def loaded(data_dir: Path, **settings: Any) -> Iterator[ClipModel]:
         model.close()
 
 
-def pictures() -> dict[str, bytes]:
+@cache
+def pictures() -> Mapping[str, bytes]:
     """Image files of every format and of every awkward kind, by a telling name."""
     photo = _photo(240, 180)
     clear = photo.copy()

@@ -1,19 +1,27 @@
 """Fixtures that several test modules share; each block belongs to the kit it names."""
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cli_kit
 import clip_kit
+import graphs_kit
 import lan_kit
 import node_kit
 from batch_kit import Gate
 from hearth.batching import BatchQueue, Workers
 from hub_kit import HubServer
 from lan_kit import Lan
+
+# torch's threads, told so before it comes: toys' steps are so short that waiting for the next
+# one by spinning takes as long again as the work, from all that runs beside it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # --- the model hub (hub_kit.py) -----------------------------------------------------------
 
@@ -85,6 +93,24 @@ def tiny_export(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
+def tiny_variant(
+    tiny_export: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The tiny export in ``int8`` or ``fp16``, made when first asked for; not to be written to."""
+    data = tmp_path_factory.mktemp("variants")
+    return cache(lambda precision: clip_kit.variant(tiny_export, precision, data))
+
+
+@pytest.fixture(scope="session")
+def tiny_published(
+    tiny_export: Path, tiny_module: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The tiny model as immich-app publishes models (graphs_kit.py); not to be written to."""
+    folder = tmp_path_factory.mktemp("published") / "tiny"
+    return graphs_kit.write_published(tiny_export, tiny_module, folder)
+
+
+@pytest.fixture(scope="session")
 def vit_b_32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
     """A ViT-B-32 with random weights and the folder of its ONNX files (600 MB for a while)."""
     folder = tmp_path_factory.mktemp("vit") / "ViT-B-32"
@@ -108,10 +134,20 @@ def vision_model() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def node(
-    tiny_export: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[node_kit.NodeThread]:
+def node_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of ``node``."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def node(tiny_export: Path, node_data: Path) -> Iterator[node_kit.NodeThread]:
     """A ready node with ``clip`` (the tiny model on ONNX Runtime) and ``ocr``; no mDNS."""
     flags = {"services": "clip,ocr", "clip.model": str(tiny_export), "clip.templates": "single"}
-    with node_kit.NodeThread(**flags, data_dir=tmp_path_factory.mktemp("data")) as running:
+    with node_kit.NodeThread(**flags, data_dir=node_data) as running:
         yield running
+
+
+@pytest.fixture
+def measured(node: node_kit.NodeThread, node_data: Path, tmp_path: Path) -> Path:
+    """``tmp_path``, in which a node with ocr starts at once: its curves are known from ``node``."""
+    return cli_kit.place_curves(node_data, tmp_path)

@@ -17,8 +17,8 @@ SIGLIP: dict[str, Any] = {
     "custom_text": True,
     "embed_dim": 24,
     "vision_cfg": {
-        "image_size": 224,
-        "timm_model_name": "vit_tiny_patch16_224",
+        "image_size": 160,
+        "timm_model_name": "test_vit",
         "timm_model_pretrained": False,
         "timm_pool": "map",
         "timm_proj": "none",

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def unit(vectors: Any) -> Any:
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
 
 
+@cache
 def embedded(text: str, dim: int = DIM, seed: str = "") -> Any:
-    """What the toy makes of a text: a unit vector that depends on all of it."""
+    """What the toy makes of a text: a unit vector that depends on all of it; not to be written."""
     digest = hashlib.sha512(f"{seed}{text}".encode()).digest()
     return unit(np.frombuffer(digest, np.int8)[:dim].astype(np.float64) + 0.5)
 

@@ -27,10 +27,13 @@ READER = ImageReader(100_000_000)
 
 def drawn(
     lines: tuple[str, ...] = TEXT,
-    size: tuple[int, int] = (420, 260),
+    size: tuple[int, int] = (420, 400),
     height: int = 28,
 ) -> Image.Image:
-    """Black lines on white."""
+    """Black lines on white.
+
+    Detection scales the shorter edge up to 736 pixels: the squarer, the cheaper.
+    """
     image = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(image)
     for number, line in enumerate(lines):

@@ -173,12 +173,12 @@ async def test_a_request_whose_chunks_stop_coming_fails_and_holds_nothing():
 
 
 async def test_a_request_whose_chunks_come_slowly_is_whole_in_the_end():
-    async with lab_node() as node, impatient(node, chunk=2.0) as stub:
+    async with lab_node() as node, impatient(node, chunk=1.2) as stub:
         stream = stub.Infer()
-        for seq in range(8):  # longer than it is waited for, all together
-            await stream.write(chunk(seq, 8, b"x"))
-            await asyncio.sleep(0.6)
-        assert (await asyncio.wait_for(stream.read(), 5)).result == b"X" * 8
+        for seq in range(5):  # longer than it is waited for, all together
+            await stream.write(chunk(seq, 5, b"x"))
+            await asyncio.sleep(0.35)
+        assert (await asyncio.wait_for(stream.read(), 5)).result == b"X" * 5
         stream.cancel()
 
 

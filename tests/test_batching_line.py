@@ -265,14 +265,14 @@ class Lines(RuleBasedStateMachine):
 
 def test_nobody_is_lost_or_doubled_and_batches_are_fair_and_full():
     run_state_machine_as_test(
-        Lines, settings=settings(max_examples=300, stateful_step_count=30, deadline=None)
+        Lines, settings=settings(max_examples=150, stateful_step_count=30, deadline=None)
     )
 
 
 CROWD = st.lists(st.tuples(KEYS, SOURCES, st.booleans()), max_size=6)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     early=st.lists(st.tuples(KEYS, SOURCES), max_size=10),
     arrivals=st.lists(CROWD, min_size=1, max_size=6),

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from rich.console import Console
 
-from cli_kit import PAGE, TITLE, Done, environment, hearth, ocr_node
+from cli_kit import PAGE, TITLE, Done, environment, hearth, hearth_here, ocr_node
 from hearth.batching import Curve
 from hearth.cli.nodes import table
 from hearth.cli.watch import Sighting
@@ -50,11 +50,11 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
 
 
 def test_the_help_of_serve_lists_every_setting_and_that_of_infer_every_task():
-    words = hearth("serve", "--help", COLUMNS="200").out.split()
+    words = hearth_here("serve", "--help", COLUMNS="200").out.split()
     assert {path for path, *_ in describe()} <= set(words)
     told = " ".join(words).partition("What to serve")[2].partition("May be repeated")[0]
     assert {task.service for task in TASKS} <= set(re.findall(r"\w+", told))
-    words = hearth("infer", "--help", COLUMNS="200").out.replace(",", " ").split()
+    words = hearth_here("infer", "--help", COLUMNS="200").out.replace(",", " ").split()
     assert {name for task in TASKS for name in task.names} <= set(words)
 
 
@@ -90,19 +90,21 @@ def test_a_setting_that_is_not_one_is_exit_code_2(tmp_path: Path):
 def test_metrics_are_served_where_a_flag_says_so_and_the_doctor_tells_what_was_measured(
     tmp_path: Path,
 ):
-    before = hearth("doctor", "--json", "--set", "services=ocr", "--set", "port=0", cwd=tmp_path)
+    settings = ("--set", "services=ocr", "--set", "port=0")
+    before = hearth_here("doctor", "--json", *settings, cwd=tmp_path)
     (speed,) = [check for check in before.lines if check["area"] == "speed"]
     assert (speed["state"], "not measured yet" in speed["what"]) == ("note", True)
 
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with (
-        ocr_node(tmp_path, "--no-mdns", "--metrics-port", str(port)),
+        # Two sizes of batches are measured sooner than all.
+        ocr_node(tmp_path, "--no-mdns", "--metrics-port", str(port), "--set", "batch_size=2"),
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as page,
     ):
         assert b'hearth_model_state{service="ocr",state="ready"} 1.0' in page.read()
 
-    after = hearth("doctor", "--json", "--set", "services=ocr", "--set", "port=0", cwd=tmp_path)
+    after = hearth("doctor", "--json", *settings, cwd=tmp_path)
     speeds = [check for check in after.lines if check["area"] == "speed"]
     assert {check["name"] for check in speeds} == {"ocr"}
     assert {check["what"].partition(":")[0] for check in speeds} == {"orientation", "recognition"}
@@ -117,8 +119,8 @@ def test_the_doctor_tells_only_of_this_machine_and_the_newest(tmp_path: Path):
     cache.save("clip-image", {**here, "engine": "1"}, Curve({1: 0.5}), largest=1)
     cache.save("clip-image", {**here, "engine": "2"}, Curve({1: 0.1, 2: 0.12}), largest=2)
     cache.save("clip-text", {**here, "cpu": "another"}, Curve({1: 0.7}), largest=1)
-    done = hearth("doctor", "--json", "--data-dir", tmp_path, "--set", "port=0",
-                  "--set", "clip.max_batch_size=3", cwd=tmp_path)  # fmt: skip
+    done = hearth_here("doctor", "--json", "--data-dir", tmp_path, "--set", "port=0",
+                       "--set", "clip.max_batch_size=3", cwd=tmp_path)  # fmt: skip
     (speed,) = [check for check in done.lines if check["area"] == "speed"]
     assert (speed["name"], speed["state"]) == ("clip", "ok")
     assert speed["what"] == (

@@ -2,11 +2,10 @@
 
 import os
 import socket
-from functools import partial
 from pathlib import Path
 
 import clip_kit
-from cli_kit import at_once, hearth
+from cli_kit import hearth_here as hearth
 from hearth.cli.checks import services
 from hearth.cli.models.configured import configured
 from hearth.settings import load
@@ -43,18 +42,11 @@ def test_settings_can_be_tried_without_a_file(tmp_path: Path, tiny_export: Path)
         flags = [part for setting in ("services=clip", *settings) for part in ("--set", setting)]
         return hearth("models", "list", "--json", *flags, cwd=tmp_path).lines[0]
 
-    here, plain, other, wrong, lost = at_once(
-        *(
-            partial(row, *settings)
-            for settings in (
-                ("clip.model=org/tiny",),
-                ("clip.model=org/tiny", "clip.precision=fp32"),
-                ("clip.model=org/other", "hub.offline=true"),
-                ("clip.model=nonsense",),
-                ("clip.model=./lost",),
-            )
-        )
-    )
+    here = row("clip.model=org/tiny")
+    plain = row("clip.model=org/tiny", "clip.precision=fp32")
+    other = row("clip.model=org/other", "hub.offline=true")
+    wrong = row("clip.model=nonsense")
+    lost = row("clip.model=./lost")
     assert (here["state"], here["precision"]) == ("here", "auto (fp32, int8)")
     assert (plain["precision"], plain["where"]) == ("fp32", "data/exports/tiny")
     assert (other["state"], other["where"]) == ("not here", "org/other")
@@ -69,7 +61,7 @@ def test_a_model_is_exported_with_its_cosine_and_can_be_served_from_there(
     tmp_path: Path, tiny_folder: Path
 ):
     out = tmp_path / "onnx"
-    done = hearth("models", "export", tiny_folder, "--out", out, cwd=tmp_path, timeout=100)
+    done = hearth("models", "export", tiny_folder, "--out", out, cwd=tmp_path)
     assert done.code == 0, done.err
     assert "images 1.000000, texts 1.000000" in done.out
     assert "writing the image graph" in done.err
@@ -122,13 +114,10 @@ def test_the_doctor_asks_the_hub_whether_it_has_the_model(
 ):
     hub.add_repository("immich-app/tiny", tiny_export)
     settings = ("--json", "-s", "port=0", "-s", f"hub.endpoint={hub.url}", "-s")
-    known, lost = at_once(
-        *(
-            partial(hearth, "doctor", *settings, f"clip.model={name}", cwd=tmp_path,
-                    HF_HUB_OFFLINE="0")
-            for name in ("immich-app/tiny", "immich-app/lost")
-        )
-    )  # fmt: skip
+    known, lost = (
+        hearth("doctor", *settings, f"clip.model={name}", cwd=tmp_path, HF_HUB_OFFLINE="0")
+        for name in ("immich-app/tiny", "immich-app/lost")
+    )
     [has], [lacks] = (
         [line for line in answer.lines if line.get("name") == "clip"] for answer in (known, lost)
     )

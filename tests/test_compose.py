@@ -1,8 +1,10 @@
 """One request for several tasks, over a real socket, with a small model of the tests' own."""
 
 import asyncio
+import gc
 import io
 import threading
+import weakref
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -18,7 +20,7 @@ from hearth.batching import BatchQueue
 from hearth.client import Connection, Job
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, ModelFailed
-from hearth.media import ImageReader
+from hearth.media import ImageReader, Picture
 from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.options import TOP_K, Option
 from hearth.tasks.prepared import file_of
@@ -194,10 +196,15 @@ async def test_an_answer_is_handed_to_the_entry_that_needs_it():
         ),
         ([{"task": "size", "needs": {"boxes": "upper"}}, "upper"], "has no option 'boxes'"),
         ([{"task": "size", "needs": 3}], "needs is"),
+        ([{"task": "size", "needs": {"faces": "upper", "topk": "upper"}}, "upper"], "twice"),
+        (
+            '[{"task": "size", "options": {"x": ' + "[" * 300 + "]" * 300 + "}}]",
+            "nested too deeply",
+        ),
         ([{"task": "size", "needs": [{}]}], "no id"),
         ([{"task": "size", "option": {}}], "'option' is none of"),
         ([{"task": "size", "options": []}], "no JSON object"),
-        ([{"task": "size", "id": ""}], "id is no text"),
+        ([{"task": "size", "id": ""}], "id is no text of"),
         (["size"] * 17, "at most 16"),
     ],
 )
@@ -361,3 +368,34 @@ async def test_our_client_puts_the_parts_together():
     failure = outcome.parts["bad"].error
     assert failure is not None and failure.code == "UNAVAILABLE"
     assert alone.error is not None and not alone.parts
+
+
+async def test_an_answer_that_is_too_large_is_not_handed_on():
+    entries = ["upper", {"task": "size", "needs": {"faces": "upper"}}]
+    async with node_with_all() as node, stub_of(node) as stub:
+        told = by_entry(await talk(stub, [composed(entries, picture() + bytes(600_000))]))
+    assert told["size"].error.code == pb.ERROR_CODE_INVALID_ARGUMENT
+    assert "at most 524288 are handed on" in told["size"].error.message
+
+
+async def test_nothing_of_a_composed_request_outlives_it():
+    """Without waiting for Python's collector of cycles: a picture may have 36 MB."""
+    alive = weakref.WeakSet()
+    made = Picture.__init__
+
+    def noted(self, *arguments, **named):
+        made(self, *arguments, **named)
+        alive.add(self)
+
+    async with node_with_all() as node, stub_of(node) as stub:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Picture, "__init__", noted)
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(5):
+                    await talk(stub, [composed(["size", "measure", "later"])])
+                await asyncio.wait_for(node.admission.idle(), 5)
+                await until(lambda: not alive)
+            finally:
+                gc.enable()

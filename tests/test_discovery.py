@@ -82,6 +82,14 @@ def avahi(lan: Lan) -> Iterator[Avahi]:
         yield daemon
 
 
+@pytest.fixture
+def unrivalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that nobody else has: a node needn't give others time to object, nor say goodbye
+    slowly."""
+    monkeypatch.setattr("hearth.discovery.responder._PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("zeroconf._core._UNREGISTER_TIME", 20)
+
+
 async def next_event(browser: Browser) -> NodeEvent:
     async with asyncio.timeout(5):
         return await anext(browser)
@@ -156,6 +164,7 @@ def test_avahi_resolves_both_service_types(node_loop: HostLoop, lan: Lan, avahi:
     wait_for(lambda: avahi.browse() == [])
 
 
+@pytest.mark.usefixtures("unrivalled")
 @pytest.mark.parametrize("asker", ["client", "node"])
 def test_one_unicast_reply_holds_all_that_todays_clients_ever_ask_for(
     node_loop: HostLoop, lan: Lan, asker: str
@@ -175,6 +184,7 @@ def test_one_unicast_reply_holds_all_that_todays_clients_ever_ask_for(
             assert (service.port, service.server) == (PORT, owner)
 
 
+@pytest.mark.usefixtures("unrivalled")
 def test_two_nodes_on_one_host_with_default_settings_are_both_found(
     node_loop: HostLoop, client_loop: HostLoop
 ) -> None:
@@ -217,6 +227,7 @@ def test_nodes_that_start_at_once_under_one_name_end_up_with_two(
         wait_for(lambda: {mine.name, theirs.name} == {"Twin", "Twin-2"})
 
 
+@pytest.mark.usefixtures("unrivalled")
 def test_a_new_address_is_announced_in_place_of_the_old() -> None:
     with lan_kit.lan("node", "client") as lan, ExitStack() as stack:
         node_loop = stack.enter_context(lan["node"].loop(uvloop.new_event_loop))
@@ -235,6 +246,7 @@ def test_a_new_address_is_announced_in_place_of_the_old() -> None:
             assert [socket.inet_ntoa(record.address) for record in addresses] == ["192.168.77.99"]
 
 
+@pytest.mark.usefixtures("unrivalled")
 def test_a_node_without_a_network_finds_itself_and_is_found_when_the_network_comes() -> None:
     with lan_kit.lan("node", "client") as lan, ExitStack() as stack:
         lan["node"].ip("link set eth0 down")
@@ -249,6 +261,7 @@ def test_a_node_without_a_network_finds_itself_and_is_found_when_the_network_com
             assert found.address == lan["node"].address
 
 
+@pytest.mark.usefixtures("unrivalled")
 def test_a_browser_asks_on_a_network_that_it_joins_later() -> None:
     with lan_kit.lan("node", "client") as lan, ExitStack() as stack:
         lan["client"].ip("link set eth0 down")
@@ -261,6 +274,7 @@ def test_a_browser_asks_on_a_network_that_it_joins_later() -> None:
             client_loop.call(until_event(browser, "added", uuid=UUID))
 
 
+@pytest.mark.usefixtures("unrivalled")
 def test_a_container_reaches_its_hosts_node_over_the_bridge(lan: Lan) -> None:
     """On docker0 the host answers too, with its LAN address and not the bridge's."""
     with lan_kit.lan("node", "box") as own, own["node"].loop() as loop:
@@ -302,6 +316,7 @@ def test_where_mdns_cannot_be_used_one_warning_is_all(
     assert "mDNS can't be used here" in caplog.text
 
 
+@pytest.mark.usefixtures("unrivalled")
 def test_an_idle_node_costs_no_cpu(node_loop: HostLoop) -> None:
     async def cpu_of_a_second() -> float:
         before = time.thread_time()
@@ -320,9 +335,10 @@ def test_a_service_type_that_is_none_is_a_setting_error(wrong: str) -> None:
         announcer(type=wrong)
 
 
+@pytest.mark.usefixtures("unrivalled")
 def test_a_type_set_to_the_other_is_announced_once(
     node_loop: HostLoop, client_loop: HostLoop
 ) -> None:
     with on_air(node_loop, announcer(type="_lumen._tcp.local")):
-        [node] = client_loop.call(find(1))
+        [node] = client_loop.call(find(0.5))
         assert node.types == (LUMEN,)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import struct
+import tracemalloc
 import zlib
 from io import BytesIO
 
@@ -385,3 +386,18 @@ async def test_image_files_are_taken_as_well(astronaut, mask):
         [answer] = await answers(stub, [asked])
     expected = effects.blurred(astronaut, mask, 0.02 * 512)
     assert np.array_equal(pixels_of(answer, "image/png"), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])
+def test_a_line_of_pixels_is_blurred_within_little_memory(size):
+    width, height = size
+    mask = SoftMask(np.zeros((8, 8), np.float32), width, height)
+    pixels = np.full((height, width, 3), 90, np.uint8)
+    tracemalloc.start()  # numpy's arrays count
+    try:
+        blurred = effects.blurred(pixels, mask, 0.2 * 60_000)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert blurred.shape == pixels.shape and np.abs(blurred.astype(int) - 90).max() <= 1
+    assert most < 100e6

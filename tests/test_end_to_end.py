@@ -157,13 +157,13 @@ async def test_capabilities_tell_what_is_really_in_use(node):
     assert [task.name for task in parts["ocr"].tasks] == ["ocr"]
 
 
-async def test_a_node_that_can_not_reach_the_hub_serves_on_and_says_so(tmp_path):
+async def test_a_node_that_can_not_reach_the_hub_serves_on_and_says_so(measured):
     from google.protobuf.empty_pb2 import Empty
 
     from hearth.node import Node
     from hearth.settings import load
 
-    flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "data_dir": tmp_path,
+    flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "data_dir": measured / "data",
              "hub.endpoint": "http://127.0.0.1:9"}  # fmt: skip
     async with Node(load(flags, environment={}, config=Path("/dev/null"))) as lonely:
         await lonely.wait_until(

@@ -8,7 +8,6 @@ import shutil
 import pytest
 
 import clip_kit
-import graphs_kit
 from graphs_kit import about
 from hearth.errors import ModelUnavailable
 from hearth.hub import sound, whole
@@ -92,13 +91,11 @@ def test_a_damaged_export_alone_says_which_command_makes_it_anew(tiny_export, tm
             call()
 
 
-@pytest.mark.parametrize("harm", [cut, zero])
-def test_a_damaged_variant_is_left_for_fp32(data, harm):
-    options = ExportOptions(data_dir=data, offline=True)
-    folder = export_variant(NAME, "int8", options).folder
+def test_a_damaged_variant_is_left_for_fp32(data, tiny_variant):
+    folder = clip_kit.place_export(tiny_variant("int8"), data, NAME)
     model, wanted = model_of(data)
     assert load(model, wanted).files[0].is_relative_to(folder)
-    harm(folder / "textual/model.onnx")
+    zero(folder / "textual/model.onnx")
     assert load(model, wanted).files[0].is_relative_to(data / "exports/tiny")
     by_name, wanted = model_of(data, precision="int8")
     assert not by_name.is_local()
@@ -120,8 +117,8 @@ def test_what_verify_found_wrong_isnt_taken_until_it_is_made_anew(data, tiny_exp
 
 
 @pytest.mark.parametrize("cosine", [True, 1e9, 1.001, float("nan"), float("inf")])
-def test_a_cosine_that_nobody_measured_proves_nothing(data, cosine):
-    folder = export_variant(NAME, "int8", ExportOptions(data_dir=data, offline=True)).folder
+def test_a_cosine_that_nobody_measured_proves_nothing(data, tiny_variant, cosine):
+    folder = clip_kit.place_export(tiny_variant("int8"), data, NAME)
     told = {**about(folder), "image_cosine": cosine}
     (folder / "hearth.json").write_text(json.dumps(told))
     assert load(*model_of(data)).files[0].is_relative_to(data / "exports/tiny")
@@ -184,12 +181,11 @@ def test_work_of_a_process_that_is_gone_is_swept_at_once_and_others_stay(data):
 
 
 @pytest.fixture
-def pair(hub, tiny_export, tiny_module, tmp_path):
+def pair(hub, tiny_published, tmp_path):
     """A download of a pair of one sample, killed before its free copy was made."""
-    folder = graphs_kit.write_published(tiny_export, tiny_module, tmp_path / "published")
-    hub.add_repository("org/pair", folder)
+    hub.add_repository("org/pair", tiny_published)
     store = HubStore(tmp_path / "data", endpoint=hub.url)
-    return store.download("org/pair", files_in(folder))
+    return store.download("org/pair", files_in(tiny_published))
 
 
 def test_a_download_without_its_copy_says_how_to_get_it(pair, tmp_path, caplog):
@@ -221,12 +217,11 @@ def test_what_cant_be_freed_isnt_asked_for_again(pair, tmp_path, caplog, monkeyp
     assert not caplog.records
 
 
-@pytest.mark.parametrize("harm", [cut, zero])
-def test_a_damaged_free_copy_is_left_and_made_anew_by_a_pull(pair, tmp_path, harm):
+def test_a_damaged_free_copy_is_left_and_made_anew_by_a_pull(pair, tmp_path):
     model, wanted = model_of(tmp_path / "data", "org/pair")
     model.download(no_progress)
     copy = freed_copy(pair)
-    for name in (GRAPH, "hearth.json"):
+    for harm, name in ((cut, GRAPH), (zero, "hearth.json")):
         harm(copy / name)
         assert model.graphs() == pair
         load(model, wanted)

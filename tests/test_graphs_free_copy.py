@@ -10,7 +10,6 @@ import onnx
 import pytest
 
 import clip_kit
-import graphs_kit
 from clip_kit import TEXTS, cosine, decoded, pictures
 from graphs_kit import about
 from hearth.hub import whole
@@ -27,9 +26,9 @@ PHOTO = pictures()["photo.jpg"]
 
 
 @pytest.fixture
-def published(hub, tiny_export, tiny_module, tmp_path):
+def published(hub, tiny_published, tmp_path):
     """A hub with the tiny model as immich-app publishes models; the folder it serves."""
-    folder = graphs_kit.write_published(tiny_export, tiny_module, tmp_path / "published")
+    folder = shutil.copytree(tiny_published, tmp_path / "published")
     hub.add_repository("org/pair", folder)
     return folder
 

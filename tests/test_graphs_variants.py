@@ -47,6 +47,16 @@ def variant(data, precision="int8", name=NAME, **more):
     return export_variant(name, precision, ExportOptions(data_dir=data, offline=True, **more))
 
 
+@pytest.fixture
+def have(data, tiny_variant):
+    """Puts a variant into the data folder, as one that was made there; returns its folder."""
+
+    def put(precision="int8", name=NAME):
+        return clip_kit.place_export(tiny_variant(precision), data, name)
+
+    return put
+
+
 def model_of(data, name=NAME, **settings):
     wanted = ClipSettings(**settings)
     reference = parse(name)
@@ -105,9 +115,9 @@ async def test_a_variant_is_the_same_model_and_says_how_near_it_is(
         assert min(map(cosine, texts, clip_kit.reference_text_vectors(tiny_module))) > 0.99
 
 
-def test_the_weights_are_what_the_name_says(data):
+def test_the_weights_are_what_the_name_says(tiny_variant):
     for precision, kind in (("int8", onnx.TensorProto.INT8), ("fp16", onnx.TensorProto.FLOAT16)):
-        graph = onnx.load(variant(data, precision).folder / "visual" / "model.onnx").graph
+        graph = onnx.load(tiny_variant(precision) / "visual" / "model.onnx").graph
         assert kind in {tensor.data_type for tensor in graph.initializer}
         # From outside it is the same graph.
         [taken], [given] = graph.input, graph.output
@@ -145,11 +155,10 @@ def test_a_local_folder_of_graphs_is_a_source_too(tiny_export, tmp_path):
     assert contents(tiny_export) == before
 
 
-def test_graphs_of_one_sample_can_be_quantised(tiny_export, tiny_module, tmp_path):
-    folder = graphs_kit.write_published(tiny_export, tiny_module, tmp_path / "pair")
-    report = variant(tmp_path, name=str(folder))
+def test_graphs_of_one_sample_can_be_quantised(tiny_published, tmp_path):
+    report = variant(tmp_path, name=str(tiny_published))
     assert min(report.image_cosine, report.text_cosine) > 0.99
-    assert about(report.folder)["model_id"] == "pair"
+    assert about(report.folder)["model_id"] == "tiny"
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
@@ -205,10 +214,9 @@ def test_what_is_kept_by_force_is_only_taken_by_name(data, spoilt):
     assert loaded_precision(data, precision="int8") == "int8"
 
 
-def test_a_variant_of_a_variant_is_refused(data):
-    folder = variant(data).folder
+def test_a_variant_of_a_variant_is_refused(data, have):
     with pytest.raises(ModelUnavailable, match="is int8 already"):
-        variant(data, "fp16", name=str(folder))
+        variant(data, "fp16", name=str(have()))
 
 
 def test_a_broken_graph_is_one_clear_line(data):
@@ -218,8 +226,8 @@ def test_a_broken_graph_is_one_clear_line(data):
     assert "\n" not in str(failure.value)
 
 
-def test_a_full_disk_is_told_and_an_earlier_variant_stays(data, monkeypatch):
-    before = contents(variant(data).folder)
+def test_a_full_disk_is_told_and_an_earlier_variant_stays(data, have, monkeypatch):
+    before = contents(have())
 
     def fill(source, target, precision):
         target.write_bytes(b"half")
@@ -241,9 +249,9 @@ def test_without_onnx_it_is_said_what_to_install(data, monkeypatch):
 # --- taken ----------------------------------------------------------------------------------
 
 
-def test_auto_takes_int8_on_a_cpu(data):
+def test_auto_takes_int8_on_a_cpu(data, have):
     assert loaded_precision(data) == "fp32"
-    variant(data, "fp16")
+    have("fp16")
     assert loaded_precision(data) == "fp32"
     variant(data, "int8")
     assert loaded_precision(data) == "int8"
@@ -261,20 +269,20 @@ def test_auto_takes_int8_on_a_cpu(data):
         {"made_from": {}},
     ],
 )
-def test_auto_leaves_what_isnt_proved(data, changes):
-    rewrite_about(variant(data).folder, **changes)
+def test_auto_leaves_what_isnt_proved(data, have, changes):
+    rewrite_about(have(), **changes)
     assert loaded_precision(data) == "fp32"
 
 
-def test_a_variant_that_isnt_whole_is_left(data):
-    (variant(data).folder / "textual" / "model.onnx").unlink()
+def test_a_variant_that_isnt_whole_is_left(data, have):
+    (have() / "textual" / "model.onnx").unlink()
     assert loaded_precision(data) == "fp32"
     with pytest.raises(ModelUnavailable, match="isn't here in int8"):
         loaded_precision(data, precision="int8")
 
 
-def test_a_variant_needs_no_fp32_beside_it(data):
-    variant(data)
+def test_a_variant_needs_no_fp32_beside_it(data, have):
+    have()
     shutil.rmtree(data / "exports" / "ViT-Tiny__mine")
     for precision in ("auto", "int8"):
         model, _ = model_of(data, precision=precision)
@@ -286,11 +294,15 @@ def test_a_variant_needs_no_fp32_beside_it(data):
         model.load(wanted)
 
 
-def test_a_variant_of_other_graphs_is_stale(data, tmp_path):
-    variant(data)
-    other = clip_kit.write_open_clip(tmp_path / "other", clip_kit.tiny_module(seed=1))
-    shutil.rmtree(data / "exports" / "ViT-Tiny__mine")
-    clip_kit.place_export(clip_kit.export(other, tmp_path / "other-onnx"), data, NAME)
+def test_a_variant_of_other_graphs_is_stale(data, have):
+    have()
+    # The same graph with other weights, as a model that was trained on has.
+    image = data / "exports" / "ViT-Tiny__mine" / "visual" / "model.onnx"
+    graph = onnx.load(image)
+    weights = next(each for each in graph.graph.initializer if each.name.endswith("conv1.weight"))
+    weights.raw_data = (onnx.numpy_helper.to_array(weights) * 0.5).tobytes()
+    onnx.save(graph, image)
+    rewrite_about(image.parents[1], files=folders.prints(image.parents[1]), content=None)
     assert loaded_precision(data) == "fp32"
     with pytest.raises(ModelUnavailable, match=f"export {NAME} --precision int8"):
         loaded_precision(data, precision="int8")
@@ -336,8 +348,8 @@ def test_the_provider_that_would_be_asked_is_known_without_a_session():
 # --- whose they are -------------------------------------------------------------------------
 
 
-def test_a_stale_variant_is_left_with_a_word_on_how_to_make_it_anew(data, tmp_path, caplog):
-    folder = variant(data).folder
+def test_a_stale_variant_is_left_with_a_word_on_how_to_make_it_anew(data, have, caplog):
+    folder = have()
     rewrite_about(folder, made_from={})
     assert loaded_precision(data) == "fp32"
     [told] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -360,10 +372,10 @@ def test_an_export_serves_only_the_model_that_it_was_made_of(tiny_export, tmp_pa
     assert model.is_local()
 
 
-def test_a_variant_is_of_one_model_even_without_its_graphs(tiny_export, tmp_path, caplog):
-    folder = clip_kit.place_export(tiny_export, tmp_path, "imageomics/x")
-    made = variant(tmp_path, name="imageomics/x").folder
-    shutil.rmtree(folder)
+def test_a_variant_is_of_one_model_even_without_its_graphs(
+    tiny_export, tiny_variant, tmp_path, caplog
+):
+    made = clip_kit.place_export(tiny_variant("int8"), tmp_path, "imageomics/x")
     assert loaded_precision(tmp_path, "imageomics/x") == "int8"
     assert not model_of(tmp_path, "other/x")[0].is_local()
     with pytest.raises(ModelUnavailable, match="made of other files"):
@@ -375,9 +387,9 @@ def test_a_variant_is_of_one_model_even_without_its_graphs(tiny_export, tmp_path
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
-def test_an_export_never_takes_the_place_of_another_models(tiny_export, tmp_path):
+def test_an_export_never_takes_the_place_of_another_models(tiny_export, tiny_variant, tmp_path):
     folder = clip_kit.place_export(tiny_export, tmp_path, "imageomics/x")
-    variant(tmp_path, name="imageomics/x")
+    clip_kit.place_export(tiny_variant("int8"), tmp_path, "imageomics/x")
     before = contents(tmp_path / "exports")
     shutil.copytree(tiny_export, tmp_path / "elsewhere" / "x")
     with pytest.raises(ModelUnavailable, match=r"x@int8 holds imageomics/x: .*remove x@int8`"):

@@ -276,7 +276,7 @@ SEEDS: tuple[bytes, ...] = (
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(data=st.data())
 def test_broken_bytes_raise_invalid_input_or_give_an_image(data: st.DataObject) -> None:
     payload = bytearray(data.draw(st.sampled_from(SEEDS)))

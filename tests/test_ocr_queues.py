@@ -59,7 +59,7 @@ def test_a_page_whose_numbers_arent_finite_fails_alone(value):
     graph = session("detection")
     pages = [
         page_of(np.asarray(image))
-        for image in (drawn(), Image.new("RGB", (300, 200)), drawn(TEXT[:2]))
+        for image in (drawn(), Image.new("RGB", (300, 300)), drawn(TEXT[:2]))
     ]
     first, black, last = Detector(Watched(graph, Spoils(value)))(pages)
     graph.close()
@@ -83,7 +83,7 @@ async def test_a_page_with_a_line_that_fails_fails_and_no_other(step):
 async def test_a_picture_in_which_nothing_can_be_detected_fails_and_no_other():
     with watched(detection=Spoils(np.nan)) as model:
         good, bad = await asyncio.gather(
-            model.read(png(drawn())), model.read(png(Image.new("RGB", (300, 200)))),
+            model.read(png(drawn())), model.read(png(Image.new("RGB", (300, 300)))),
             return_exceptions=True,
         )  # fmt: skip
     assert [line.text for line in good] == list(TEXT)
@@ -121,14 +121,15 @@ async def test_no_more_pages_are_under_way_than_reading_keeps_up_with():
         if detected[-1] != detected[0]:
             loop.call_soon_threadsafe(late.set)
 
-    flood = png(drawn(("many", "pages"), (400, 300)))
+    flood = png(drawn(("many", "pages"), (300, 300)))
     with watched(detection=looks, recognition=lambda *_: gate.wait(60)) as model:
         many = [
-            asyncio.create_task(model.read(flood, ticket=Ticket(source="many"))) for _ in range(12)
+            asyncio.create_task(model.read(flood, ticket=Ticket(source="many")))
+            for _ in range(PAGES_AHEAD + 3)
         ]
         await until(lambda: len(detected) == PAGES_AHEAD)
         other = asyncio.create_task(
-            model.read(png(drawn(("another",), (300, 100))), ticket=Ticket(source="another"))
+            model.read(png(drawn(("another",), (300, 280))), ticket=Ticket(source="another"))
         )
         await asyncio.wait_for(late.wait(), 20)
         assert len(detected) == PAGES_AHEAD + 1
@@ -141,7 +142,7 @@ async def test_no_more_pages_are_under_way_than_reading_keeps_up_with():
 
 async def test_pages_that_are_given_up_make_room_for_others():
     gate = threading.Event()
-    page = png(drawn(("a page",), (300, 100)))
+    page = png(drawn(("a page",), (300, 300)))
     with watched(recognition=lambda *_: gate.wait(60)) as model:
         pages, reading = model.queues[0], model.queues[2]
         given_up = [asyncio.create_task(model.read(page)) for _ in range(PAGES_AHEAD)]
@@ -156,9 +157,9 @@ async def test_pages_that_are_given_up_make_room_for_others():
 
 
 async def test_the_times_of_a_page_of_many_lines_come_to_no_more_than_it_took():
-    page = png(drawn(MANY, (900, 1240)))
+    page = png(drawn(MANY, (800, 1240)))
     with loaded() as model:
-        await model.read(page)
+        await model.read(png(drawn()))
         spent, began = Spent(), time.monotonic()
         lines = await model.read(page, ticket=Ticket(spent=spent))
         took = time.monotonic() - began

@@ -103,6 +103,8 @@ class Plan:
                 task.cancel()
             # Also takes every exception, so that none counts as unheard.
             await asyncio.gather(*running.values(), return_exceptions=True)
+            # A task that was cancelled holds `take`, which holds them all, and what they hold.
+            running.clear()
 
     def _sorted(self) -> tuple[str, ...]:
         sorter: TopologicalSorter[str] = TopologicalSorter()

@@ -27,6 +27,8 @@ from hearth.tasks.task import (
 )
 
 NAME = "compose"
+LARGEST_HANDED_ON = 512 * 1024
+"""Bytes of an answer that another entry gets as an option, which is read on the loop."""
 STREAM_ID = "stream_id"
 """The option that makes a picture the frame of a video."""
 _PICTURE = ""
@@ -56,10 +58,14 @@ class _Composition:
 
     async def parts(self) -> AsyncGenerator[Part, None]:
         """What becomes of each entry, as it is known."""
-        async with self._stack, aclosing(self._plan.outcomes()) as outcomes:
-            async for name, result, error in outcomes:
-                if name != _PICTURE:
-                    yield self._part(name, result, error)
+        try:
+            async with self._stack, aclosing(self._plan.outcomes()) as outcomes:
+                async for name, result, error in outcomes:
+                    if name != _PICTURE:
+                        yield self._part(name, result, error)
+        finally:
+            # The steps hold this object, and it the picture: until the collector comes by.
+            del self._plan, self._shared
 
     def _part(self, name: str, result: Result | None, error: BaseException | None) -> Part:
         task, seconds, stages = self._tasks[name].name, self._seconds[name], self._stages[name]
@@ -109,7 +115,9 @@ class _Composition:
                 meta[option] = _as_option(result, entry)
         stages = self._stages[entry.name]
         answer = await self._router.answer_part(
-            whole._replace(task=entry.task, meta=meta, stages=stages, picture=picture)
+            whole._replace(
+                task=entry.task, meta=meta, stages=stages, picture=picture, entry=entry.name
+            )
         )
         assert isinstance(answer, Result)
         return answer
@@ -135,6 +143,11 @@ def _task_of(entry: Entry, router: Asks) -> Task:
 
 
 def _as_option(result: Result, entry: Entry) -> str:
+    if len(result.body) > LARGEST_HANDED_ON:
+        raise InvalidInput(
+            f"the answer that {entry.name!r} needs has {len(result.body)} bytes; "
+            f"at most {LARGEST_HANDED_ON} are handed on"
+        )
     try:
         return result.body.decode()
     except UnicodeDecodeError:

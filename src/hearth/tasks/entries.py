@@ -9,6 +9,7 @@ from hearth.errors import InvalidInput
 from hearth.tasks.options import Option
 
 MOST_ENTRIES = 16
+LONGEST_ID = 200
 
 ENTRIES = Option(
     "entries",
@@ -64,8 +65,8 @@ def _entry(number: int, given: Any) -> Entry:
         raise InvalidInput(f"{where}: {min(unknown)!r} is none of {', '.join(sorted(_KEYS))}")
     task, name = given["task"], given.get("id", given["task"])
     options = given.get("options", {})
-    if not isinstance(name, str) or not name:
-        raise InvalidInput(f"{where}: its id is no text")
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_ID:
+        raise InvalidInput(f"{where}: its id is no text of 1 to {LONGEST_ID} characters")
     if not isinstance(options, dict):
         raise InvalidInput(f"{where}: its options are no JSON object")
     meta = {key: _text(value) for key, value in options.items()}
@@ -83,9 +84,16 @@ def _needs(where: str, given: Any) -> dict[str, str]:
         raise InvalidInput(f"{where}: needs is a JSON array of ids, or an object")
     if not all(isinstance(name, str) for name, _ in pairs):
         raise InvalidInput(f"{where}: needs holds something that is no id")
+    if len(dict(pairs)) < len(pairs):
+        raise InvalidInput(f"{where}: needs names one entry twice")
     return dict(pairs)
 
 
 def _text(value: Any) -> str:
     """An option as meta has it."""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # what can be read can't always be written: it may be too deep
+        raise InvalidInput("an option of an entry is nested too deeply") from None

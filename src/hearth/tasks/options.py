@@ -1,6 +1,7 @@
 """Options of tasks: what a client may put into ``meta``."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +13,9 @@ from hearth.models.labels.limits import MOST_ANSWERS, MOST_LABELS
 from hearth.models.labels.ranks import RANKS
 
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
+
+
+_DIGITS = re.compile(r"[+-]?[0-9]{1,30}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +53,27 @@ class Option:
             if text not in self.choices:
                 raise InvalidInput(f"{name} = {text!r}: choose from {', '.join(self.choices)}")
             return text
-        return self._number(name, text)
+        return self._bounded(name, text)
 
-    def _number(self, name: str, text: str) -> float:
+    def _bounded(self, name: str, text: str) -> int | float:
+        value = self._number(name, text)
+        if self.least is not None and value < self.least:
+            raise InvalidInput(f"{name} = {text} is less than {self.least:g}")
+        if self.most is not None and value > self.most:
+            raise InvalidInput(f"{name} = {text} is more than {self.most:g}")
+        return value
+
+    def _number(self, name: str, text: str) -> int | float:
+        if self.kind == "int" and _DIGITS.fullmatch(text):
+            return int(text)  # also what a float would round
         try:
-            value = float(text)
+            value = float("" if "_" in text else text)
         except ValueError:
             raise InvalidInput(f"{name} = {text!r} is not a number") from None
         if not math.isfinite(value):
             raise InvalidInput(f"{name} = {text!r} is not a finite number")
         if self.kind == "int" and value != int(value):
             raise InvalidInput(f"{name} = {text!r} is not a whole number")
-        if self.least is not None and value < self.least:
-            raise InvalidInput(f"{name} = {text} is less than {self.least:g}")
-        if self.most is not None and value > self.most:
-            raise InvalidInput(f"{name} = {text} is more than {self.most:g}")
         return int(value) if self.kind == "int" else value
 
     def _entries(self, name: str, text: str) -> tuple[str, ...]:

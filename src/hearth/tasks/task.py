@@ -53,6 +53,8 @@ class Request(NamedTuple):
     """Filled in on the way."""
     picture: Picture | None = None
     """The payload as a picture that several requests look at."""
+    entry: str = ""
+    """Of which entry of a composed request it is a part; empty: of none."""
 
 
 class Result(NamedTuple):

@@ -29,11 +29,14 @@ _NOTHING = 1e-20
 def blurred(pixels: Pixels, mask: SoftMask, sigma: float) -> Pixels:
     """What is in front as it is, the rest blurred by a Gaussian of ``sigma`` > 0 pixels.
 
+    At most as many as the picture's shorter side: of a mere line of pixels a wide Gaussian
+    would take gigabytes, or minutes, and show nothing more.
     The blur is a mean with weights of 1 - mask, and nothing beyond the picture has any: so
     what is in front leaves no halo in the background.
     """
     import cv2
 
+    sigma = min(sigma, mask.width, mask.height)
     behind, reduction = _blurred_behind(pixels, mask, sigma)
     size = (behind.shape[1] * reduction, behind.shape[0] * reduction)
     result = np.empty_like(pixels)

@@ -19,7 +19,9 @@ SERVICE = "mediapipe"
 STREAM_ID = Option(
     "stream_id", "text", "", "the video that a frame is of; followed from frame to frame"
 )
-FRAME_NUMBER = Option("frame_number", "int", None, "told back with the answer", least=0)
+FRAME_NUMBER = Option(
+    "frame_number", "int", None, "told back with the answer", least=0, most=2**63 - 1
+)
 TIMESTAMP = Option(
     "timestamp_ms",
     "float",
@@ -100,7 +102,7 @@ def _caller(name: str, follow: Follow) -> Callable[[MediaPipeModel, File, Call],
         if len(stream_id) > LONGEST_ID:
             raise InvalidInput(f"{STREAM_ID.name} has {len(stream_id)} characters: {LONGEST_ID} do")
         moment = _moment(call)
-        video = model.videos.video(call.request.source, (name, stream_id))
+        video = model.videos.video(call.request.source, (name, stream_id, call.request.entry))
         if PRIORITY.name not in call.request.meta:
             # Whoever films waits for the answer, whatever the node does for others overnight.
             call = call._replace(ticket=call.ticket._replace(urgent=True))
