@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import shutil
 import struct
 import zipfile
@@ -14,6 +15,7 @@ import pytest
 from hearth.errors import ModelUnavailable, NotReady
 from hearth.media import ImageReader
 from hearth.models.mediapipe import bundle as bundles
+from hearth.models.mediapipe.bundle import brought_by
 from hearth.models.mediapipe.files import FOLDER
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.models.mediapipe.source import MediaPipeSource
@@ -265,7 +267,7 @@ def test_a_bomb_is_refused_before_it_goes_off(folder: Path, tmp_path: Path) -> N
     bomb = {"hand_detector.tflite": bytes(bundles.LARGEST + 1)}
     wrong = zipped(tmp_path / "x.task", bomb, compression=zipfile.ZIP_DEFLATED)
     assert wrong.stat().st_size < 1 << 20
-    assert "hand_detector.tflite is larger than 64 MiB" in refusal(folder, wrong)
+    assert "its models are larger than 64 MiB" in refusal(folder, wrong)
 
 
 def test_a_bomb_that_tells_a_small_size_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -304,3 +306,19 @@ def test_a_member_that_is_no_model_is_refused(content: bytes, folder: Path, tmp_
     single = tmp_path / "hand_landmark_full.tflite"
     single.write_bytes(content)
     assert "can't be used: " in refusal(folder, single)
+
+
+def test_what_would_be_waited_for_is_no_bundle(tmp_path):
+    pipe = tmp_path / "x.task"
+    os.mkfifo(pipe)
+    with pytest.raises(ModelUnavailable, match="no plain file"):
+        brought_by(pipe)
+
+
+def test_models_that_are_large_together_are_refused(tmp_path):
+    path = tmp_path / "x.task"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            archive.writestr(f"{number}/hand_detector.tflite", bytes(30 << 20))
+    with pytest.raises(ModelUnavailable, match="its models are larger than 64 MiB"):
+        brought_by(path)

@@ -47,7 +47,7 @@ Source: the names in MediaPipe's Tasks (hand, pose, face and holistic landmarker
 their models that come as single files."""
 
 LARGEST = 64 << 20
-"""Bytes of a bundle, and of a model in it; the largest that is published has 31 MB."""
+"""Bytes of a bundle, and of the models in it; the largest that is published has 31 MB."""
 _MOST_MEMBERS = 64
 _LONGEST_INDEX = 64 << 10
 """Bytes of a zip file's list of members."""
@@ -151,6 +151,8 @@ def brought_by(path: Path) -> list[Brought]:
     Raises ModelUnavailable, with one line, for what is no such file, or a hostile one.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise _refused(path, "it is no plain file")  # a pipe would be waited for
         if path.stat().st_size > LARGEST:
             raise _refused(path, f"it is larger than {LARGEST >> 20} MiB")
         if path.suffix == ".tflite":
@@ -176,16 +178,20 @@ def _members(path: Path, archive: zipfile.ZipFile) -> Iterator[Brought]:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in member.filename:
             raise _refused(path, f"{member.filename!r} is no name within it")
-    for member in archive.infolist():
-        name = PurePosixPath(member.filename)
-        role = ROLES.get(name.stem)
-        if role is None or name.suffix != ".tflite":
-            continue
-        if member.file_size > LARGEST:
-            raise _refused(path, f"{name} is larger than {LARGEST >> 20} MiB")
+    known = [member for member in archive.infolist() if _role_of(member) is not None]
+    if sum(member.file_size for member in known) > LARGEST:
+        raise _refused(path, f"its models are larger than {LARGEST >> 20} MiB")
+    for member in known:
+        name, role = PurePosixPath(member.filename), _role_of(member)
+        assert role is not None
         content = read_member(archive, member.filename, member.file_size)
         _require_tflite(path, content)
         yield Brought(role, str(name), content, path)
+
+
+def _role_of(member: zipfile.ZipInfo) -> str | None:
+    name = PurePosixPath(member.filename)
+    return ROLES.get(name.stem) if name.suffix == ".tflite" else None
 
 
 def _require_small(path: Path) -> None:
