@@ -271,7 +271,7 @@ async def test_a_picture_is_gone_from_memory_once_its_faces_are_cut_out(folder):
         await until(lambda: model.queues[0].statistics().items == PICTURES_AHEAD)
         await asyncio.to_thread(entered.wait, 20)
         await until(lambda: model.queues[1].statistics().items == PICTURES_AHEAD)
-        held = [thing for thing in gc.get_objects() if isinstance(thing, Kept)]
+        held = [thing for thing in gc.get_objects() if type(thing) is Kept]
         assert not [kept for kept in held if kept.take() is not None]
         # The others wait as files, however many there are.
         assert model.queues[0].statistics().waiting == len(many) - PICTURES_AHEAD

@@ -242,7 +242,7 @@ def test_a_full_disk_is_told_and_an_earlier_variant_stays(data, have, monkeypatc
 
 def test_without_onnx_it_is_said_what_to_install(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(BackendUnavailable, match=r"hearth\[server\]"):
+    with pytest.raises(BackendUnavailable, match=r"\[server\]"):
         variant(data)
 
 

@@ -37,7 +37,7 @@ def garble(path: Path) -> None:
     path.write_bytes(content)
 
 
-def stop_at_a_megabyte(what: str, done: int, total: int | None) -> None:
+def stop_at_a_megabyte(what: str, done: int, total: int | None, unit: str = "steps") -> None:
     if done >= 1_000_000:
         raise KeyboardInterrupt
 

@@ -236,7 +236,7 @@ def test_a_curve_reads_well():
 
 
 async def capability(stub: pb_grpc.InferenceStub) -> pb.Capability:
-    (lab,) = [each async for each in stub.StreamCapabilities(Empty())]
+    lab, _compose = [each async for each in stub.StreamCapabilities(Empty())]
     return lab
 
 
