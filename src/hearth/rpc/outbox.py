@@ -53,7 +53,8 @@ class Outbox:
     async def send(self, answer: Answer, size: int) -> None:
         """Send the answer to a request that holds ``size`` bytes."""
         self.put(answer, size)
-        await self.write()
+        if self.writer is None:
+            await self.write()
 
     def put(self, answer: Answer, size: int, *, last: bool = True) -> None:
         """Have an answer sent by whoever writes; or a part of one, which isn't the last."""

@@ -1,7 +1,7 @@
 """From a task's name to its answer: find the task, read the options, parse, call, render."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -29,7 +29,7 @@ class Router:
         self._by_name = {name: task for task in self.tasks for name in task.names}
         self._draining = False
 
-    async def answer(self, request: Request) -> Result | Parts:
+    def answer(self, request: Request) -> Coroutine[Any, Any, Result | Parts]:
         """The answer to one request.
 
         Raises UnknownTask, InvalidInput, NotReady, Overloaded, DeadlinePassed, ModelFailed.
@@ -37,11 +37,11 @@ class Router:
         task = self.find(request.task)
         if self._draining:
             raise NotReady("this node is shutting down")
-        return await self._perform(task, request)
+        return self._perform(task, request)
 
-    async def answer_part(self, request: Request) -> Result | Parts:
+    def answer_part(self, request: Request) -> Coroutine[Any, Any, Result | Parts]:
         """As ``answer``, of a part of a request that was taken on already."""
-        return await self._perform(self.find(request.task), request)
+        return self._perform(self.find(request.task), request)
 
     async def _perform(self, task: Task, request: Request) -> Result | Parts:
         started = time.perf_counter()

@@ -5,7 +5,15 @@
 capabilities, the README's table and the command line's help alike.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Mapping,
+)
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -104,7 +112,7 @@ class Asks(Protocol):
         """The task of that name; raises UnknownTask and InvalidInput."""
         ...
 
-    async def answer_part(self, request: Request) -> Result | Parts:
+    def answer_part(self, request: Request) -> Coroutine[Any, Any, Result | Parts]:
         """The answer to a part of a request that is being answered."""
         ...
 
