@@ -13,8 +13,8 @@ import pytest
 
 from client_kit import Requests, ScriptedNode, echo, in_pieces, scripted, serving
 from hearth.client import Connection, Job, Outcome, mime
+from hearth.client.addresses import with_port
 from hearth.client.chunks import CHUNK_SIZE, WHOLE_LIMIT
-from hearth.client.locate import with_port
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import DeadlinePassed, Unavailable
 
@@ -410,11 +410,17 @@ def test_a_node_may_be_named_without_its_port(given: str, meant: str) -> None:
 
 def test_the_client_imports_no_server_code() -> None:
     script = (
-        "import sys, hearth.client, hearth.client.locate; "
+        "import sys, hearth, hearth.client; "
         "print(*(name for name in sys.modules if name.startswith(('hearth.', 'numpy', 'PIL'))))"
     )
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     ).stdout.split()
-    allowed = ("hearth.client", "hearth.contract", "hearth.discovery", "hearth.errors")
+    allowed = (
+        "hearth.aside",
+        "hearth.client",
+        "hearth.contract",
+        "hearth.discovery",
+        "hearth.errors",
+    )
     assert [name for name in loaded if not name.startswith(allowed)] == []

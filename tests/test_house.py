@@ -14,7 +14,7 @@ ROOT = Path(hearth.__file__).parent
 
 BASE = {"hearth", "errors", "files", "machine", "aside", "plan"}
 MAY_IMPORT = {
-    "hearth": set(),
+    "hearth": {"client"},
     "errors": set(),
     "files": set(),
     "machine": set(),

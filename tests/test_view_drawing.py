@@ -12,8 +12,7 @@ from hearth.cli.view.drawing import Look, drawn
 from hearth.cli.view.lettering import letters
 from hearth.cli.view.pictures import natural
 from hearth.cli.view.source import Source
-from hearth.client import Capabilities, Failure, Job, Outcome, Service, TaskInfo
-from hearth.client.locate import Found
+from hearth.client import Capabilities, Failure, Job, Node, Outcome, Service, TaskInfo
 from hearth.errors import InvalidInput
 from hearth.media import encode
 from view_kit import Pixels
@@ -186,7 +185,8 @@ def asking(task: str, source: Source, *, raw: bool = False, **options: str) -> A
         TaskInfo("compose", images, (), {"entries": "text"}),
         TaskInfo("embed", ("text/plain",), ()),
     )
-    found = Found("node:1", Capabilities((Service("any", (), "", (), tasks),)))
+    can = Capabilities((Service("any", (), "", (), tasks),))
+    found = Node("node:1", "node", "", "up", "", False, can)
     return Asking(task, found, source, options, raw=raw)
 
 

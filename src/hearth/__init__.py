@@ -1,5 +1,19 @@
-"""hearth: the inference node for a home or office network."""
+"""hearth: the inference node for a home or office network, and its client."""
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hearth.client import Client, SyncClient
 
 __version__ = version("hearth")
+__all__ = ["Client", "SyncClient", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # When it is asked for: a node has no need of the client.
+    if name in {"Client", "SyncClient"}:
+        import hearth.client
+
+        return getattr(hearth.client, name)
+    raise AttributeError(f"module 'hearth' has no attribute {name!r}")

@@ -15,14 +15,14 @@ def infer(  # noqa: PLR0917
     texts: Annotated[
         list[str] | None, typer.Option("--text", "-t", help="A text. May be repeated.")
     ] = None,
-    node: Annotated[
-        str | None,
+    nodes: Annotated[
+        list[str] | None,
         typer.Option(
             "--node",
             "-n",
             metavar="HOST:PORT",
-            help="The node to ask; else HEARTH_NODE's, "
-            "else the first on the network that can do it.",
+            help="A node to ask. May be repeated; else HEARTH_NODES, "
+            "else all on the network that can do it.",
         ),
     ] = None,
     options: Annotated[
@@ -67,4 +67,4 @@ def infer(  # noqa: PLR0917
         meta["topk"] = str(topk)
     for_programs = raw or json or out
     report = written(inputs, out, raw=raw, json=json) if for_programs else TableReport(inputs)
-    return run(task, inputs, report, meta=meta, node=node, timeout=timeout)
+    return run(task, inputs, report, meta=meta, nodes=nodes or [], timeout=timeout)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hearth.client import TaskInfo
-from hearth.client.mime import TEXT, guess
+from hearth.client.mime import TEXT
+from hearth.client.sources import Payload, of_file
 
 STDIN = "-"
 LONGEST_LABEL = 40
@@ -27,16 +28,26 @@ class Input:
             return f"“{quoted}”" if len(quoted) < LONGEST_LABEL else f"“{quoted[:36]}…”"
         return "(stdin)" if self.file == STDIN else str(self.file)
 
-    def read(self, task: TaskInfo) -> tuple[bytes, str]:
-        """Payload and mime; raises OSError where the file can't be read."""
+    def load(self, task: TaskInfo) -> Payload:
+        """What is sent; raises OSError where it can't be read, ValueError where it isn't to be."""
         if self.text is not None:
-            return self.text.encode(), TEXT
-        payload = self._bytes()
-        mime = guess(payload, "" if self.file == STDIN else str(self.file))
-        if task.takes_text and mime == TEXT:
-            # The end of a file's last line is no part of the text.
-            payload = payload.removesuffix(b"\n").removesuffix(b"\r")
-        return payload, mime
+            return Payload(self.text.encode(), TEXT)
+        try:
+            payload = of_file(self._bytes(), "" if self.file == STDIN else str(self.file), task)
+        except IsADirectoryError:
+            if task.takes_text:
+                raise
+            raise ValueError(
+                f"can't be read: is a directory ({self._elsewhere(task)} takes folders)"
+            ) from None
+        if payload.mime.startswith("video/") and any(
+            each.startswith("image/") for each in task.inputs
+        ):
+            raise ValueError(f"a video: {self._elsewhere(task)} takes videos")
+        return payload
+
+    def _elsewhere(self, task: TaskInfo) -> str:
+        return f"`hearth watch {task.name} {self.label}`"
 
     def _bytes(self) -> bytes:
         if self.file == STDIN:

@@ -14,14 +14,14 @@ from rich.text import Text
 from hearth.cli import show
 from hearth.cli.console import notes, output
 from hearth.cli.inputs import LONGEST_LABEL, Input
-from hearth.client import Outcome
+from hearth.client import Answer, Outcome
 
 BAR_FROM = 5
 """Inputs from which on a progress bar is worth its line."""
 
 
 class Report(ABC):
-    """Takes each outcome once, in any order; its job's tag is the index of its input."""
+    """Takes each answer once, in any order; its index is that of its input."""
 
     def __init__(self, inputs: Sequence[Input]) -> None:
         self.inputs = inputs
@@ -51,19 +51,20 @@ class Report(ABC):
             self._bar.add_task(target, total=len(self.inputs))
             self._stack.enter_context(self._bar)
 
-    def add(self, outcome: Outcome) -> None:
-        """Print an outcome, or keep it until its turn."""
+    def add(self, answer: Answer) -> None:
+        """Print an answer, or keep it until its turn."""
+        outcome = answer.outcome
         self.done += 1
         self.failed += outcome.error is not None or any(
             part.error is not None for part in outcome.parts.values()
         )
-        self.write(outcome)
+        self.write(answer)
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0])
 
     @abstractmethod
-    def write(self, outcome: Outcome) -> None:
-        """Print an outcome, or keep it until its turn."""
+    def write(self, answer: Answer) -> None:
+        """Print an answer, or keep it until its turn."""
 
     def _console(self) -> Console:
         """Where a progress bar may be: where nothing else is written past rich."""
@@ -78,14 +79,14 @@ class TableReport(Report):
         longest = max(len(source.label) for source in self.inputs)
         self._width = min(longest, LONGEST_LABEL, output().width // 3)
 
-    def write(self, outcome: Outcome) -> None:
+    def write(self, answer: Answer) -> None:
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_column(width=self._width, no_wrap=True, style="bold")
         row.add_column(overflow="fold")
-        label = self.inputs[outcome.job.tag].label
+        label = self.inputs[answer.index].label
         if len(label) > self._width:
             label = f"…{label[1 - self._width :]}"  # the end of a path says more
-        row.add_row(Text(label), show.answer(outcome))
+        row.add_row(Text(label), show.answer(answer.outcome))
         output().print(row)
 
 

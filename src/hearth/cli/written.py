@@ -14,7 +14,7 @@ from hearth.cli.console import notes
 from hearth.cli.inputs import STDIN, Input
 from hearth.cli.outfile import PICTURES, LateFile, check_folder, spare
 from hearth.cli.report import Report, parts_of, told
-from hearth.client import Outcome
+from hearth.client import Answer, Outcome
 from hearth.errors import SettingsError
 
 
@@ -57,15 +57,15 @@ class _OrderedReport(Report):
         if self._file is not None:
             self._file.close()
 
-    def write(self, outcome: Outcome) -> None:
-        self._early[outcome.job.tag] = self.form(outcome)
+    def write(self, answer: Answer) -> None:
+        self._early[answer.index] = self.form(answer)
         while self._next in self._early:
             self._put(self._early.pop(self._next))
             self._next += 1
 
     @abstractmethod
-    def form(self, outcome: Outcome) -> bytes:
-        """The bytes that are written for one outcome."""
+    def form(self, answer: Answer) -> bytes:
+        """The bytes that are written for one answer."""
 
     def _put(self, content: bytes) -> None:
         if self._file is not None:
@@ -81,10 +81,10 @@ class _OrderedReport(Report):
 class JsonReport(_OrderedReport):
     """One line of JSON for each input."""
 
-    def form(self, outcome: Outcome) -> bytes:
+    def form(self, answer: Answer) -> bytes:
         import orjson
 
-        source = self.inputs[outcome.job.tag]
+        source, outcome = self.inputs[answer.index], answer.outcome
         line = {
             "file": source.file,
             **({} if source.text is None else {"text": source.text}),
@@ -98,9 +98,9 @@ class JsonReport(_OrderedReport):
 class RawReport(_OrderedReport):
     """The bytes as the node sent them; errors go to stderr."""
 
-    def form(self, outcome: Outcome) -> bytes:
-        self._tell_errors(outcome)
-        bodies = [each.body for each in _answers(outcome).values()]
+    def form(self, answer: Answer) -> bytes:
+        self._tell_errors(answer)
+        bodies = [each.body for each in _answers(answer.outcome).values()]
         if self._file is None and sys.stdout.isatty():
             return b"".join(map(self._for_terminal, bodies))
         return b"".join(bodies)
@@ -111,8 +111,8 @@ class RawReport(_OrderedReport):
         self._fail(f"{len(body):,} bytes that are no text: write them to a file with --out")
         return b""
 
-    def _tell_errors(self, outcome: Outcome) -> None:
-        label = self.inputs[outcome.job.tag].label
+    def _tell_errors(self, answer: Answer) -> None:
+        label, outcome = self.inputs[answer.index].label, answer.outcome
         if outcome.error is not None:
             self._tell(f"{label}: {outcome.error}")
         for entry, part in outcome.parts.items():
@@ -135,9 +135,9 @@ class PictureReport(RawReport):
         super().__init__(inputs, out)
         self._out = out
 
-    def form(self, outcome: Outcome) -> bytes:
-        self._tell_errors(outcome)
-        answers = list(_answers(outcome).values())
+    def form(self, answer: Answer) -> bytes:
+        self._tell_errors(answer)
+        answers = list(_answers(answer.outcome).values())
         if len(answers) > 1:
             self._fail(f"{self._out}: several answers came; --raw --out FOLDER/ takes them all")
         elif answers and not answers[0].mime.startswith("image/"):
@@ -163,13 +163,13 @@ class FolderReport(RawReport):
         self._folder = folder
         self._used: set[str] = set()
 
-    def write(self, outcome: Outcome) -> None:
-        self._tell_errors(outcome)
-        stem = _stem(self.inputs[outcome.job.tag], outcome.job.tag)
-        for entry, answer in _answers(outcome).items():
+    def write(self, answer: Answer) -> None:
+        self._tell_errors(answer)
+        stem = _stem(self.inputs[answer.index], answer.index)
+        for entry, each in _answers(answer.outcome).items():
             self._folder.mkdir(parents=True, exist_ok=True)
-            name = self._free(f"{stem}.{_safe(entry)}" if entry else stem, _ending(answer.mime))
-            (self._folder / name).write_bytes(answer.body)
+            name = self._free(f"{stem}.{_safe(entry)}" if entry else stem, _ending(each.mime))
+            (self._folder / name).write_bytes(each.body)
 
     def _free(self, stem: str, ending: str) -> str:
         """A name that no other input's answer has."""

@@ -7,7 +7,7 @@ chunk. Nothing here knows gRPC calls, only messages.
 
 from collections.abc import Iterator
 
-from hearth.client.messages import Failure, Job, Outcome
+from hearth.client.messages import Failure, Job, Outcome, pushback
 from hearth.contract.ml_service_pb2 import ErrorCode, InferRequest, InferResponse
 
 WHOLE_LIMIT = 1 << 20
@@ -115,4 +115,5 @@ def _failure(message: InferResponse) -> Failure:
         code = ErrorCode.Name(error.code).removeprefix("ERROR_CODE_")
     except ValueError:  # a code of a later contract
         code = str(error.code)
-    return Failure("UNKNOWN" if code == "UNSPECIFIED" else code, error.message, error.detail)
+    code = "UNKNOWN" if code == "UNSPECIFIED" else code
+    return Failure(code, error.message, error.detail, pushback(message.meta.items()))

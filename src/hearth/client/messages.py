@@ -1,7 +1,7 @@
 """What goes to a node and what comes back, as a caller sees it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -20,6 +20,16 @@ class Job:
     """The caller's own; it comes back with the outcome and isn't sent."""
 
 
+PUSHBACK = "grpc-retry-pushback-ms"
+"""gRPC's own name, in a status's trailers, and hearth's in an answer's meta."""
+
+
+def pushback(told: Iterable[Any]) -> float | None:
+    """Seconds after which the node wants to be asked again, of names and values; else None."""
+    text = next((str(value) for name, value in told if name == PUSHBACK), "")
+    return int(text) / 1000 if text.isdecimal() else None
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a job has no answer."""
@@ -28,6 +38,8 @@ class Failure:
     """A name of a gRPC status (``INVALID_ARGUMENT``, ``UNAVAILABLE``, …)."""
     message: str
     detail: str = ""
+    retry_after: float | None = None
+    """Seconds after which the node wants to be asked again, where it says so."""
 
     def __str__(self) -> str:
         return f"{self.message} ({self.code})" if self.message else self.code
@@ -56,3 +68,7 @@ class Outcome:
     def json(self) -> Any:
         """The body as JSON; raises ValueError where it isn't."""
         return orjson.loads(self.body)
+
+    def without_payload(self) -> "Outcome":
+        """The same, without the bytes that were sent."""
+        return replace(self, job=replace(self.job, payload=b""))

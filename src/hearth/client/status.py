@@ -6,14 +6,22 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
-from hearth.client.messages import Failure
-from hearth.errors import DeadlinePassed, HearthError, InvalidInput, Unavailable
+from hearth.client.messages import Failure, pushback
+from hearth.errors import (
+    DeadlinePassed,
+    HearthError,
+    InvalidInput,
+    ModelFailed,
+    NotReady,
+    Unavailable,
+    UnknownTask,
+)
 
 T = TypeVar("T")
 
 _ERRORS: dict[str, type[HearthError]] = {
     "INVALID_ARGUMENT": InvalidInput,
-    "NOT_FOUND": InvalidInput,
+    "NOT_FOUND": UnknownTask,
     "UNIMPLEMENTED": Unavailable,
     "UNAVAILABLE": Unavailable,
     "RESOURCE_EXHAUSTED": Unavailable,
@@ -41,18 +49,21 @@ class FirstStatus:
     """
 
     def __init__(self, call: "grpc.aio.Call") -> None:
-        self._noted: tuple[str, str] | None = None
+        self._noted: tuple[str, str, float | None] | None = None
         call.add_done_callback(self._note)
 
     def failure(self, error: grpc.aio.AioRpcError) -> Failure:
         """What ended the call that raised ``error``."""
         if error.details() != _FAILED_WRITE:
             return failure_of(error)
-        code, details = self._noted or ("INTERNAL", _FAILED_WRITE)
-        return NO_ANSWER if code == "OK" or details == _FAILED_WRITE else _failure(code, details)
+        code, details, retry_after = self._noted or ("INTERNAL", _FAILED_WRITE, None)
+        if code == "OK" or details == _FAILED_WRITE:
+            return NO_ANSWER
+        return _failure(code, details, retry_after)
 
     def _note(self, call: "grpc.aio.Call") -> None:
-        self._noted = _now(call.code()).name, _now(call.details()) or ""
+        retry_after = pushback(_now(call.trailing_metadata()) or ())
+        self._noted = _now(call.code()).name, _now(call.details()) or "", retry_after
 
 
 def _now(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -68,10 +79,11 @@ def _now(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def failure_of(error: grpc.aio.AioRpcError) -> Failure:
     """What a status that ended a call means for the requests on it."""
-    return _failure(error.code().name, error.details() or "")
+    retry_after = pushback(error.trailing_metadata() or ())
+    return _failure(error.code().name, error.details() or "", retry_after)
 
 
-def _failure(code: str, details: str) -> Failure:
+def _failure(code: str, details: str, retry_after: float | None) -> Failure:
     if code == "DEADLINE_EXCEEDED":
         return Failure(code, "no answer in time")
     if code == "UNIMPLEMENTED":
@@ -79,7 +91,7 @@ def _failure(code: str, details: str) -> Failure:
     if _CONNECT.search(details):
         cause = _CAUSE.search(details)
         return Failure(code, "can't connect" + (f": {cause[1].lower()}" if cause else ""), details)
-    return Failure(code, details or "the call failed without a reason")
+    return Failure(code, details or "the call failed without a reason", retry_after=retry_after)
 
 
 def reached(error: grpc.aio.AioRpcError) -> bool:
@@ -87,7 +99,15 @@ def reached(error: grpc.aio.AioRpcError) -> bool:
     return not _CONNECT.search(error.details() or "")
 
 
+def error_of(failure: Failure) -> HearthError:
+    """The exception that says the same."""
+    return _ERRORS.get(failure.code, ModelFailed)(failure.message or failure.code)
+
+
 def exception_of(target: str, error: grpc.aio.AioRpcError) -> HearthError:
     """The exception for a call to ``target`` that failed as a whole; one line."""
     failure = failure_of(error)
-    return _ERRORS.get(failure.code, HearthError)(f"{target}: {failure.message}")
+    kind = _ERRORS.get(failure.code, HearthError)
+    if failure.code == "UNAVAILABLE" and reached(error):
+        kind = NotReady  # the node itself says so
+    return kind(f"{target}: {failure.message}")

@@ -11,6 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 from hearth.client import capabilities
 from hearth.client.capabilities import Capabilities
 from hearth.client.infer import InferStream, Jobs
+from hearth.client.link import Link
 from hearth.client.messages import Job, Outcome
 from hearth.client.status import exception_of, reached
 from hearth.contract.ml_service_pb2_grpc import InferenceStub
@@ -95,6 +96,10 @@ class Connection:
                 raise
         # The oldest nodes know the unary call only.
         return capabilities.read([await self._stub.GetCapabilities(Empty(), timeout=timeout)])
+
+    def link(self) -> Link:
+        """An Infer call that stays open for requests of any number of callers."""
+        return Link(self._stub.Infer(None))
 
     async def infer_many(
         self, jobs: Jobs, *, window: int = WINDOW, timeout: float | None = None

@@ -7,8 +7,7 @@ from typing import Any
 import orjson
 
 from hearth.cli.view.source import Source
-from hearth.client import Capabilities
-from hearth.client.locate import Found
+from hearth.client import Capabilities, Node
 from hearth.errors import InvalidInput
 from hearth.media.raw import MIME as RAW_FRAME
 
@@ -27,7 +26,7 @@ class Asking:
     """The options that go with each frame; those that the user gave go first."""
 
     def __init__(
-        self, task: str, found: Found, source: Source, options: Mapping[str, str], *, raw: bool
+        self, task: str, found: Node, source: Source, options: Mapping[str, str], *, raw: bool
     ) -> None:
         """Raises InvalidInput for a task that looks at no pictures."""
         info = found.capabilities.tasks[task]

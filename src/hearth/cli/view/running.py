@@ -18,8 +18,7 @@ from hearth.cli.view.showing import Showing
 from hearth.cli.view.sink import Seen, Sink
 from hearth.cli.view.source import Source
 from hearth.cli.view.tally import Tally
-from hearth.client import Connection, Failure, Job, Outcome
-from hearth.client.locate import locate
+from hearth.client import Client, Connection, Failure, Job, Outcome
 from hearth.errors import HearthError, SetupError, Unavailable
 
 FIRST_FRAMES = 3
@@ -122,7 +121,8 @@ class Watching:
 
     async def _work(self) -> None:
         wishes = self._wishes
-        found = await locate(wishes.task, wishes.node)
+        async with Client(wishes.node or ()) as client:
+            found = await client.ready(wishes.task)
         self._target = found.target
         warn_of_unknown(found.capabilities.tasks[wishes.task], wishes.options)
         asking = Asking(wishes.task, found, self._source, wishes.options, raw=wishes.raw)

@@ -1,0 +1,37 @@
+"""The nodes that are named, rather than found."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+DEFAULT_PORT = 50051
+
+VARIABLES = ("HEARTH_NODES", "HEARTH_NODE")
+"""Names of the environment for addresses, the first one that is set counts."""
+
+
+def with_port(name: str) -> str:
+    """``name`` with hearth's usual port where it has none; IPv6 addresses get their brackets."""
+    if name.startswith(":"):
+        name = f"localhost{name}"
+    host, colon, port = name.rpartition(":")
+    if name.startswith("["):
+        return f"{name}:{DEFAULT_PORT}" if name.endswith("]") else name
+    if ":" in host:
+        return f"[{name}]:{DEFAULT_PORT}"
+    return name if colon and port else f"{host or port}:{DEFAULT_PORT}"
+
+
+def listed(text: str) -> list[str]:
+    """The addresses of a list with commas or spaces between."""
+    return [with_port(name) for name in re.split(r"[,;\s]+", text) if name]
+
+
+def named(
+    nodes: str | Iterable[str] = (), environment: Mapping[str, str] = os.environ
+) -> list[str]:
+    """``HOST:PORT`` of each of ``nodes``, else of the environment's; each once."""
+    given = [nodes] if isinstance(nodes, str) else list(nodes)
+    if not any(given):
+        given = [value for name in VARIABLES if (value := environment.get(name, "").strip())][:1]
+    return list(dict.fromkeys(address for each in given for address in listed(each)))

@@ -1,0 +1,185 @@
+"""The client: every node there is, as if it were one."""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Self
+
+from hearth.client.addresses import named
+from hearth.client.answer import Answer
+from hearth.client.asking import Asking
+from hearth.client.dispatch import perform
+from hearth.client.fleet import Fleet
+from hearth.client.mapping import MapRun, Sources
+from hearth.client.member import Node
+from hearth.client.messages import Job
+from hearth.client.options import written
+from hearth.client.pin import Pin
+from hearth.client.reading import read
+from hearth.client.sources import Source
+from hearth.client.values import Embedding, Faces, Labels, Texts
+
+TIMEOUT = 60.0
+"""Seconds for one request, waiting for a node included."""
+RAW = "application/octet-stream"
+"""What makes hearth's nodes send vectors as they are; others send JSON all the same."""
+MAP_TIMEOUT = 600.0
+"""The same for each source of a map: a node may be restarted in the middle of it."""
+
+
+class Client:
+    """Finds the nodes of the network, and sends each request to one that can do it.
+
+    >>> async with Client() as client:
+    ...     labels = await client.classify("photo.jpg")
+    ...     async for answer in client.map("clip_image_embed", Path("photos").glob("*.jpg")):
+    ...         print(answer.input, answer.error or answer.value.vector)
+
+    ``nodes`` are addresses (``HOST:PORT``, or ``HOST``), else those of the environment's
+    HEARTH_NODES. Without any, nodes are found by mDNS; ``mdns=True`` is both. It belongs to
+    one event loop; any number of its tasks may use it at once.
+    """
+
+    def __init__(
+        self,
+        nodes: str | Iterable[str] = (),
+        *,
+        mdns: bool | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        addresses = named(nodes)
+        self._fleet = Fleet(addresses, mdns=not addresses if mdns is None else mdns)
+        self._timeout = timeout
+
+    async def __aenter__(self) -> Self:
+        """Begin to look for nodes; raises Unavailable where that can't be."""
+        await self._fleet.open()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Cancel what is open."""
+        await self._fleet.close()
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes that are known now, whether or not they can do anything."""
+        return [member.node for member in self._fleet.members]
+
+    async def ready(self, task: str, timeout: float | None = None) -> Node:
+        """A node that can do ``task``.
+
+        It is waited for ``timeout`` seconds; without one, for as long as there is hope.
+        Raises UnknownTask where none can do it, Unavailable where none answers.
+        """
+        return (await self._fleet.ready(task, timeout)).node
+
+    async def infer(
+        self,
+        task: str,
+        source: Source,
+        /,
+        *,
+        mime: str = "",
+        timeout: float | None = None,
+        model_id: str | None = None,
+        **options: Any,
+    ) -> Answer:
+        """The answer of one of the nodes to one request.
+
+        ``options`` are the task's. ``timeout`` is in seconds, waiting for a node included; the
+        node is told. ``model_id`` allows the answer of this model alone. Raises InvalidInput,
+        UnknownTask, Unavailable, DeadlinePassed, ModelFailed, and OSError where a file can't
+        be read.
+        """
+        pin = Pin(model_id) if model_id else None
+        seconds = self._timeout if timeout is None else timeout
+        deadline = asyncio.get_running_loop().time() + seconds
+        info = await self._fleet.info(task, deadline, pin)
+        payload = await read(source, info, mime)
+        job = Job(task, payload.content, payload.mime, written(options))
+        done = await perform(self._fleet, job, deadline, pin, tell=timeout is not None)
+        answer = Answer(source, 0, done.node, done.outcome)
+        answer.check()
+        return answer
+
+    async def map(
+        self,
+        task: str,
+        sources: Sources,
+        /,
+        *,
+        ordered: bool = True,
+        in_flight: int | None = None,
+        timeout: float = MAP_TIMEOUT,
+        within: float = math.inf,
+        model_id: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> AsyncGenerator[Answer, None]:
+        """Exactly one answer for each source, over all nodes that can do the task.
+
+        ``ordered``: as the sources come; else as they are ready. Sources are drawn as there
+        is room: as many are under way as keep the nodes busy, or ``in_flight``. ``timeout`` is
+        in seconds for each source, ``within`` for all together. A source that fails has its
+        ``error`` set; all answers are of one model, ``model_id`` or that of the first answer.
+        Close the iterator (``contextlib.aclosing``) to cancel what is under way.
+        """
+        asking = Asking(
+            self._fleet,
+            task,
+            written({**(options or {}), **more}),
+            Pin(model_id),
+            timeout=timeout,
+            until=asyncio.get_running_loop().time() + within,
+        )
+
+        def room() -> int:
+            return in_flight or self._fleet.room(task, asking.pin)
+
+        run = MapRun(sources, asking.ask, room, ordered=ordered)
+        async with aclosing(run.answers()) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def classify(
+        self,
+        image: Source,
+        labels: Sequence[str] | None = None,
+        *,
+        topk: int | None = None,
+        task: str = "clip_classify",
+        **how: Any,
+    ) -> Labels:
+        """What is in a picture: out of ``labels``, or of those that the task has.
+
+        ``how`` is as for ``infer``, here and below; so is what is raised.
+        """
+        answer = await self.infer(task, image, labels=labels, topk=topk, **how)
+        return answer.typed(Labels)
+
+    async def embed_image(
+        self, image: Source, *, task: str = "clip_image_embed", **how: Any
+    ) -> Embedding:
+        """The unit vector of a picture."""
+        return (await self.infer(task, image, accept=RAW, **how)).typed(Embedding)
+
+    async def embed_text(
+        self, text: str, *, task: str = "clip_text_embed", **how: Any
+    ) -> Embedding:
+        """The unit vector of a text, which can be compared with pictures' of the same model.
+
+        Give the pictures' ``model_id``, where nodes have different ones.
+        """
+        return (await self.infer(task, text, accept=RAW, **how)).typed(Embedding)
+
+    async def ocr(self, image: Source, *, task: str = "ocr", **how: Any) -> Texts:
+        """The lines of text in a picture."""
+        return (await self.infer(task, image, **how)).typed(Texts)
+
+    async def faces(self, image: Source, *, task: str = "face_recognition", **how: Any) -> Faces:
+        """The faces in a picture, each with the vector by which its person is known again."""
+        return (await self.infer(task, image, **how)).typed(Faces)

@@ -1,0 +1,111 @@
+"""One request to its one outcome, whatever happens to nodes meanwhile."""
+
+import asyncio
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+from hearth.client.fleet import Fleet
+from hearth.client.link import StreamEnded
+from hearth.client.member import LOST, Member
+from hearth.client.messages import Failure, Job, Outcome
+from hearth.client.pin import Pin
+from hearth.errors import DeadlinePassed, HearthError, UnknownTask
+
+MOST_DEATHS = 4
+"""Nodes that may go away while they have a request, before it is taken for the cause."""
+
+TIMEOUT_MS = "timeout_ms"
+"""The option by which nodes of hearth learn how long an answer is waited for."""
+
+REFUSED = LOST | {"RESOURCE_EXHAUSTED"}
+"""What a node says that may do a request later, or another node now."""
+
+
+class Done(NamedTuple):
+    """The outcome of a request, and the ``HOST:PORT`` that it is of; empty where nobody's."""
+
+    outcome: Outcome
+    node: str
+
+
+def failed(job: Job, error: HearthError) -> Done:
+    """What becomes of a request for which there is no node."""
+    code = "NOT_FOUND" if isinstance(error, UnknownTask) else "UNAVAILABLE"
+    if isinstance(error, DeadlinePassed):
+        code = "DEADLINE_EXCEEDED"
+    return Done(Outcome(job, error=Failure(code, str(error))), "")
+
+
+class _Tries:
+    """What has become of a request so far."""
+
+    def __init__(self) -> None:
+        self.avoid: set[Member] = set()
+        self.deaths = 0
+        self.has_failed = False
+        self.alone = False
+        """Whether it goes over a call of its own: a status that ends it is its own, then."""
+
+    def died(self, member: Member, failure: Failure) -> None:
+        """The stream ended with it."""
+        self.avoid.add(member)
+        self.deaths += 1
+        self.alone = self.alone or failure.code not in LOST
+
+
+async def perform(
+    fleet: Fleet, job: Job, deadline: float, pin: Pin | None = None, *, tell: bool = False
+) -> Done:
+    """What becomes of a request by ``deadline`` (of the loop's clock), its failures too.
+
+    Inference is idempotent: where a node goes away, or can't now, another one is asked, or
+    the same again later. With ``tell`` the nodes are told how long it is waited for.
+    """
+    tries = _Tries()
+    while True:
+        try:
+            member = await fleet.pick(job.task, deadline, pin, tries.avoid)
+        except HearthError as error:
+            return failed(job, error)
+        sent = _told(job, member, deadline) if tell else job
+        try:
+            async with asyncio.timeout_at(deadline):
+                ask = member.ask_alone if tries.alone else member.ask
+                outcome = await ask(sent)
+        except TimeoutError:
+            failure = Failure("DEADLINE_EXCEEDED", "no answer in time")
+            return Done(Outcome(job, error=failure), member.target)
+        except StreamEnded as ended:
+            tries.died(member, ended.failure)
+            if tries.deaths >= MOST_DEATHS:
+                return Done(Outcome(job, error=ended.failure), member.target)
+            continue
+        if _is_settled(outcome, member, tries, fleet, pin):
+            return Done(outcome, member.target)
+
+
+def _told(job: Job, member: Member, deadline: float) -> Job:
+    limits = member.tasks[job.task].limits
+    left = deadline - asyncio.get_running_loop().time()
+    if TIMEOUT_MS not in limits or TIMEOUT_MS in job.meta or math.isinf(left):
+        return job
+    return replace(job, meta={**job.meta, TIMEOUT_MS: str(max(1, round(left * 1000)))})
+
+
+def _is_settled(
+    outcome: Outcome, member: Member, tries: _Tries, fleet: Fleet, pin: Pin | None
+) -> bool:
+    """Whether this is what becomes of the request; else it is asked again, elsewhere at best."""
+    error = outcome.error
+    if error is None:
+        return pin is None or pin.takes(outcome, member)
+    tries.avoid.add(member)
+    if error.code in REFUSED:
+        tries.deaths += tries.alone
+        return tries.deaths >= MOST_DEATHS
+    if error.code == "INTERNAL" and not tries.has_failed:
+        # A device without memory, or a damaged file, is the matter of one node.
+        tries.has_failed = True
+        return tries.avoid.issuperset(fleet.able(outcome.job.task, pin))
+    return True

@@ -1,0 +1,132 @@
+"""One Infer call to a node, which carries requests of any number of callers."""
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+
+import grpc.aio
+
+from hearth.client.chunks import Assembly, split
+from hearth.client.messages import Failure, Job, Outcome
+from hearth.client.status import NO_ANSWER, FirstStatus
+from hearth.contract.ml_service_pb2 import InferRequest, InferResponse
+
+InferCall = grpc.aio.StreamStreamCall[InferRequest, InferResponse]
+
+CANCELLED = Failure("CANCELLED", "the call was cancelled")
+
+
+class StreamEnded(Exception):
+    """The call ended without an answer to this request; ``company`` counts those that had none."""
+
+    def __init__(self, failure: Failure, company: int) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+        self.company = company
+
+
+class Link:
+    """Sends requests over one call and hands each its answer; it ends once, for all.
+
+    One task reads and one writes: gRPC allows no more. Requests are written one after
+    another, whole: a node bounds what it holds of unfinished ones.
+    """
+
+    def __init__(self, call: InferCall) -> None:
+        self._call = call
+        self._status = FirstStatus(call)
+        self._open: dict[str, tuple[Assembly, asyncio.Future[Outcome]]] = {}
+        self._unsent: asyncio.Queue[str | None] = asyncio.Queue()
+        # Ids of our own: those of two clients behind one proxy must not meet.
+        self._ids = (
+            f"{prefix}-{n}" for prefix in [secrets.token_hex(4)] for n in itertools.count()
+        )
+        self._loop = asyncio.get_running_loop()
+        self.heard = self._loop.time()
+        """When the node last sent anything; of the loop's clock."""
+        self.ended: Failure | None = None
+        """Why it carries no more requests."""
+        self._reader = asyncio.create_task(self._read())
+        self._writer = asyncio.create_task(self._write())
+
+    def send(self, job: Job) -> "asyncio.Future[Outcome]":
+        """The outcome to come; StreamEnded is raised there where the call ends before it.
+
+        Cancelled before its turn, the request isn't sent; after it, its answer is dropped.
+        """
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        if self.ended is not None:
+            future.set_exception(StreamEnded(self.ended, 1))
+            return future
+        key = next(self._ids)
+        self._open[key] = (Assembly(job), future)
+        self._unsent.put_nowait(key)
+        return future
+
+    def finish(self) -> None:
+        """No more requests come: the node is told so once those that did are written."""
+        self._unsent.put_nowait(None)
+
+    def abort(self, failure: Failure) -> None:
+        """Give it up: all that is open ends with ``failure``."""
+        self._end(failure)
+        self._call.cancel()
+
+    async def read_to_end(self, seconds: float) -> None:
+        """Wait for the node to end the call."""
+        await asyncio.wait({self._reader}, timeout=seconds)
+
+    async def close(self) -> None:
+        """Cancel the call and what is open."""
+        self.abort(CANCELLED)
+        self._reader.cancel()
+        self._writer.cancel()
+        await asyncio.gather(self._reader, self._writer, return_exceptions=True)
+
+    async def _write(self) -> None:
+        # Where the call has ended, the reader knows why and fails what is open.
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while (key := await self._unsent.get()) is not None:
+                entry = self._open.get(key)
+                if entry is None or entry[1].cancelled():
+                    self._open.pop(key, None)
+                    continue
+                for message in split(entry[0].job, key):
+                    await self._call.write(message)
+            await self._call.done_writing()
+
+    async def _read(self) -> None:
+        failure = NO_ANSWER
+        try:
+            # Not `read()`: that gives up unread answers once the status has come.
+            async for message in self._call:
+                self.heard = self._loop.time()
+                self._take(message)
+        except grpc.aio.AioRpcError as error:
+            failure = self._status.failure(error)
+        except asyncio.CancelledError:
+            failure = CANCELLED
+            raise
+        finally:
+            self._end(failure)
+            self._writer.cancel()
+
+    def _take(self, message: InferResponse) -> None:
+        entry = self._open.get(message.correlation_id)
+        if entry is None:
+            return  # answered before, or none of ours: nobody waits for it
+        assembly, future = entry
+        if (outcome := assembly.add(message)) is not None:
+            del self._open[message.correlation_id]
+            if not future.done():
+                future.set_result(outcome)
+
+    def _end(self, failure: Failure) -> None:
+        if self.ended is not None:
+            return
+        self.ended = failure
+        unanswered, self._open = self._open, {}
+        waiting = [future for _, future in unanswered.values() if not future.done()]
+        for future in waiting:
+            future.set_exception(StreamEnded(failure, len(waiting)))

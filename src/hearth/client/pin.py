@@ -1,0 +1,68 @@
+"""The model that the answers of one map belong to."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hearth.client.messages import Outcome
+
+if TYPE_CHECKING:
+    from hearth.client.member import Member
+
+MODEL = "lumen.model.id"
+"""The key of an answer's meta with the name of its model."""
+
+
+class Pin:
+    """Keeps the answers of several requests to one model: that of the first answer.
+
+    Until there is one, requests go to nodes that name the same models as the first that was
+    chosen. ``model`` pins from the beginning.
+    """
+
+    def __init__(self, model: str | None = None) -> None:
+        self.model = model
+        """As it was asked for, or as the first answer said."""
+        self._asked = model
+        self._advertised: tuple[str, ...] | None = None
+        self._of: dict[str, str] = {}
+        self._misfits: set[Member] = set()
+
+    def allows(self, member: "Member", task: str) -> bool:
+        """Whether a request may go to this node."""
+        if member in self._misfits:
+            return False
+        models = member.models.get(task, ())
+        if self._asked is not None:
+            return self._asked in models
+        return self._advertised is None or models == self._advertised
+
+    def chose(self, member: "Member", task: str) -> None:
+        """A request goes to this node."""
+        if self._advertised is None:
+            self._advertised = member.models.get(task, ())
+
+    def release(self) -> bool:
+        """Let nodes with other models have their turn; False once there is an answer."""
+        free = self._asked is None and self._advertised is not None and not self._of
+        if free:
+            self._advertised = None
+        return free
+
+    def takes(self, outcome: Outcome, member: "Member") -> bool:
+        """Whether the answer is of the right model; the first one says which that is."""
+        models = dict(_models_of(outcome))
+        if any(self._of.get(key, self._asked or model) != model for key, model in models.items()):
+            self._misfits.add(member)
+            return False
+        if models and not self._of:
+            self.model = next(iter(models.values()))
+            self._advertised = member.models.get(outcome.job.task, ())
+        self._of |= models
+        return True
+
+
+def _models_of(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """The models behind an answer, by entry (of ``compose``) and source (of smart_classify)."""
+    for entry, part in (outcome.parts or {"": outcome}).items():
+        if part.error is None and (model := part.meta.get(MODEL)):
+            yield f"{entry} {part.meta.get('source', '')}", model

@@ -1,0 +1,51 @@
+"""Sources read beside the loop, a few at a time, with a bound on what is held of them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from hearth.aside import aside
+from hearth.client.capabilities import TaskInfo
+from hearth.client.sources import Payload, load
+
+READERS = 4
+"""Files that are read at once: enough to hide the latency of a network's file system."""
+MOST_BYTES = 128 << 20
+"""Of payloads that were read and have no answer yet; one may be larger."""
+
+
+class Reading:
+    """Reads payloads; ``held`` bytes of them are in use."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most = most_bytes
+        self._turn = asyncio.Semaphore(READERS)
+        self._given_back = asyncio.Event()
+        self.held = 0
+
+    @asynccontextmanager
+    async def payload(
+        self, source: Any, task: TaskInfo, mime: str = ""
+    ) -> AsyncGenerator[Payload, None]:
+        """The payload of a source, counted for as long as it is in use; raises as ``load``."""
+        async with self._turn:
+            payload = await read(source, task, mime)
+            size = len(payload.content)
+            while self.held and self.held + size > self._most:
+                self._given_back.clear()
+                await self._given_back.wait()
+            self.held += size
+        try:
+            yield payload
+        finally:
+            self.held -= size
+            self._given_back.set()
+
+
+async def read(source: Any, task: TaskInfo, mime: str = "") -> Payload:
+    """The payload of a source; raises as ``load``. A file system may hang: not on the loop."""
+    if isinstance(source, bytes) or (isinstance(source, str) and task.takes_text):
+        return load(source, task, mime)
+    return await aside(partial(load, source, task, mime))

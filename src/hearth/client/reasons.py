@@ -1,0 +1,59 @@
+"""Why no node can do a task, in one line."""
+
+import difflib
+from collections.abc import Mapping
+
+from hearth.client.capabilities import Capabilities
+from hearth.client.known import service_of
+
+NOBODY = (
+    "no node found on this network: start one with `hearth serve`, or name one with "
+    "--node HOST:PORT or HEARTH_NODES"
+)
+
+
+def missing(task: str, nodes: Mapping[str, Capabilities]) -> str:
+    """One line: why none of the nodes can do the task, and what they can do."""
+    waiting = [
+        f"{target} can't do {task} yet: {reason}"
+        for target, node in nodes.items()
+        for service in node.services
+        if (reason := service.extra.get(f"task.{task}"))
+    ]
+    if waiting:
+        return "; ".join(waiting)
+    if (told := _not_served(task, nodes)) is not None:
+        return told
+    ready = sorted({name for node in nodes.values() for name in node.tasks})
+    parts = [f"{', '.join(nodes)} can't do {task!r}"]
+    if close := difflib.get_close_matches(task.lower(), ready, 1):
+        parts.append(f"did you mean {close[0]}")
+    parts.append(f"it can do: {', '.join(ready)}" if ready else "no task is ready there")
+    # Where a name is misspelt, what else isn't ready has nothing to do with it.
+    return "; ".join(parts if close else [*parts, *_troubles(nodes)])
+
+
+def _not_served(task: str, nodes: Mapping[str, Capabilities]) -> str | None:
+    """Why none of the nodes can do one of hearth's own tasks, as far as its service tells."""
+    needed = service_of(task)
+    who = f"{', '.join(nodes)} can't do {task!r}"
+    if needed is None:
+        return None
+    if troubles := _troubles(nodes, needed):
+        return f"{who}: {'; '.join(troubles)}"
+    if any(service.name == needed for node in nodes.values() for service in node.services):
+        return None
+    return (
+        f"{who}: it needs the service {needed}, which isn't served there (the node's setting "
+        f"`services` lists what is)"
+    )
+
+
+def _troubles(nodes: Mapping[str, Capabilities], name: str | None = None) -> list[str]:
+    """Why services aren't ready: all of them, or those of a name."""
+    return [
+        f"{service.name} at {target} is {service.trouble}"
+        for target, node in nodes.items()
+        for service in node.services
+        if service.trouble and not service.tasks and name in (None, service.name)
+    ]

@@ -1,0 +1,133 @@
+"""The client for programs without an event loop."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Self, TypeVar
+
+from hearth.client.answer import Answer
+from hearth.client.client import MAP_TIMEOUT, TIMEOUT, Client
+from hearth.client.member import Node
+from hearth.client.sources import Source
+from hearth.client.values import Embedding, Faces, Labels, Texts
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """``Client``, whose loop runs on a thread of its own; any number of threads may use it.
+
+    >>> with SyncClient() as client:
+    ...     print(client.classify("photo.jpg").best)
+
+    Arguments, answers and exceptions are those of ``Client``.
+    """
+
+    def __init__(
+        self,
+        nodes: str | Iterable[str] = (),
+        *,
+        mdns: bool | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._client = Client(nodes, mdns=mdns, timeout=timeout)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="hearth", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to look for nodes; raises Unavailable where that can't be."""
+        self._thread.start()
+        try:
+            self._do(self._client.__aenter__())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what is open; once closed it stays so."""
+        if self._thread.is_alive():
+            self._do(self._client.close())
+            self._stop()
+
+    @property
+    def nodes(self) -> list[Node]:
+        """As ``Client.nodes``."""
+
+        async def known() -> list[Node]:
+            return self._client.nodes
+
+        return self._do(known())
+
+    def ready(self, task: str, timeout: float | None = None) -> Node:
+        """As ``Client.ready``."""
+        return self._do(self._client.ready(task, timeout))
+
+    def infer(self, task: str, source: Source, /, **how: Any) -> Answer:
+        """As ``Client.infer``."""
+        return self._do(self._client.infer(task, source, **how))
+
+    def map(
+        self,
+        task: str,
+        sources: Iterable[Any],
+        /,
+        *,
+        timeout: float = MAP_TIMEOUT,
+        **how: Any,
+    ) -> Iterator[Answer]:
+        """As ``Client.map``; ``sources`` are drawn on the client's thread.
+
+        Close the iterator, or leave its loop, to cancel what is under way.
+        """
+        answers = self._client.map(task, sources, timeout=timeout, **how)
+
+        async def some() -> list[Answer]:
+            return [answer] if (answer := await anext(answers, None)) is not None else []
+
+        try:
+            while batch := self._do(some()):
+                yield from batch
+        finally:
+            with suppress(RuntimeError):  # the client is closed, and its loop with it
+                self._do(answers.aclose())
+
+    def classify(self, image: Source, labels: Sequence[str] | None = None, **how: Any) -> Labels:
+        """As ``Client.classify``."""
+        return self._do(self._client.classify(image, labels, **how))
+
+    def embed_image(self, image: Source, **how: Any) -> Embedding:
+        """As ``Client.embed_image``."""
+        return self._do(self._client.embed_image(image, **how))
+
+    def embed_text(self, text: str, **how: Any) -> Embedding:
+        """As ``Client.embed_text``."""
+        return self._do(self._client.embed_text(text, **how))
+
+    def ocr(self, image: Source, **how: Any) -> Texts:
+        """As ``Client.ocr``."""
+        return self._do(self._client.ocr(image, **how))
+
+    def faces(self, image: Source, **how: Any) -> Faces:
+        """As ``Client.faces``."""
+        return self._do(self._client.faces(image, **how))
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._thread.is_alive():
+            work.close()
+            raise RuntimeError("the client isn't open: use it in a `with` block")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C for one: the work must not go on
+            future.cancel()
+            raise
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
