@@ -6,6 +6,7 @@ plain function, so that a test can say what happens when.
 
 import asyncio
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -156,7 +157,7 @@ async def lab_node(
 ) -> AsyncIterator[Node]:
     """A running node with the lab alone, on loopback, without mDNS."""
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "hub.retry_seconds": 0.05,
-             "grace_seconds": 2, **flags}  # fmt: skip
+             "grace_seconds": 2, "mdns.uuid": str(uuid.uuid4()), **flags}  # fmt: skip
     settings = load(flags, environment={}, config=_empty_config())
     node = Node(settings, sources=[source or LabSource()], tasks=tasks)
     async with node:
@@ -211,7 +212,8 @@ class NodeThread:
 
     def __init__(self, *, derived: bool = True, **flags: Any) -> None:
         self._derived = derived
-        flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, **flags}
+        flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False,
+                 "mdns.uuid": str(uuid.uuid4()), **flags}  # fmt: skip
         self._settings = load(flags, environment={}, config=_empty_config())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="node")

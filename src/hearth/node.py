@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,7 +22,15 @@ from hearth.settings import Settings
 from hearth.tasks.registry import TASKS
 from hearth.tasks.router import Router
 from hearth.tasks.task import Task
-from hearth.wiring import Presence, announcer_of, composer_of, sources_of, workers_of
+from hearth.wiring import (
+    Identity,
+    Presence,
+    announcer_of,
+    composer_of,
+    identity_of,
+    sources_of,
+    workers_of,
+)
 
 if TYPE_CHECKING:
     from hearth.metrics import MetricsServer
@@ -73,10 +81,12 @@ class Node:
             self.tally,
             largest_request=largest,
             version=__version__,
+            about=self._about,
         )
         # Made in `start`: gRPC ties a server to the loop that runs then.
         self._new_server = partial(Server, servicer, largest_request=largest)
         self._server: Server | None = None
+        self._identity: Identity | None = None
         self._presence: Presence | None = None
         self._metrics: MetricsServer | None = None
         self._background: list[asyncio.Task[None]] = []
@@ -98,6 +108,7 @@ class Node:
         await self._report()
         self.port = await self._server.start(self.settings.host, self.settings.port)
         log.info("listening on %s:%d", self.settings.host, self.port)
+        self._identity = identity_of(self.settings)
         try:
             if self.settings.metrics_port is not None:
                 await self._start_metrics(self.settings.metrics_port)
@@ -197,6 +208,15 @@ class Node:
                 log.info("ready: %s", self._summary())
                 self._changed()
             await self._report()
+
+    def _about(self) -> Mapping[str, str]:
+        """What the capabilities tell of the node: whoever knows it by an address and by mDNS
+        sees that it is one."""
+        told = {"node.status": self.status}
+        if self._identity is not None:
+            name = self._identity.name if self._presence is None else self._presence.name
+            told |= {"node.uuid": self._identity.uuid, "node.name": name}
+        return told
 
     def _condition(self) -> tuple[object, ...]:
         return tuple((slot.state, slot.settled) for slot in self.slots.values())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hearth import __version__
 from hearth.batching import Workers
@@ -22,10 +22,28 @@ PATIENCE = 10.0
 class Presence(Protocol):
     """How the node is seen on the LAN; ``discovery.Announcer`` is the real one."""
 
+    @property
+    def name(self) -> str: ...
     async def start(self) -> None: ...
     async def set_status(self, status: str) -> None: ...
     async def set_runtime(self, runtime: str) -> None: ...
     async def close(self) -> None: ...
+
+
+class Identity(NamedTuple):
+    """Who a node is, announced or not."""
+
+    uuid: str
+    name: str
+    """The instance name that it asks for."""
+
+
+def identity_of(settings: Settings) -> Identity:
+    """Who the node of these settings is; its uuid is kept in the data folder where that can be."""
+    from hearth.discovery.identity import instance_label, node_uuid
+
+    uuid = node_uuid(settings.data_dir, settings.mdns.uuid)
+    return Identity(uuid, instance_label(settings.mdns.name, uuid))
 
 
 def workers_of(settings: Settings) -> Workers:

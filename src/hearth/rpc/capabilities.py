@@ -1,6 +1,6 @@
 """What the node can do, as the contract's Capability messages."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hearth.batching import BatchQueue
@@ -8,7 +8,8 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.lifecycle.slot import ModelSlot
 from hearth.models.manager import Manager
 from hearth.models.tuning import described
-from hearth.tasks.options import PRIORITY, Option
+from hearth.rpc.admission import AdmissionStatistics
+from hearth.tasks.options import PRIORITY, TIMEOUT, Option, in_full
 from hearth.tasks.router import Router
 from hearth.tasks.task import RAW, Task
 
@@ -21,8 +22,20 @@ def of_services(router: Router, *, largest_request: int) -> list[pb.Capability]:
     return [_capability(slot, router, largest_request) for slot in router.slots.values()]
 
 
-def merged(parts: Sequence[pb.Capability], *, version: str) -> pb.Capability:
-    """All services in one Capability; ``extra`` keys carry the service's name in front."""
+def load(held: AdmissionStatistics) -> dict[str, str]:
+    """How busy the node is, all clients together, for those who choose between nodes."""
+    return {
+        "load.in_flight": str(held.in_flight),
+        "load.streams": str(held.streams),
+        "load.waiting": str(held.waiting),
+    }
+
+
+def merged(parts: Sequence[pb.Capability], *, node: Mapping[str, str]) -> pb.Capability:
+    """All services in one Capability: their ``extra`` keys with their names in front.
+
+    ``node`` is what is true of all of it, and stands there as it is.
+    """
     return pb.Capability(
         service_name="hearth",
         model_ids=_distinct(name for part in parts for name in part.model_ids),
@@ -30,7 +43,7 @@ def merged(parts: Sequence[pb.Capability], *, version: str) -> pb.Capability:
         max_concurrency=max((part.max_concurrency for part in parts), default=0),
         precisions=_distinct(name for part in parts for name in part.precisions),
         extra={
-            "version": version,
+            **node,
             **{
                 f"{part.service_name}.{key}": value
                 for part in parts
@@ -130,7 +143,7 @@ def _io_task(name: str, task: Task, limits: dict[str, str], manager: Manager) ->
 def _options(task: Task) -> list[Option]:
     """The task's own, and what every task understands."""
     usual = "interactive" if task.interactive else "bulk"
-    return [*task.options, replace(PRIORITY, default=usual)]
+    return [*task.options, replace(PRIORITY, default=usual), TIMEOUT]
 
 
 def _describe(option: Option) -> str:
@@ -138,9 +151,9 @@ def _describe(option: Option) -> str:
     if option.default not in (None, ""):
         parts.append(f"default {option.default}")
     if option.least is not None:
-        parts.append(f"at least {option.least:g}")
+        parts.append(f"at least {in_full(option.least)}")
     if option.most is not None:
-        parts.append(f"at most {option.most:g}")
+        parts.append(f"at most {in_full(option.most)}")
     if option.choices:
         parts.append("one of " + " ".join(choice for choice in option.choices if choice))
     return ", ".join(parts)

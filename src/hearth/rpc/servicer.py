@@ -1,6 +1,6 @@
 """The four calls of ``home_native.v1.Inference``."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -17,7 +17,10 @@ from hearth.tasks.router import Router
 
 
 class InferenceServicer(pb_grpc.InferenceServicer):
-    """Answers from the router's models; never behind their queues, but for Infer."""
+    """Answers from the router's models; never behind their queues, but for Infer.
+
+    ``about`` is asked what the capabilities tell of the node itself, beside its load.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         largest_request: int,
         version: str,
         patience: Patience = PATIENCE,
+        about: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._router = router
         self._admission = admission
@@ -35,6 +39,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         self._largest_request = largest_request
         self._version = version
         self._patience = patience
+        self._about = about
         self._streams: set[InferStream] = set()
 
     def cut_off(self) -> None:
@@ -72,13 +77,14 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         self, request: Empty, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
     ) -> pb.Capability:
         """All services merged."""
-        return capabilities.merged(await self._capabilities(context), version=self._version)
+        return capabilities.merged(await self._capabilities(context), node=self._of_node())
 
     async def StreamCapabilities(  # noqa: N802
         self, request: Empty, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
     ) -> AsyncIterator[pb.Capability]:
-        """One message for each service."""
+        """One message for each service; each says of the node what is true of all of them."""
         for capability in await self._capabilities(context):
+            capability.extra.update(self._of_node())
             yield capability
 
     async def Health(  # noqa: N802
@@ -86,6 +92,10 @@ class InferenceServicer(pb_grpc.InferenceServicer):
     ) -> Empty:
         """Answers as long as the process lives."""
         return Empty()
+
+    def _of_node(self) -> dict[str, str]:
+        held = self._admission.statistics()
+        return {"version": self._version, **self._about(), **capabilities.load(held)}
 
     async def _capabilities(
         self, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"

@@ -58,9 +58,9 @@ class Option:
     def _bounded(self, name: str, text: str) -> int | float:
         value = self._number(name, text)
         if self.least is not None and value < self.least:
-            raise InvalidInput(f"{name} = {text} is less than {self.least:g}")
+            raise InvalidInput(f"{name} = {text} is less than {in_full(self.least)}")
         if self.most is not None and value > self.most:
-            raise InvalidInput(f"{name} = {text} is more than {self.most:g}")
+            raise InvalidInput(f"{name} = {text} is more than {in_full(self.most)}")
         return value
 
     def _number(self, name: str, text: str) -> int | float:
@@ -89,9 +89,14 @@ class Option:
             raise InvalidInput(f"{name} is empty")
         if self.most is not None and len(entries) > self.most:
             raise InvalidInput(
-                f"{name} has {len(entries)} entries; at most {self.most:g} are taken"
+                f"{name} has {len(entries)} entries; at most {in_full(self.most)} are taken"
             )
         return entries
+
+
+def in_full(bound: float) -> str:
+    """A bound as people write it: 86400000, and not 8.64e+07."""
+    return f"{bound:.15g}"
 
 
 def _split(text: str) -> list[str]:
@@ -137,11 +142,21 @@ LABELS = Option(
     most=MOST_LABELS,
 )
 
-# Understood by every task, and declared by none.
+# Understood by every task, and declared by none, as is the next.
 PRIORITY = Option(
     "priority",
     "choice",
     None,
     "interactive: overtakes bulk, which takes its time (default: interactive for texts)",
     choices=("interactive", "bulk"),
+)
+
+# A stream that many requests share has one gRPC deadline at most; this one is each request's own.
+TIMEOUT = Option(
+    "timeout_ms",
+    "int",
+    None,
+    "milliseconds, from when the request is whole, after which its answer is of no use",
+    least=1,
+    most=24 * 60 * 60 * 1000,  # a day: who waits longer waits for ever
 )

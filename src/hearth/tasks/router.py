@@ -1,14 +1,15 @@
 """From a task's name to its answer: find the task, read the options, parse, call, render."""
 
+import asyncio
 import time
 from collections.abc import Coroutine, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from hearth.batching import Ticket
-from hearth.errors import InvalidInput, NotReady, UnknownTask
+from hearth.errors import DeadlinePassed, InvalidInput, NotReady, UnknownTask
 from hearth.lifecycle.slot import ModelSlot
-from hearth.tasks.options import PRIORITY, read_all
+from hearth.tasks.options import PRIORITY, TIMEOUT, read_all
 from hearth.tasks.task import Call, Parts, Request, Result, Stages, Task
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
@@ -37,11 +38,36 @@ class Router:
         task = self.find(request.task)
         if self._draining:
             raise NotReady("this node is shutting down")
-        return self._perform(task, request)
+        return self._begin(task, request)
 
     def answer_part(self, request: Request) -> Coroutine[Any, Any, Result | Parts]:
         """As ``answer``, of a part of a request that was taken on already."""
-        return self._perform(self.find(request.task), request)
+        return self._begin(self.find(request.task), request)
+
+    def _begin(self, task: Task, request: Request) -> Coroutine[Any, Any, Result | Parts]:
+        # Here, and not on the way of requests that say nothing of it.
+        if request.meta and TIMEOUT.name in request.meta:
+            return self._perform_in_time(task, request)
+        return self._perform(task, request)
+
+    async def _perform_in_time(self, task: Task, request: Request) -> Result | Parts:
+        """As ``_perform``; given up at the request's own deadline, or its stream's if earlier.
+
+        The stream goes on, so nobody else ends what waits for a model that stands still.
+        """
+        now = time.monotonic()
+        patience = TIMEOUT.read(request.meta)
+        deadline = now + patience / 1000
+        if request.deadline is not None:
+            # A part of a composed request has the whole's deadline, whenever its turn comes.
+            deadline = min(deadline, request.deadline)
+        try:
+            async with asyncio.timeout(deadline - now) as limit:
+                return await self._perform(task, request._replace(deadline=deadline))
+        except TimeoutError:
+            if not limit.expired():
+                raise  # somebody else's
+            raise DeadlinePassed(f"the deadline passed: {TIMEOUT.name} = {patience}") from None
 
     async def _perform(self, task: Task, request: Request) -> Result | Parts:
         started = time.perf_counter()
