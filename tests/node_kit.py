@@ -157,13 +157,18 @@ async def lab_node(
 ) -> AsyncIterator[Node]:
     """A running node with the lab alone, on loopback, without mDNS."""
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "hub.retry_seconds": 0.05,
-             "grace_seconds": 2, "mdns.uuid": str(uuid.uuid4()), **flags}  # fmt: skip
+             "grace_seconds": 2, **_someone(flags), **flags}  # fmt: skip
     settings = load(flags, environment={}, config=_empty_config())
     node = Node(settings, sources=[source or LabSource()], tasks=tasks)
     async with node:
         if settled:
             await node.wait_until(lambda: node.status == "ready")
         yield node
+
+
+def _someone(flags: Mapping[str, object]) -> dict[str, str]:
+    """An identity of its own for a node that would share the working directory's."""
+    return {} if "data_dir" in flags else {"mdns.uuid": str(uuid.uuid4())}
 
 
 def _empty_config() -> Path:
@@ -212,8 +217,7 @@ class NodeThread:
 
     def __init__(self, *, derived: bool = True, **flags: Any) -> None:
         self._derived = derived
-        flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False,
-                 "mdns.uuid": str(uuid.uuid4()), **flags}  # fmt: skip
+        flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, **_someone(flags), **flags}
         self._settings = load(flags, environment={}, config=_empty_config())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="node")
