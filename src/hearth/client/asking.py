@@ -1,6 +1,7 @@
 """The sources of one map, each asked for by itself."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.pin import Pin
 from hearth.client.reading import Reading
 from hearth.errors import DeadlinePassed, HearthError
+
+PATIENT = 300.0
+"""Seconds: whoever waits so long need not tell the nodes."""
 
 
 class Asking:
@@ -34,34 +38,38 @@ class Asking:
         self._fleet = fleet
         self._task = task
         self._meta = meta
+        self._job = Job(task, b"", meta=meta)
         self._timeout = timeout
         self._until = until
+        self._tell = math.isfinite(until) or timeout < PATIENT
         self._reading = Reading()
         self._info: TaskInfo | None = None
         self._loop = asyncio.get_running_loop()
 
     async def ask(self, index: int, source: Any) -> Answer:
         """What becomes of a source, its failures too."""
-        deadline = min(self._loop.time() + self._timeout, self._until)
+        now = self._loop.time()
         try:
-            done = await self._done(source, deadline)
+            if now >= self._until:
+                raise DeadlinePassed("no answer in time")
+            done = await self._done(source, min(now + self._timeout, self._until))
         except HearthError as error:
-            done = failed(Job(self._task, b""), error)
+            done = failed(self._job, error)
         except (OSError, TypeError, ValueError) as error:
-            outcome = Outcome(Job(self._task, b""), error=_unreadable(error))
-            done = Done(outcome, "")
+            done = Done(Outcome(self._job, error=_unreadable(error)), "")
         return Answer(source, index, done.node, done.outcome)
 
     async def _done(self, source: Any, deadline: float) -> Done:
-        if self._loop.time() >= self._until:
-            raise DeadlinePassed("no answer in time")
         if self._info is None:
             self._info = await self._fleet.info(self._task, deadline, self.pin)
-        async with self._reading.payload(source, self._info) as (content, mime):
-            job = Job(self._task, content, mime, self._meta)
-            done = await perform(self._fleet, job, deadline, self.pin, tell=True)
+        payload = await self._reading.take(source, self._info)
+        try:
+            job = Job(self._task, payload.content, payload.mime, self._meta)
+            outcome, node = await perform(self._fleet, job, deadline, self.pin, tell=self._tell)
+        finally:
+            self._reading.give_back(payload)
         # The answer is kept for longer than the payload is.
-        return done._replace(outcome=done.outcome.without_payload())
+        return Done(outcome.of(self._job), node)
 
 
 def _unreadable(error: Exception) -> Failure:

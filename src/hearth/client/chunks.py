@@ -85,6 +85,8 @@ class Assembly:
         return self._join()
 
     def _join(self) -> Outcome:
+        if len(self._pieces) == 1 and self._pieces[0].total <= 1:
+            return self._joined(self._pieces[0].result)
         pieces = sorted(self._pieces, key=lambda piece: piece.seq)
         total = max(1, pieces[-1].total)
         offset = 0
@@ -96,10 +98,13 @@ class Assembly:
             offset += len(piece.result)
         if len(pieces) != total:
             return self._broken(f"{len(pieces)} of {total} chunks")
+        return self._joined(b"".join(piece.result for piece in pieces))
+
+    def _joined(self, body: bytes) -> Outcome:
         last = self._pieces[-1]
         return Outcome(
             self.job,
-            body=b"".join(piece.result for piece in pieces),
+            body=body,
             mime=last.result_mime,
             schema=last.result_schema,
             meta=dict(last.meta),

@@ -70,9 +70,8 @@ async def perform(
             return failed(job, error)
         sent = _told(job, member, deadline) if tell else job
         try:
-            async with asyncio.timeout_at(deadline):
-                ask = member.ask_alone if tries.alone else member.ask
-                outcome = await ask(sent)
+            ask = member.ask_alone if tries.alone else member.ask
+            outcome = await ask(sent, deadline)
         except TimeoutError:
             failure = Failure("DEADLINE_EXCEEDED", "no answer in time")
             return Done(Outcome(job, error=failure), member.target)

@@ -53,7 +53,8 @@ class Link:
     def send(self, job: Job) -> "asyncio.Future[Outcome]":
         """The outcome to come; StreamEnded is raised there where the call ends before it.
 
-        Cancelled before its turn, the request isn't sent; after it, its answer is dropped.
+        Settled by the caller before its turn (cancelled, say), the request isn't sent; after
+        it, its answer is dropped.
         """
         future: asyncio.Future[Outcome] = self._loop.create_future()
         if self.ended is not None:
@@ -89,7 +90,7 @@ class Link:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             while (key := await self._unsent.get()) is not None:
                 entry = self._open.get(key)
-                if entry is None or entry[1].cancelled():
+                if entry is None or entry[1].done():
                     self._open.pop(key, None)
                     continue
                 for message in split(entry[0].job, key):

@@ -1,7 +1,7 @@
 """Many sources through the fleet: each has one answer, and few are held at a time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from hearth.client.answer import Answer
@@ -31,6 +31,8 @@ class MapRun:
         self._ordered = ordered
         self._running: set[asyncio.Task[None]] = set()
         self._settled: asyncio.Queue[Answer | BaseException | None] = asyncio.Queue()
+        self._early: dict[int, Answer] = {}
+        self._turn = 0
         self._held = 0
         self._freed = asyncio.Event()
         self._all_drawn = False
@@ -39,30 +41,28 @@ class MapRun:
         """One for each source; an exception of the sources' iterator ends them."""
         drawing = asyncio.create_task(self._draw())
         try:
-            async for answer in self._in_turn():
-                self._held -= 1
-                self._freed.set()
-                yield answer
-            await drawing
+            while (answer := await self._settled.get()) is not None:
+                if isinstance(answer, BaseException):
+                    raise answer
+                for each in self._in_turn(answer):
+                    self._held -= 1
+                    self._freed.set()
+                    yield each
         finally:
             tasks = [drawing, *self._running]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _in_turn(self) -> AsyncGenerator[Answer, None]:
-        early: dict[int, Answer] = {}
-        turn = 0
-        while (answer := await self._settled.get()) is not None:
-            if isinstance(answer, BaseException):
-                raise answer
-            if not self._ordered:
-                yield answer
-                continue
-            early[answer.index] = answer
-            while turn in early:
-                yield early.pop(turn)
-                turn += 1
+    def _in_turn(self, answer: Answer) -> Iterator[Answer]:
+        """What can be handed on, now that this answer is there."""
+        if not self._ordered:
+            yield answer
+            return
+        self._early[answer.index] = answer
+        while self._turn in self._early:
+            self._turn += 1
+            yield self._early.pop(self._turn - 1)
 
     async def _draw(self) -> None:
         index = 0

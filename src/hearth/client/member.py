@@ -61,12 +61,15 @@ class Member:
         self.tasks: Mapping[str, TaskInfo] = {}
         self.models: Mapping[str, tuple[str, ...]] = {}
         """Of each task's service."""
+        self.is_draining = False
+        """Whether it says that it is about to go."""
         self.outstanding = 0
         """Requests of ours without an answer."""
         self.others = 0
         """Requests of others, as the node said lately."""
         self._changed = changed
         self._link: Link | None = None
+        self._windows: dict[str, int] = {}
         self._paces: dict[str, Pace] = {}
         self._slowest = 0.0
         self._patience = 1
@@ -93,12 +96,6 @@ class Member:
     def capabilities(self) -> Capabilities:
         """As last told."""
         return self._keeper.capabilities
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether it says that it is about to go."""
-        told = self.record.status if self.record is not None else ""
-        return "draining" in {told, self._fact("node.status")}
 
     @property
     def uuid(self) -> str:
@@ -138,14 +135,12 @@ class Member:
 
     def window(self, task: str) -> int:
         """Requests in flight that keep it busy."""
-        limits = self.tasks[task].limits
-        batch = limits.get("max_batch", "1")
-        wanted = 3 * int(batch) if batch.isdecimal() else 0
-        return max(LEAST_WINDOW, min(MOST_WINDOW, wanted))
+        return self._windows[task]
 
     def seen(self, record: NodeRecord) -> None:
         """mDNS says something new of it: that may be the end of a rest."""
         self.record, self.listed = record, True
+        self._note_status()
         for pace in self._paces.values():
             pace.wake()
         self._keeper.ask_now()
@@ -155,29 +150,38 @@ class Member:
         self.listed = False
         self._keeper.ask_now()
 
-    async def ask(self, job: Job) -> Outcome:
-        """What the node says; raises StreamEnded where nothing is known of the request."""
+    async def ask(self, job: Job, deadline: float) -> Outcome:
+        """What the node says.
+
+        Raises StreamEnded where nothing is known of the request, and TimeoutError at the
+        ``deadline`` (of the loop's clock).
+        """
         pace = self.pace(job.task)
         ahead, started = self._begin()
         link = self._open_link()
+        answer = link.send(job)
+        # Far cheaper than asyncio.timeout, and there is nothing else to wait for.
+        timer = self._loop.call_at(deadline, _expire, answer)
         try:
-            outcome = await link.send(job)
+            outcome = await answer
         except StreamEnded as ended:
             if ended.failure.code not in LOST and ended.company == 1:
                 return Outcome(job, error=ended.failure)
             self._lose(link, ended.failure, pace)
             raise
         finally:
+            timer.cancel()
             self._done()
         self._note(pace, outcome, self._loop.time() - started, ahead)
         return outcome
 
-    async def ask_alone(self, job: Job) -> Outcome:
+    async def ask_alone(self, job: Job, deadline: float) -> Outcome:
         """As ``ask``, over a call of its own: how that ends, this request brought about."""
         pace = self.pace(job.task)
         ahead, started = self._begin()
         try:
-            outcome = await self._keeper.connection.infer(job)
+            async with asyncio.timeout_at(deadline):
+                outcome = await self._keeper.connection.infer(job)
         finally:
             self._done()
         self._note(pace, outcome, self._loop.time() - started, ahead)
@@ -273,11 +277,13 @@ class Member:
         keeper = self._keeper
         if keeper.state == "up":
             self.tasks = keeper.capabilities.tasks
+            self._windows = {name: _window(task) for name, task in self.tasks.items()}
             self.models = {
                 name: service.models
                 for service in keeper.capabilities.services
                 for name in (task.name for task in service.tasks)
             }
+            self._note_status()
             load = self._fact("load.in_flight")
             self.others = max(0, int(load) - self.outstanding) if load.isdecimal() else 0
         elif keeper.state == "down" and self._link is not None:
@@ -285,6 +291,21 @@ class Member:
             self._link.abort(Failure("UNAVAILABLE", keeper.trouble))
         self._changed()
 
+    def _note_status(self) -> None:
+        told = self.record.status if self.record is not None else ""
+        self.is_draining = "draining" in {told, self._fact("node.status")}
+
     def _fact(self, name: str) -> str:
         services = self._keeper.capabilities.services
         return next((value for each in services if (value := each.extra.get(name))), "")
+
+
+def _window(task: TaskInfo) -> int:
+    batch = task.limits.get("max_batch", "1")
+    wanted = 3 * int(batch) if batch.isdecimal() else 0
+    return max(LEAST_WINDOW, min(MOST_WINDOW, wanted))
+
+
+def _expire(answer: "asyncio.Future[Outcome]") -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())

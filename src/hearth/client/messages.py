@@ -1,7 +1,7 @@
 """What goes to a node and what comes back, as a caller sees it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -69,6 +69,6 @@ class Outcome:
         """The body as JSON; raises ValueError where it isn't."""
         return orjson.loads(self.body)
 
-    def without_payload(self) -> "Outcome":
-        """The same, without the bytes that were sent."""
-        return replace(self, job=replace(self.job, payload=b""))
+    def of(self, job: Job) -> "Outcome":
+        """The same, said of another job: one that doesn't keep a payload in memory."""
+        return Outcome(job, self.body, self.mime, self.schema, self.meta, self.error, self.parts)

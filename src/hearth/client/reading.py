@@ -1,8 +1,6 @@
 """Sources read beside the loop, a few at a time, with a bound on what is held of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -25,11 +23,8 @@ class Reading:
         self._given_back = asyncio.Event()
         self.held = 0
 
-    @asynccontextmanager
-    async def payload(
-        self, source: Any, task: TaskInfo, mime: str = ""
-    ) -> AsyncGenerator[Payload, None]:
-        """The payload of a source, counted for as long as it is in use; raises as ``load``."""
+    async def take(self, source: Any, task: TaskInfo, mime: str = "") -> Payload:
+        """The payload of a source; it counts until it is given back. Raises as ``load``."""
         async with self._turn:
             payload = await read(source, task, mime)
             size = len(payload.content)
@@ -37,11 +32,12 @@ class Reading:
                 self._given_back.clear()
                 await self._given_back.wait()
             self.held += size
-        try:
-            yield payload
-        finally:
-            self.held -= size
-            self._given_back.set()
+        return payload
+
+    def give_back(self, payload: Payload) -> None:
+        """It isn't in use any more."""
+        self.held -= len(payload.content)
+        self._given_back.set()
 
 
 async def read(source: Any, task: TaskInfo, mime: str = "") -> Payload:

@@ -32,12 +32,18 @@ class SyncClient:
         timeout: float = TIMEOUT,
     ) -> None:
         self._client = Client(nodes, mdns=mdns, timeout=timeout)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="hearth", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._ended: asyncio.Event
+        self._begun = threading.Event()
+        # Not joined at the program's end: one that forgot to close us can end all the same.
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._live()), name="hearth-client", daemon=True
+        )
 
     def __enter__(self) -> Self:
         """Begin to look for nodes; raises Unavailable where that can't be."""
         self._thread.start()
+        self._begun.wait()
         try:
             self._do(self._client.__aenter__())
         except BaseException:
@@ -127,7 +133,12 @@ class SyncClient:
             future.cancel()
             raise
 
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._begun.set()
+        await self._ended.wait()
+
     def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
-        self._loop.close()
