@@ -5,14 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from functools import partial
 from typing import TypeVar
 
-from hearth.client.link import InferCall, Link, StreamEnded
+from hearth.client.link import CLOSING_SECONDS, InferCall, Link, StreamEnded
 from hearth.client.messages import Job, Outcome
 
 T = TypeVar("T")
 Jobs = AsyncIterable[Job] | Iterable[Job]
-
-CLOSING_SECONDS = 1.0
-"""How long we wait for the node to end the stream once all is answered."""
 
 
 class InferStream:

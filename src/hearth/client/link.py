@@ -14,6 +14,8 @@ from hearth.contract.ml_service_pb2 import InferRequest, InferResponse
 
 InferCall = grpc.aio.StreamStreamCall[InferRequest, InferResponse]
 
+CLOSING_SECONDS = 1.0
+"""How long a call that is cancelled, or all answered, may take to end."""
 CANCELLED = Failure("CANCELLED", "the call was cancelled")
 
 
@@ -81,6 +83,8 @@ class Link:
     async def close(self) -> None:
         """Cancel the call and what is open."""
         self.abort(CANCELLED)
+        # By itself: gRPC still has an operation to finish on this loop.
+        await self.read_to_end(CLOSING_SECONDS)
         self._reader.cancel()
         self._writer.cancel()
         await asyncio.gather(self._reader, self._writer, return_exceptions=True)
