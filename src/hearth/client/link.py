@@ -7,8 +7,9 @@ import secrets
 
 import grpc.aio
 
-from hearth.client.chunks import Assembly, split
+from hearth.client.chunks import Assembly
 from hearth.client.messages import Failure, Job, Outcome
+from hearth.client.outgoing import Outgoing
 from hearth.client.status import NO_ANSWER, FirstStatus
 from hearth.contract.ml_service_pb2 import InferRequest, InferResponse
 
@@ -31,15 +32,14 @@ class StreamEnded(Exception):
 class Link:
     """Sends requests over one call and hands each its answer; it ends once, for all.
 
-    One task reads and one writes: gRPC allows no more. Requests are written one after
-    another, whole: a node bounds what it holds of unfinished ones.
+    One task reads and one writes: gRPC allows no more.
     """
 
     def __init__(self, call: InferCall) -> None:
         self._call = call
         self._status = FirstStatus(call)
         self._open: dict[str, tuple[Assembly, asyncio.Future[Outcome]]] = {}
-        self._unsent: asyncio.Queue[str | None] = asyncio.Queue()
+        self._outgoing = Outgoing(self._is_wanted)
         # Ids of our own: those of two clients behind one proxy must not meet.
         self._ids = (
             f"{prefix}-{n}" for prefix in [secrets.token_hex(4)] for n in itertools.count()
@@ -64,12 +64,12 @@ class Link:
             return future
         key = next(self._ids)
         self._open[key] = (Assembly(job), future)
-        self._unsent.put_nowait(key)
+        self._outgoing.put(key, job)
         return future
 
     def finish(self) -> None:
         """No more requests come: the node is told so once those that did are written."""
-        self._unsent.put_nowait(None)
+        self._outgoing.finish()
 
     def abort(self, failure: Failure) -> None:
         """Give it up: all that is open ends with ``failure``."""
@@ -92,14 +92,16 @@ class Link:
     async def _write(self) -> None:
         # Where the call has ended, the reader knows why and fails what is open.
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            while (key := await self._unsent.get()) is not None:
-                entry = self._open.get(key)
-                if entry is None or entry[1].done():
-                    self._open.pop(key, None)
-                    continue
-                for message in split(entry[0].job, key):
-                    await self._call.write(message)
+            async for message in self._outgoing.messages():
+                await self._call.write(message)
             await self._call.done_writing()
+
+    def _is_wanted(self, key: str) -> bool:
+        entry = self._open.get(key)
+        if entry is not None and entry[1].done():
+            del self._open[key]
+            return False
+        return entry is not None
 
     async def _read(self) -> None:
         failure = NO_ANSWER
