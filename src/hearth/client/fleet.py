@@ -37,12 +37,14 @@ class Fleet:
         self._browsing: asyncio.Task[None] | None = None
         self._deaf = ""
         self._news = asyncio.Event()
+        self._is_open = False
         self._ever: set[str] = set()
 
     async def open(self) -> None:
         """Begin to look for nodes, and to ask them."""
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
+        self._is_open = True
         for address in self._addresses:
             self._members[address] = self._member(address)
         if self._mdns:
@@ -50,6 +52,7 @@ class Fleet:
 
     async def close(self) -> None:
         """Cancel what is open."""
+        self._is_open = False
         if self._browsing is not None and self._browser is not None:
             self._browsing.cancel()
             await asyncio.gather(self._browsing, return_exceptions=True)
@@ -62,11 +65,22 @@ class Fleet:
             *self._leaving,
             return_exceptions=True,
         )
+        self._tell()
+
+    def check_open(self) -> None:
+        """Raises RuntimeError where it isn't."""
+        if not self._is_open:
+            raise RuntimeError("the client isn't open: use it inside its `with` block")
 
     @property
     def members(self) -> list[Member]:
         """All nodes that are known, the eldest acquaintance first."""
         return list(self._members.values())
+
+    @property
+    def news(self) -> asyncio.Event:
+        """It is set once something has changed with a node from now on."""
+        return self._news
 
     def able(self, task: str, pin: Pin | None = None) -> Iterator[Member]:
         """The nodes that can do a task now, those that rest from it as well."""
@@ -100,6 +114,7 @@ class Fleet:
         other. Raises Unavailable, UnknownTask, DeadlinePassed.
         """
         while True:
+            self.check_open()
             now = self._loop.time()
             member, wake = self._best(task, now, pin, avoid)
             if member is not None:
@@ -145,14 +160,17 @@ class Fleet:
         seconds for nodes to be found, and more for those that load. Raises UnknownTask where
         none can do it, Unavailable where none answers.
         """
-        now = self._loop.time()
+        self.check_open()
+        began = self._loop.time()
         while (member := next(self.able(task), None)) is None:
-            now = self._loop.time()
+            self.check_open()
             if timeout is not None:
-                limit = self._since + timeout
+                limit = began + timeout
+            elif self._is_loading():
+                limit = began + LOADING_SECONDS
             else:
-                limit = self._since + (LOADING_SECONDS if self._is_loading() else self._search)
-            if now >= limit:
+                limit = self._since + self._search
+            if self._loop.time() >= limit:
                 up = any(each.state == "up" for each in self.members)
                 raise (UnknownTask if up else Unavailable)(self.why(task))
             await self._wait(limit)
