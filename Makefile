@@ -75,6 +75,8 @@ tools: ## Debian's tools that some tests use (as root; the tests skip what isn't
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends avahi-daemon avahi-utils dbus iproute2 util-linux xvfb
 	command -v npm >/dev/null || apt-get install -y -qq --no-install-recommends nodejs npm
+	apt-get install -y -qq --no-install-recommends \
+	  golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev
 
 clean: ## remove what the other targets made, but for data/
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -93,6 +93,7 @@ async function inferAll(client, task, files, meta, report) {
       report(request.file, error ? null : { ...response, result }, error?.message ?? null, entry);
     }
     await sending;
+    for (const { file } of open.values()) report(file, null, "the node ended the call without an answer");
   } catch (error) {
     // A status ends the stream: it is the answer to all that have none yet.
     stream.cancel();

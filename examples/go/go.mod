@@ -1,0 +1,3 @@
+module example.com/hearth
+
+go 1.19
