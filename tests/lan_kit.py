@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from zeroconf import DNSOutgoing, ServiceInfo
 
 Result = TypeVar("Result")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -140,6 +142,27 @@ class Lan:
     def __getitem__(self, name: str) -> Host:
         return self._hosts[name]
 
+    @contextmanager
+    def apart(self, name: str) -> Iterator[None]:
+        """A host that can't hear the others, nor they it; its own link stays up."""
+        run = self[name].namespace.removesuffix(f"-{name}")
+        port = f"-n {run}-switch link set {f'to-{name}'[:15]}"
+        _ip(f"{port} nomaster")
+        try:
+            yield
+        finally:
+            _ip(f"{port} master bridge0")
+
+    def cable(self, one: str, other: str, subnet: str, device: str = "eth1") -> None:
+        """A second network between two hosts: ``SUBNET.1`` and ``.2`` on ``device``."""
+        far = self[other].namespace
+        self[one].ip(f"link add {device} type veth peer name {device} netns {far}")
+        for number, host in enumerate((self[one], self[other]), 1):
+            host.ip(f"addr add {subnet}.{number}/24 dev {device}")
+            host.ip(f"link set {device} up")
+        for host in (self[one], self[other]):  # the kernel takes its time
+            wait_for(lambda host=host: "state UP" in host.run("ip", "link", "show", device))  # type: ignore[misc]
+
 
 @contextmanager
 def lan(*names: str) -> Iterator[Lan]:
@@ -200,8 +223,9 @@ def _namespace(path: str) -> Iterator[int]:
 class Avahi:
     """An avahi daemon inside a host, with a message bus and a /run of its own."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, config: str = "") -> None:
         self._host = host
+        self._config = config
 
     def __enter__(self) -> "Avahi":
         require_tools("dbus-daemon", "avahi-daemon", "avahi-browse", "unshare")
@@ -209,6 +233,8 @@ class Avahi:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         config = folder / "bus.conf"
         config.write_text(_BUS.format(path=folder / "bus"))
+        settings = folder / "avahi.conf"
+        settings.write_text(self._config)
         self._environment = os.environ | {
             "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={folder / 'bus'}",
             "LC_ALL": "C.UTF-8",
@@ -218,7 +244,7 @@ class Avahi:
                         f"--config-file={config}")  # fmt: skip
             self._start("Server startup complete", "unshare", "--mount", "sh", "-c",
                         "mount -t tmpfs tmpfs /run && mkdir /run/avahi-daemon && exec avahi-daemon"
-                        " --no-drop-root --no-chroot --no-rlimits --file=/dev/null")  # fmt: skip
+                        f" --no-drop-root --no-chroot --no-rlimits --file={settings}")  # fmt: skip
         except BaseException:
             self._stack.close()
             raise
@@ -259,6 +285,43 @@ class Avahi:
             if sign in line:
                 return
         require(False, f"{argv[0]} able to run here: {''.join(heard).strip()}")
+
+
+class Stranger:
+    """A node of somebody else's: it says by multicast what it is told to, and answers nothing."""
+
+    def __init__(self, host: Host, name: str, *types: str) -> None:
+        self._name = name
+        self._types = types
+        self._server = f"{name}-host.local."
+        with host.entered():
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self._socket.bind((host.address, 5353))
+
+    def __enter__(self) -> "Stranger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def say(self, *addresses: str, port: int = 50051, ttl: int = 120, times: int = 1,
+            server: str = "", **txt: str) -> None:  # fmt: skip
+        """Announce; with a ``ttl`` (seconds) of 0 that is a goodbye."""
+        message = DNSOutgoing(0x8400)  # an authoritative answer, RFC 6762 §18
+        for type_ in self._types:
+            info = ServiceInfo(
+                type_, f"{self._name}.{type_}", port=port, server=server or self._server,
+                parsed_addresses=list(addresses), properties=txt, host_ttl=ttl,
+                other_ttl=ttl and 4500,
+            )  # fmt: skip
+            for record in (info.dns_pointer(), info.dns_service(), info.dns_text(),
+                           *info.dns_addresses()):  # fmt: skip
+                message.add_answer_at_time(record, 0)
+        for _ in range(times):
+            for packet in message.packets():
+                self._socket.sendto(packet, ("224.0.0.251", 5353))
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

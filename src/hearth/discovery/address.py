@@ -1,4 +1,4 @@
-"""Which IPv4 address a node announces, and on which addresses it speaks mDNS.
+"""Which IPv4 address a node announces, and on which addresses nodes and clients speak mDNS.
 
 Clients of the field sort a node's addresses as strings and dial only the first, so
 exactly one is announced, and it has to be the one that the LAN reaches.
@@ -72,7 +72,7 @@ def advertised_address(explicit: str | None = None) -> str:
     if explicit is not None:
         return explicit
     routed = _default_route_address()
-    lan = [address for name, address in _interfaces() if _is_lan(name)]
+    lan = [address for name, address in _interfaces() if is_lan(name)]
     if routed in lan:
         return routed
     # Link-local addresses (169.254/16) are a last resort of the interface itself.
@@ -94,21 +94,45 @@ def multicast_addresses(advertised: str) -> list[str]:
     return sorted(dict.fromkeys([*known, LOOPBACK]), key=lambda address: address != advertised)
 
 
+def link_local_addresses() -> list[str]:
+    """IPv6 addresses to speak mDNS on as well: one for each interface to a LAN that is up."""
+    found: dict[str, str] = {}
+    for adapter in ifaddr.get_adapters():
+        for entry in adapter.ips:
+            if isinstance(entry.ip, tuple) and is_lan(entry.nice_name):
+                address, _, zone = entry.ip
+                if ipaddress.IPv6Address(address).is_link_local and _is_ours(address, zone):
+                    found.setdefault(entry.nice_name, address)
+    return list(found.values())
+
+
+def _is_ours(address: str, zone: int) -> bool:
+    """If an IPv6 address can be used: a new one is tried for a second before (RFC 4862 §5.4)."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0, 0, zone))
+    except OSError:
+        return False
+    return True
+
+
 def _interfaces() -> Iterator[tuple[str, str]]:
     """Names and IPv4 addresses of what is up, loopback left out, in the kernel's order."""
     for adapter in ifaddr.get_adapters():
         for entry in adapter.ips:
             if not isinstance(entry.ip, str) or ipaddress.ip_address(entry.ip).is_loopback:
                 continue
-            if _is_up(entry.nice_name):
+            if is_up(entry.nice_name):
                 yield entry.nice_name, entry.ip
 
 
-def _is_lan(name: str) -> bool:
+def is_lan(name: str) -> bool:
+    """If an interface of this name leads to a LAN, not to containers or through a tunnel."""
     return not _BRIDGE.match(name) and not _TUNNEL.match(name)
 
 
-def _is_up(name: str) -> bool:
+def is_up(name: str) -> bool:
+    """If the interface is up, with a cable plugged in."""
     if sys.platform != "linux":  # getifaddrs says it there by listing the address
         return True
     import fcntl

@@ -1,27 +1,59 @@
 """Finds nodes on the LAN, and tells as they come, change and go."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, Self
 
-from zeroconf import DNSQuestionType, IPVersion, ServiceStateChange, Zeroconf
-from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo
+from zeroconf import (
+    DNSQuestionType,
+    RecordUpdate,
+    RecordUpdateListener,
+    ServiceStateChange,
+    Zeroconf,
+)
+from zeroconf.asyncio import AsyncServiceBrowser
 
-from hearth.discovery.address import advertised_address, multicast_addresses
-from hearth.discovery.multicast import ask_at_once, open_zeroconf
+from hearth.discovery.address import (
+    advertised_address,
+    link_local_addresses,
+    multicast_addresses,
+)
+from hearth.discovery.asker import Asker
+from hearth.discovery.cached import Service
+from hearth.discovery.merged import merged
+from hearth.discovery.multicast import (
+    TYPE_A,
+    TYPE_AAAA,
+    TYPE_PTR,
+    TYPE_SRV,
+    TYPE_TXT,
+    Question,
+    ask,
+    open_zeroconf,
+)
+from hearth.discovery.near import Near
 from hearth.discovery.record import TYPES, NodeRecord
 from hearth.discovery.watcher import AddressWatcher
 from hearth.errors import Unavailable
 
-RESOLVE_SECONDS = 3.0
-"""How long a node may take to say where it is, once its name is known."""
+__all__ = ["Browser", "Condition", "NodeEvent", "find", "merged"]
 
-# The questions that we repeat are answered by multicast: a unicast answer to port 5353 reaches
-# only one of the processes on this host that share the port, and that may be a node.
+RESOLVE_PAUSES = (1.0, 2.0)
+"""Seconds that a node has to say where it is; it is asked before each of them. RFC 6762 §5.2
+has the intervals: at least one second, then twice as long each time."""
+LONGEST_PAUSE = 60.0
+"""Seconds between questions to a node that is silent: cut off, it says nothing by itself when
+the network is whole again. Ours; the RFC would let it grow to an hour."""
+
+# The questions that are repeated are answered by multicast: a unicast answer to port 5353
+# reaches only one of the processes on this host that share the port, and that may be a node.
 _QM = DNSQuestionType.QM
 
 Condition = Callable[[Sequence[NodeRecord]], object]
 """Of the nodes known so far; ``len`` is satisfied by the first."""
+
+_Key = tuple[str, str]  # a service type, and the whole name of an instance
 
 
 class NodeEvent(NamedTuple):
@@ -35,26 +67,38 @@ class Browser:
     """Watches the LAN while it is open: ``async with Browser() as browser``.
 
     Iterating gives events from the opening on, for one iterator; ``nodes`` is what is
-    known now. Opening raises Unavailable where mDNS can't be used.
+    known now. A node that leaves without a goodbye is ``removed`` some two minutes after it
+    was heard last, which is how long what it said counts. Opening raises Unavailable where
+    mDNS can't be used.
     """
 
     def __init__(self, types: Iterable[str] = TYPES) -> None:
         self._types = list(dict.fromkeys(types))
-        self._services: dict[tuple[str, str], NodeRecord] = {}
+        self._present: dict[_Key, None] = {}  # every instance, those not resolved among them
+        self._services: dict[_Key, NodeRecord] = {}
         self._nodes: dict[str, NodeRecord] = {}
         self._events: asyncio.Queue[NodeEvent] = asyncio.Queue()
         self._changed = asyncio.Event()
-        self._resolving: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._resolving: dict[_Key, asyncio.Task[None]] = {}
+        self._touched: set[str] = set()
+        self._far: set[str] = set()
+        self._ear = _Ear(self._touch)
         self._moved = asyncio.Event()
         self._watcher = AddressWatcher(self._moved.set)
         self._mover: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._interfaces = multicast_addresses(advertised_address())
+        self._look_around()
         try:
-            self._zeroconf = await open_zeroconf(self._interfaces)
+            self._zeroconf = await open_zeroconf(self._interfaces, self._links)
         except OSError as error:
-            raise Unavailable(f"can't look for nodes by mDNS: {error}; name one instead") from None
+            raise Unavailable(
+                f"can't look for nodes by mDNS: {error}; name the nodes, with --node HOST:PORT "
+                "or HEARTH_NODES=HOST:PORT,..."
+            ) from None
+        self._core = self._zeroconf.zeroconf
+        self._core.async_add_listener(self._ear, None)
+        self._asker = Asker(self._core)
         self._listen()
         self._watcher.start()
         self._mover = asyncio.create_task(self._follow_addresses())
@@ -62,6 +106,7 @@ class Browser:
 
     async def __aexit__(self, *_: object) -> None:
         self._watcher.close()
+        self._asker.close()
         tasks = [task for task in (self._mover, *self._resolving.values()) if task is not None]
         for task in tasks:
             task.cancel()
@@ -91,55 +136,110 @@ class Browser:
             pass
         return self.nodes
 
+    def _look_around(self) -> None:
+        self._near = Near.now()
+        self._interfaces = multicast_addresses(advertised_address())
+        self._links = link_local_addresses()
+
     def _listen(self) -> None:
         self._browser = AsyncServiceBrowser(
-            self._zeroconf.zeroconf,
-            self._types,
-            handlers=[self._on_service],
-            question_type=_QM,
+            self._core, self._types, handlers=[self._on_service], question_type=_QM
         )
-        ask_at_once(self._zeroconf.zeroconf, self._types)
+        questions = [(type_, TYPE_PTR) for type_ in self._types]
+        self._asker.use(self._interfaces)
+        self._asker.ask(questions)
+        # A firewall may keep answers to any other port from us.
+        ask(self._core, questions, unicast=True)
 
     async def _follow_addresses(self) -> None:
         """Ask again on networks that this machine joins while we watch."""
         while True:
             await self._moved.wait()
             self._moved.clear()
-            interfaces = multicast_addresses(advertised_address())
-            if set(interfaces) != set(self._interfaces):
-                self._interfaces = interfaces
-                await self._zeroconf.async_update_interfaces(interfaces)
+            before = {*self._interfaces, *self._links}
+            self._look_around()
+            here = [*self._interfaces, *self._links]
+            if set(here) != before:
+                # An address may be gone again; then the next change is on its way.
+                with contextlib.suppress(OSError, RuntimeError):
+                    await self._zeroconf.async_update_interfaces(here)
                 await self._browser.async_cancel()
                 self._listen()
+            # What is the best address of a node depends on ours.
+            self._touch({name.lower() for _, name in self._present})
 
     def _on_service(
         self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
     ) -> None:
-        key = (service_type, name)
         if state_change is ServiceStateChange.Removed:
-            if key in self._resolving:
-                self._resolving[key].cancel()
-            self._services.pop(key, None)
-            self._merge()
+            self._present.pop((service_type, name), None)
+        elif state_change is ServiceStateChange.Added:
+            self._present[service_type, name] = None
+        self._touch({name.lower()})
+
+    def _touch(self, names: set[str]) -> None:
+        """Look at these services and hosts once the whole message is in the cache."""
+        if names and not self._touched:
+            asyncio.get_running_loop().call_soon(self._settle)
+        self._touched |= names
+
+    def _settle(self) -> None:
+        touched, self._touched = self._touched, set()
+        if self._core.done:
             return
-        info = AsyncServiceInfo(service_type, name)
-        if info.load_from_cache(zeroconf):
-            self._take(key, info)
-        elif key not in self._resolving:
-            task = asyncio.create_task(self._resolve(key, info))
-            self._resolving[key] = task
-            task.add_done_callback(lambda _: self._resolving.pop(key, None))
+        cache = self._core.cache
+        touched |= {service.key for host in touched
+                    for service in cache.async_entries_with_server(host)}  # fmt: skip
+        for key in [*self._present, *self._services]:
+            if key[1].lower() in touched:
+                self._look(key)
+        self._merge()
 
-    async def _resolve(self, key: tuple[str, str], info: AsyncServiceInfo) -> None:
-        await info.async_request(self._zeroconf.zeroconf, RESOLVE_SECONDS * 1000, _QM)
+    def _look(self, key: _Key) -> None:
+        service = Service(self._core.cache, *key)
+        if key in self._present and not service.is_complete:
+            if key not in self._resolving:
+                self._resolving[key] = asyncio.create_task(self._resolve(key))
+            return
+        if (resolving := self._resolving.pop(key, None)) is not None:
+            resolving.cancel()
+        self._take(key, service)
+
+    async def _resolve(self, key: _Key) -> None:
+        """Ask for what is missing; a node that doesn't say it in time is gone, for now."""
+        for pause in RESOLVE_PAUSES:
+            self._ask_for(key)
+            await asyncio.sleep(pause)
         # A service without a TXT record breaks the rules, and is a node all the same.
-        self._take(key, info)
+        self._take(key, Service(self._core.cache, *key))
+        self._merge()
+        while key not in self._services:
+            pause = min(2 * pause, LONGEST_PAUSE)
+            self._ask_for(key)
+            await asyncio.sleep(pause)
+        self._resolving.pop(key, None)
 
-    def _take(self, key: tuple[str, str], info: AsyncServiceInfo) -> None:
-        record = _record_of(key[0], info)
-        if record is not None:
-            self._services[key] = record
-            self._merge()
+    def _ask_for(self, key: _Key) -> None:
+        service = Service(self._core.cache, *key)
+        questions: list[Question] = [(key[1], TYPE_SRV), (key[1], TYPE_TXT)]
+        if service.place is not None and not service.addresses:
+            host = service.place.server
+            questions = [(host, TYPE_A), (host, TYPE_AAAA), *questions]
+        self._asker.ask(questions)
+        ask(self._core, questions)
+
+    def _take(self, key: _Key, service: Service) -> None:
+        before = self._services.get(key)
+        source = self._asker.sources.get(service.server)
+        record = service.record(self._near, before, source) if key in self._present else None
+        if record is None:
+            self._services.pop(key, None)
+            return
+        self._services[key] = record
+        if not self._near.has(record.address) and service.server not in self._far:
+            # Its answer shows an address that it does have here.
+            self._far.add(service.server)
+            self._asker.ask([(key[1], TYPE_SRV)])
 
     def _merge(self) -> None:
         before, self._nodes = self._nodes, merged(self._services.values(), self._types)
@@ -154,6 +254,23 @@ class Browser:
         self._changed.set()
 
 
+class _Ear(RecordUpdateListener):
+    """Tells which names there was something about; zeroconf's browser leaves out what it takes
+    for known, though another record may have been in its place."""
+
+    def __init__(self, heard: Callable[[set[str]], None]) -> None:
+        super().__init__()
+        self._heard = heard
+        self._names: set[str] = set()
+
+    def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
+        self._names.update(update.new.key for update in records)
+
+    def async_update_records_complete(self) -> None:
+        names, self._names = self._names, set()
+        self._heard(names)
+
+
 async def find(
     timeout: float, until: Condition | None = None, *, types: Iterable[str] = TYPES
 ) -> list[NodeRecord]:
@@ -163,76 +280,3 @@ async def find(
     """
     async with Browser(types) as browser:
         return await browser.find(timeout, until)
-
-
-def merged(services: Iterable[NodeRecord], types: Sequence[str] = TYPES) -> dict[str, NodeRecord]:
-    """One record for each node, from one for each of its service types.
-
-    Services belong together by uuid, or by host and port where there is none. One node has
-    one instance of a type; where a uuid has two (a copied data folder), host and port tell
-    them apart.
-    """
-    groups: dict[str, list[NodeRecord]] = {}
-    for service in services:
-        groups.setdefault(service.uuid or service.target, []).append(service)
-    nodes: dict[str, NodeRecord] = {}
-    for key, group in groups.items():
-        if len({service.types for service in group}) == len(group):
-            nodes[key] = _as_one(group, types)
-            continue
-        places: dict[str, list[NodeRecord]] = {}
-        for service in group:
-            places.setdefault(service.target, []).append(service)
-        nodes |= {f"{key} {place}": _as_one(same, types) for place, same in places.items()}
-    return nodes
-
-
-def _as_one(services: Sequence[NodeRecord], types: Sequence[str]) -> NodeRecord:
-    ordered = sorted(services, key=lambda service: types.index(service.types[0]))
-    first = ordered[0]
-    return NodeRecord(
-        name=first.name,
-        uuid=first.uuid,
-        address=first.address,
-        port=first.port,
-        status=_first(service.status for service in ordered),
-        version=_first(service.version for service in ordered),
-        runtime=_first(service.runtime for service in ordered),
-        types=tuple(dict.fromkeys(service.types[0] for service in ordered)),
-        txt={key: value for service in reversed(ordered) for key, value in service.txt.items()},
-    )
-
-
-def _first(values: Iterable[str]) -> str:
-    return next((value for value in values if value), "")
-
-
-def _record_of(type_: str, info: AsyncServiceInfo) -> NodeRecord | None:
-    """What was resolved, as a node of one type; None while address or port are missing."""
-    # The newest address comes first.
-    addresses = [
-        *info.parsed_addresses(IPVersion.V4Only),
-        *info.parsed_scoped_addresses(IPVersion.V6Only),
-    ]
-    if not addresses or not info.port:
-        return None
-    txt = _decoded(info.properties)
-    return NodeRecord(
-        name=info.name[: -len(type_) - 1],
-        uuid=txt.get("uuid", ""),
-        address=addresses[0],
-        port=info.port,
-        status=txt.get("status", ""),
-        version=txt.get("version", "") or txt.get("v", ""),
-        runtime=txt.get("runtime", ""),
-        types=(type_,),
-        txt=txt,
-    )
-
-
-def _decoded(properties: Mapping[bytes, bytes | None]) -> dict[str, str]:
-    return {
-        key.decode("ascii", "replace").lower(): (value or b"").decode("utf-8", "replace")
-        for key, value in properties.items()
-        if key
-    }
