@@ -76,6 +76,11 @@ async def test_a_picture_is_never_written_over_by_its_own_answer(how: tuple[str]
     link.symlink_to(mine)
     for out in (mine, link, f"{tmp_path}/../{tmp_path.name}/self.jpg"):
         done = await infer("paint", COFFEE, mine, *how, "--out", out)
+        reason = "lines of JSON are no picture" if how == ("--json",) else "the source itself would"
+        assert done.code == 2 and reason in done.err
+    if how == ("--json",):
+        (tmp_path / "link").symlink_to(mine)
+        done = await infer("paint", COFFEE, mine, *how, "--out", tmp_path / "link")
         assert done.code == 2 and "the source itself would be written over" in done.err
     if how == ("--raw",):
         done = await infer("paint", "self.jpg", *how, "--out", "./", cwd=tmp_path)
@@ -177,12 +182,11 @@ async def test_a_misspelt_option_is_told_and_those_that_nodes_know_are_not():
 # --- what another command is for ----------------------------------------------------------------
 
 
-async def test_folders_and_videos_are_sent_to_hearth_watch(tmp_path: Path):
+async def test_videos_are_sent_to_hearth_watch(tmp_path: Path):
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom\0\0\0\0")
-    done = await infer("paint", "clip.mp4", ".", cwd=tmp_path)
+    done = await infer("paint", "clip.mp4", cwd=tmp_path)
     assert done.code == 1
     assert "`hearth watch paint clip.mp4` takes videos" in done.out
-    assert "`hearth watch paint .` takes folders" in done.out
 
 
 # --- tasks that nobody does --------------------------------------------------------------------

@@ -4,13 +4,21 @@ from typing import Annotated
 
 import typer
 
+from hearth.cli import completion
 from hearth.cli.meta import HELP, read_options
 
 
 def infer(  # noqa: PLR0917
-    task: Annotated[str, typer.Argument(help="What to do: clip_classify, ocr, …")],
+    task: Annotated[
+        str,
+        typer.Argument(help="What to do: clip_classify, ocr, …", autocompletion=completion.tasks),
+    ],
     files: Annotated[
-        list[str] | None, typer.Argument(help="Images, or texts for a text task; - is stdin.")
+        list[str] | None,
+        typer.Argument(
+            help="Files, folders (what suits the task, at any depth), globs in "
+            "quotes ('photos/**/*.jpg'); - is stdin."
+        ),
     ] = None,
     texts: Annotated[
         list[str] | None, typer.Option("--text", "-t", help="A text. May be repeated.")
@@ -33,6 +41,16 @@ def infer(  # noqa: PLR0917
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds for all inputs together.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            help="Requests in flight at once; else as many as keep the nodes busy.",
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="One line of JSON for each input, in their order.")
     ] = False,
@@ -43,28 +61,34 @@ def infer(  # noqa: PLR0917
         str | None,
         typer.Option(
             metavar="PATH",
-            help="Write --json lines (or --raw bytes) to this file; a .png or .jpg takes one "
-            "answer's bytes, a folder (--raw) each in a file of its own.",
+            help="Write --json lines (or --raw bytes) to this file; a .npz or .npy takes the "
+            "vectors of all for numpy, a .png or .jpg one answer's bytes, a folder (--raw) each "
+            "in a file of its own.",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with --out where an earlier run ended: do what it hasn't, or what "
+            "failed, with the same model.",
+        ),
+    ] = False,
 ) -> int:
-    """Do a task to files or texts, all over one call.
+    """Do a task to files or texts, on all nodes that can do it.
 
     Answers are printed as they come. The exit code is 0 only if none failed.
     """  # fmt: skip
-    from hearth.cli.inputs import gather
-    from hearth.cli.report import TableReport
-    from hearth.cli.run import run
-    from hearth.cli.written import written
+    from hearth.cli.outputs import Target
+    from hearth.cli.run import Wishes, run
 
-    inputs = gather(files or [], texts or [])
-    if not inputs:
-        raise typer.BadParameter("give it files, - for stdin, or --text")
+    if not files and not texts:
+        raise typer.BadParameter("give it files, folders, - for stdin, or --text")
     if json and raw:
         raise typer.BadParameter("choose --json or --raw")
-    meta = read_options(options or [])
+    asked = read_options(options or [])
     if topk is not None:
-        meta["topk"] = str(topk)
-    for_programs = raw or json or out
-    report = written(inputs, out, raw=raw, json=json) if for_programs else TableReport(inputs)
-    return run(task, inputs, report, meta=meta, nodes=nodes or [], timeout=timeout)
+        asked["topk"] = str(topk)
+    target = Target(out, raw=raw, json=json, resume=resume)
+    target.check()
+    return run(Wishes(task, files or [], texts or [], asked, nodes or [], timeout, jobs, target))

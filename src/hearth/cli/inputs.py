@@ -1,7 +1,7 @@
 """What ``hearth infer`` is given: files, standard input, texts."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +21,17 @@ class Input:
     text: str | None = None
 
     @property
+    def name(self) -> str | None:
+        """The file's name as it can be written: not every one of a disk is Unicode."""
+        return None if self.file is None else _writable(self.file)
+
+    @property
     def label(self) -> str:
         """A short name for it."""
         if self.text is not None:
             quoted = " ".join(self.text.split())
             return f"“{quoted}”" if len(quoted) < LONGEST_LABEL else f"“{quoted[:36]}…”"
-        return "(stdin)" if self.file == STDIN else str(self.file)
+        return "(stdin)" if self.file == STDIN else str(self.name)
 
     def load(self, task: TaskInfo) -> Payload:
         """What is sent; raises OSError where it can't be read, ValueError where it isn't to be."""
@@ -34,20 +39,16 @@ class Input:
             return Payload(self.text.encode(), TEXT)
         try:
             payload = of_file(self._bytes(), "" if self.file == STDIN else str(self.file), task)
-        except IsADirectoryError:
-            if task.takes_text:
+        except FileNotFoundError as error:
+            if not task.takes_text:
                 raise
-            raise ValueError(
-                f"can't be read: is a directory ({self._elsewhere(task)} takes folders)"
-            ) from None
+            reason = f"can't be read: {str(error.strerror).lower()}"
+            raise ValueError(f"{reason} (a text is given with --text)") from None
         if payload.mime.startswith("video/") and any(
             each.startswith("image/") for each in task.inputs
         ):
-            raise ValueError(f"a video: {self._elsewhere(task)} takes videos")
+            raise ValueError(f"a video: `hearth watch {task.name} {self.label}` takes videos")
         return payload
-
-    def _elsewhere(self, task: TaskInfo) -> str:
-        return f"`hearth watch {task.name} {self.label}`"
 
     def _bytes(self) -> bytes:
         if self.file == STDIN:
@@ -55,6 +56,11 @@ class Input:
         return Path(str(self.file)).read_bytes()
 
 
-def gather(files: Sequence[str], texts: Sequence[str]) -> list[Input]:
+def _writable(text: str) -> str:
+    """Without what no encoding has a word for."""
+    return text.encode(errors="replace").decode()
+
+
+def gather(files: Iterable[str], texts: Iterable[str]) -> list[Input]:
     """Texts first, then files, in the order given."""
-    return [*(Input(text=text) for text in texts), *(Input(file=file) for file in files)]
+    return [*(Input(text=_writable(text)) for text in texts), *(Input(file=file) for file in files)]

@@ -1,9 +1,11 @@
 """Files that answers are written to: never over what is read, and not before there is one."""
 
 import errno
+import io
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +17,10 @@ PICTURES = (".png", ".jpg", ".jpeg")
 
 def spare(path: Path, origins: Iterable[Path], option: str = "--out") -> None:
     """Raises SettingsError where what is written would take the place of what is read."""
-    if path.exists() and any(each.exists() and path.samefile(each) for each in origins):
+    if not path.exists():
+        return
+    mine = path.stat()
+    if any(each.exists() and os.path.samestat(mine, each.stat()) for each in origins):
         raise SettingsError(f"{option} {path}: the source itself would be written over")
 
 
@@ -43,24 +48,59 @@ def check_folder(folder: Path) -> None:
 
 
 class LateFile:
-    """A file that is opened, and emptied, when there is something to write."""
+    """A file that is opened, and emptied or added to, when there is something to write."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, add: bool = False) -> None:
         """Raises OSError where it can't be written."""
         check_writable(path)
         self._path = path
-        self._file: IO[bytes] | None = None
+        self._mode = "ab" if add else "wb"
+        self._file: io.FileIO | None = None
 
     def write(self, content: bytes) -> None:
-        """Write it, so that others can read it at once; raises OSError."""
+        """Write it, so that others can read it at once.
+
+        Raises OSError; nothing of it is there then, where a file can be cut.
+        """
         if not content:
             return
         if self._file is None:
-            self._file = self._path.open("wb")
-        self._file.write(content)
-        self._file.flush()
+            self._file = io.FileIO(self._path, self._mode)
+        end = self._file.tell() if self._file.seekable() else None
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            if end is not None:
+                with suppress(OSError):
+                    self._file.truncate(end)
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
 
     def close(self) -> None:
         """Whether or not there was anything."""
         if self._file is not None:
             self._file.close()
+
+
+@contextmanager
+def renewed(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to that takes the place of ``path`` in one step, once it is whole.
+
+    What is there keeps its permissions, and stays where the block raises. Raises OSError.
+    """
+    target = path.resolve()  # a link stays one
+    # Always the same: what a killed run has left, the next one takes away.
+    beside = target.with_name(f".{target.name}.part")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, beside)
+        beside.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        beside.unlink(missing_ok=True)

@@ -2,16 +2,16 @@
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from hearth.cli import show
+from hearth.cli.advance import Advance
 from hearth.cli.console import notes, output
 from hearth.cli.inputs import LONGEST_LABEL, Input
 from hearth.client import Answer, Outcome
@@ -21,13 +21,24 @@ BAR_FROM = 5
 
 
 class Report(ABC):
-    """Takes each answer once, in any order; its index is that of its input."""
+    """Takes each answer once; its index is that of its input."""
+
+    ordered = True
+    """Whether the answers are to come in the order of the inputs."""
+    place = ""
+    """The file that is written, where there is one."""
+    can_resume = resumed = False
+    """Whether a later run can go on where this one ends; whether this one goes on itself."""
+    model_id: str | None = None
+    """The model whose answers fit those of an earlier run."""
 
     def __init__(self, inputs: Sequence[Input]) -> None:
         self.inputs = inputs
-        self.done = self.failed = 0
+        self.earlier = self.done = self.failed = 0
+        self.advice: dict[str, str] = {}
+        """By the code of an error: what helps against it."""
         self._stack = ExitStack()
-        self._bar: Progress | None = None
+        self._advance: Advance | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -35,47 +46,52 @@ class Report(ABC):
     def __exit__(self, *exc_info: Any) -> None:
         self._stack.close()
 
-    def begin(self, target: str) -> None:
-        """The node is known, work begins."""
+    @property
+    def total(self) -> int:
+        """All inputs, those too that an earlier run has done."""
+        return self.earlier + len(self.inputs)
+
+    def begin(self) -> None:
+        """A node is known, work begins."""
         console = self._console()
         if console.is_terminal and len(self.inputs) >= BAR_FROM:
-            self._bar = Progress(
-                TextColumn(target),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-                redirect_stdout=console is output(),
-            )
-            self._bar.add_task(target, total=len(self.inputs))
-            self._stack.enter_context(self._bar)
+            self._advance = Advance(console, self.total, self.earlier)
+            self._stack.enter_context(self._advance)
 
     def add(self, answer: Answer) -> None:
-        """Print an answer, or keep it until its turn."""
-        outcome = answer.outcome
-        self.done += 1
-        self.failed += outcome.error is not None or any(
-            part.error is not None for part in outcome.parts.values()
-        )
+        """Count an answer, and print it; raises OSError, and HearthError where it can't be."""
         self.write(answer)
-        if self._bar is not None:
-            self._bar.advance(self._bar.task_ids[0])
+        self.done += 1
+        self.failed += is_failed(answer.outcome)
+        if self._advance is not None:
+            self._advance.step(answer.node, self.failed)
 
     @abstractmethod
     def write(self, answer: Answer) -> None:
-        """Print an answer, or keep it until its turn."""
+        """Print an answer."""
+
+    def how_far(self) -> str:
+        """Where it stands when it ends before its end, and how to go on."""
+        words = f"{self.earlier + self.done:,} of {self.total:,} done"
+        if self.failed:
+            words += f", {self.failed:,} of them failed"
+        if self.can_resume and self.earlier + self.done:
+            how = "the same command" if self.resumed else "the same command with --resume"
+            words += f"; {how} goes on"
+        return words
 
     def _console(self) -> Console:
         """Where a progress bar may be: where nothing else is written past rich."""
-        return output() if output().is_terminal else notes()
+        return notes()
 
 
 class TableReport(Report):
     """For people: answers as they come."""
 
-    def begin(self, target: str) -> None:
-        super().begin(target)
+    ordered = False
+
+    def begin(self) -> None:
+        super().begin()
         longest = max(len(source.label) for source in self.inputs)
         self._width = min(longest, LONGEST_LABEL, output().width // 3)
 
@@ -86,8 +102,36 @@ class TableReport(Report):
         label = self.inputs[answer.index].label
         if len(label) > self._width:
             label = f"…{label[1 - self._width :]}"  # the end of a path says more
-        row.add_row(Text(label), show.answer(answer.outcome))
+        shown = show.answer(answer.outcome)
+        error = answer.error
+        if error is not None and isinstance(shown, Text) and error.code in self.advice:
+            shown.append(f": {self.advice[error.code]}")
+        row.add_row(Text(label), shown)
         output().print(row)
+
+    def _console(self) -> Console:
+        return output() if output().is_terminal else notes()
+
+
+def is_failed(outcome: Outcome) -> bool:
+    """Whether there is no answer, or a part of it isn't there."""
+    return outcome.error is not None or any(
+        part.error is not None for part in outcome.parts.values()
+    )
+
+
+def tell_errors(source: Input, outcome: Outcome) -> None:
+    """On stderr, for people: where answers go elsewhere."""
+    if outcome.error is not None:
+        tell(f"{source.label}: {outcome.error}")
+    for entry, part in outcome.parts.items():
+        if part.error is not None:
+            tell(f"{source.label}: {entry}: {part.error}")
+
+
+def tell(message: str) -> None:
+    """One error of one input."""
+    notes().print(Text(message, style="red"), soft_wrap=True)
 
 
 def parts_of(outcome: Outcome) -> dict[str, Any]:
@@ -101,6 +145,23 @@ def told(outcome: Outcome) -> dict[str, Any]:
         "error": _error(outcome),
         "meta": dict(outcome.meta),
     }
+
+
+def told_options(options: Mapping[str, str]) -> dict[str, str]:
+    """The options of a task, as a line of JSON has them: of long ones a fingerprint."""
+    return {name: _short(value) for name, value in sorted(options.items())}
+
+
+LONGEST_OPTION = 100
+"""Characters; a picture in base64 isn't repeated in each line."""
+
+
+def _short(value: str) -> str:
+    if len(value) <= LONGEST_OPTION:
+        return value
+    import hashlib
+
+    return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
 
 
 def _result(outcome: Outcome) -> Any:

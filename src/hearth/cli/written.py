@@ -7,50 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from hearth.cli.console import notes
 from hearth.cli.inputs import STDIN, Input
-from hearth.cli.outfile import PICTURES, LateFile, check_folder, spare
-from hearth.cli.report import Report, parts_of, told
+from hearth.cli.outfile import LateFile, check_folder
+from hearth.cli.report import Report, parts_of, tell, tell_errors, told, told_options
+from hearth.cli.resume import Work, look_up
 from hearth.client import Answer, Outcome
-from hearth.errors import SettingsError
 
 
-def written(inputs: Sequence[Input], out: str | None, *, raw: bool, json: bool) -> Report:
-    """The report that is asked for.
-
-    Raises SettingsError for what can't be meant, OSError for what can't be written.
-    """
-    if out is None:
-        return RawReport(inputs, None) if raw else JsonReport(inputs, None)
-    path = Path(out)
-    origins = [Path(source.file) for source in inputs if source.file not in (None, STDIN)]
-    if raw and (out.endswith("/") or path.is_dir()):
-        spare(path, [origin.parent for origin in origins])
-        return FolderReport(inputs, path)
-    spare(path, origins)
-    is_picture = path.suffix.lower() in PICTURES
-    if is_picture and json:
-        raise SettingsError(f"--out {out}: lines of JSON are no picture; name a .jsonl")
-    if is_picture and len(inputs) > 1:
-        hint = f"--raw --out {path.stem}/ takes each in a file of its own"
-        raise SettingsError(f"--out {out}: one picture, for {len(inputs)} inputs; {hint}")
-    if is_picture:
-        return PictureReport(inputs, path)
-    return RawReport(inputs, path) if raw else JsonReport(inputs, path)
-
-
-class _OrderedReport(Report):
+class _FileReport(Report):
     """In the order of the inputs, to a file or to stdout."""
 
-    def __init__(self, inputs: Sequence[Input], out: Path | None) -> None:
+    def __init__(self, inputs: Sequence[Input], out: Path | None, *, add: bool = False) -> None:
         """Raises OSError."""
         super().__init__(inputs)
-        self._file = LateFile(out) if out is not None else None
-        self._early: dict[int, bytes] = {}
-        self._next = 0
+        self.place = str(out or "")
+        self._file = LateFile(out, add=add) if out is not None else None
 
     def __exit__(self, *exc_info: Any) -> None:
         super().__exit__(*exc_info)
@@ -58,48 +32,72 @@ class _OrderedReport(Report):
             self._file.close()
 
     def write(self, answer: Answer) -> None:
-        self._early[answer.index] = self.form(answer)
-        while self._next in self._early:
-            self._put(self._early.pop(self._next))
-            self._next += 1
-
-    @abstractmethod
-    def form(self, answer: Answer) -> bytes:
-        """The bytes that are written for one answer."""
-
-    def _put(self, content: bytes) -> None:
+        content = self.form(answer)
         if self._file is not None:
             self._file.write(content)
         else:
             sys.stdout.buffer.write(content)
             sys.stdout.buffer.flush()
 
-    def _console(self) -> Console:
-        return notes()
+    @abstractmethod
+    def form(self, answer: Answer) -> bytes:
+        """The bytes that are written for one answer."""
 
 
-class JsonReport(_OrderedReport):
+class JsonReport(_FileReport):
     """One line of JSON for each input."""
+
+    def __init__(
+        self, inputs: Sequence[Input], out: Path | None, earlier_of: Work | None = None
+    ) -> None:
+        """``earlier_of``: add to the lines of an earlier run that did the same work.
+
+        Raises SettingsError where there are others, and OSError.
+        """
+        self._earlier = None
+        if earlier_of is not None and out is not None:
+            self._earlier = look_up(out, earlier_of, inputs)
+        left = inputs if self._earlier is None else self._earlier.left(inputs)
+        super().__init__(left, out, add=self._earlier is not None)
+        self.can_resume = out is not None and (out.is_file() or not out.exists())
+        if self._earlier is not None:
+            self.resumed, self.model_id = True, self._earlier.model_id
+            self.earlier = len(inputs) - len(left)
+
+    def begin(self) -> None:
+        if self._earlier is not None:
+            self._earlier.prune()
+        super().begin()
+
+    def __exit__(self, *exc_info: Any) -> None:
+        super().__exit__(*exc_info)
+        if self.place and self.failed and exc_info[0] is None:
+            tell(
+                f"{self.place}: {self.failed:,} of {self.total:,} failed: their lines say why, "
+                "and the same command with --resume tries them again"
+            )
 
     def form(self, answer: Answer) -> bytes:
         import orjson
 
         source, outcome = self.inputs[answer.index], answer.outcome
+        options = told_options(outcome.job.meta)
         line = {
-            "file": source.file,
+            "file": source.name,
             **({} if source.text is None else {"text": source.text}),
             "task": outcome.job.task,
+            **({"options": options} if options else {}),
             **told(outcome),
             **({"entries": parts} if (parts := parts_of(outcome)) else {}),
         }
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-class RawReport(_OrderedReport):
+class RawReport(_FileReport):
     """The bytes as the node sent them; errors go to stderr."""
 
     def form(self, answer: Answer) -> bytes:
-        self._tell_errors(answer)
+        tell_errors(self.inputs[answer.index], answer.outcome)
         bodies = [each.body for each in _answers(answer.outcome).values()]
         if self._file is None and sys.stdout.isatty():
             return b"".join(map(self._for_terminal, bodies))
@@ -111,37 +109,22 @@ class RawReport(_OrderedReport):
         self._fail(f"{len(body):,} bytes that are no text: write them to a file with --out")
         return b""
 
-    def _tell_errors(self, answer: Answer) -> None:
-        label, outcome = self.inputs[answer.index].label, answer.outcome
-        if outcome.error is not None:
-            self._tell(f"{label}: {outcome.error}")
-        for entry, part in outcome.parts.items():
-            if part.error is not None:
-                self._tell(f"{label}: {entry}: {part.error}")
-
     def _fail(self, message: str) -> None:
         """An answer came, but can't go where it is to go."""
         self.failed += 1
-        self._tell(message)
-
-    def _tell(self, message: str) -> None:
-        notes().print(Text(message, style="red"), soft_wrap=True)
+        tell(message)
 
 
 class PictureReport(RawReport):
     """The one answer, if it is a picture."""
 
-    def __init__(self, inputs: Sequence[Input], out: Path) -> None:
-        super().__init__(inputs, out)
-        self._out = out
-
     def form(self, answer: Answer) -> bytes:
-        self._tell_errors(answer)
+        tell_errors(self.inputs[answer.index], answer.outcome)
         answers = list(_answers(answer.outcome).values())
         if len(answers) > 1:
-            self._fail(f"{self._out}: several answers came; --raw --out FOLDER/ takes them all")
+            self._fail(f"{self.place}: several answers came; --raw --out FOLDER/ takes them all")
         elif answers and not answers[0].mime.startswith("image/"):
-            self._fail(f"{self._out}: not written, the answer is no picture: {answers[0].mime}")
+            self._fail(f"{self.place}: not written, the answer is no picture: {answers[0].mime}")
         elif answers:
             self._compare(answers[0].mime)
             return answers[0].body
@@ -149,8 +132,8 @@ class PictureReport(RawReport):
 
     def _compare(self, mime: str) -> None:
         """Say so where the file's ending promises another kind of picture."""
-        if mimetypes.guess_type(self._out.name)[0] != mime.partition(";")[0].strip():
-            line = f"{self._out}: the answer is {mime}, whatever the name says"
+        if mimetypes.guess_type(self.place)[0] != mime.partition(";")[0].strip():
+            line = f"{self.place}: the answer is {mime}, whatever the name says"
             notes().print(Text(line, style="yellow"), soft_wrap=True)
 
 
@@ -160,16 +143,25 @@ class FolderReport(RawReport):
     def __init__(self, inputs: Sequence[Input], folder: Path) -> None:
         super().__init__(inputs, None)
         check_folder(folder)
+        self.place = f"{folder}/"
         self._folder = folder
         self._used: set[str] = set()
 
     def write(self, answer: Answer) -> None:
-        self._tell_errors(answer)
+        tell_errors(self.inputs[answer.index], answer.outcome)
         stem = _stem(self.inputs[answer.index], answer.index)
         for entry, each in _answers(answer.outcome).items():
             self._folder.mkdir(parents=True, exist_ok=True)
             name = self._free(f"{stem}.{_safe(entry)}" if entry else stem, _ending(each.mime))
-            (self._folder / name).write_bytes(each.body)
+            self._put(self._folder / name, each.body)
+
+    def _put(self, path: Path, body: bytes) -> None:
+        """Raises OSError; no half of a file is left then."""
+        try:
+            path.write_bytes(body)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
     def _free(self, stem: str, ending: str) -> str:
         """A name that no other input's answer has."""
