@@ -145,6 +145,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or a body waits 40 ms for the ACK of its head
     server: Server
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002

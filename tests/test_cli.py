@@ -83,7 +83,7 @@ def test_a_setting_that_is_not_one_is_exit_code_2(tmp_path: Path):
         (("--backend", "tensorflow"), "clip.backend = 'tensorflow'"),
         (("--config", "nowhere.toml"), "can't read nowhere.toml"),
     ):
-        done = hearth("serve", *arguments, cwd=tmp_path)
+        done = hearth_here("serve", *arguments, cwd=tmp_path)
         assert (done.code, done.err.count("\n")) == (2, 1) and complaint in done.err
 
 
@@ -104,7 +104,7 @@ def test_metrics_are_served_where_a_flag_says_so_and_the_doctor_tells_what_was_m
     ):
         assert b'hearth_model_state{service="ocr",state="ready"} 1.0' in page.read()
 
-    after = hearth("doctor", "--json", *settings, cwd=tmp_path)
+    after = hearth_here("doctor", "--json", *settings, cwd=tmp_path)
     speeds = [check for check in after.lines if check["area"] == "speed"]
     assert {check["name"] for check in speeds} == {"ocr"}
     assert {check["what"].partition(":")[0] for check in speeds} == {"orientation", "recognition"}

@@ -20,16 +20,26 @@ from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, export_folder
 from hearth.models.manager import no_progress
 from hearth.settings import ClipSettings
+from hub_kit import HubServer
 
 NAME = "org/tiny"
 GRAPH = "visual/model.onnx"
 
 
+@pytest.fixture(scope="module")
+def downloaded(tiny_export, tmp_path_factory):
+    """A data folder with a download of the tiny model; not to be written to."""
+    folder = tmp_path_factory.mktemp("downloaded")
+    with HubServer() as hub:
+        hub.add_repository(NAME, tiny_export)
+        HubStore(folder, endpoint=hub.url).download(NAME, files_in(tiny_export))
+    return folder
+
+
 @pytest.fixture
-def data(hub, tiny_export, tmp_path):
+def data(downloaded, tiny_export, tmp_path):
     """A data folder with a download of the tiny model, and an export of it."""
-    hub.add_repository(NAME, tiny_export)
-    HubStore(tmp_path, endpoint=hub.url).download(NAME, files_in(tiny_export))
+    shutil.copytree(downloaded, tmp_path, dirs_exist_ok=True)
     clip_kit.place_export(tiny_export, tmp_path, NAME)
     return tmp_path
 

@@ -37,6 +37,7 @@ def node_on(hub: HubServer, data_dir: Path, **more: Any) -> NodeThread:
     flags = {
         "services": "bioclip",
         "bioclip.backend": "torch",
+        "batch_size": 4,  # some sizes are measured sooner than all
         "hub.endpoint": hub.url,
         "hub.retry_seconds": 0.1,
         "data_dir": data_dir,

@@ -45,11 +45,11 @@ def siglip(tmp_path_factory) -> family_kit.Model:
 
 
 @pytest.fixture(scope="module")
-def node(bioclip, siglip, tiny_folder, tmp_path_factory) -> Iterator[NodeThread]:
+def node(bioclip, siglip, tiny_export, tmp_path_factory) -> Iterator[NodeThread]:
     """CLIP and SigLIP as ONNX files, BioCLIP on torch: all of it fetched from the hub."""
     exports = tmp_path_factory.mktemp("exports")
     with HubServer() as hub:
-        hub.add_repository("org/tiny", clip_kit.export(tiny_folder, exports / "tiny"))
+        hub.add_repository("org/tiny", tiny_export)
         hub.add_repository("immich-app/ViT-B-16-SigLIP2__webli",
                            clip_kit.export(siglip.folder, exports / "siglip"))  # fmt: skip
         hub.add_repository(family_kit.BIOCLIP, bioclip.folder)

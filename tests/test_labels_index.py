@@ -195,6 +195,8 @@ def test_one_vector_for_each_label_or_nothing():
 
 FULL = 450_000
 WIDE = 768
+BLOCK = 2_500
+"""Rows at once: few enough that their memory is used again, and not asked for anew."""
 
 
 @pytest.fixture(scope="module")
@@ -202,18 +204,19 @@ def full():
     """450,000 × 768 unit vectors, and queries near some of them with their float64 scores."""
     random = np.random.default_rng(1)
     vectors = np.empty((FULL, WIDE), np.float32)
-    base, other = random.standard_normal((2, 10_000, WIDE), dtype=np.float32)
+    base, other = random.standard_normal((2, BLOCK, WIDE), dtype=np.float32)
     picks = random.integers(0, FULL, 10)
-    for start in range(0, FULL, 10_000):
+    for start in range(0, FULL, BLOCK):
         # Random enough, and a tenth of the time: one block, turned, times another.
-        block = vectors[start : start + 10_000]
-        np.multiply(np.roll(base, start // 10_000, axis=1), other, out=block)
-        block /= np.linalg.norm(block, axis=1, keepdims=True)
+        block = vectors[start : start + BLOCK]
+        np.multiply(np.roll(base, start // BLOCK, axis=1), other, out=block)
+        block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
     queries = kit.unit(vectors[picks] + 0.02 * random.standard_normal((10, WIDE)))
     exact = np.empty((10, FULL))
-    for start in range(0, FULL, 50_000):
-        part = vectors[start : start + 50_000].astype(np.float64)
-        exact[:, start : start + 50_000] = queries.astype(np.float64) @ part.T
+    part = np.empty((BLOCK, WIDE))
+    for start in range(0, FULL, BLOCK):
+        part[:] = vectors[start : start + BLOCK]
+        exact[:, start : start + BLOCK] = queries.astype(np.float64) @ part.T
     yield vectors, queries, exact
     del vectors
 
@@ -224,8 +227,8 @@ def test_the_top_five_of_a_full_catalogue_are_those_of_float64(full, dtype):
     catalogue = Catalogue.of(map(str, range(FULL)))
     if dtype == "float16":
         halves = np.empty(vectors.shape, np.float16)
-        for start in range(0, FULL, 50_000):
-            halves[start : start + 50_000] = stored(vectors[start : start + 50_000], dtype)
+        for start in range(0, FULL, BLOCK):
+            halves[start : start + BLOCK] = stored(vectors[start : start + BLOCK], dtype)
         vectors = halves
     index = LabelIndex(vectors, catalogue, scale=100.0)
     alone = index.answers([Query(queries[0], 5)])

@@ -289,7 +289,8 @@ async def test_metrics_are_off_unless_they_are_asked_for():
 
 
 def test_hits_of_the_cache_are_counted(tiny_export: Path, tmp_path: Path):
-    flags = {"clip.model": str(tiny_export), "services": "clip", "clip.templates": "single"}
+    flags = {"clip.model": str(tiny_export), "services": "clip", "clip.templates": "single",
+             "batch_size": 1}  # fmt: skip
     with NodeThread(**flags, data_dir=tmp_path, metrics_port=0, derived=False) as node:
         with grpc.insecure_channel(node.target) as channel:
             stub = pb_grpc.InferenceStub(channel)

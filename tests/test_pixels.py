@@ -269,6 +269,13 @@ def upright(number):
     return exif
 
 
+def shown(value):
+    """A test's name, the same in every process: without addresses of objects."""
+    if not isinstance(value, dict):
+        return str(value)
+    return str({k: dict(v) if isinstance(v, Image.Exif) else v for k, v in value.items()})
+
+
 @pytest.mark.parametrize(
     ("size", "kind", "options"),
     [
@@ -282,7 +289,7 @@ def upright(number):
         ((WIDTH, HEIGHT), "PNG", {}),
         ((100, 7), "WEBP", {}),
     ],
-    ids=str,
+    ids=shown,
 )
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_rows_hold_the_pixels_that_the_transform_makes(session, mode, size, kind, options):

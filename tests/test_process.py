@@ -1,5 +1,6 @@
 """`hearth serve` as a process: signals, exit codes, errors of settings."""
 
+import io
 import os
 import re
 import signal
@@ -8,17 +9,29 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import grpc
 import pytest
 import skimage
 from google.protobuf.empty_pb2 import Empty
+from PIL import Image
 
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 
 PAGE = Path(skimage.__file__).parent / "data" / "page.png"
+
+
+@cache
+def half_a_page() -> bytes:
+    """Slow to read, some tenths of a second, but no slower than the tests need."""
+    with Image.open(PAGE) as page:
+        side = min(page.size)
+        made = io.BytesIO()
+        page.crop((0, 0, side, side)).save(made, "PNG")
+    return made.getvalue()
 
 
 class Serving:
@@ -72,16 +85,14 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Servi
 
 @contextmanager
 def infer(node: Serving, port: int) -> Iterator[object]:
-    """An Infer stream with one slow request that has reached the model."""
+    """An Infer stream of four slow requests, the first of which is answered."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = pb_grpc.InferenceStub(channel)
         more = threading.Event()
 
         def requests() -> Iterator[pb.InferRequest]:
             for number in range(4):
-                yield pb.InferRequest(
-                    correlation_id=str(number), task="ocr", payload=PAGE.read_bytes()
-                )
+                yield pb.InferRequest(correlation_id=str(number), task="ocr", payload=half_a_page())
             more.wait(30)
 
         stream = stub.Infer(requests())
