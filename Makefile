@@ -35,7 +35,7 @@ serve: $(VENV)/.demo ## start a node with this folder's settings
 	$(BIN)/hearth serve
 
 test: lint ## what CI runs: linters, types, tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 bench: $(VENV)/.dev ## every benchmark, short, against its goals
 	@missed=; for script in benchmarks/[a-z]*.py; do \

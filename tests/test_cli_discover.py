@@ -2,12 +2,14 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from google.protobuf.empty_pb2 import Empty
 
 import lan_kit
 from cli_kit import (
@@ -21,10 +23,16 @@ from cli_kit import (
     ocr_node,
     place_curves,
 )
+from client_kit import Requests, ScriptedNode, serving
+from fleet_kit import LabProcess
+from hearth.cli.nodes import facts
+from hearth.cli.watch import watch_nodes
+from hearth.client import keeper
+from hearth.contract import ml_service_pb2 as pb
 from hearth.discovery.announcer import Announcer
 from hearth.settings import MdnsSettings
 from lan_kit import Host, Lan
-from node_kit import NodeThread
+from node_kit import NodeThread, lab_node
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +119,81 @@ def test_a_node_that_does_not_answer_is_listed_with_the_reason(lan: Lan, cellar:
     assert orjson.loads(line)["tasks"] == []
 
 
+@pytest.mark.parametrize("by_option", [True, False])
+def test_nodes_that_are_named_are_listed_beside_those_that_are_found(
+    lan: Lan, cellar: Host, by_option: bool
+):
+    nodes = {}
+
+    def all_told(line: str) -> bool:
+        nodes[event(line)[1]] = orjson.loads(line)
+        return nodes.keys() >= {"cellar", "closet"}
+
+    silent = {"mdns.enabled": False, "mdns.name": "closet"}
+    with LabProcess(lan["second"], **silent) as closet:
+        arguments = ("--node", closet.target) if by_option else ()
+        changes = {} if by_option else {"HEARTH_NODES": closet.target}
+        with watching(lan["client"], *arguments, **changes) as lines:
+            lines.until(all_told)
+    named = nodes["closet"]
+    assert (named["address"], named["status"]) == (closet.target, "ready")
+    assert named["version"] == nodes["cellar"]["version"] and named["runtime"] == "python"
+    assert named["load"] == {"in_flight": 0, "streams": 0, "waiting": 0}
+
+
+def test_a_node_that_is_named_and_found_is_listed_once(lan: Lan, cellar: Host):
+    look = ("discover", "--timeout", "1", "--json")
+    (found,) = on(lan["client"], *look).lines
+    port = found["address"].rpartition(":")[2]
+    for done in at_once(
+        lambda: on(cellar, *look, "--node", f"127.0.0.1:{port}"),
+        lambda: on(lan["client"], *look, "--node", found["address"]),
+    ):
+        assert [node["name"] for node in done.lines] == ["cellar"]
+
+
+async def test_how_busy_a_node_is_makes_no_event(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(keeper, "REFRESH_SECONDS", 0.02)
+    asked = 0
+
+    class Busy(ScriptedNode):
+        async def StreamCapabilities(self, _: Empty, context: Any) -> AsyncIterator[pb.Capability]:
+            nonlocal asked
+            asked += 1
+            yield pb.Capability(
+                service_name="lab",
+                model_ids=["old" if asked < 5 else "new"],
+                extra={"load.in_flight": str(asked), "node.status": "ready"},
+            )
+
+    async with serving(Busy(nothing)) as target, aclosing(watch_nodes(None, [target])) as events:
+        own = (each async for each in events if each.sighting.node.target == target)
+        first, second = await anext(own), await anext(own)
+    assert (first.kind, second.kind) == ("added", "updated")
+    assert facts(first.sighting)["models"] == ["old"] and facts(second.sighting)["models"] == [
+        "new"
+    ]
+    assert facts(second.sighting)["load"] == {"in_flight": 5}
+
+
+async def test_a_node_that_comes_up_is_the_one_that_was_down():
+    async with lab_node() as node:
+        target = f"127.0.0.1:{node.port}"
+    async with aclosing(watch_nodes(None, [target])) as events:
+        own = (each async for each in events if each.sighting.node.target == target)
+        down = await anext(own)
+        async with lab_node(port=int(target.rpartition(":")[2])):
+            up = await anext(own)
+    assert (down.kind, up.kind, up.key) == ("added", "updated", down.key)
+    assert "connection refused" in down.sighting.trouble and not up.sighting.trouble
+
+
+async def nothing(requests: Requests, context: Any) -> AsyncIterator[pb.InferResponse]:
+    """No answer."""
+    return
+    yield
+
+
 def test_where_there_is_no_node_it_says_what_to_do():
     with lan_kit.lan("alone") as hosts:
         listed, asked = at_once(
@@ -128,11 +211,12 @@ def event(line: str) -> tuple[str, str]:
 
 
 @contextmanager
-def watching(host: Host) -> Iterator[Lines]:
+def watching(host: Host, *arguments: str, **changes: str) -> Iterator[Lines]:
     """The lines of `hearth discover --watch --json` on a host; Ctrl-C ends it with 130."""
     process = host.popen(
-        *HEARTH, "discover", "--watch", "--json", stdout=subprocess.PIPE, env=environment()
-    )
+        *HEARTH, "discover", "--watch", "--json", *arguments,
+        stdout=subprocess.PIPE, env=environment(**changes),
+    )  # fmt: skip
     lines = Lines(process.stdout)
     try:
         yield lines

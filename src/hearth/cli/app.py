@@ -5,11 +5,14 @@ from typing import Annotated
 import typer
 
 from hearth.cli import discover, doctor, infer, models, serve
+from hearth.cli.bench.command import bench
+from hearth.cli.completion import WithCompletion
 from hearth.cli.help import WithSettings, WithTasks
 from hearth.cli.view.command import watch
 
 app = typer.Typer(
     name="hearth",
+    cls=WithCompletion,
     help="The inference node for a home or office network, and its client.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -19,6 +22,7 @@ app.command("serve", cls=WithSettings)(serve.serve)
 app.command("discover")(discover.discover)
 app.command("infer", cls=WithTasks)(infer.infer)
 app.command("watch")(watch)
+app.command("bench", cls=WithTasks)(bench)
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
 

@@ -12,6 +12,16 @@ def discover(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Go on, and show nodes as they come and go.")
     ] = False,
+    nodes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--node",
+            "-n",
+            metavar="HOST:PORT",
+            help="A node to list as well, where mDNS doesn't reach. May be repeated; "
+            "else HEARTH_NODES.",
+        ),
+    ] = None,
     json: Annotated[
         bool,
         typer.Option("--json", help="A line of JSON for each node; with --watch for each event."),
@@ -32,16 +42,16 @@ def discover(
     view: View = NodeTable(live=watch) if not json else EventLines() if watch else NodeLines()
 
     async def look() -> None:
-        async with aclosing(watch_nodes(None if watch else timeout)) as events:
-            async for kind, sighting in events:
-                view.show(kind, sighting)
+        async with aclosing(watch_nodes(None if watch else timeout, nodes or [])) as events:
+            async for event in events:
+                view.show(event)
 
     with view:
         asyncio.run(look())
     if not view.shown:
         hint(
             "no node found: is one running (`hearth serve`), and on this network? "
-            "A node without mDNS is asked with `hearth infer --node HOST:PORT`."
+            "A node that mDNS doesn't reach is listed with `hearth discover --node HOST:PORT`."
         )
         return FAILURE
     return OK

@@ -1,6 +1,7 @@
 """The nodes of ``hearth discover``, as a table for people or as lines of JSON."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Self
 
@@ -9,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hearth.cli.console import hint, output, print_json
-from hearth.cli.watch import Sighting
+from hearth.cli.watch import Event, Sighting
+from hearth.client import Service
 
 WIDE = 100
 """Columns from which on every fact of a node has a column of its own."""
@@ -27,21 +29,21 @@ class View(AbstractContextManager["View"]):
     def __exit__(self, *exc_info: object) -> None:
         return None
 
-    def show(self, kind: str, sighting: Sighting) -> None:
+    def show(self, event: Event) -> None:
         """A node was added, updated or removed."""
-        self.shown += kind == "added"
-        self.write(kind, sighting)
+        self.shown += event.kind == "added"
+        self.write(event)
 
     @abstractmethod
-    def write(self, kind: str, sighting: Sighting) -> None:
+    def write(self, event: Event) -> None:
         """Show it."""
 
 
 class EventLines(View):
     """A line of JSON for each event."""
 
-    def write(self, kind: str, sighting: Sighting) -> None:
-        print_json({"event": kind, **facts(sighting)})
+    def write(self, event: Event) -> None:
+        print_json({"event": event.kind, **facts(event.sighting)})
 
 
 class NodeLines(View):
@@ -51,8 +53,8 @@ class NodeLines(View):
         super().__init__()
         self._nodes: dict[str, Sighting] = {}
 
-    def write(self, kind: str, sighting: Sighting) -> None:
-        _keep(self._nodes, kind, sighting)
+    def write(self, event: Event) -> None:
+        _keep(self._nodes, event)
 
     def __exit__(self, *exc_info: object) -> None:
         for sighting in self._nodes.values():
@@ -84,23 +86,23 @@ class NodeTable(View):
         elif self._nodes and not self._events:
             output().print(table(list(self._nodes.values()), output().width))
 
-    def write(self, kind: str, sighting: Sighting) -> None:
-        _keep(self._nodes, kind, sighting)
+    def write(self, event: Event) -> None:
+        _keep(self._nodes, event)
         if self._events:
-            node = sighting.node
-            words = (kind, node.name, node.target, node.status, _tasks_line(sighting))
+            node = event.sighting.node
+            tasks = _tasks_line(event.sighting)
+            words = (event.kind, node.name, node.target, node.status, tasks)
             output().print("  ".join(words), markup=False, soft_wrap=True)
         elif self._live is not None:
             nodes = list(self._nodes.values())
             self._live.update(table(nodes, output().width) if nodes else Text(), refresh=True)
 
 
-def _keep(nodes: dict[str, Sighting], kind: str, sighting: Sighting) -> None:
-    key = sighting.node.uuid or sighting.node.target
-    if kind == "removed":
-        nodes.pop(key, None)
+def _keep(nodes: dict[str, Sighting], event: Event) -> None:
+    if event.kind == "removed":
+        nodes.pop(event.key, None)
     else:
-        nodes[key] = sighting
+        nodes[event.key] = event.sighting
 
 
 def facts(sighting: Sighting) -> dict[str, object]:
@@ -130,8 +132,20 @@ def facts(sighting: Sighting) -> dict[str, object]:
             }
             for service in services
         ],
+        "load": _load(services),
         "error": sighting.trouble or None,
     }
+
+
+def _load(services: Sequence[Service]) -> dict[str, int] | None:
+    """Requests and streams that the node has now, of all clients; None where it doesn't say."""
+    told = services[0].extra if services else {}
+    load = {
+        key.removeprefix("load."): int(value)
+        for key, value in sorted(told.items())
+        if key.startswith("load.") and value.isdecimal()
+    }
+    return load or None
 
 
 def table(sightings: list[Sighting], width: int) -> Table:

@@ -1,24 +1,24 @@
-"""Watches the network's nodes and asks each what it can do."""
+"""Watches the nodes there are, and what each can do."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from hearth.client import Capabilities, Connection
-from hearth.discovery.browser import Browser
+from hearth.client import Capabilities, Service
+from hearth.client.addresses import named
+from hearth.client.fleet import Fleet
+from hearth.client.member import Member
 from hearth.discovery.record import NodeRecord
-from hearth.errors import HearthError
 
-LOADING_PAUSE = 1.0
-"""Seconds until a node that didn't answer, or whose models are on their way, is asked again."""
-REFRESH_SECONDS = 10.0
-"""Seconds after which an answer is old: models come and fail without a word on mDNS."""
+_PASSING = ("load.", "node.")
+"""How keys of capabilities begin whose values are of the moment, or of the node's record too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A node as it is known now: found by mDNS, and what it answered over gRPC."""
+    """A node as it is known now: what mDNS or itself says of it, and what it can do."""
 
     node: NodeRecord
     capabilities: Capabilities | None = None
@@ -30,97 +30,114 @@ class Event(NamedTuple):
     """What happened to a node."""
 
     kind: Literal["added", "updated", "removed"]
+    key: str
+    """The same in all events of a node, wherever it moves."""
     sighting: Sighting
 
 
-async def watch_nodes(seconds: float | None) -> AsyncGenerator[Event, None]:
+async def watch_nodes(
+    seconds: float | None, nodes: Iterable[str] = ()
+) -> AsyncGenerator[Event, None]:
     """What happens to nodes for so many seconds, or for ever; every node is asked at once.
 
-    A node is ``added`` with its first answer, or with the reason why it gave none. Raises
-    Unavailable where mDNS can't be used.
+    They are those of the network, and those named by ``nodes`` (``HOST:PORT``), else by
+    HEARTH_NODES. A node is ``added`` with its first answer, or with the reason why it gave none.
+    Raises Unavailable where mDNS can't be used and no node is named.
     """
-    async with Browser() as browser:
-        watch = _Watch(browser)
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                while True:
-                    event = await watch.events.get()
-                    # What the caller does meanwhile must not be cut off.
-                    deadline = limit.when()
-                    limit.reschedule(None)
-                    yield event
-                    limit.reschedule(deadline)
-        except TimeoutError:
-            pass
-        finally:
-            await watch.close()
-        for event in watch.unanswered():
-            yield event
+    fleet = Fleet(named(nodes), mdns=True)
+    until = None if seconds is None else asyncio.get_running_loop().time() + seconds
+    told: dict[str, Sighting] = {}
+    try:
+        await fleet.open()
+        while True:
+            news = fleet.news
+            for event in _events(told, fleet.members):
+                yield event
+            if not await _comes(news, until):
+                break
+        for key, member in _present(told, fleet.members).items():
+            if key not in told:
+                yield Event("added", key, replace(_sighting(member), trouble="no answer yet"))
+    finally:
+        await fleet.close()
 
 
-class _Watch:
-    def __init__(self, browser: Browser) -> None:
-        self.events: asyncio.Queue[Event] = asyncio.Queue()
-        self._known: dict[str, Sighting] = {}
-        self._asking: dict[str, asyncio.Task[None]] = {}
-        self._told: set[str] = set()
-        self._following = asyncio.create_task(self._follow(browser))
+async def _comes(news: asyncio.Event, until: float | None) -> bool:
+    """Whether there is news by then."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(until):
+            await news.wait()
+    return news.is_set()
 
-    async def close(self) -> None:
-        """Stop following and asking."""
-        tasks = [self._following, *self._asking.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def unanswered(self) -> list[Event]:
-        """Nodes that were found and haven't answered."""
-        return [
-            Event("added", replace(sighting, trouble=sighting.trouble or "no answer yet"))
-            for key, sighting in self._known.items()
-            if key not in self._told
-        ]
+def _events(told: dict[str, Sighting], members: Sequence[Member]) -> Iterator[Event]:
+    """What has changed since it was ``told``, which then is as things are now."""
+    present = _present(told, members)
+    for key in [key for key in told if key not in present]:
+        yield Event("removed", key, told.pop(key))
+    for key, member in present.items():
+        if member.state == "new":
+            continue  # it is being asked
+        before, now = told.get(key), _sighting(member)
+        told[key] = now
+        if before is None:
+            yield Event("added", key, now)
+        elif _lasting(before) != _lasting(now):
+            yield Event("updated", key, now)
 
-    async def _follow(self, browser: Browser) -> None:
-        async for kind, node in browser:
-            key = node.uuid or node.target
-            if kind == "removed":
-                self._remove(key)
-                continue
-            before = self._known.get(key)
-            self._known[key] = Sighting(node) if before is None else replace(before, node=node)
-            if key in self._told:
-                self._tell(key)
-            # What changed on mDNS may have changed what the node can do: ask anew.
-            if key in self._asking:
-                self._asking[key].cancel()
-            self._asking[key] = asyncio.create_task(self._ask(key, node.target))
 
-    async def _ask(self, key: str, target: str) -> None:
-        async with Connection(target) as connection:
-            while True:
-                before = self._known[key]
-                try:
-                    can = await connection.capabilities()
-                    after = replace(before, capabilities=can, trouble="")
-                    pause = LOADING_PAUSE if can.changing else REFRESH_SECONDS
-                except HearthError as error:
-                    reason = str(error).removeprefix(f"{target}: ")
-                    after = replace(before, capabilities=None, trouble=reason)
-                    pause = LOADING_PAUSE
-                self._known[key] = after
-                if key not in self._told or after != before:
-                    self._tell(key)
-                await asyncio.sleep(pause)
+def _present(told: Mapping[str, Sighting], members: Sequence[Member]) -> dict[str, Member]:
+    """The nodes by who they are; one that was named and found as well is there once, as found."""
+    nodes: dict[str, Member] = {}
+    for member in members:
+        key = _key(told, member)
+        if member.listed and (key not in nodes or member.record is not None):
+            nodes[key] = member
+    return nodes
 
-    def _tell(self, key: str) -> None:
-        self.events.put_nowait(Event("updated" if key in self._told else "added", self._known[key]))
-        self._told.add(key)
 
-    def _remove(self, key: str) -> None:
-        sighting = self._known.pop(key, None)
-        if (task := self._asking.pop(key, None)) is not None:
-            task.cancel()
-        if sighting is not None and key in self._told:
-            self._told.discard(key)
-            self.events.put_nowait(Event("removed", sighting))
+def _key(told: Mapping[str, Sighting], member: Member) -> str:
+    """Uuid and name: nodes on a copied data folder share the uuid alone."""
+    key = f"{member.uuid} {member.name}" if member.uuid else member.target
+    if key in told:
+        return key
+    # One that was named says who it is only when it answers.
+    place = _sighting(member).node.target
+    return next((known for known, each in told.items() if each.node.target == place), key)
+
+
+def _sighting(member: Member) -> Sighting:
+    node = member.record or _record(member)
+    if member.state == "up":
+        return Sighting(node, member.capabilities)
+    return Sighting(node, None, member.trouble.removeprefix(f"{member.target}: "))
+
+
+def _record(member: Member) -> NodeRecord:
+    """What mDNS would say of a node that was named, as far as it says so itself."""
+    host, _, port = member.target.rpartition(":")
+    services = member.capabilities.services
+    facts = services[0].extra if services else {}
+    runtimes = {service.runtime for service in services if service.runtime}
+    return NodeRecord(
+        name=member.name,
+        uuid=member.uuid,
+        address=host.removeprefix("[").removesuffix("]").replace("%25", "%"),
+        port=int(port) if port.isdecimal() else 0,
+        status=facts.get("node.status", ""),
+        version=facts.get("version", ""),
+        runtime=runtimes.pop() if len(runtimes) == 1 else "mixed" if runtimes else "",
+    )
+
+
+def _lasting(sighting: Sighting) -> Sighting:
+    """Without what changes all the time: a busy node has no news for that."""
+    can = sighting.capabilities
+    if can is None:
+        return sighting
+    return replace(sighting, capabilities=Capabilities(tuple(map(_without_passing, can.services))))
+
+
+def _without_passing(service: Service) -> Service:
+    lasting = {key: value for key, value in service.extra.items() if not key.startswith(_PASSING)}
+    return replace(service, extra=lasting)

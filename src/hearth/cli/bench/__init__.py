@@ -1,0 +1,1 @@
+"""``hearth bench``: how much the nodes do, and how soon."""

@@ -1,0 +1,129 @@
+"""``hearth bench``: requests a second, latencies and errors of the nodes."""
+
+import math
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hearth.cli.completion import tasks
+from hearth.cli.meta import HELP, read_options
+
+if TYPE_CHECKING:
+    from hearth.cli.bench.figures import Plan
+
+LEVELS = "1,8,64"
+MOST_OPEN = 1000
+"""Requests of an open loop in flight, unless -c says another bound: it stands for memory."""
+MOST_LEVEL = 10_000
+OURS = {"mime", "timeout"}
+"""Options that the client would take for its own."""
+
+
+def bench(  # noqa: PLR0917
+    task: Annotated[
+        str, typer.Argument(help="What to do: clip_image_embed, ocr, …", autocompletion=tasks)
+    ],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Images, or texts for a text task; - is stdin. They are sent in turns: give many, "
+            "for nodes keep what they made of the pictures they saw last."
+        ),
+    ] = None,
+    concurrency: Annotated[
+        str | None,
+        typer.Option(
+            "--concurrency",
+            "-c",
+            metavar="N[,N…]",
+            help=f"Requests always in flight, one level after the other ({LEVELS}); with --rate "
+            f"one number, the most in flight ({MOST_OPEN}).",
+        ),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R[,R…]",
+            help="Send so many requests a second, whatever becomes of those before; latency "
+            "counts from the time that each was due.",
+        ),
+    ] = None,
+    poisson: Annotated[
+        bool, typer.Option("--poisson", help="With --rate: at random times, not evenly.")
+    ] = False,
+    duration: Annotated[float, typer.Option(min=0.1, help="Seconds for each level.")] = 10.0,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Requests for each level, in place of seconds.")
+    ] = None,
+    warmup: Annotated[
+        float, typer.Option(min=0, help="Seconds before each level that don't count.")
+    ] = 1.0,
+    texts: Annotated[
+        list[str] | None, typer.Option("--text", "-t", help="A text. May be repeated.")
+    ] = None,
+    nodes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--node",
+            "-n",
+            metavar="HOST:PORT",
+            help="A node to ask. May be repeated; else HEARTH_NODES, "
+            "else all on the network that can do it.",
+        ),
+    ] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help=HELP)
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for each request.")] = 60.0,
+    json: Annotated[bool, typer.Option("--json", help="One line of JSON for each level.")] = False,
+) -> int:
+    """Measure how many requests the nodes do in a second, and how soon.
+
+    The exit code is 1 where no request was answered.
+    """
+    from hearth.cli.bench.loops import Extent
+    from hearth.cli.bench.running import Bench
+    from hearth.cli.inputs import gather
+
+    plans = _plans(concurrency, rate, poisson)
+    inputs = gather(files or [], texts or [])
+    if not inputs:
+        raise typer.BadParameter("give it files, - for stdin, or --text")
+    meta = read_options(options or [])
+    if clash := OURS & meta.keys():
+        raise typer.BadParameter(f"--option {min(clash)}: hearth bench can't send it")
+    extent = Extent(duration, count, warmup)
+    return Bench(task, inputs, meta, extent).run(plans, nodes or [], timeout, json=json)
+
+
+def _plans(concurrency: str | None, rate: str | None, poisson: bool) -> "list[Plan]":
+    from hearth.cli.bench.figures import Plan
+
+    if rate is None:
+        if poisson:
+            raise typer.BadParameter("--poisson needs --rate")
+        return [Plan(each) for each in _levels(concurrency or LEVELS)]
+    most = _levels(concurrency or str(MOST_OPEN))
+    if len(most) > 1:
+        raise typer.BadParameter("with --rate, -c is one number: the most in flight")
+    return [Plan(most[0], each, poisson) for each in _rates(rate)]
+
+
+def _levels(text: str) -> list[int]:
+    try:
+        levels = [int(each) for each in text.split(",")]
+    except ValueError:
+        levels = [0]
+    if not all(1 <= level <= MOST_LEVEL for level in levels):
+        raise typer.BadParameter(f"-c {text}: give numbers from 1 to {MOST_LEVEL:,}, as in 1,8,64")
+    return levels
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        rates = [float(each) for each in text.split(",")]
+    except ValueError:
+        rates = [0.0]
+    if not all(0 < rate < math.inf for rate in rates):
+        raise typer.BadParameter(f"--rate {text}: give requests a second, as in 10,50.5")
+    return rates

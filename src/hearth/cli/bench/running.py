@@ -1,0 +1,111 @@
+"""Runs the levels of ``hearth bench`` one after the other, and shows what came of them."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from hearth.cli import FAILURE, OK
+from hearth.cli.bench.figures import Measured, Plan
+from hearth.cli.bench.loops import Extent, Level
+from hearth.cli.bench.sending import Sender
+from hearth.cli.bench.showing import facts, table
+from hearth.cli.console import complain, hint, notes, output, print_json
+from hearth.cli.inputs import Input
+from hearth.cli.stopping import Stopping
+from hearth.client import Client, TaskInfo
+from hearth.client.sources import Payload
+from hearth.errors import InvalidInput
+
+REDRAWS = 4
+"""A second, of the bar: what draws it takes time from what is measured."""
+
+
+class Bench:
+    """Measures a task over ``inputs``, which are read once, before."""
+
+    def __init__(
+        self, task: str, inputs: Sequence[Input], options: Mapping[str, str], extent: Extent
+    ) -> None:
+        self._task = task
+        self._inputs = inputs
+        self._options = options
+        self._extent = extent
+        self._levels: list[Measured] = []
+        self._trouble = ""
+
+    def run(
+        self, plans: Sequence[Plan], nodes: Sequence[str], timeout: float, *, json: bool
+    ) -> int:
+        """The exit code. Raises HearthError where no node can be asked, OSError for files."""
+        interrupted = None
+        with Stopping() as stopping:
+            try:
+                asyncio.run(self._measure(plans, nodes, timeout, json))
+            except KeyboardInterrupt:
+                interrupted = stopping.code
+        shown = [each for each in self._levels if not each.cut or each.figures().requests]
+        if shown and not json:
+            output().print(table(shown))
+        if interrupted is not None:
+            done = sum(not each.cut for each in self._levels)
+            complain(f"interrupted: {done} of {len(plans)} levels done")
+            return interrupted
+        return self._verdict(json)
+
+    def _verdict(self, json: bool) -> int:
+        figures = [each.figures() for each in self._levels]
+        if self._trouble:
+            hint(f"the last error: {self._trouble}")
+        answers = sum(each.answers for each in figures)
+        unbatched = sum(each.unbatched for each in figures)
+        if not json and 2 * unbatched > answers:
+            hint(
+                "most answers came without a batch: nodes keep what they made of a picture for a "
+                "while (give many different ones), and some tasks need no model"
+            )
+        return OK if answers else FAILURE
+
+    async def _measure(
+        self, plans: Sequence[Plan], nodes: Sequence[str], timeout: float, json: bool
+    ) -> None:
+        async with Client(nodes, timeout=timeout) as client:
+            node = await client.ready(self._task)
+            payloads = _read(self._inputs, node.capabilities.tasks[self._task])
+            sender = Sender(client, self._task, payloads, self._options)
+            for plan in plans:
+                measured = Measured(plan)
+                self._levels.append(measured)
+                try:
+                    with _bar(plan) as advance:
+                        await Level(measured, sender, self._extent, advance).run()
+                finally:
+                    self._trouble = sender.trouble
+                    if json:
+                        print_json(facts(self._task, measured))
+
+
+def _read(inputs: Sequence[Input], task: TaskInfo) -> list[Payload]:
+    payloads = []
+    for each in inputs:
+        try:
+            payloads.append(each.load(task))
+        except ValueError as error:
+            raise InvalidInput(f"{each.label}: {error}") from None
+    return payloads
+
+
+@contextmanager
+def _bar(plan: Plan) -> Iterator[Callable[[float], None]]:
+    """What is told how far a level is, 0 to 1; shown on a terminal."""
+    if not notes().is_terminal:
+        yield lambda _: None
+        return
+    what = f"{plan.in_flight} in flight" if plan.rate is None else f"{plan.rate:g} a second"
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(
+        *columns, console=notes(), transient=True, refresh_per_second=REDRAWS
+    ) as progress:
+        bar = progress.add_task(what, total=1.0)
+        yield lambda share: progress.update(bar, completed=share)

@@ -1,0 +1,73 @@
+"""Sends one request after the other through the client, as an application would."""
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hearth.cli.bench.figures import Sample
+from hearth.client import Answer, Client
+from hearth.client.sources import Payload
+from hearth.errors import (
+    DeadlinePassed,
+    HearthError,
+    InvalidInput,
+    ModelFailed,
+    Unavailable,
+    UnknownTask,
+)
+
+# The client's errors have lost their codes. The first class that fits decides.
+_CODES: tuple[tuple[type[HearthError], str], ...] = (
+    (UnknownTask, "NOT_FOUND"),
+    (InvalidInput, "INVALID_ARGUMENT"),
+    (Unavailable, "UNAVAILABLE"),
+    (DeadlinePassed, "DEADLINE_EXCEEDED"),
+    (ModelFailed, "INTERNAL"),
+)
+
+
+class Sender:
+    """Does ``task`` to one of the payloads after the other, again and again."""
+
+    def __init__(
+        self, client: Client, task: str, payloads: Sequence[Payload], options: Mapping[str, Any]
+    ) -> None:
+        self._client = client
+        self._task = task
+        self._payloads = itertools.cycle(payloads)
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self.trouble = ""
+        """What the last request that failed was told."""
+
+    async def send(self, due: float) -> Sample:
+        """What becomes of a request that was to be sent at ``due``, its failure too."""
+        payload = next(self._payloads)
+        try:
+            answer = await self._client.infer(
+                self._task, payload.content, mime=payload.mime, **self._options
+            )
+        except HearthError as error:
+            self.trouble = str(error)
+            await asyncio.sleep(0)  # should it fail without a word to a node, others get their turn
+            return Sample(due, self._loop.time(), code_of(error))
+        return _sample(due, self._loop.time(), answer)
+
+
+def code_of(error: HearthError) -> str:
+    """The name of the gRPC code that an error is told by."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), "UNKNOWN")
+
+
+def _sample(due: float, done: float, answer: Answer) -> Sample:
+    told = answer.meta
+    batch, queue = _number(told.get("batch")), _number(told.get("queue_ms"))
+    return Sample(due, done, "", answer.node, batch, queue)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:  # a node of somebody else's
+        return None
