@@ -12,7 +12,7 @@ VARIABLES = ("HEARTH_NODES", "HEARTH_NODE")
 
 def with_port(name: str) -> str:
     """``name`` with hearth's usual port where it has none; IPv6 addresses get their brackets."""
-    if name.startswith(":"):
+    if name.startswith(":") and not name.startswith("::"):
         name = f"localhost{name}"
     host, colon, port = name.rpartition(":")
     if name.startswith("["):

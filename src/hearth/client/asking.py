@@ -62,7 +62,7 @@ class Asking:
     async def _done(self, source: Any, deadline: float) -> Done:
         if self._info is None:
             self._info = await self._fleet.info(self._task, deadline, self.pin)
-        payload = await self._reading.take(source, self._info)
+        payload = await self._reading.take(source, self._info, deadline)
         try:
             job = Job(self._task, payload.content, payload.mime, self._meta)
             outcome, node = await perform(self._fleet, job, deadline, self.pin, tell=self._tell)

@@ -99,7 +99,7 @@ class Client:
         seconds = self._timeout if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + seconds
         info = await self._fleet.info(task, deadline, pin)
-        payload = await read(source, info, mime)
+        payload = await read(source, info, mime, deadline=deadline)
         job = Job(task, payload.content, payload.mime, written(options))
         done = await perform(self._fleet, job, deadline, pin, tell=timeout is not None)
         answer = Answer(source, 0, done.node, done.outcome)
@@ -126,8 +126,11 @@ class Client:
         is room: as many are under way as keep the nodes busy, or ``in_flight``. ``timeout`` is
         in seconds for each source, ``within`` for all together. A source that fails has its
         ``error`` set; all answers are of one model, ``model_id`` or that of the first answer.
-        Close the iterator (``contextlib.aclosing``) to cancel what is under way.
+        Close the iterator (``contextlib.aclosing``) to cancel what is under way. Raises
+        ValueError for an ``in_flight`` of less than one.
         """
+        if in_flight is not None and in_flight < 1:
+            raise ValueError(f"in_flight is at least 1, not {in_flight}")
         asking = Asking(
             self._fleet,
             task,

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from hearth.client.fleet import Fleet
 from hearth.client.link import StreamEnded
-from hearth.client.member import LOST, Member
+from hearth.client.member import FAILED, LOST, Member
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.pin import Pin
+from hearth.client.status import NO_ANSWER
 from hearth.errors import DeadlinePassed, HearthError, UnknownTask
 
 MOST_DEATHS = 4
@@ -49,9 +50,15 @@ class _Tries:
 
     def died(self, member: Member, failure: Failure) -> None:
         """The stream ended with it."""
+        if failure is NO_ANSWER:
+            return  # such a node is asked over a call of its own from now on
         self.avoid.add(member)
-        self.deaths += 1
+        self.lost(failure)
         self.alone = self.alone or failure.code not in LOST
+
+    def lost(self, failure: Failure) -> None:
+        """The node is gone, unless it said itself when it is back."""
+        self.deaths += failure.code in LOST and failure.retry_after is None
 
 
 async def perform(
@@ -70,7 +77,8 @@ async def perform(
             return failed(job, error)
         sent = _told(job, member, deadline) if tell else job
         try:
-            ask = member.ask_alone if tries.alone else member.ask
+            is_alone = tries.alone or member.takes_single
+            ask = member.ask_alone if is_alone else member.ask
             outcome = await ask(sent, deadline)
         except TimeoutError:
             failure = Failure("DEADLINE_EXCEEDED", "no answer in time")
@@ -101,9 +109,10 @@ def _is_settled(
         return pin is None or pin.takes(outcome, member)
     tries.avoid.add(member)
     if error.code in REFUSED:
-        tries.deaths += tries.alone
+        if tries.alone:
+            tries.lost(error)
         return tries.deaths >= MOST_DEATHS
-    if error.code == "INTERNAL" and not tries.has_failed:
+    if error.code in FAILED and not tries.has_failed:
         # A device without memory, or a damaged file, is the matter of one node.
         tries.has_failed = True
         return tries.avoid.issuperset(fleet.able(outcome.job.task, pin))

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from hearth.client.capabilities import TaskInfo
 from hearth.client.member import Member
+from hearth.client.pace import Pace
 from hearth.client.pin import Pin
 from hearth.client.reasons import NOBODY, missing
 from hearth.discovery.browser import Browser
@@ -38,7 +39,7 @@ class Fleet:
         self._deaf = ""
         self._news = asyncio.Event()
         self._is_open = False
-        self._ever: set[str] = set()
+        self._ever: set[tuple[str, str | None]] = set()
 
     async def open(self) -> None:
         """Begin to look for nodes, and to ask them."""
@@ -125,6 +126,8 @@ class Fleet:
                 continue
             if self._is_hopeless(task, now):
                 raise UnknownTask(self.why(task))
+            if pin is not None and self._is_hopeless(task, now, pin.asked):
+                raise Unavailable(self.why(task, pin))
             if now >= deadline:
                 raise self._too_late(task, pin)
             await self._wait(min(deadline, wake, now + SEARCH_SECONDS))
@@ -134,21 +137,29 @@ class Fleet:
     ) -> tuple[Member | None, float]:
         """The best node, if there is one, else when the first of those that rest is back."""
         wake = math.inf
-        awake: list[tuple[Member, float | None]] = []
+        awake: list[tuple[Member, Pace]] = []
+        doubted: list[tuple[Member, Pace]] = []
         for member in self.able(task, pin):
             pace = member.pace(task)
             if pace.rest_until > now:
                 wake = min(wake, pace.rest_until)
+                if pace.is_doubted:
+                    doubted.append((member, pace))
             else:
-                awake.append((member, pace.seconds))
+                awake.append((member, pace))
+        # The requests may be at fault: a lone node isn't left for minutes because of them.
+        awake = awake or doubted
         if len(awake) <= 1:
             return (awake[0][0] if awake else None), wake
-        # A node of which nothing is known yet is taken for one like the fastest.
-        guess = min((seconds for _, seconds in awake if seconds is not None), default=1.0)
+        # A node of which nothing is known yet, or for long, is taken for one like the fastest.
+        guess = min((pace.seconds for _, pace in awake if pace.seconds is not None), default=1.0)
+        any_fresh = not all(pace.is_old(now) for _, pace in awake)
 
-        def need(entry: tuple[Member, float | None]) -> float:
-            member, seconds = entry
-            soon = (member.outstanding + member.others + 1) * (seconds or guess)
+        def need(entry: tuple[Member, Pace]) -> float:
+            member, pace = entry
+            is_tried = any_fresh and not member.outstanding and pace.is_old(now)
+            seconds = (None if is_tried else pace.seconds) or guess
+            soon = (member.outstanding + member.others + 1) * seconds
             return soon + LAST_RESORT if member in avoid else soon
 
         return min(awake, key=need)[0], wake
@@ -188,6 +199,10 @@ class Fleet:
         up = {each.target: each.capabilities for each in self.members if each.state == "up"}
         able = list(self.able(task))
         if pin is not None and pin.model and able and not any(self.able(task, pin)):
+            if pin.asked:
+                models = sorted({model for each in able for model in each.models[task]})
+                told = f"; there is {', '.join(models)}" if models else ""
+                return f"no node has the model {pin.asked} for {task}{told}"
             return f"no node has the model {pin.model} for {task} now, and answers of two don't mix"
         if able:
             return f"{', '.join(each.target for each in able)}: too busy for {task}"
@@ -204,9 +219,9 @@ class Fleet:
     def _is_loading(self) -> bool:
         return any(each.state in {"new", "loading"} for each in self.members)
 
-    def _is_hopeless(self, task: str, now: float) -> bool:
+    def _is_hopeless(self, task: str, now: float, model: str | None = None) -> bool:
         """Whether all nodes there are have said what they can do, and this isn't of it."""
-        if task in self._ever or now < self._since + self._search or not self._members:
+        if (task, model) in self._ever or now < self._since + self._search or not self._members:
             return False
         return all(
             each.state == "up" and not each.capabilities.changing and not each.is_draining
@@ -233,10 +248,8 @@ class Fleet:
         )
 
     def _can_be_spared(self, member: Member) -> bool:
-        return any(
-            each is not member and each.state == "up" and not each.is_draining
-            for each in self.members
-        )
+        asked = [task for task, count in member.asked.items() if count]
+        return any(each is not member for task in asked for each in self.able(task))
 
     async def _listen(self) -> None:
         browser = Browser()
@@ -284,7 +297,10 @@ class Fleet:
         """Something has changed with a node: look again, all who wait for one."""
         for target, member in list(self._members.items()):
             if member.state == "up":
-                self._ever |= member.tasks.keys()
+                self._ever |= {(task, None) for task in member.tasks}
+                self._ever |= {
+                    (task, each) for task in member.models for each in member.models[task]
+                }
             elif not member.listed:
                 self._retire(target)
         news, self._news = self._news, asyncio.Event()

@@ -1,7 +1,7 @@
 """Many jobs over one Infer call: outcomes as they come, never more than a window in flight."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from functools import partial
 from typing import TypeVar
 
@@ -68,7 +68,7 @@ class InferStream:
             self._settled.put_nowait(None)
 
 
-async def as_async(items: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
+async def as_async(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T, None]:
     """The items, whether or not they come without waiting."""
     if isinstance(items, AsyncIterable):
         async for item in items:

@@ -1,7 +1,6 @@
 """One Infer call to a node, which carries requests of any number of callers."""
 
 import asyncio
-import contextlib
 import itertools
 import secrets
 
@@ -12,6 +11,7 @@ from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.outgoing import Outgoing
 from hearth.client.status import NO_ANSWER, FirstStatus
 from hearth.contract.ml_service_pb2 import InferRequest, InferResponse
+from hearth.errors import one_line
 
 InferCall = grpc.aio.StreamStreamCall[InferRequest, InferResponse]
 
@@ -21,7 +21,8 @@ CANCELLED = Failure("CANCELLED", "the call was cancelled")
 
 
 class StreamEnded(Exception):
-    """The call ended without an answer to this request; ``company`` counts those that had none."""
+    """The call ended without an answer to this request; ``company`` counts those that had none,
+    those that nobody waits for any more as well: each of them may be the reason."""
 
     def __init__(self, failure: Failure, company: int) -> None:
         super().__init__(str(failure))
@@ -90,11 +91,15 @@ class Link:
         await asyncio.gather(self._reader, self._writer, return_exceptions=True)
 
     async def _write(self) -> None:
-        # Where the call has ended, the reader knows why and fails what is open.
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        try:
             async for message in self._outgoing.messages():
                 await self._call.write(message)
             await self._call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the call has ended: the reader knows why, and fails what is open
+        except Exception as error:
+            # What no message can be made of. Without a writer the call would stand still.
+            self.abort(Failure("INTERNAL", f"a request can't be sent: {one_line(error)}"))
 
     def _is_wanted(self, key: str) -> bool:
         entry = self._open.get(key)
@@ -134,6 +139,6 @@ class Link:
             return
         self.ended = failure
         unanswered, self._open = self._open, {}
-        waiting = [future for _, future in unanswered.values() if not future.done()]
-        for future in waiting:
-            future.set_exception(StreamEnded(failure, len(waiting)))
+        for _, future in unanswered.values():
+            if not future.done():
+                future.set_exception(StreamEnded(failure, len(unanswered)))

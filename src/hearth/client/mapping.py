@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 from hearth.client.answer import Answer
@@ -67,13 +68,18 @@ class MapRun:
     async def _draw(self) -> None:
         index = 0
         try:
-            async for source in as_async(self._sources):
-                while self._is_full():
-                    self._freed.clear()
-                    await self._freed.wait()
-                self._held += 1
-                self._running.add(asyncio.create_task(self._run(index, source)))
-                index += 1
+            async with aclosing(as_async(self._sources)) as sources:
+                async for source in sources:
+                    while self._is_full():
+                        self._freed.clear()
+                        await self._freed.wait()
+                    self._held += 1
+                    self._running.add(asyncio.create_task(self._run(index, source)))
+                    index += 1
+        except asyncio.CancelledError as error:
+            # Its frames would hold us, and we it: the sources were closed late then.
+            self._settled.put_nowait(error.with_traceback(None))
+            return
         except BaseException as error:
             self._settled.put_nowait(error)
             return

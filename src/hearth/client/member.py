@@ -1,6 +1,8 @@
 """One node of the fleet: what it can do, how fast, and the one stream to it."""
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +11,7 @@ from hearth.client.keeper import Keeper, State
 from hearth.client.link import Link, StreamEnded
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.pace import Pace
+from hearth.client.status import NO_ANSWER
 from hearth.discovery.record import NodeRecord
 
 STALL_SECONDS = 2.0
@@ -18,9 +21,11 @@ HANG_SECONDS = 30.0
 MANY_TIMES = 10
 """…or so many times the slowest answer of it so far, if that is longer."""
 
-LOST = frozenset({"UNAVAILABLE", "CANCELLED", "UNKNOWN", "ABORTED"})
+LOST = frozenset({"UNAVAILABLE", "CANCELLED", "ABORTED"})
 """Statuses of a stream that say something of the node or the way to it; others are said of
-a request: nodes of the field end the whole stream for one."""
+a request: nodes of the field end the whole stream for one (with UNKNOWN, where they raised)."""
+FAILED = frozenset({"INTERNAL", "UNKNOWN"})
+"""What is said where the model failed, or the node's own code."""
 
 LEAST_WINDOW, MOST_WINDOW = 16, 256
 """Requests in flight that keep a node busy: three of its batches, but within these; the
@@ -65,8 +70,12 @@ class Member:
         """Whether it says that it is about to go."""
         self.outstanding = 0
         """Requests of ours without an answer."""
+        self.asked: Counter[str] = Counter()
+        """The same, of each task."""
         self.others = 0
         """Requests of others, as the node said lately."""
+        self.takes_single = False
+        """Whether each request needs a call of its own: it ends calls that carry many."""
         self._changed = changed
         self._link: Link | None = None
         self._windows: dict[str, int] = {}
@@ -157,7 +166,7 @@ class Member:
         ``deadline`` (of the loop's clock).
         """
         pace = self.pace(job.task)
-        ahead, started = self._begin()
+        ahead, started = self._begin(job.task)
         link = self._open_link()
         answer = link.send(job)
         # Far cheaper than asyncio.timeout, and there is nothing else to wait for.
@@ -165,25 +174,33 @@ class Member:
         try:
             outcome = await answer
         except StreamEnded as ended:
-            if ended.failure.code not in LOST and ended.company == 1:
-                return Outcome(job, error=ended.failure)
-            self._lose(link, ended.failure, pace)
-            raise
+            if ended.failure.code in LOST or ended.company > 1:
+                self._lose(link, ended.failure, pace)
+                raise
+            outcome = Outcome(job, error=ended.failure)
         finally:
             timer.cancel()
-            self._done()
+            self._done(job.task)
         self._note(pace, outcome, self._loop.time() - started, ahead)
         return outcome
 
     async def ask_alone(self, job: Job, deadline: float) -> Outcome:
         """As ``ask``, over a call of its own: how that ends, this request brought about."""
         pace = self.pace(job.task)
-        ahead, started = self._begin()
+        ahead, started = self._begin(job.task)
+        given_up = started + self._longest if self.can_be_spared(self) else math.inf
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(min(deadline, given_up)):
                 outcome = await self._keeper.connection.infer(job)
+        except TimeoutError:
+            if deadline <= given_up:
+                raise
+            if self._loop.time() >= pace.rest_until:
+                self._patience *= 2
+            pace.refused(self._loop.time())
+            raise StreamEnded(_silent(given_up - started), 1) from None
         finally:
-            self._done()
+            self._done(job.task)
         self._note(pace, outcome, self._loop.time() - started, ahead)
         return outcome
 
@@ -202,18 +219,20 @@ class Member:
         finally:
             await self.close()
 
-    def _begin(self) -> tuple[int, float]:
+    def _begin(self, task: str) -> tuple[int, float]:
         """One more request; how many are ahead of it, and the time."""
         now, ahead = self._loop.time(), self.outstanding + self.others
         if not self.outstanding:
             self._busy_since = now
             self._idle.clear()
         self.outstanding += 1
+        self.asked[task] += 1
         if self._stall is None:
             self._stall = self._loop.call_later(STALL_SECONDS, self._look_for_stall)
         return ahead, now
 
-    def _done(self) -> None:
+    def _done(self, task: str) -> None:
+        self.asked[task] -= 1
         self.outstanding -= 1
         if not self.outstanding:
             self._idle.set()
@@ -228,8 +247,8 @@ class Member:
         if error is None or error.code in {"INVALID_ARGUMENT", "NOT_FOUND"}:
             if error is None:
                 self._slowest = max(self._slowest, took)
-                pace.answered(took, ahead)
-        elif error.code == "INTERNAL":
+                pace.answered(took, ahead, self._loop.time())
+        elif error.code in FAILED:
             pace.failed(self._loop.time())
         elif error.code != "DEADLINE_EXCEEDED":
             pace.refused(self._loop.time(), error.retry_after)
@@ -241,7 +260,12 @@ class Member:
         if self._link is not link:
             return
         self._link = None
-        if failure.code in LOST:
+        if failure is NO_ANSWER:
+            # Some nodes, Lumen's for one, answer one request a call, or a few, and end it.
+            self.takes_single = True
+        elif failure.code == "RESOURCE_EXHAUSTED":
+            pace.refused(self._loop.time(), failure.retry_after)
+        elif failure.code in LOST:
             for each in self._paces.values():
                 each.refused(self._loop.time(), failure.retry_after)
             self._keeper.doubt(f"{self.target}: {failure.message}")
@@ -256,6 +280,11 @@ class Member:
             and self._loop.time() - link.heard < STALL_SECONDS
         )
 
+    @property
+    def _longest(self) -> float:
+        """Seconds of silence after which it is given up."""
+        return max(HANG_SECONDS, MANY_TIMES * self._slowest) * self._patience
+
     def _look_for_stall(self) -> None:
         self._stall = None
         if not self.outstanding:
@@ -268,10 +297,9 @@ class Member:
         if silence < STALL_SECONDS:
             return
         self._keeper.ask_now()
-        longest = max(HANG_SECONDS, MANY_TIMES * self._slowest) * self._patience
-        if silence > longest and self.can_be_spared(self):
+        if silence > self._longest and self.can_be_spared(self):
             self._patience *= 2  # it may be no more than slow: it gets more time from now on
-            link.abort(Failure("UNAVAILABLE", f"no answer for {silence:.0f} s"))
+            link.abort(_silent(silence))
 
     def _learn(self) -> None:
         keeper = self._keeper
@@ -289,6 +317,8 @@ class Member:
         elif keeper.state == "down" and self._link is not None:
             # Whoever waits there has waited for nothing: the node doesn't even say what it is.
             self._link.abort(Failure("UNAVAILABLE", keeper.trouble))
+        if keeper.state != "up":
+            self.takes_single = False  # another node may come up there
         self._changed()
 
     def _note_status(self) -> None:
@@ -304,6 +334,10 @@ def _window(task: TaskInfo) -> int:
     batch = task.limits.get("max_batch", "1")
     wanted = 3 * int(batch) if batch.isdecimal() else 0
     return max(LEAST_WINDOW, min(MOST_WINDOW, wanted))
+
+
+def _silent(seconds: float) -> Failure:
+    return Failure("UNAVAILABLE", f"no answer for {seconds:.0f} s")
 
 
 def _expire(answer: "asyncio.Future[Outcome]") -> None:

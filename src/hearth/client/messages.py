@@ -71,4 +71,5 @@ class Outcome:
 
     def of(self, job: Job) -> "Outcome":
         """The same, said of another job: one that doesn't keep a payload in memory."""
-        return Outcome(job, self.body, self.mime, self.schema, self.meta, self.error, self.parts)
+        parts = {entry: part.of(job) for entry, part in self.parts.items()} if self.parts else {}
+        return Outcome(job, self.body, self.mime, self.schema, self.meta, self.error, parts)

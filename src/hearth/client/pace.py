@@ -1,9 +1,13 @@
 """How fast a node does a task, and whether it rests from it."""
 
+import math
 import random
 
 WEIGHT = 0.1
 """Of the newest measurement in the average."""
+OLD_SECONDS = 30.0
+"""After which a measurement says little: one answer that took long, of a model that had to warm
+up, must not keep work from a node for ever."""
 MOST_FAILURES = 3
 """Failures in a row after which a node rests."""
 FIRST_REST, LONGEST_REST = 0.1, 30.0
@@ -13,34 +17,44 @@ FIRST_REST, LONGEST_REST = 0.1, 30.0
 class Pace:
     """Of one task at one node; times are seconds of the loop's clock."""
 
-    __slots__ = ("_failures", "_rests", "rest_until", "seconds")
+    __slots__ = ("_failures", "_measured", "_rests", "is_doubted", "rest_until", "seconds")
 
     def __init__(self) -> None:
         self.seconds: float | None = None
         """For one request, with those that were ahead of it done meanwhile; None: unknown."""
         self.rest_until = 0.0
+        self.is_doubted = False
+        """Whether it rests for its failures: it may be asked where there is no other."""
+        self._measured = -math.inf
         self._failures = self._rests = 0
 
-    def answered(self, took: float, ahead: int) -> None:
+    def is_old(self, now: float) -> bool:
+        """Whether the time is to be measured anew."""
+        return now - self._measured > OLD_SECONDS
+
+    def answered(self, took: float, ahead: int, now: float) -> None:
         """It answered, after ``took`` seconds, with ``ahead`` other requests before this one."""
         sample = took / (ahead + 1)
-        before = self.seconds
+        before = None if self.is_old(now) else self.seconds
+        self._measured = now
         self.seconds = sample if before is None else before + WEIGHT * (sample - before)
         self._failures = self._rests = 0
 
     def failed(self, now: float) -> None:
         """It failed at a request; it rests after some failures in a row."""
         self._failures += 1
-        if self._failures >= MOST_FAILURES:
+        if self._failures >= MOST_FAILURES and now >= self.rest_until:
             self.refused(now)
+            self.is_doubted = True
 
     def refused(self, now: float, retry_after: float | None = None) -> None:
         """It is to be left alone for a while: as long as it says, or longer each time."""
-        if now < self.rest_until:
+        if now < self.rest_until and not self.is_doubted:
             return  # requests that were on their way together are refused together
         if retry_after is None:
             retry_after = min(LONGEST_REST, FIRST_REST * 2**self._rests)
             self._rests = min(self._rests + 1, 16)
+        self.is_doubted = False
         # Clients that were refused together don't come back together.
         self.rest_until = now + retry_after * random.uniform(1.0, 1.25)
 

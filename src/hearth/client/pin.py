@@ -21,8 +21,9 @@ class Pin:
 
     def __init__(self, model: str | None = None) -> None:
         self.model = model
-        """As it was asked for, or as the first answer said."""
-        self._asked = model
+        """The same, or as the first answer said."""
+        self.asked = model
+        """As it was asked for; None where the first answer is to say."""
         self._advertised: tuple[str, ...] | None = None
         self._of: dict[str, str] = {}
         self._misfits: set[Member] = set()
@@ -32,8 +33,8 @@ class Pin:
         if member in self._misfits:
             return False
         models = member.models.get(task, ())
-        if self._asked is not None:
-            return self._asked in models
+        if self.asked is not None:
+            return self.asked in models
         return self._advertised is None or models == self._advertised
 
     def chose(self, member: "Member", task: str) -> None:
@@ -43,7 +44,7 @@ class Pin:
 
     def release(self) -> bool:
         """Let nodes with other models have their turn; False once there is an answer."""
-        free = self._asked is None and self._advertised is not None and not self._of
+        free = self.asked is None and self._advertised is not None and not self._of
         if free:
             self._advertised = None
         return free
@@ -51,7 +52,7 @@ class Pin:
     def takes(self, outcome: Outcome, member: "Member") -> bool:
         """Whether the answer is of the right model; the first one says which that is."""
         models = dict(_models_of(outcome))
-        if any(self._of.get(key, self._asked or model) != model for key, model in models.items()):
+        if any(self._of.get(key, self.asked or model) != model for key, model in models.items()):
             self._misfits.add(member)
             return False
         if models and not self._of:

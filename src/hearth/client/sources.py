@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Union
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Union, cast
 
 from hearth.client.capabilities import TaskInfo
 from hearth.client.mime import TEXT, guess
@@ -47,11 +47,16 @@ def load(source: Source, task: TaskInfo, mime: str = "") -> Payload:
         return Payload(source, mime or guess(source))
     if isinstance(source, bytearray | memoryview):
         return Payload(content := bytes(source), mime or guess(content))
+    kind = type(source).__name__
+    if hasattr(source, "__array_interface__"):
+        if not hasattr(source, "tobytes") or not hasattr(source, "ndim"):  # Pillow's, for one
+            raise TypeError(
+                f"{kind} is no source: give its pixels as an array "
+                '(numpy.asarray(image.convert("RGB"))), or its file'
+            )
+        return _of_pixels(cast("np.ndarray", source))
     if hasattr(source, "load"):
         return source.load(task)
-    if hasattr(source, "__array_interface__"):
-        return _of_pixels(source)
-    kind = type(source).__name__
     raise TypeError(f"{kind} is no source: give a file's name, bytes, or an array of uint8")
 
 
@@ -66,7 +71,7 @@ def of_file(content: bytes, name: str, task: TaskInfo, mime: str = "") -> Payloa
 
 def _of_pixels(pixels: "np.ndarray") -> Payload:
     channels = pixels.shape[2] if pixels.ndim == 3 else 1 if pixels.ndim == 2 else 0
-    if pixels.dtype.name != "uint8" or channels not in FORMATS:
+    if pixels.dtype.name != "uint8" or channels not in FORMATS or not pixels.size:
         raise ValueError(
             f"pixels are uint8 in the shape (height, width, 3), not {pixels.dtype} {pixels.shape}"
         )

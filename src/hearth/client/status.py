@@ -25,6 +25,11 @@ _ERRORS: dict[str, type[HearthError]] = {
     "UNIMPLEMENTED": Unavailable,
     "UNAVAILABLE": Unavailable,
     "RESOURCE_EXHAUSTED": Unavailable,
+    # What ends a request whose nodes have gone away with it, again and again.
+    "CANCELLED": Unavailable,
+    "ABORTED": Unavailable,
+    # Of the client: no request was made of the source.
+    "UNREADABLE": InvalidInput,
     "DEADLINE_EXCEEDED": DeadlinePassed,
 }
 
@@ -57,8 +62,10 @@ class FirstStatus:
         if error.details() != _FAILED_WRITE:
             return failure_of(error)
         code, details, retry_after = self._noted or ("INTERNAL", _FAILED_WRITE, None)
-        if code == "OK" or details == _FAILED_WRITE:
+        if code == "OK":
             return NO_ANSWER
+        if details == _FAILED_WRITE:
+            return Failure("UNAVAILABLE", "the stream broke")
         return _failure(code, details, retry_after)
 
     def _note(self, call: "grpc.aio.Call") -> None:

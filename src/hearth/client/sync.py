@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 
@@ -35,6 +36,7 @@ class SyncClient:
         self._loop: asyncio.AbstractEventLoop
         self._ended: asyncio.Event
         self._begun = threading.Event()
+        self._waiting: set[Future[Any]] = set()
         # Not joined at the program's end: one that forgot to close us can end all the same.
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._live()), name="hearth-client", daemon=True
@@ -123,15 +125,27 @@ class SyncClient:
         return self._do(self._client.faces(image, **how))
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        if threading.current_thread() is self._thread:  # where sources are drawn
+            work.close()
+            raise RuntimeError("the client's own thread can't wait for it: make a list of sources")
         if not self._thread.is_alive():
             work.close()
             raise RuntimeError("the client isn't open: use it in a `with` block")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._waiting.add(future)
         try:
-            return future.result()
+            if self._thread.is_alive():
+                return future.result()
+            raise CancelledError  # it ended before it saw this
+        except CancelledError:
+            if not self._thread.is_alive():
+                work.close()
+            raise RuntimeError("the client isn't open any more") from None
         except BaseException:  # Ctrl-C for one: the work must not go on
             future.cancel()
             raise
+        finally:
+            self._waiting.discard(future)
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -142,3 +156,5 @@ class SyncClient:
     def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
+        for future in list(self._waiting):  # what the thread hadn't seen when it ended
+            future.cancel()

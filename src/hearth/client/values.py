@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+DIMENSIONS = "dim"
+"""The key of an answer's meta with a vector's length."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
@@ -101,17 +104,16 @@ def value_of(outcome: Outcome) -> Any:
         return {
             entry: value_of(part) for entry, part in outcome.parts.items() if part.error is None
         }
-    read = _READERS.get(outcome.schema)
-    if outcome.schema == "embedding_v1" and not outcome.is_json:
-        return _raw_embedding(outcome)
     if not outcome.is_json:
-        return outcome.body
+        # Plain numbers have no schema, but their length beside them.
+        return _raw_embedding(outcome) if DIMENSIONS in outcome.meta else outcome.body
+    read = _READERS.get(outcome.schema)
     told = outcome.json()
     if read is None:
         return told
     try:
         return read(told)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the answer is no {outcome.schema}: {error!r}") from None
 
 
@@ -119,21 +121,27 @@ def _raw_embedding(outcome: Outcome) -> Embedding:
     """Little-endian float32, which nodes of hearth give for ``accept``."""
     import numpy as np
 
-    return Embedding(np.frombuffer(outcome.body, "<f4"), outcome.meta.get(MODEL, ""))
+    dimensions, size = outcome.meta[DIMENSIONS], len(outcome.body)
+    if size % 4 or str(size // 4) != dimensions:
+        raise ValueError(f"the answer is no vector of {dimensions} numbers: {size} bytes")
+    # A copy: the caller may change it, as one that came in JSON.
+    vector = np.frombuffer(outcome.body, "<f4").astype(np.float32)
+    return Embedding(vector, outcome.meta.get(MODEL, ""))
 
 
 def _embedding(told: Any) -> Embedding:
-    return Embedding(_array(told["vector"]), told.get("model_id", ""))
+    return Embedding(_array(told["vector"], 1), told.get("model_id", ""))
 
 
 def _labels(told: Any) -> Labels:
-    labels = tuple(Label(each["label"], each["score"]) for each in told["labels"])
+    labels = tuple(Label(_text(each["label"]), float(each["score"])) for each in told["labels"])
     return Labels(labels, told.get("model_id", ""))
 
 
 def _texts(told: Any) -> Texts:
     lines = tuple(
-        TextLine(each["text"], each["confidence"], _array(each["box"])) for each in told["items"]
+        TextLine(_text(each["text"]), float(each["confidence"]), _array(each["box"]).reshape(4, 2))
+        for each in told["items"]
     )
     return Texts(lines, told.get("model_id", ""))
 
@@ -145,17 +153,27 @@ def _faces(told: Any) -> Faces:
 def _face(told: Any) -> Face:
     landmarks, embedding = told.get("landmarks"), told.get("embedding")
     return Face(
-        _array(told["bbox"]),
-        told["confidence"],
+        _array(told["bbox"]).reshape(4),
+        float(told["confidence"]),
         _array(landmarks).reshape(-1, 2) if landmarks else None,
-        _array(embedding) if embedding else None,
+        _array(embedding, 1) if embedding else None,
     )
 
 
-def _array(numbers: Any) -> "NDArray[np.float32]":
+def _text(told: Any) -> str:
+    if not isinstance(told, str):
+        raise TypeError(f"{told!r} is no text")
+    return told
+
+
+def _array(numbers: Any, dimensions: int | None = None) -> "NDArray[np.float32]":
     import numpy as np
 
-    return np.asarray(numbers, dtype=np.float32)
+    # JSON's null would be a NaN.
+    array = np.asarray(numbers, dtype=np.float32)
+    if dimensions not in (None, array.ndim) or not np.isfinite(array).all():
+        raise ValueError(f"numbers of the shape {array.shape}, or not all of them numbers")
+    return array
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
