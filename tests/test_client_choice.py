@@ -208,7 +208,7 @@ async def test_a_node_that_was_named_and_found_is_counted_once() -> None:
         [named] = [node.target for node in client.nodes]
         twin = named.replace("127.0.0.1", "localhost")
         records = [announced(twin), announced(found), announced(named)]
-        client._fleet._compare(records)
+        client._fleet.roster.compare(records)
         async with asyncio.timeout(5):
             while any(node.state == "new" for node in client.nodes):
                 await asyncio.sleep(0.01)
@@ -223,7 +223,7 @@ async def test_a_copy_of_a_node_with_a_name_of_its_own_is_another_node() -> None
     nodes = [Script(taking(0.002), capability(extra={"node.uuid": "u-1", "node.name": name}))
              for name in ("one", "two")]  # fmt: skip
     async with serving(nodes[1]) as found, client_of(nodes[0]) as client:
-        client._fleet._compare([announced(found)])
+        client._fleet.roster.compare([announced(found)])
         await client.ready("echo")
         async with asyncio.timeout(5):
             while any(node.state == "new" for node in client.nodes):
@@ -234,12 +234,12 @@ async def test_a_copy_of_a_node_with_a_name_of_its_own_is_another_node() -> None
 async def test_a_goodbye_in_a_map_costs_no_answer() -> None:
     one, two = Script(taking(0.002)), Script(taking(0.002))
     async with serving(two) as found, client_of(one) as client:
-        client._fleet._compare([announced(found, "two")])
+        client._fleet.roster.compare([announced(found, "two")])
         answers = 0
         async for answer in client.map("echo", (b"%d" % n for n in range(200))):
             assert answer.error is None
             answers += 1
             if answers == 60:
-                client._fleet._compare([])  # it stays for as long as it answers
+                client._fleet.roster.compare([])  # it stays for as long as it answers
                 two._capabilities = (capability(extra={"node.status": "draining"}),)
         assert answers == 200

@@ -279,7 +279,7 @@ async def test_a_loop_that_stands_still_loses_neither_nodes_nor_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # As if it stood for twice the time that a node has for its answer, and longer.
-    monkeypatch.setattr("hearth.client.member.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("hearth.client.silence.STALL_SECONDS", 0.2)
     monkeypatch.setattr("hearth.client.keeper.REFRESH_SECONDS", 0.1)
     ask = partialmethod(Connection.capabilities, timeout=0.25)
     monkeypatch.setattr(Connection, "capabilities", ask)

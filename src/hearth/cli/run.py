@@ -19,14 +19,9 @@ from hearth.cli.report import Report, told_options
 from hearth.cli.resume import Work
 from hearth.cli.stopping import Stopping
 from hearth.cli.twice import Twice
-from hearth.client import Client, Node, TaskInfo
-from hearth.client.addresses import named
+from hearth.client import Client, TaskInfo
 from hearth.client.client import RAW
-from hearth.client.fleet import LOADING_SECONDS, SEARCH_SECONDS
 from hearth.errors import HearthError, Unavailable
-
-LOOK_AGAIN_SECONDS = 0.1
-"""Between two looks for a node that has the model of an earlier run."""
 
 
 class Wishes(NamedTuple):
@@ -112,7 +107,7 @@ class Running:
             warn_of_unknown(task, wishes.options)
             report = self._report = await aside(partial(self._prepare, task))
             if report.model_id is not None:
-                await _find(client, wishes.task, report, named=bool(named(wishes.nodes)))
+                await _find(client, wishes.task, report)
             with report:
                 report.begin()
                 started = time.monotonic()
@@ -149,32 +144,15 @@ class Running:
         return report
 
 
-async def _find(client: Client, task: str, report: Report, *, named: bool) -> None:
-    """Raises Unavailable where no node has the model of an earlier run's answers.
-
-    ``named``: all nodes there are were named, and there is nothing to search.
-    """
-    began = time.monotonic()
-    while not any(report.model_id in _models(node, task) for node in client.nodes):
-        is_new = any(
-            node.state in {"new", "loading"} or node.capabilities.changing for node in client.nodes
-        )
-        patience = LOADING_SECONDS if is_new else 0.0 if named else SEARCH_SECONDS
-        if time.monotonic() - began >= patience:
-            raise Unavailable(
-                f"{report.place}: its answers are of the model {report.model_id}, which no node "
-                "has now, and answers of two don't mix; leave --resume out to replace them"
-            )
-        await asyncio.sleep(LOOK_AGAIN_SECONDS)
-
-
-def _models(node: Node, task: str) -> list[str]:
-    return [
-        model
-        for service in node.capabilities.services
-        if any(each.name == task for each in service.tasks)
-        for model in service.models
-    ]
+async def _find(client: Client, task: str, report: Report) -> None:
+    """Raises Unavailable where no node has the model of an earlier run's answers."""
+    try:
+        await client.ready(task, model_id=report.model_id)
+    except Unavailable as error:
+        raise Unavailable(
+            f"{report.place}: its answers are of the model {report.model_id}: {error}; "
+            "answers of two don't mix: leave --resume out to replace them"
+        ) from None
 
 
 def _note(message: str) -> None:

@@ -13,7 +13,6 @@ from hearth.cli.inputs import Input
 from hearth.cli.outfile import check_writable, renewed
 from hearth.cli.report import Report, tell, tell_errors
 from hearth.client import Answer, Embedding
-from hearth.client.client import RAW
 from hearth.errors import SettingsError, SetupError
 
 if TYPE_CHECKING:
@@ -135,12 +134,6 @@ class VectorsReport(Report):
 
 def _embedding(answer: Answer) -> Embedding | None:
     """The answer's vector, None where it is none; raises ValueError for one that is broken."""
-    import numpy as np
-
-    numbers, rest = divmod(len(answer.body), 4)
-    # embedding_v1 is a schema of JSON: nodes of hearth name none for raw numbers.
-    if answer.mime == RAW and not rest and answer.meta.get("dim") == str(numbers):
-        return Embedding(np.frombuffer(answer.body, "<f4"), answer.model_id)
     value = answer.value
     return value if isinstance(value, Embedding) else None
 

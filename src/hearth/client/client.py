@@ -12,8 +12,8 @@ from hearth.client.asking import Asking
 from hearth.client.dispatch import perform
 from hearth.client.fleet import Fleet
 from hearth.client.mapping import MapRun, Sources
-from hearth.client.member import Node
 from hearth.client.messages import Job
+from hearth.client.node import Node
 from hearth.client.options import written
 from hearth.client.pin import Pin
 from hearth.client.reading import read
@@ -69,13 +69,16 @@ class Client:
         """All nodes that are known now, whether or not they can do anything."""
         return [member.node for member in self._fleet.members]
 
-    async def ready(self, task: str, timeout: float | None = None) -> Node:
-        """A node that can do ``task``.
+    async def ready(
+        self, task: str, timeout: float | None = None, *, model_id: str | None = None
+    ) -> Node:
+        """A node that can do ``task``, with this model where one is named.
 
         It is waited for ``timeout`` seconds; without one, for as long as there is hope.
-        Raises UnknownTask where none can do it, Unavailable where none answers.
+        Raises UnknownTask where none can do it, Unavailable where none answers, or has the model.
         """
-        return (await self._fleet.ready(task, timeout)).node
+        pin = Pin(model_id) if model_id else None
+        return (await self._fleet.ready(task, timeout, pin)).node
 
     async def infer(
         self,

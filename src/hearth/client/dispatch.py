@@ -93,7 +93,7 @@ async def perform(
 
 
 def _told(job: Job, member: Member, deadline: float) -> Job:
-    limits = member.tasks[job.task].limits
+    limits = member.skills.tasks[job.task].limits
     left = deadline - asyncio.get_running_loop().time()
     if TIMEOUT_MS not in limits or TIMEOUT_MS in job.meta or math.isinf(left):
         return job

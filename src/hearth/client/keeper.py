@@ -1,15 +1,13 @@
 """Keeps what is known of one node fresh: whether it answers, and what it can do."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal
 
 from hearth.client.capabilities import Capabilities
+from hearth.client.node import State
 from hearth.client.stream import Connection
 from hearth.errors import HearthError, NotReady
-
-State = Literal["new", "up", "loading", "down"]
 
 REFRESH_SECONDS = 10.0
 """After which an answer is old: models come and fail without a word on mDNS."""
@@ -22,18 +20,24 @@ FIRST_RETRY, LONGEST_RETRY = 0.25, 5.0
 class Keeper:
     """Asks one node for its capabilities, again and again, until it is closed.
 
-    ``changed`` is called after each answer or failure. ``alive`` says whether the node has
-    been heard otherwise: a question that isn't answered in time then proves nothing.
+    It is asked at the first of its addresses (``targets``, ``HOST:PORT``), and after each
+    failure at the next. ``changed`` is called after each answer or failure. ``alive`` says
+    whether the node has been heard otherwise: a question that isn't answered in time then
+    proves nothing.
     """
 
-    def __init__(self, target: str, changed: Callable[[], None], alive: Callable[[], bool]) -> None:
-        self.target = target
+    def __init__(
+        self, targets: Sequence[str], changed: Callable[[], None], alive: Callable[[], bool]
+    ) -> None:
+        self.targets = targets
+        self.target = targets[0]
+        """Where it is asked now."""
         self.state: State = "new"
         self.capabilities = Capabilities(())
         """As last told; nothing before that."""
         self.trouble = ""
         """One line: why the node isn't up."""
-        self.connection = Connection(target)
+        self.connection = Connection(self.target)
         """To be used while the node is up: it is another one after a failure."""
         self._changed = changed
         self._alive = alive
@@ -83,6 +87,8 @@ class Keeper:
 
     async def _begin_anew(self) -> None:
         """With a new connection, which doesn't wait until an old one thinks it is time."""
+        at = self.targets.index(self.target) + 1 if self.target in self.targets else 0
+        self.target = self.targets[at % len(self.targets)]
         old, self.connection = self.connection, Connection(self.target)
         await old.close()
 

@@ -32,7 +32,7 @@ class Pin:
         """Whether a request may go to this node."""
         if member in self._misfits:
             return False
-        models = member.models.get(task, ())
+        models = member.skills.models.get(task, ())
         if self.asked is not None:
             return self.asked in models
         return self._advertised is None or models == self._advertised
@@ -40,7 +40,7 @@ class Pin:
     def chose(self, member: "Member", task: str) -> None:
         """A request goes to this node."""
         if self._advertised is None:
-            self._advertised = member.models.get(task, ())
+            self._advertised = member.skills.models.get(task, ())
 
     def release(self) -> bool:
         """Let nodes with other models have their turn; False once there is an answer."""
@@ -57,7 +57,7 @@ class Pin:
             return False
         if models and not self._of:
             self.model = next(iter(models.values()))
-            self._advertised = member.models.get(outcome.job.task, ())
+            self._advertised = member.skills.models.get(outcome.job.task, ())
         self._of |= models
         return True
 

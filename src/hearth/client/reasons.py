@@ -1,15 +1,26 @@
 """Why no node can do a task, in one line."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hearth.client.capabilities import Capabilities
 from hearth.client.known import service_of
+from hearth.client.pin import Pin
 
 NOBODY = (
     "no node found on this network: start one with `hearth serve`, or name one with "
     "--node HOST:PORT or HEARTH_NODES"
 )
+
+
+def unfit(task: str, pin: Pin, models: Iterable[Iterable[str]]) -> str:
+    """One line: that nodes can do the task, but with other ``models``."""
+    if pin.asked is None:
+        return f"no node has the model {pin.model} for {task} now, and answers of two don't mix"
+    names = sorted({name for each in models for name in each})
+    return f"no node has the model {pin.asked} for {task}" + (
+        f"; there is {', '.join(names)}" if names else ""
+    )
 
 
 def missing(task: str, nodes: Mapping[str, Capabilities]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from hearth.client.answer import Answer
 from hearth.client.client import MAP_TIMEOUT, TIMEOUT, Client
-from hearth.client.member import Node
+from hearth.client.node import Node
 from hearth.client.sources import Source
 from hearth.client.values import Embedding, Faces, Labels, Texts
 
@@ -71,9 +71,11 @@ class SyncClient:
 
         return self._do(known())
 
-    def ready(self, task: str, timeout: float | None = None) -> Node:
+    def ready(
+        self, task: str, timeout: float | None = None, *, model_id: str | None = None
+    ) -> Node:
         """As ``Client.ready``."""
-        return self._do(self._client.ready(task, timeout))
+        return self._do(self._client.ready(task, timeout, model_id=model_id))
 
     def infer(self, task: str, source: Source, /, **how: Any) -> Answer:
         """As ``Client.infer``."""

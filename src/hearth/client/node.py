@@ -1,0 +1,75 @@
+"""What is known of a node: by its own words, and by mDNS."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hearth.client.capabilities import Capabilities, TaskInfo
+from hearth.discovery.record import NodeRecord
+
+State = Literal["new", "up", "loading", "down"]
+
+LEAST_WINDOW, MOST_WINDOW = 16, 256
+"""Requests in flight that keep a node busy: three of its batches, but within these; the
+node's own bound for a stream is the upper one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What is known of a node."""
+
+    target: str
+    """``HOST:PORT``."""
+    name: str
+    """As it announces itself, else its address."""
+    uuid: str
+    """Empty where it doesn't say."""
+    state: State
+    """``up``: it answers; ``new``: it hasn't been asked yet; ``loading``, ``down``."""
+    trouble: str
+    """One line: why it isn't up."""
+    draining: bool
+    """Whether it is about to go."""
+    capabilities: Capabilities
+    """As last told."""
+
+
+@dataclass(slots=True)
+class Skills:
+    """What a node can do, task by task, as it was last told."""
+
+    capabilities: Capabilities = field(default_factory=lambda: Capabilities(()))
+    tasks: dict[str, TaskInfo] = field(init=False)
+    models: dict[str, tuple[str, ...]] = field(init=False)
+    """Of each task's service."""
+    windows: dict[str, int] = field(init=False)
+    """For each task, the requests in flight that keep the node busy."""
+
+    def __post_init__(self) -> None:
+        self.tasks = self.capabilities.tasks
+        self.windows = {name: _window(task) for name, task in self.tasks.items()}
+        self.models = {
+            task.name: service.models
+            for service in self.capabilities.services
+            for task in service.tasks
+        }
+
+    def fact(self, name: str) -> str:
+        """What it says of itself; nodes of hearth say it with each of their services."""
+        told = (service.extra.get(name, "") for service in self.capabilities.services)
+        return next(filter(None, told), "")
+
+    def in_flight(self) -> int:
+        """Requests of all clients there, when it was asked; 0 where it doesn't say."""
+        load = self.fact("load.in_flight")
+        return int(load) if load.isdecimal() else 0
+
+    def is_draining(self, record: NodeRecord | None) -> bool:
+        """Whether it says, here or by mDNS, that it is about to go."""
+        told = record.status if record is not None else ""
+        return "draining" in {told, self.fact("node.status")}
+
+
+def _window(task: TaskInfo) -> int:
+    batch = task.limits.get("max_batch", "1")
+    wanted = 3 * int(batch) if batch.isdecimal() else 0
+    return max(LEAST_WINDOW, min(MOST_WINDOW, wanted))

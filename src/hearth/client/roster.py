@@ -1,0 +1,120 @@
+"""Who is there: nodes that were named, and those that mDNS finds."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from hearth.client.member import Member
+from hearth.discovery.browser import Browser
+from hearth.discovery.record import NodeRecord
+from hearth.errors import Unavailable
+
+
+class Roster:
+    """Keeps a Member for each node at ``addresses`` (``HOST:PORT``) and, with ``mdns``, of the LAN.
+
+    ``changed`` is called when something has changed with one; ``can_be_spared`` is for them.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        *,
+        mdns: bool,
+        changed: Callable[[], None],
+        can_be_spared: Callable[[Member], bool],
+    ) -> None:
+        self.mdns = mdns
+        self.deaf = ""
+        """One line: why mDNS can't be used; empty where it can."""
+        self._addresses = addresses
+        self._changed = changed
+        self._can_be_spared = can_be_spared
+        self._members: dict[str, Member] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._browser: Browser | None = None
+        self._browsing: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin; raises Unavailable where mDNS can't be used and no address is given."""
+        for address in self._addresses:
+            self._members[address] = self._member(address)
+        if self.mdns:
+            await self._listen()
+
+    async def close(self) -> None:
+        """Cancel what is open."""
+        if self._browsing is not None and self._browser is not None:
+            self._browsing.cancel()
+            await asyncio.gather(self._browsing, return_exceptions=True)
+            await self._browser.__aexit__()
+        members, self._members = self._members, {}
+        for leaving in self._leaving:
+            leaving.cancel()
+        await asyncio.gather(
+            *(member.close() for member in members.values()),
+            *self._leaving,
+            return_exceptions=True,
+        )
+
+    @property
+    def members(self) -> list[Member]:
+        """The eldest acquaintance first."""
+        return list(self._members.values())
+
+    def is_named(self, member: Member) -> bool:
+        """Whether a node that was found is one that was named as well, and answers there."""
+        if member.record is None or not self._addresses or not member.identity[0]:
+            return False
+        named = filter(None, map(self._members.get, self._addresses))
+        return any(each.identity == member.identity and each.state == "up" for each in named)
+
+    def compare(self, records: Iterable[NodeRecord]) -> None:
+        """Take up what mDNS says now; a node that has moved is another one, at its new place."""
+        found = {record.target: record for record in records}
+        uuids = {record.uuid for record in found.values() if record.uuid}
+        for target, member in list(self._members.items()):
+            before = member.record
+            if before is None or target in found:
+                continue
+            if before.uuid in uuids:
+                self._retire(target)
+            elif member.listed:
+                member.unlisted()
+        for target, record in found.items():
+            known = self._members.get(target)
+            if known is None:
+                self._members[target] = self._member(target, record)
+            elif known.record is not None and (known.record != record or not known.listed):
+                known.seen(record)
+        self._tell()
+
+    def _member(self, target: str, record: NodeRecord | None = None) -> Member:
+        return Member(target, self._tell, self._can_be_spared, record)
+
+    async def _listen(self) -> None:
+        browser = Browser()
+        try:
+            await browser.__aenter__()
+        except Unavailable as error:
+            if not self._addresses:
+                raise
+            self.deaf = str(error)
+            return
+        self._browser = browser
+        self._browsing = asyncio.create_task(self._follow(browser))
+
+    async def _follow(self, browser: Browser) -> None:
+        async for _ in browser:
+            self.compare(browser.nodes)
+
+    def _retire(self, target: str) -> None:
+        """Send it nothing more; what it has of ours may still come."""
+        leaving = asyncio.create_task(self._members.pop(target).leave())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    def _tell(self) -> None:
+        for target, member in list(self._members.items()):
+            if not member.listed and member.state != "up":
+                self._retire(target)
+        self._changed()
