@@ -5,15 +5,25 @@ hangs would keep a stopped node alive.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
+Inbox = SimpleQueue[Callable[[], None]]
+
+MOST_IDLE = 8
+"""Threads that wait for more work: to wake one costs a third of what a new one costs."""
+
+_idle: list[Inbox] = []
+# A child of fork() has the list, and none of the threads.
+os.register_at_fork(after_in_child=_idle.clear)
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Run ``work`` on a daemon thread of its own; its result, or what it raised.
+    """Run ``work`` on a daemon thread that has nothing else to do; its result, or what it raised.
 
     What isn't even an Exception (a panic in a native library) comes as a RuntimeError.
     """
@@ -39,5 +49,23 @@ async def aside(work: Callable[[], T]) -> T:
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, outcome, failure)
 
-    threading.Thread(target=run, name="aside", daemon=True).start()
+    _on_a_thread(run)
     return await done
+
+
+def _on_a_thread(run: Callable[[], None]) -> None:
+    try:
+        inbox = _idle.pop()
+    except IndexError:
+        inbox = SimpleQueue()
+        threading.Thread(target=_live, args=(inbox,), name="aside", daemon=True).start()
+    inbox.put(run)
+
+
+def _live(inbox: Inbox) -> None:
+    """One piece of work after the other, unless enough others wait for some."""
+    while True:
+        inbox.get()()
+        if len(_idle) >= MOST_IDLE:
+            return
+        _idle.append(inbox)

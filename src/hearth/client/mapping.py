@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing
 from typing import Any
 
 from hearth.client.answer import Answer
@@ -16,7 +15,10 @@ that nobody has taken yet."""
 
 
 class MapRun:
-    """``ask`` gives the answer to the source of a number; ``room`` is how many may run now."""
+    """``ask`` gives the answer to the source of a number; ``room`` is how many may run now.
+
+    Workers, as many as there is room, draw a source each and ask for it, again and again.
+    """
 
     def __init__(
         self,
@@ -26,34 +28,36 @@ class MapRun:
         *,
         ordered: bool,
     ) -> None:
-        self._sources = sources
+        self._sources = as_async(sources)
         self._ask = ask
         self._room = room
         self._ordered = ordered
-        self._running: set[asyncio.Task[None]] = set()
+        self._drawing = asyncio.Lock()
+        self._drawn = 0
+        self._all_drawn = False
+        self._workers: set[asyncio.Task[None]] = set()
         self._settled: asyncio.Queue[Answer | BaseException | None] = asyncio.Queue()
         self._early: dict[int, Answer] = {}
-        self._turn = 0
-        self._held = 0
-        self._freed = asyncio.Event()
-        self._all_drawn = False
+        self._handed_on = 0
+        self._taken = asyncio.Event()
 
     async def answers(self) -> AsyncGenerator[Answer, None]:
         """One for each source; an exception of the sources' iterator ends them."""
-        drawing = asyncio.create_task(self._draw())
+        self._add_workers()
         try:
             while (answer := await self._settled.get()) is not None:
                 if isinstance(answer, BaseException):
                     raise answer
                 for each in self._in_turn(answer):
-                    self._held -= 1
-                    self._freed.set()
+                    self._handed_on += 1
+                    self._taken.set()
                     yield each
         finally:
-            tasks = [drawing, *self._running]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            workers = list(self._workers)
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            await self._sources.aclose()
 
     def _in_turn(self, answer: Answer) -> Iterator[Answer]:
         """What can be handed on, now that this answer is there."""
@@ -61,45 +65,38 @@ class MapRun:
             yield answer
             return
         self._early[answer.index] = answer
-        while self._turn in self._early:
-            self._turn += 1
-            yield self._early.pop(self._turn - 1)
+        while (following := self._early.pop(self._handed_on, None)) is not None:
+            yield following
 
-    async def _draw(self) -> None:
-        index = 0
+    def _add_workers(self) -> None:
+        """As many as there is room, which grows when a node joins."""
+        if self._all_drawn:
+            return
+        for _ in range(self._room() - len(self._workers)):
+            self._workers.add(asyncio.create_task(self._work()))
+
+    async def _work(self) -> None:
         try:
-            async with aclosing(as_async(self._sources)) as sources:
-                async for source in sources:
-                    while self._is_full():
-                        self._freed.clear()
-                        await self._freed.wait()
-                    self._held += 1
-                    self._running.add(asyncio.create_task(self._run(index, source)))
-                    index += 1
+            while len(self._workers) <= self._room() and not self._all_drawn:
+                async with self._drawing:
+                    await self._wait_for_the_caller()
+                    source = await anext(self._sources)
+                    index, self._drawn = self._drawn, self._drawn + 1
+                self._settled.put_nowait(await self._ask(index, source))
+                self._add_workers()
+        except StopAsyncIteration:
+            self._all_drawn = True
         except asyncio.CancelledError as error:
             # Its frames would hold us, and we it: the sources were closed late then.
             self._settled.put_nowait(error.with_traceback(None))
-            return
         except BaseException as error:
             self._settled.put_nowait(error)
-            return
-        self._all_drawn = True
-        self._finish_if_done()
-
-    def _is_full(self) -> bool:
-        room = self._room()
-        return len(self._running) >= room or self._held >= MOST_AHEAD * room
-
-    async def _run(self, index: int, source: Any) -> None:
-        try:
-            self._settled.put_nowait(await self._ask(index, source))
-        except Exception as error:
-            self._settled.put_nowait(error)
         finally:
-            self._running.discard(asyncio.current_task())
-            self._freed.set()
-            self._finish_if_done()
+            self._workers.discard(asyncio.current_task())
+            if self._all_drawn and not self._workers:
+                self._settled.put_nowait(None)
 
-    def _finish_if_done(self) -> None:
-        if self._all_drawn and not self._running:
-            self._settled.put_nowait(None)
+    async def _wait_for_the_caller(self) -> None:
+        while self._drawn - self._handed_on >= MOST_AHEAD * self._room():
+            self._taken.clear()
+            await self._taken.wait()
