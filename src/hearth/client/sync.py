@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, Self, TypeVar
 
+from hearth.aside import aside
 from hearth.client.answer import Answer
 from hearth.client.client import MAP_TIMEOUT, TIMEOUT, Client
 from hearth.client.node import Node
@@ -90,11 +92,12 @@ class SyncClient:
         timeout: float = MAP_TIMEOUT,
         **how: Any,
     ) -> Iterator[Answer]:
-        """As ``Client.map``; ``sources`` are drawn on the client's thread.
+        """As ``Client.map``; what isn't a list is drawn on another thread, and may take its time.
 
         Close the iterator, or leave its loop, to cancel what is under way.
         """
-        answers = self._client.map(task, sources, timeout=timeout, **how)
+        drawn = sources if isinstance(sources, Collection) else _beside(sources)
+        answers = self._client.map(task, drawn, timeout=timeout, **how)
 
         async def some() -> list[Answer]:
             return [answer] if (answer := await anext(answers, None)) is not None else []
@@ -160,3 +163,13 @@ class SyncClient:
         self._thread.join()
         for future in list(self._waiting):  # what the thread hadn't seen when it ended
             future.cancel()
+
+
+_END = object()
+
+
+async def _beside(sources: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    """The sources, each drawn on a thread that may be kept waiting."""
+    drawn = iter(sources)
+    while (source := await aside(partial(next, drawn, _END))) is not _END:
+        yield source
