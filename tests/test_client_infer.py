@@ -121,6 +121,7 @@ async def test_a_time_limit_is_told_to_nodes_that_list_it_and_to_no_others() -> 
     ]  # fmt: skip
     told = [dict(request.meta) for request in knowing.seen]
     assert all(4000 < int(told[index].pop("timeout_ms")) <= 5000 for index in (0, 2))
+    assert 55_000 < int(told[1].pop("timeout_ms")) <= 60_000  # the client's own
     assert told == [{}, {}, {}, {}, {"timeout_ms": "77", "priority": "high"}]
 
 

@@ -19,7 +19,8 @@ MOST_IDLE = 8
 
 _idle: list[Inbox] = []
 # A child of fork() has the list, and none of the threads.
-os.register_at_fork(after_in_child=_idle.clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)
 
 
 async def aside(work: Callable[[], T]) -> T:
@@ -33,7 +34,9 @@ async def aside(work: Callable[[], T]) -> T:
     def settle(outcome: T | None, error: Exception | None) -> None:
         if done.cancelled():
             return
-        if error is not None:
+        if isinstance(error, StopIteration):
+            done.set_exception(RuntimeError("StopIteration"))  # a future can't raise it
+        elif error is not None:
             done.set_exception(error)
         else:
             done.set_result(outcome)  # type: ignore[arg-type]

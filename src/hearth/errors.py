@@ -18,9 +18,14 @@ Code below ``rpc`` raises these and never sees a status code; one table in
         └── ModelUnavailable    model files are missing, broken, or out of reach
 """
 
+from typing import Any
+
 
 class HearthError(Exception):
     """Base of all errors that hearth raises on purpose; the message is one clear line."""
+
+    failure: Any = None
+    """Of the client: what the node said, with its code; None where none said anything."""
 
 
 class InvalidInput(HearthError):

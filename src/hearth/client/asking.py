@@ -11,7 +11,7 @@ from hearth.client.dispatch import Done, failed, perform
 from hearth.client.fleet import Fleet
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.pin import Pin
-from hearth.client.reading import Reading
+from hearth.client.reading import Reading, Unreadable
 from hearth.errors import DeadlinePassed, HearthError
 
 PATIENT = 300.0
@@ -21,7 +21,7 @@ PATIENT = 300.0
 class Asking:
     """Reads a source and has it done, by nodes of one model.
 
-    ``timeout`` is in seconds for each source, ``until`` a time of the loop's clock for all.
+    ``timeout`` is in seconds for each source, ``within`` for all from the first one on.
     """
 
     def __init__(
@@ -32,47 +32,49 @@ class Asking:
         pin: Pin,
         *,
         timeout: float,
-        until: float,
+        within: float,
     ) -> None:
         self.pin = pin
         self._fleet = fleet
         self._task = task
         self._meta = meta
-        self._job = Job(task, b"", meta=meta)
         self._timeout = timeout
-        self._until = until
-        self._tell = math.isfinite(until) or timeout < PATIENT
+        self._within = within
+        self._until: float | None = None
+        self._tell = math.isfinite(within) or timeout < PATIENT
         self._reading = Reading()
         self._info: TaskInfo | None = None
-        self._loop = asyncio.get_running_loop()
 
     async def ask(self, index: int, source: Any) -> Answer:
         """What becomes of a source, its failures too."""
-        now = self._loop.time()
+        now = asyncio.get_running_loop().time()
+        if self._until is None:
+            self._until = now + self._within
         try:
             if now >= self._until:
                 raise DeadlinePassed("no answer in time")
             done = await self._done(source, min(now + self._timeout, self._until))
         except HearthError as error:
-            done = failed(self._job, error)
-        except (OSError, TypeError, ValueError) as error:
-            done = Done(Outcome(self._job, error=_unreadable(error)), "")
+            done = failed(Job(self._task, b"", meta=self._meta), error)
+        except Unreadable as error:
+            job = Job(self._task, b"", meta=self._meta)
+            done = Done(Outcome(job, error=_unreadable(error.__cause__)), "")
         return Answer(source, index, done.node, done.outcome)
 
     async def _done(self, source: Any, deadline: float) -> Done:
         if self._info is None:
             self._info = await self._fleet.info(self._task, deadline, self.pin)
-        payload = await self._reading.take(source, self._info, deadline)
+        payload = await self._reading.take(source, self._info, deadline=deadline)
         try:
             job = Job(self._task, payload.content, payload.mime, self._meta)
-            outcome, node = await perform(self._fleet, job, deadline, self.pin, tell=self._tell)
+            return await perform(self._fleet, job, deadline, self.pin, tell=self._tell)
         finally:
             self._reading.give_back(payload)
-        # The answer is kept for longer than the payload is.
-        return Done(outcome.of(self._job), node)
 
 
-def _unreadable(error: Exception) -> Failure:
+def _unreadable(error: BaseException | None) -> Failure:
     if isinstance(error, OSError):
         return Failure("UNREADABLE", f"can't be read: {(error.strerror or str(error)).lower()}")
-    return Failure("UNREADABLE", str(error))
+    if isinstance(error, TypeError | ValueError):
+        return Failure("UNREADABLE", str(error))
+    return Failure("UNREADABLE", f"can't be read: {error!r}")

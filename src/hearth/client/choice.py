@@ -1,6 +1,7 @@
 """Which of several nodes will have done a request soonest."""
 
 import math
+import random
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
@@ -50,11 +51,13 @@ def _least(candidates: Candidates, now: float, avoid: Container[Member]) -> Memb
     guess = min((pace.seconds for _, pace in candidates if pace.seconds is not None), default=1.0)
     any_fresh = not all(pace.is_old(now) for _, pace in candidates)
 
-    def need(candidate: tuple[Member, Pace]) -> float:
+    def need(candidate: tuple[Member, Pace]) -> tuple[float, bool, float]:
         member, pace = candidate
         is_tried = any_fresh and not member.outstanding and pace.is_old(now)
         seconds = (None if is_tried else pace.seconds) or guess
         soon = (member.outstanding + member.others + 1) * seconds
-        return soon + LAST_RESORT if member in avoid else soon
+        soon += LAST_RESORT if member in avoid else 0
+        # Of equals the untried one; and clients that began together don't all choose the same.
+        return soon, seconds == pace.seconds, random.random()
 
     return min(candidates, key=need)[0]

@@ -3,12 +3,11 @@
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any, Self
 
 from hearth.client.addresses import named
 from hearth.client.answer import Answer
-from hearth.client.asking import Asking
+from hearth.client.asking import PATIENT, Asking
 from hearth.client.dispatch import perform
 from hearth.client.fleet import Fleet
 from hearth.client.mapping import MapRun, Sources
@@ -16,7 +15,7 @@ from hearth.client.messages import Job
 from hearth.client.node import Node
 from hearth.client.options import written
 from hearth.client.pin import Pin
-from hearth.client.reading import read
+from hearth.client.reading import Reading, Unreadable
 from hearth.client.sources import Source
 from hearth.client.values import Embedding, Faces, Labels, Texts
 
@@ -51,6 +50,7 @@ class Client:
         addresses = named(nodes)
         self._fleet = Fleet(addresses, mdns=not addresses if mdns is None else mdns)
         self._timeout = timeout
+        self._reading = Reading()
 
     async def __aenter__(self) -> Self:
         """Begin to look for nodes; raises Unavailable where that can't be."""
@@ -89,12 +89,14 @@ class Client:
         mime: str = "",
         timeout: float | None = None,
         model_id: str | None = None,
-        **options: Any,
+        options: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> Answer:
         """The answer of one of the nodes to one request.
 
-        ``options`` are the task's. ``timeout`` is in seconds, waiting for a node included; the
-        node is told. ``model_id`` allows the answer of this model alone. Raises InvalidInput,
+        ``options``, and ``more`` of them, are the task's. ``timeout`` is in seconds, waiting
+        for a node included; the node is told. ``model_id`` allows the answer of this model
+        alone. Raises InvalidInput,
         UnknownTask, Unavailable, DeadlinePassed, ModelFailed, and OSError where a file can't
         be read.
         """
@@ -102,14 +104,21 @@ class Client:
         seconds = self._timeout if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + seconds
         info = await self._fleet.info(task, deadline, pin)
-        payload = await read(source, info, mime, deadline=deadline)
-        job = Job(task, payload.content, payload.mime, written(options))
-        done = await perform(self._fleet, job, deadline, pin, tell=timeout is not None)
+        try:
+            payload = await self._reading.take(source, info, mime, deadline=deadline)
+        except Unreadable as error:
+            raise error.__cause__ or error from None
+        try:
+            meta = written({**(options or {}), **more})
+            job = Job(task, payload.content, payload.mime, meta)
+            done = await perform(self._fleet, job, deadline, pin, tell=seconds < PATIENT)
+        finally:
+            self._reading.give_back(payload)
         answer = Answer(source, 0, done.node, done.outcome)
         answer.check()
         return answer
 
-    async def map(
+    def map(
         self,
         task: str,
         sources: Sources,
@@ -140,16 +149,13 @@ class Client:
             written({**(options or {}), **more}),
             Pin(model_id),
             timeout=timeout,
-            until=asyncio.get_running_loop().time() + within,
+            within=within,
         )
 
         def room() -> int:
             return in_flight or self._fleet.room(task, asking.pin)
 
-        run = MapRun(sources, asking.ask, room, ordered=ordered)
-        async with aclosing(run.answers()) as answers:
-            async for answer in answers:
-                yield answer
+        return MapRun(sources, asking.ask, room, ordered=ordered).answers()
 
     async def classify(
         self,

@@ -30,12 +30,13 @@ class Done(NamedTuple):
     node: str
 
 
-def failed(job: Job, error: HearthError) -> Done:
-    """What becomes of a request for which there is no node."""
+def failed(job: Job, error: HearthError, last: Failure | None = None) -> Done:
+    """What becomes of a request for which there is no node; ``last`` is what one said of it."""
     code = "NOT_FOUND" if isinstance(error, UnknownTask) else "UNAVAILABLE"
     if isinstance(error, DeadlinePassed):
         code = "DEADLINE_EXCEEDED"
-    return Done(Outcome(job, error=Failure(code, str(error))), "")
+    message = f"{error} (the last answer: {last.message})" if last is not None else str(error)
+    return Done(Outcome(job.bare(), error=Failure(code, message)), "")
 
 
 class _Tries:
@@ -48,8 +49,12 @@ class _Tries:
         self.alone = False
         """Whether it goes over a call of its own: a status that ends it is its own, then."""
 
+        self.last: Failure | None = None
+        """Why it isn't answered yet."""
+
     def died(self, member: Member, failure: Failure) -> None:
         """The stream ended with it."""
+        self.last = failure
         if failure is NO_ANSWER:
             return  # such a node is asked over a call of its own from now on
         self.avoid.add(member)
@@ -74,19 +79,18 @@ async def perform(
         try:
             member = await fleet.pick(job.task, deadline, pin, tries.avoid)
         except HearthError as error:
-            return failed(job, error)
+            return failed(job, error, tries.last)
         sent = _told(job, member, deadline) if tell else job
+        alone = tries.alone or member.takes_single
         try:
-            is_alone = tries.alone or member.takes_single
-            ask = member.ask_alone if is_alone else member.ask
-            outcome = await ask(sent, deadline)
+            outcome = await member.ask(sent, deadline, pin, alone=alone)
         except TimeoutError:
             failure = Failure("DEADLINE_EXCEEDED", "no answer in time")
-            return Done(Outcome(job, error=failure), member.target)
+            return Done(Outcome(job.bare(), error=failure), member.target)
         except StreamEnded as ended:
             tries.died(member, ended.failure)
             if tries.deaths >= MOST_DEATHS:
-                return Done(Outcome(job, error=ended.failure), member.target)
+                return Done(Outcome(job.bare(), error=ended.failure), member.target)
             continue
         if _is_settled(outcome, member, tries, fleet, pin):
             return Done(outcome, member.target)
@@ -108,8 +112,9 @@ def _is_settled(
     if error is None:
         return pin is None or pin.takes(outcome, member)
     tries.avoid.add(member)
+    tries.last = error
     if error.code in REFUSED:
-        if tries.alone:
+        if tries.alone or error is NO_ANSWER:
             tries.lost(error)
         return tries.deaths >= MOST_DEATHS
     if error.code in FAILED and not tries.has_failed:

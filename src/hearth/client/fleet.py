@@ -38,7 +38,11 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
         self._is_open = True
-        await self.roster.open()
+        try:
+            await self.roster.open()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Cancel what is open."""
@@ -68,8 +72,7 @@ class Fleet:
                 continue
             if pin is not None and not pin.allows(member, task):
                 continue
-            if not self.roster.is_named(member):
-                yield member
+            yield member
 
     def room(self, task: str, pin: Pin | None = None) -> int:
         """How many requests in flight keep all nodes busy that can do a task; at least one."""
@@ -107,7 +110,8 @@ class Fleet:
                 raise Unavailable(self.why(task, pin))
             if now >= deadline:
                 raise self._too_late(task, pin)
-            await self._wait(min(deadline, wake, now + SEARCH_SECONDS))
+            searched = self._since + self._search
+            await self._wait(min(deadline, wake, searched if now < searched else math.inf))
 
     async def ready(
         self, task: str, timeout: float | None = None, pin: Pin | None = None
@@ -182,8 +186,9 @@ class Fleet:
                 await self._news.wait()
 
     def _can_be_spared(self, member: Member) -> bool:
-        asked = [task for task, count in member.asked.items() if count]
-        return any(each is not member for task in asked for each in self.able(task))
+        return all(
+            any(each is not member for each in self.able(task, pin)) for task, pin in member.wishes
+        )
 
     def _tell(self) -> None:
         """Something has changed with a node: look again, all who wait for one."""

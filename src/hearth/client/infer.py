@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from functools import partial
-from typing import TypeVar
 
+from hearth.client.drawing import as_async
 from hearth.client.link import CLOSING_SECONDS, InferCall, Link, StreamEnded
 from hearth.client.messages import Job, Outcome
 
-T = TypeVar("T")
 Jobs = AsyncIterable[Job] | Iterable[Job]
 
 
@@ -46,7 +45,7 @@ class InferStream:
             async for job in as_async(self._jobs):
                 await self._slots.acquire()
                 self._owed += 1
-                self._link.send(job).add_done_callback(partial(self._settle, job))
+                self._link.send(job).add_done_callback(partial(self._settle, job.bare()))
         except BaseException:
             self._settled.put_nowait(None)
             raise
@@ -66,13 +65,3 @@ class InferStream:
     def _finish_if_done(self) -> None:
         if self._all_drawn and not self._owed:
             self._settled.put_nowait(None)
-
-
-async def as_async(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T, None]:
-    """The items, whether or not they come without waiting."""
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item

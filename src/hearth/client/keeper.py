@@ -76,10 +76,12 @@ class Keeper:
             self.capabilities = await self.connection.capabilities()
         except NotReady as error:
             self.state, self.trouble = "loading", str(error)
-        except HearthError as error:
+        except Exception as error:  # what gRPC can't read may raise anything
             if self.state == "up" and self._alive():
                 return
-            self.state, self.trouble = "down", str(error)
+            known = isinstance(error, HearthError)
+            self.trouble = str(error) if known else f"{self.target}: its answer can't be read"
+            self.state = "down"
             await self._begin_anew()
         else:
             self.state, self.trouble = "up", ""

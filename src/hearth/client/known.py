@@ -1,6 +1,6 @@
 """Which service of a hearth node does a task, for clients that have no tasks themselves."""
 
-_TASKS = {
+TASKS = {
     "clip": (
         "clip_classify",
         "clip_scene_classify",
@@ -48,4 +48,4 @@ _TASKS = {
 
 def service_of(task: str) -> str | None:
     """The service that does a task, or None where it is none of hearth's own."""
-    return next((service for service, tasks in _TASKS.items() if task in tasks), None)
+    return next((service for service, tasks in TASKS.items() if task in tasks), None)

@@ -40,11 +40,10 @@ class Link:
         self._call = call
         self._status = FirstStatus(call)
         self._open: dict[str, tuple[Assembly, asyncio.Future[Outcome]]] = {}
-        self._outgoing = Outgoing(self._is_wanted)
+        self._outgoing = Outgoing(self._is_wanted, self._refuse)
         # Ids of our own: those of two clients behind one proxy must not meet.
-        self._ids = (
-            f"{prefix}-{n}" for prefix in [secrets.token_hex(4)] for n in itertools.count()
-        )
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count()
         self._loop = asyncio.get_running_loop()
         self.heard = self._loop.time()
         """When the node last sent anything; of the loop's clock."""
@@ -63,8 +62,8 @@ class Link:
         if self.ended is not None:
             future.set_exception(StreamEnded(self.ended, 1))
             return future
-        key = next(self._ids)
-        self._open[key] = (Assembly(job), future)
+        key = f"{self._prefix}-{next(self._numbers)}"
+        self._open[key] = (Assembly(job.bare()), future)
         self._outgoing.put(key, job)
         return future
 
@@ -97,9 +96,6 @@ class Link:
             await self._call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the call has ended: the reader knows why, and fails what is open
-        except Exception as error:
-            # What no message can be made of. Without a writer the call would stand still.
-            self.abort(Failure("INTERNAL", f"a request can't be sent: {one_line(error)}"))
 
     def _is_wanted(self, key: str) -> bool:
         entry = self._open.get(key)
@@ -108,11 +104,22 @@ class Link:
             return False
         return entry is not None
 
+    def _refuse(self, key: str, error: Exception) -> None:
+        """No message can be made of a request."""
+        assembly, future = self._open.pop(key)
+        failure = Failure("INVALID_ARGUMENT", f"it can't be sent: {one_line(error)}")
+        if not future.done():
+            future.set_result(Outcome(assembly.job, error=failure))
+
     async def _read(self) -> None:
         failure = NO_ANSWER
         try:
             # Not `read()`: that gives up unread answers once the status has come.
             async for message in self._call:
+                if message is None:  # gRPC couldn't read it
+                    failure = Failure("INTERNAL", "the node sent what is no answer")
+                    self._call.cancel()
+                    break
                 self.heard = self._loop.time()
                 self._take(message)
         except grpc.aio.AioRpcError as error:

@@ -5,13 +5,16 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from typing import Any
 
 from hearth.client.answer import Answer
-from hearth.client.infer import as_async
+from hearth.client.drawing import as_async
 
 Sources = AsyncIterable[Any] | Iterable[Any]
 
 MOST_AHEAD = 4
 """Answers that are held, in multiples of the room: those that are early in an ordered map, or
 that nobody has taken yet."""
+
+
+END = object()
 
 
 class MapRun:
@@ -49,8 +52,6 @@ class MapRun:
                 if isinstance(answer, BaseException):
                     raise answer
                 for each in self._in_turn(answer):
-                    self._handed_on += 1
-                    self._taken.set()
                     yield each
         finally:
             workers = list(self._workers)
@@ -61,11 +62,13 @@ class MapRun:
 
     def _in_turn(self, answer: Answer) -> Iterator[Answer]:
         """What can be handed on, now that this answer is there."""
-        if not self._ordered:
-            yield answer
-            return
         self._early[answer.index] = answer
-        while (following := self._early.pop(self._handed_on, None)) is not None:
+        while self._early:
+            index = self._handed_on if self._ordered else answer.index
+            if (following := self._early.pop(index, None)) is None:
+                return
+            self._handed_on += 1
+            self._taken.set()
             yield following
 
     def _add_workers(self) -> None:
@@ -80,12 +83,13 @@ class MapRun:
             while len(self._workers) <= self._room() and not self._all_drawn:
                 async with self._drawing:
                     await self._wait_for_the_caller()
-                    source = await anext(self._sources)
+                    source = await anext(self._sources, END)
                     index, self._drawn = self._drawn, self._drawn + 1
+                if source is END:
+                    self._all_drawn = True
+                    break
                 self._settled.put_nowait(await self._ask(index, source))
                 self._add_workers()
-        except StopAsyncIteration:
-            self._all_drawn = True
         except asyncio.CancelledError as error:
             # Its frames would hold us, and we it: the sources were closed late then.
             self._settled.put_nowait(error.with_traceback(None))

@@ -1,7 +1,6 @@
 """One node of the fleet: what it can do, how fast, and the one stream to it."""
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from hearth.client.link import Link, StreamEnded
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.node import Node, Skills, State
 from hearth.client.pace import Pace
+from hearth.client.pin import Pin
 from hearth.client.silence import Silence
 from hearth.client.status import NO_ANSWER
 from hearth.discovery.record import NodeRecord
@@ -18,6 +18,9 @@ from hearth.discovery.record import NodeRecord
 LOST = frozenset({"UNAVAILABLE", "CANCELLED", "ABORTED"})
 """Statuses of a stream that say something of the node or the way to it; others are said of
 a request: nodes of the field end the whole stream for one (with UNKNOWN, where they raised)."""
+Wish = tuple[str, Pin | None]
+"""A task, and the model that it is to be done with."""
+
 FAILED = frozenset({"INTERNAL", "UNKNOWN"})
 """What is said where the model failed, or the node's own code."""
 
@@ -44,15 +47,18 @@ class Member:
         """Whether it says that it is about to go."""
         self.outstanding = 0
         """Requests of ours without an answer."""
-        self.asked: Counter[str] = Counter()
-        """The same, of each task."""
+        self.wishes: Counter[Wish] = Counter()
+        """The same, of each task and model."""
         self.others = 0
         """Requests of others, as the node said lately."""
         self.takes_single = False
         """Whether each request needs a call of its own: it ends calls that carry many."""
         self._changed = changed
         self._can_be_spared = can_be_spared
+        self._most = 0
         self._link: Link | None = None
+        self._alone: set[Link] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._paces: dict[str, Pace] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -132,56 +138,47 @@ class Member:
         self.listed = False
         self._keeper.ask_now()
 
-    async def ask(self, job: Job, deadline: float) -> Outcome:
-        """What the node says.
+    async def ask(
+        self, job: Job, deadline: float, pin: Pin | None = None, *, alone: bool = False
+    ) -> Outcome:
+        """What the node says, on the stream for all requests or ``alone`` on one of its own.
 
         Raises StreamEnded where nothing is known of the request, and TimeoutError at the
-        ``deadline`` (of the loop's clock).
+        ``deadline`` (of the loop's clock). How a stream of its own ends, the request has
+        brought about: that is its outcome.
         """
-        pace = self.pace(job.task)
-        ahead, started = self._begin(job.task)
-        link = self._open_link()
+        pace, wish = self.pace(job.task), (job.task, pin)
+        ahead, started = self._begin(wish)
+        link = self._open_alone() if alone else self._open_link()
         answer = link.send(job)
+        if alone:
+            link.finish()
         # Far cheaper than asyncio.timeout, and there is nothing else to wait for.
         timer = self._loop.call_at(deadline, _expire, answer)
         try:
             outcome = await answer
         except StreamEnded as ended:
-            if ended.failure.code in LOST or ended.company > 1:
+            if not alone and (ended.failure.code in LOST or ended.company > 1):
                 self._lose(link, ended.failure, pace)
                 raise
-            outcome = Outcome(job, error=ended.failure)
+            outcome = Outcome(job.bare(), error=ended.failure)
+        except TimeoutError:
+            now = self._loop.time()
+            pace.late(now - started, ahead, now)
+            raise
         finally:
             timer.cancel()
-            self._done(job.task)
-        self._note(pace, outcome, self._loop.time() - started, ahead)
-        return outcome
-
-    async def ask_alone(self, job: Job, deadline: float) -> Outcome:
-        """As ``ask``, over a call of its own: how that ends, this request brought about."""
-        pace = self.pace(job.task)
-        ahead, started = self._begin(job.task)
-        given_up = started + self._silence.longest if self._can_be_spared(self) else math.inf
-        try:
-            async with asyncio.timeout_at(min(deadline, given_up)):
-                outcome = await self._keeper.connection.infer(job)
-        except TimeoutError:
-            if deadline <= given_up:
-                raise
-            if self._loop.time() >= pace.rest_until:
-                self._silence.be_patient()
-            pace.refused(self._loop.time())
-            raise StreamEnded(_silent(given_up - started), 1) from None
-        finally:
-            self._done(job.task)
+            if alone:
+                self._close_aside(link)
+            self._done(wish)
         self._note(pace, outcome, self._loop.time() - started, ahead)
         return outcome
 
     async def close(self) -> None:
         """Cancel what is open."""
         self._silence.close()
-        if self._link is not None:
-            await self._link.close()
+        links = [*self._alone, *([self._link] if self._link is not None else [])]
+        await asyncio.gather(*(link.close() for link in links), *self._closing)
         await self._keeper.close()
 
     async def leave(self) -> None:
@@ -191,22 +188,37 @@ class Member:
         finally:
             await self.close()
 
-    def _begin(self, task: str) -> tuple[int, float]:
+    def _begin(self, wish: Wish) -> tuple[int, float]:
         """One more request; how many are ahead of it, and the time."""
         now, ahead = self._loop.time(), self.outstanding + self.others
         if not self.outstanding:
             self._idle.clear()
             self._silence.begin()
         self.outstanding += 1
-        self.asked[task] += 1
+        self._most = max(self._most, self.outstanding)
+        self.wishes[wish] += 1
         return ahead, now
 
-    def _done(self, task: str) -> None:
-        self.asked[task] -= 1
+    def _done(self, wish: Wish) -> None:
+        self.wishes[wish] -= 1
+        if not self.wishes[wish]:
+            del self.wishes[wish]
         self.outstanding -= 1
         if not self.outstanding:
             self._idle.set()
             self._silence.end()
+
+    def _open_alone(self) -> Link:
+        link = self._keeper.connection.link()
+        self._alone.add(link)
+        return link
+
+    def _close_aside(self, link: Link) -> None:
+        """The answer is there: nobody waits for the end of its stream."""
+        self._alone.discard(link)
+        closing = asyncio.create_task(link.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _open_link(self) -> Link:
         if self._link is None or self._link.ended is not None:
@@ -222,9 +234,10 @@ class Member:
         elif error.code in FAILED:
             pace.failed(self._loop.time())
         elif error.code != "DEADLINE_EXCEEDED":
-            pace.refused(self._loop.time(), error.retry_after)
-            # It may be draining, or have lost a model.
-            self._keeper.ask_now()
+            is_news = pace.refused(self._loop.time(), error.retry_after)
+            if is_news and error.retry_after is None:
+                # It may be draining, or have lost a model.
+                self._keeper.ask_now()
 
     def _lose(self, link: Link, failure: Failure, pace: Pace) -> None:
         """The stream ended; once for all of its requests."""
@@ -243,35 +256,40 @@ class Member:
         else:
             pace.failed(self._loop.time())
 
+    def _links(self) -> list[Link]:
+        links = [*self._alone, *([self._link] if self._link is not None else [])]
+        return [link for link in links if link.ended is None]
+
     def _heard(self) -> float | None:
-        link = self._link
-        return None if link is None or link.ended is not None else link.heard
+        return max((link.heard for link in self._links()), default=None)
 
     def _ask_now(self) -> None:
         self._keeper.ask_now()
 
     def _give_up(self, seconds: float) -> bool:
-        if self._link is None or not self._can_be_spared(self):
+        if not self._can_be_spared(self):
             return False
-        self._link.abort(_silent(seconds))
+        self._abort(Failure("UNAVAILABLE", f"no answer for {seconds:.0f} s"))
         return True
+
+    def _abort(self, failure: Failure) -> None:
+        for link in self._links():
+            link.abort(failure)
 
     def _learn(self) -> None:
         keeper = self._keeper
         if keeper.state == "up":
             self.skills = Skills(keeper.capabilities)
             self.is_draining = self.skills.is_draining(self.record)
-            self.others = max(0, self.skills.in_flight() - self.outstanding)
+            # Ours were as many at some time since it was asked: they are none of others.
+            self.others = max(0, self.skills.in_flight() - self._most)
+            self._most = self.outstanding
         else:
             self.takes_single = False  # another node may come up there
-        if keeper.state == "down" and self._link is not None:
+        if keeper.state == "down":
             # Whoever waits there has waited for nothing: the node doesn't even say what it is.
-            self._link.abort(Failure("UNAVAILABLE", keeper.trouble))
+            self._abort(Failure("UNAVAILABLE", keeper.trouble))
         self._changed()
-
-
-def _silent(seconds: float) -> Failure:
-    return Failure("UNAVAILABLE", f"no answer for {seconds:.0f} s")
 
 
 def _expire(answer: "asyncio.Future[Outcome]") -> None:

@@ -19,15 +19,28 @@ class Job:
     tag: Any = None
     """The caller's own; it comes back with the outcome and isn't sent."""
 
+    def bare(self) -> "Job":
+        """The same without its payload, which outlives it in no outcome."""
+        return Job(self.task, b"", self.mime, self.meta, self.tag)
+
 
 PUSHBACK = "grpc-retry-pushback-ms"
 """gRPC's own name, in a status's trailers, and hearth's in an answer's meta."""
 
 
+MOST_PUSHBACK = 300.0
+"""Seconds that we leave a node alone, whatever it says."""
+LONGEST_NUMBER = 12
+
+
 def pushback(told: Iterable[Any]) -> float | None:
     """Seconds after which the node wants to be asked again, of names and values; else None."""
     text = next((str(value) for name, value in told if name == PUSHBACK), "")
-    return int(text) / 1000 if text.isdecimal() else None
+    if text.startswith("-"):
+        return MOST_PUSHBACK  # of gRPC: not to be asked again
+    if not text.isdecimal():
+        return None
+    return min(MOST_PUSHBACK, int(text[:LONGEST_NUMBER]) / 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,7 @@ class Outcome:
     """What became of one job: an answer, or ``error``."""
 
     job: Job
+    """Without its payload."""
     body: bytes = b""
     mime: str = ""
     """As the node wrote it, such as ``application/json;schema=labels_v1``."""
@@ -68,8 +82,3 @@ class Outcome:
     def json(self) -> Any:
         """The body as JSON; raises ValueError where it isn't."""
         return orjson.loads(self.body)
-
-    def of(self, job: Job) -> "Outcome":
-        """The same, said of another job: one that doesn't keep a payload in memory."""
-        parts = {entry: part.of(job) for entry, part in self.parts.items()} if self.parts else {}
-        return Outcome(job, self.body, self.mime, self.schema, self.meta, self.error, parts)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import chain
 
 from hearth.client.chunks import split
 from hearth.client.messages import Job
@@ -17,11 +18,15 @@ class Outgoing:
 
     So a search is sent at once while pictures of many megabytes are on their way. Of those
     one is sent after the other: a node bounds what it holds of unfinished requests.
-    ``is_wanted`` says, of a request's key, whether anybody still waits for it.
+    ``is_wanted`` says, of a request's key, whether anybody still waits for it; ``refuse`` is
+    told of those that no message can be made of.
     """
 
-    def __init__(self, is_wanted: Callable[[str], bool]) -> None:
+    def __init__(
+        self, is_wanted: Callable[[str], bool], refuse: Callable[[str, Exception], None]
+    ) -> None:
         self._is_wanted = is_wanted
+        self._refuse = refuse
         self._short: deque[tuple[str, Job]] = deque()
         self._long: deque[tuple[str, Job]] = deque()
         self._chunks: Iterator[InferRequest] = iter(())
@@ -54,16 +59,26 @@ class Outgoing:
                 await self._news.wait()
 
     def _next_short(self) -> InferRequest | None:
-        while self._short:
-            key, job = self._short.popleft()
-            if self._is_wanted(key):
-                return next(split(job, key))
-        return None
+        return next(self._begin(self._short), None)
 
     def _next_chunk(self) -> InferRequest | None:
         # Once begun, a request is sent to its end: the node waits for the rest.
-        while (chunk := next(self._chunks, None)) is None and self._long:
-            key, job = self._long.popleft()
-            if self._is_wanted(key):
-                self._chunks = split(job, key)
+        if (chunk := next(self._chunks, None)) is None:
+            self._chunks = self._begin(self._long)
+            chunk = next(self._chunks, None)
         return chunk
+
+    def _begin(self, line: deque[tuple[str, Job]]) -> Iterator[InferRequest]:
+        """The messages of the first request in line that is wanted."""
+        while line:
+            key, job = line.popleft()
+            if not self._is_wanted(key):
+                continue
+            messages = split(job, key)
+            try:
+                first = next(messages)
+            except (TypeError, ValueError) as error:
+                self._refuse(key, error)
+                continue
+            return chain((first,), messages)
+        return iter(())

@@ -40,6 +40,12 @@ class Pace:
         self.seconds = sample if before is None else before + WEIGHT * (sample - before)
         self._failures = self._rests = 0
 
+    def late(self, took: float, ahead: int, now: float) -> None:
+        """It hasn't answered for so long, and nobody waits any more."""
+        sample = took / (ahead + 1)
+        if self.seconds is None or self.is_old(now) or sample > self.seconds:
+            self.seconds, self._measured = sample, now
+
     def failed(self, now: float) -> None:
         """It failed at a request; it rests after some failures in a row."""
         self._failures += 1
@@ -47,16 +53,21 @@ class Pace:
             self.refused(now)
             self.is_doubted = True
 
-    def refused(self, now: float, retry_after: float | None = None) -> None:
-        """It is to be left alone for a while: as long as it says, or longer each time."""
+    def refused(self, now: float, retry_after: float | None = None) -> bool:
+        """It is to be left alone for a while: as long as it says, or longer each time.
+
+        Returns whether that is news: requests that were on their way together are refused
+        together.
+        """
         if now < self.rest_until and not self.is_doubted:
-            return  # requests that were on their way together are refused together
+            return False
         if retry_after is None:
             retry_after = min(LONGEST_REST, FIRST_REST * 2**self._rests)
             self._rests = min(self._rests + 1, 16)
         self.is_doubted = False
         # Clients that were refused together don't come back together.
         self.rest_until = now + retry_after * random.uniform(1.0, 1.25)
+        return True
 
     def wake(self) -> None:
         """It may be asked again at once."""

@@ -24,7 +24,7 @@ class Pin:
         """The same, or as the first answer said."""
         self.asked = model
         """As it was asked for; None where the first answer is to say."""
-        self._advertised: tuple[str, ...] | None = None
+        self._advertised: frozenset[str] | None = None
         self._of: dict[str, str] = {}
         self._misfits: set[Member] = set()
 
@@ -32,15 +32,17 @@ class Pin:
         """Whether a request may go to this node."""
         if member in self._misfits:
             return False
-        models = member.skills.models.get(task, ())
+        models = frozenset(member.skills.models.get(task, ()))
         if self.asked is not None:
             return self.asked in models
-        return self._advertised is None or models == self._advertised
+        if self._advertised is None or models == self._advertised:
+            return True
+        return self.model in models
 
     def chose(self, member: "Member", task: str) -> None:
         """A request goes to this node."""
         if self._advertised is None:
-            self._advertised = member.skills.models.get(task, ())
+            self._advertised = frozenset(member.skills.models.get(task, ()))
 
     def release(self) -> bool:
         """Let nodes with other models have their turn; False once there is an answer."""
@@ -57,7 +59,7 @@ class Pin:
             return False
         if models and not self._of:
             self.model = next(iter(models.values()))
-            self._advertised = member.skills.models.get(outcome.job.task, ())
+            self._advertised = frozenset(member.skills.models.get(outcome.job.task, ()))
         self._of |= models
         return True
 

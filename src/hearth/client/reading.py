@@ -1,7 +1,6 @@
 """Sources read beside the loop, a few at a time, with a bound on what is held of them."""
 
 import asyncio
-import math
 from functools import partial
 from typing import Any
 
@@ -25,39 +24,50 @@ class Reading:
         self._given_back = asyncio.Event()
         self.held = 0
 
-    async def take(self, source: Any, task: TaskInfo, deadline: float = math.inf) -> Payload:
-        """The payload of a source; it counts until it is given back. Raises as ``read``."""
-        async with self._turn:
-            payload = await read(source, task, deadline=deadline)
-            size = len(payload.content)
-            while self.held and self.held + size > self._most:
-                self._given_back.clear()
-                await self._given_back.wait()
-            self.held += size
-        return payload
+    async def take(
+        self, source: Any, task: TaskInfo, mime: str = "", *, deadline: float
+    ) -> Payload:
+        """The payload of a source; it counts until it is given back.
+
+        ``deadline`` is of the loop's clock. Raises DeadlinePassed, and Unreadable.
+        """
+        if isinstance(source, bytes) or (isinstance(source, str) and task.takes_text):
+            payload = _loaded(source, task, mime)
+            if self._fits(payload):
+                return self._hold(payload)
+        limit = asyncio.timeout_at(deadline)
+        try:
+            async with limit, self._turn:
+                # A file system may hang: not on the loop.
+                payload = await aside(partial(_loaded, source, task, mime))
+                while not self._fits(payload):
+                    self._given_back.clear()
+                    await self._given_back.wait()
+                return self._hold(payload)
+        except TimeoutError:
+            if limit.expired():
+                raise DeadlinePassed("it can't be read in time") from None
+            raise
 
     def give_back(self, payload: Payload) -> None:
         """It isn't in use any more."""
         self.held -= len(payload.content)
         self._given_back.set()
 
+    def _fits(self, payload: Payload) -> bool:
+        return not self.held or self.held + len(payload.content) <= self._most
 
-async def read(
-    source: Any, task: TaskInfo, mime: str = "", *, deadline: float = math.inf
-) -> Payload:
-    """The payload of a source; raises as ``load``, and DeadlinePassed.
+    def _hold(self, payload: Payload) -> Payload:
+        self.held += len(payload.content)
+        return payload
 
-    ``deadline`` is of the loop's clock. A file system may hang: not on the loop.
-    """
-    if isinstance(source, bytes) or (isinstance(source, str) and task.takes_text):
-        return load(source, task, mime)
-    if math.isinf(deadline):
-        return await aside(partial(load, source, task, mime))
-    limit = asyncio.timeout_at(deadline)
+
+class Unreadable(Exception):
+    """A source can't be read; the cause is what ``load`` raised."""
+
+
+def _loaded(source: Any, task: TaskInfo, mime: str) -> Payload:
     try:
-        async with limit:
-            return await aside(partial(load, source, task, mime))
-    except TimeoutError:
-        if limit.expired():
-            raise DeadlinePassed("it can't be read in time") from None
-        raise
+        return load(source, task, mime)
+    except Exception as error:  # a source may be anybody's class
+        raise Unreadable from error

@@ -58,25 +58,26 @@ class Roster:
 
     @property
     def members(self) -> list[Member]:
-        """The eldest acquaintance first."""
-        return list(self._members.values())
-
-    def is_named(self, member: Member) -> bool:
-        """Whether a node that was found is one that was named as well, and answers there."""
-        if member.record is None or not self._addresses or not member.identity[0]:
-            return False
-        named = filter(None, map(self._members.get, self._addresses))
-        return any(each.identity == member.identity and each.state == "up" for each in named)
+        """The eldest acquaintance first; one that was named and found is there once, as named."""
+        members = list(self._members.values())
+        if len(members) == len(self._addresses) or not self._addresses:
+            return members
+        named = {each.identity for each in members if each.record is None and each.state == "up"}
+        return [
+            each
+            for each in members
+            if each.record is None or each.identity not in named or not each.identity[0]
+        ]
 
     def compare(self, records: Iterable[NodeRecord]) -> None:
         """Take up what mDNS says now; a node that has moved is another one, at its new place."""
         found = {record.target: record for record in records}
-        uuids = {record.uuid for record in found.values() if record.uuid}
+        known_as = {(record.uuid, record.name) for record in found.values() if record.uuid}
         for target, member in list(self._members.items()):
             before = member.record
             if before is None or target in found:
                 continue
-            if before.uuid in uuids:
+            if (before.uuid, before.name) in known_as:
                 self._retire(target)
             elif member.listed:
                 member.unlisted()

@@ -8,7 +8,9 @@ STALL_SECONDS = 2.0
 HANG_SECONDS = 30.0
 """Silence after which requests are taken from a node that does say that it lives."""
 MANY_TIMES = 10
-"""…or so many times the slowest answer of it so far, if that is longer."""
+"""…or so many times its slowest answer of late, if that is longer; twice as long each time."""
+FADING = 0.99
+"""What is left of the slowest answer with each other one."""
 
 
 class Silence:
@@ -30,7 +32,8 @@ class Silence:
         self._give_up = give_up
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._since: float | None = None
+        self._is_open = False
+        self._since = 0.0
         self._slowest = 0.0
         self._patience = 1
 
@@ -41,17 +44,23 @@ class Silence:
 
     def begin(self) -> None:
         """A request is open, where none was."""
-        self._since = self._loop.time()
+        self._is_open = True
+        heard = self._heard()
+        if heard is None or heard >= self._since:
+            # Else those before have no answer either: it is silent for longer.
+            self._since = self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_later(STALL_SECONDS, self._look)
 
     def end(self) -> None:
         """No request is open any more."""
-        self._since = None
+        self._is_open = False
 
     def answered(self, took: float) -> None:
         """An answer came, after so many seconds."""
-        self._slowest = max(self._slowest, took)
+        # A model that had to be loaded for it is forgotten in some hundred answers.
+        self._slowest = max(took, FADING * self._slowest)
+        self._patience = 1
 
     def be_patient(self) -> None:
         """It may be no more than slow: it gets more time from now on."""
@@ -69,7 +78,7 @@ class Silence:
 
     def _look(self) -> None:
         self._timer = None
-        if self._since is None:
+        if not self._is_open:
             return
         self._timer = self._loop.call_later(STALL_SECONDS, self._look)
         heard = self._heard()

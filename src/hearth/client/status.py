@@ -108,7 +108,9 @@ def reached(error: grpc.aio.AioRpcError) -> bool:
 
 def error_of(failure: Failure) -> HearthError:
     """The exception that says the same."""
-    return _ERRORS.get(failure.code, ModelFailed)(failure.message or failure.code)
+    error = _ERRORS.get(failure.code, ModelFailed)(failure.message or failure.code)
+    error.failure = failure
+    return error
 
 
 def exception_of(target: str, error: grpc.aio.AioRpcError) -> HearthError:

@@ -11,7 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 from hearth.client import capabilities
 from hearth.client.capabilities import Capabilities
 from hearth.client.infer import InferStream, Jobs
-from hearth.client.link import Link
+from hearth.client.link import Link, StreamEnded
 from hearth.client.messages import Job, Outcome
 from hearth.client.status import exception_of, reached
 from hearth.contract.ml_service_pb2_grpc import InferenceStub
@@ -117,6 +117,13 @@ class Connection:
                 yield outcome
 
     async def infer(self, job: Job, *, timeout: float | None = None) -> Outcome:
-        """What becomes of one job."""
-        (outcome,) = [outcome async for outcome in self.infer_many([job], timeout=timeout)]
-        return outcome
+        """What becomes of one job, on a call of its own."""
+        link = Link(self._stub.Infer(None, timeout=timeout))
+        try:
+            answer = link.send(job)
+            link.finish()
+            return await answer
+        except StreamEnded as ended:
+            return Outcome(job.bare(), error=ended.failure)
+        finally:
+            await link.close()

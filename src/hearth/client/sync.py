@@ -2,15 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from functools import partial
 from typing import Any, Self, TypeVar
 
-from hearth.aside import aside
 from hearth.client.answer import Answer
 from hearth.client.client import MAP_TIMEOUT, TIMEOUT, Client
+from hearth.client.drawing import beside
 from hearth.client.node import Node
 from hearth.client.sources import Source
 from hearth.client.values import Embedding, Faces, Labels, Texts
@@ -96,7 +95,7 @@ class SyncClient:
 
         Close the iterator, or leave its loop, to cancel what is under way.
         """
-        drawn = sources if isinstance(sources, Collection) else _beside(sources)
+        drawn = sources if isinstance(sources, Collection) else beside(sources)
         answers = self._client.map(task, drawn, timeout=timeout, **how)
 
         async def some() -> list[Answer]:
@@ -130,9 +129,9 @@ class SyncClient:
         return self._do(self._client.faces(image, **how))
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        if threading.current_thread() is self._thread:  # where sources are drawn
+        if threading.current_thread() is self._thread:  # a finalizer may run anywhere
             work.close()
-            raise RuntimeError("the client's own thread can't wait for it: make a list of sources")
+            raise RuntimeError("the client's own thread can't wait for itself")
         if not self._thread.is_alive():
             work.close()
             raise RuntimeError("the client isn't open: use it in a `with` block")
@@ -163,13 +162,3 @@ class SyncClient:
         self._thread.join()
         for future in list(self._waiting):  # what the thread hadn't seen when it ended
             future.cancel()
-
-
-_END = object()
-
-
-async def _beside(sources: Iterable[Any]) -> AsyncGenerator[Any, None]:
-    """The sources, each drawn on a thread that may be kept waiting."""
-    drawn = iter(sources)
-    while (source := await aside(partial(next, drawn, _END))) is not _END:
-        yield source

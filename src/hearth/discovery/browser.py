@@ -213,7 +213,7 @@ class Browser:
         # A service without a TXT record breaks the rules, and is a node all the same.
         self._take(key, Service(self._core.cache, *key))
         self._merge()
-        while key not in self._services:
+        while key in self._present and key not in self._services:
             pause = min(2 * pause, LONGEST_PAUSE)
             self._ask_for(key)
             await asyncio.sleep(pause)
