@@ -1,0 +1,33 @@
+"""What is mapped, drawn one by one, whichever way it comes."""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import aclosing
+from functools import partial
+from typing import TypeVar
+
+from hearth.aside import aside
+
+T = TypeVar("T")
+
+END = object()
+
+
+async def as_async(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T, None]:
+    """The items, whether or not they come without waiting; on this loop."""
+    if isinstance(items, AsyncGenerator):
+        async with aclosing(items):
+            async for item in items:
+                yield item
+    elif isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+async def beside(items: Iterable[T]) -> AsyncGenerator[T, None]:
+    """The items, each drawn on a thread that may be kept waiting."""
+    iterator = iter(items)
+    while (item := await aside(partial(next, iterator, END))) is not END:
+        yield item
