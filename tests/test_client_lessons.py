@@ -27,7 +27,7 @@ from hearth.client import Client
 from hearth.client.drawing import beside
 from hearth.client.sources import Payload
 from hearth.contract import ml_service_pb2 as pb
-from hearth.errors import DeadlinePassed, HearthError, Unavailable
+from hearth.errors import DeadlinePassed, HearthError, SettingsError, Unavailable
 
 
 def after(seconds: float) -> Any:
@@ -215,3 +215,47 @@ async def test_fresh_clients_do_not_all_choose_the_same_node() -> None:
                         await asyncio.sleep(0)
                 chosen[(await client.infer(TASK, b"x")).node] += 1
     assert len(chosen) == 2
+
+
+async def test_a_composed_request_goes_to_a_node_that_can_do_all_of_it() -> None:
+    some = Script(echoing, capability("compose", "ocr"))
+    every = Script(echoing, capability("compose", "ocr", "clip_classify"))
+    async with client_of(some, every) as client:
+        for entries in ("ocr, clip_classify", ["ocr", {"task": "clip_classify", "id": "x"}]):
+            answers = await gathered(client.map("compose", [b"x"] * 40, entries=entries))
+            assert all(answer.error is None for answer in answers)
+        assert some.seen == []
+        # Where no node can do all, those that can do some say what is missing.
+        assert (await client.infer("compose", b"x", entries="ocr,faces")).body == b"x"
+
+
+async def test_waiting_for_long_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("hearth.client.fleet.SEARCH_SECONDS", 0.1)
+    async with Client("127.0.0.1:9") as client:
+        answers = await gathered(client.map(TASK, [b"x"] * 3, timeout=0.5))
+    assert all("connection refused" in str(answer.error) for answer in answers)
+    assert [record.message for record in caplog.records] == [
+        "waiting for a node that can do echo: 127.0.0.1:9: can't connect: connection refused"
+    ]
+
+
+async def test_a_single_source_is_no_list_of_them() -> None:
+    async with client_of(Script()) as client:
+        with pytest.raises(TypeError, match="infer takes one"):
+            client.map(TASK, "photo.jpg")
+
+
+@pytest.mark.parametrize("name", ["http://10.0.0.7:50051", "nas:x", "nas:0", "nas:99999", "a/b"])
+def test_what_is_no_address_is_said_so(name: str) -> None:
+    with pytest.raises(SettingsError, match="write HOST:PORT"):
+        Client(name)
+
+
+async def test_a_client_may_be_opened_and_closed_by_hand() -> None:
+    async with client_of(Script()) as known:
+        client = Client([node.target for node in known.nodes])
+        await client.open()
+        assert (await client.infer(TASK, b"x")).body == b"x"
+        await client.close()

@@ -17,3 +17,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(hearth.client, name)
     raise AttributeError(f"module 'hearth' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

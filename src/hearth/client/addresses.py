@@ -4,6 +4,8 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
+from hearth.errors import SettingsError
+
 DEFAULT_PORT = 50051
 
 VARIABLES = ("HEARTH_NODES", "HEARTH_NODE")
@@ -11,7 +13,18 @@ VARIABLES = ("HEARTH_NODES", "HEARTH_NODE")
 
 
 def with_port(name: str) -> str:
-    """``name`` with hearth's usual port where it has none; IPv6 addresses get their brackets."""
+    """``name`` with hearth's usual port where it has none; IPv6 addresses get their brackets.
+
+    Raises SettingsError for what is no address.
+    """
+    target = _with_port(name)
+    host, _, port = target.rpartition(":")
+    if "/" in name or not host or not port.isdecimal() or not 0 < int(port[:6]) < 1 << 16:
+        raise SettingsError(f"{name!r} is no address of a node: write HOST:PORT")
+    return target
+
+
+def _with_port(name: str) -> str:
     if name.startswith(":") and not name.startswith("::"):
         name = f"localhost{name}"
     host, colon, port = name.rpartition(":")
@@ -30,7 +43,10 @@ def listed(text: str) -> list[str]:
 def named(
     nodes: str | Iterable[str] = (), environment: Mapping[str, str] = os.environ
 ) -> list[str]:
-    """``HOST:PORT`` of each of ``nodes``, else of the environment's; each once."""
+    """``HOST:PORT`` of each of ``nodes``, else of the environment's; each once.
+
+    Raises SettingsError for what is no address.
+    """
     given = [nodes] if isinstance(nodes, str) else list(nodes)
     if not any(given):
         given = [value for name in VARIABLES if (value := environment.get(name, "").strip())][:1]

@@ -24,6 +24,11 @@ class Answer:
     """``HOST:PORT`` of the node that answered; empty where none did."""
     outcome: Outcome
 
+    def __repr__(self) -> str:
+        """Short: sources and answers may be pictures."""
+        what = self.error or self.mime or f"parts {', '.join(self.outcome.parts)}"
+        return f"<Answer to {self.input!r:.60}: {what}>"
+
     @property
     def error(self) -> Failure | None:
         """Why there is no answer; None where there is one."""
@@ -67,9 +72,12 @@ class Answer:
         return self.outcome.meta
 
     @property
-    def parts(self) -> Mapping[str, Outcome]:
+    def parts(self) -> "Mapping[str, Answer]":
         """Of ``compose``: what became of each entry, by its id."""
-        return self.outcome.parts
+        return {
+            entry: Answer(self.input, self.index, self.node, part)
+            for entry, part in self.outcome.parts.items()
+        }
 
     @property
     def model_id(self) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ from hearth.client.addresses import named
 from hearth.client.answer import Answer
 from hearth.client.asking import PATIENT, Asking
 from hearth.client.dispatch import perform
+from hearth.client.entries import entries_of
 from hearth.client.fleet import Fleet
 from hearth.client.mapping import MapRun, Sources
 from hearth.client.messages import Job
@@ -53,12 +55,16 @@ class Client:
         self._reading = Reading()
 
     async def __aenter__(self) -> Self:
-        """Begin to look for nodes; raises Unavailable where that can't be."""
-        await self._fleet.open()
+        """As ``open``."""
+        await self.open()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
+
+    async def open(self) -> None:
+        """Begin to look for nodes; raises Unavailable where that can't be. Close it afterwards."""
+        await self._fleet.open()
 
     async def close(self) -> None:
         """Cancel what is open."""
@@ -100,7 +106,9 @@ class Client:
         UnknownTask, Unavailable, DeadlinePassed, ModelFailed, and OSError where a file can't
         be read.
         """
-        pin = Pin(model_id) if model_id else None
+        meta = written({**(options or {}), **more})
+        entries = entries_of(task, meta)
+        pin = Pin(model_id, entries) if model_id or entries else None
         seconds = self._timeout if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + seconds
         info = await self._fleet.info(task, deadline, pin)
@@ -109,7 +117,6 @@ class Client:
         except Unreadable as error:
             raise error.__cause__ or error from None
         try:
-            meta = written({**(options or {}), **more})
             job = Job(task, payload.content, payload.mime, meta)
             done = await perform(self._fleet, job, deadline, pin, tell=seconds < PATIENT)
         finally:
@@ -139,15 +146,18 @@ class Client:
         in seconds for each source, ``within`` for all together. A source that fails has its
         ``error`` set; all answers are of one model, ``model_id`` or that of the first answer.
         Close the iterator (``contextlib.aclosing``) to cancel what is under way. Raises
-        ValueError for an ``in_flight`` of less than one.
+        ValueError for an ``in_flight`` of less than one, TypeError for a single source.
         """
         if in_flight is not None and in_flight < 1:
             raise ValueError(f"in_flight is at least 1, not {in_flight}")
+        if isinstance(sources, str | bytes | os.PathLike):
+            raise TypeError(f"a list of sources is mapped, not {sources!r:.60}: infer takes one")
+        meta = written({**(options or {}), **more})
         asking = Asking(
             self._fleet,
             task,
-            written({**(options or {}), **more}),
-            Pin(model_id),
+            meta,
+            Pin(model_id, entries_of(task, meta)),
             timeout=timeout,
             within=within,
         )

@@ -1,6 +1,7 @@
 """All the nodes that a client can use, and which of them is to do a request."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
@@ -12,6 +13,8 @@ from hearth.client.pin import Pin
 from hearth.client.reasons import NOBODY, missing, unfit
 from hearth.client.roster import Roster
 from hearth.errors import DeadlinePassed, HearthError, Unavailable, UnknownTask
+
+log = logging.getLogger(__name__)
 
 SEARCH_SECONDS = 3.0
 """How long the LAN is searched before a task counts as one that no node can do."""
@@ -28,6 +31,7 @@ class Fleet:
         )
         self._news = asyncio.Event()
         self._is_open = False
+        self._told = ""
         self._ever: set[tuple[str, str | None]] = set()
 
     async def open(self) -> None:
@@ -53,7 +57,7 @@ class Fleet:
     def check_open(self) -> None:
         """Raises RuntimeError where it isn't."""
         if not self._is_open:
-            raise RuntimeError("the client isn't open: use it inside its `with` block")
+            raise RuntimeError("the client isn't open: use it in a `with` block, or call open()")
 
     @property
     def members(self) -> list[Member]:
@@ -66,7 +70,16 @@ class Fleet:
         return self._news
 
     def able(self, task: str, pin: Pin | None = None) -> Iterator[Member]:
-        """The nodes that can do a task now, those that rest from it as well."""
+        """The nodes that can do a task now, those that rest from it as well.
+
+        Of a composed request: those that can do all of it, or where none can, some of it.
+        """
+        if pin is None or not pin.entries:
+            return self._able(task, pin)
+        members = list(self._able(task, pin))
+        return iter([each for each in members if pin.suits(each)] or members)
+
+    def _able(self, task: str, pin: Pin | None) -> Iterator[Member]:
         for member in self.members:
             if member.state != "up" or task not in member.skills.tasks or member.is_draining:
                 continue
@@ -94,11 +107,13 @@ class Fleet:
         ``deadline`` is of the loop's clock. Nodes to ``avoid`` are chosen where there is no
         other. Raises Unavailable, UnknownTask, DeadlinePassed.
         """
+        told = self._loop.time() + SEARCH_SECONDS if self._is_open else 0.0
         while True:
             self.check_open()
             now = self._loop.time()
             member, wake = soonest(self.able(task, pin), task, now, avoid)
             if member is not None:
+                self._told = ""
                 if pin is not None:
                     pin.chose(member, task)
                 return member
@@ -110,8 +125,10 @@ class Fleet:
                 raise Unavailable(self.why(task, pin))
             if now >= deadline:
                 raise self._too_late(task, pin)
-            searched = self._since + self._search
-            await self._wait(min(deadline, wake, searched if now < searched else math.inf))
+            if now >= told:
+                self._tell_once(task, pin)
+            looks = [when for when in (told, self._since + self._search) if when > now]
+            await self._wait(min(deadline, wake, *looks))
 
     async def ready(
         self, task: str, timeout: float | None = None, pin: Pin | None = None
@@ -138,6 +155,13 @@ class Fleet:
                 raise (UnknownTask if unknown else Unavailable)(self.why(task, pin))
             await self._wait(limit)
         return member
+
+    def _tell_once(self, task: str, pin: Pin | None) -> None:
+        """Whoever waits for long without a word from us takes it for a fault."""
+        why = self.why(task, pin)
+        if why != self._told and not any(self.able(task, pin)):
+            self._told = why
+            log.warning("waiting for a node that can do %s: %s", task, why)
 
     def _too_late(self, task: str, pin: Pin | None) -> HearthError:
         why = self.why(task, pin)

@@ -1,6 +1,6 @@
 """The model that the answers of one map belong to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from hearth.client.messages import Outcome
@@ -16,10 +16,12 @@ class Pin:
     """Keeps the answers of several requests to one model: that of the first answer.
 
     Until there is one, requests go to nodes that name the same models as the first that was
-    chosen. ``model`` pins from the beginning.
+    chosen. ``model`` pins from the beginning. ``entries`` are the tasks that a composed request
+    is made of: nodes that can do all of them go first.
     """
 
-    def __init__(self, model: str | None = None) -> None:
+    def __init__(self, model: str | None = None, entries: Iterable[str] = ()) -> None:
+        self.entries = frozenset(entries)
         self.model = model
         """The same, or as the first answer said."""
         self.asked = model
@@ -38,6 +40,10 @@ class Pin:
         if self._advertised is None or models == self._advertised:
             return True
         return self.model in models
+
+    def suits(self, member: "Member") -> bool:
+        """Whether the node can do every entry."""
+        return self.entries <= member.skills.tasks.keys()
 
     def chose(self, member: "Member", task: str) -> None:
         """A request goes to this node."""

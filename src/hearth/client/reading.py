@@ -46,7 +46,7 @@ class Reading:
                 return self._hold(payload)
         except TimeoutError:
             if limit.expired():
-                raise DeadlinePassed("it can't be read in time") from None
+                raise DeadlinePassed("no time was left to read it") from None
             raise
 
     def give_back(self, payload: Payload) -> None:

@@ -44,18 +44,22 @@ class SyncClient:
         )
 
     def __enter__(self) -> Self:
-        """Begin to look for nodes; raises Unavailable where that can't be."""
-        self._thread.start()
-        self._begun.wait()
-        try:
-            self._do(self._client.__aenter__())
-        except BaseException:
-            self._stop()
-            raise
+        """As ``open``."""
+        self.open()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def open(self) -> None:
+        """Begin to look for nodes; raises Unavailable where that can't be. Close it afterwards."""
+        self._thread.start()
+        self._begun.wait()
+        try:
+            self._do(self._client.open())
+        except BaseException:
+            self._stop()
+            raise
 
     def close(self) -> None:
         """Cancel what is open; once closed it stays so."""
@@ -134,7 +138,7 @@ class SyncClient:
             raise RuntimeError("the client's own thread can't wait for itself")
         if not self._thread.is_alive():
             work.close()
-            raise RuntimeError("the client isn't open: use it in a `with` block")
+            raise RuntimeError("the client isn't open: use it in a `with` block, or call open()")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         self._waiting.add(future)
         try:
