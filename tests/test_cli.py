@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import textwrap
 import urllib.request
 from pathlib import Path
 
@@ -47,6 +48,26 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
     for command in ("serve", "discover", "infer", "models", "doctor"):
         assert re.search(rf"│ {command} ", done.stdout)
     assert done.stdout.rstrip().endswith("heavy: []")
+
+
+def test_ctrl_c_while_it_still_imports_is_quiet():
+    script = """
+        import sys
+        from hearth.cli import main
+
+        class Impatient:
+            def find_spec(self, name, *_):
+                if name == "typer":
+                    raise KeyboardInterrupt
+
+        sys.meta_path.insert(0, Impatient())
+        sys.exit(main(["--help"]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_the_help_of_serve_lists_every_setting_and_that_of_infer_every_task():

@@ -1,14 +1,20 @@
 """`hearth bench` as a user runs it, on nodes that are processes of their own."""
 
+import asyncio
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from cli_kit import HEARTH, Done, Lines, environment, hearth_here
+from client_kit import Requests, ScriptedNode, echo, serving
 from fleet_kit import LabProcess, lab_processes
 from hearth.cli.bench.figures import Measured, Plan, Sample, percentile
+from hearth.contract import ml_service_pb2 as pb
 
 SLOW = 0.05
 """Seconds that each batch (of up to 8) of the slow node takes."""
@@ -80,6 +86,42 @@ def test_errors_are_counted_by_their_codes_and_stop_nothing(labs: tuple[LabProce
     assert failed.code == 1 and "3 INVALID_ARGUMENT" in failed.out and "bad input" in failed.err
 
 
+async def test_what_a_node_refuses_is_counted_as_it_calls_it_and_every_option_is_the_tasks():
+    asked = set()
+
+    async def infer(requests: Requests, context: Any) -> AsyncIterator[pb.InferResponse]:
+        async for request in requests:
+            asked.add((request.payload_mime, request.meta["model_id"], request.meta["mime"]))
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "members only")
+            yield echo(request)
+
+    task = pb.IOTask(name="upper", input_mimes=["text/plain"])
+    service = pb.Capability(service_name="any", tasks=[task], protocol_version="1.0.0")
+    options = ("-o", "model_id=mine", "-o", "mime=other")
+    async with serving(ScriptedNode(infer, (service,))) as address:
+        done = await asyncio.to_thread(
+            bench, "--text", "a", "-c", "1", "--count", "1", "--json", *options, "--node", address
+        )
+    (line,) = done.lines
+    assert line["errors"] == {"PERMISSION_DENIED": 1}, done.err
+    assert asked == {("text/plain;charset=utf-8", "mine", "other")}
+
+
+def test_folders_and_globs_are_expanded_as_they_are_for_infer(
+    labs: tuple[LabProcess, ...], tmp_path: Path
+):
+    _, fast = labs
+    (tmp_path / "notes").mkdir()
+    for name, text in (("a.txt", "a"), ("b.txt", "bad"), ("c.png", "bad")):
+        (tmp_path / "notes" / name).write_text(text)
+    for given, answers in (("notes", 2), ("notes/[a]*", 4)):
+        done = bench(tmp_path / given, "-c", "1", "--count", "4", "--json", nodes=(fast,))
+        assert done.code == 0, done.err
+        assert done.lines[0]["answers"] == answers
+    none = bench(tmp_path / "*.jpg", nodes=(fast,))
+    assert none.code == 1 and "*.jpg: no file matches this" in none.err
+
+
 def test_people_see_a_line_for_each_level_and_the_share_of_each_node(
     labs: tuple[LabProcess, ...],
 ):
@@ -124,7 +166,6 @@ def test_what_is_interrupted_is_shown_as_far_as_it_came(labs: tuple[LabProcess, 
         ("--rate", "0"),
         ("--rate", "1", "-c", "1,8"),
         ("--poisson",),
-        ("-o", "mime=text/plain"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_sent(arguments: tuple[str, ...]):

@@ -4,6 +4,7 @@ import asyncio
 import re
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import skimage
 
 from cli_kit import HEARTH, PAGE, TITLE, Done, environment, hearth, hearth_here
 from client_kit import Requests, ScriptedNode, echo, serving
+from fleet_kit import LabProcess
 from hearth.contract import ml_service_pb2 as pb
 from node_kit import NodeThread
 
@@ -147,6 +149,26 @@ def test_nobody_at_the_address_is_one_clear_line():
     assert done.err.count("\n") == 1
 
 
+def test_with_a_time_limit_a_node_that_is_away_is_waited_for():
+    def infer_within(seconds: float, task: str = "upper") -> Done:
+        return hearth_here(
+            "infer", task, "-t", "a", "--timeout", seconds, "--json", "--node", lab.target
+        )
+
+    with LabProcess() as lab:
+        lab.kill()
+        away = infer_within(0.5)
+        lab.begin()
+        back = infer_within(30)
+        lab.serving()
+        started = time.monotonic()
+        lost = infer_within(30, "uper")
+        assert time.monotonic() - started < 15  # it is there, and will not learn it
+    assert away.code == 1 and "connection refused" in away.err and away.err.count("\n") == 1
+    assert (back.code, back.err) == (0, "") and back.lines[0]["error"] is None
+    assert lost.code == 1 and "did you mean upper" in lost.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -212,8 +234,7 @@ async def schemas() -> AsyncIterator[str]:
                 )
             elif request.payload == b"quick":
                 yield echo(request, result_mime="image/png")
-            else:
-                await asyncio.Event().wait()
+        await asyncio.Event().wait()
 
     names = (*ANSWERS, "hang")
     tasks = [pb.IOTask(name=name, input_mimes=["text/plain"]) for name in names]

@@ -15,9 +15,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # gRPC's core writes notes of its own to stderr; they say nothing to a user.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     _open_standard_streams()
-    from hearth.cli.app import app
-
     try:
+        from hearth.cli.app import app
+
         code = app(arguments, prog_name="hearth", standalone_mode=False)
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -41,4 +41,4 @@ def _names() -> Iterable[str]:
         return ()
     known = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(known)
-    return tuple(dict.fromkeys(name for names in known._TASKS.values() for name in names))
+    return tuple(dict.fromkeys(name for names in known.TASKS.values() for name in names))

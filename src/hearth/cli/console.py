@@ -33,6 +33,11 @@ def complain(message: str) -> None:
     notes().print(f"hearth: {message}", style="red", markup=False, soft_wrap=True)
 
 
+def warn(message: str) -> None:
+    """One line of what is probably not as it was meant."""
+    notes().print(message, style="yellow", markup=False, soft_wrap=True)
+
+
 def hint(message: str) -> None:
     """One line that helps, beside the answers."""
     notes().print(message, style="dim", markup=False, soft_wrap=True)

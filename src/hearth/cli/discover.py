@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from hearth.cli.options import NodesAsWell
+
 
 def discover(
     timeout: Annotated[
@@ -12,16 +14,7 @@ def discover(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Go on, and show nodes as they come and go.")
     ] = False,
-    nodes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--node",
-            "-n",
-            metavar="HOST:PORT",
-            help="A node to list as well, where mDNS doesn't reach. May be repeated; "
-            "else HEARTH_NODES.",
-        ),
-    ] = None,
+    nodes: NodesAsWell = None,
     json: Annotated[
         bool,
         typer.Option("--json", help="A line of JSON for each node; with --watch for each event."),

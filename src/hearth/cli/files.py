@@ -10,12 +10,12 @@ from hearth.cli.inputs import STDIN
 from hearth.client import TaskInfo
 from hearth.errors import InvalidInput
 
-PICTURES = (
+PICTURE_ENDINGS = (
     ".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif",
     ".jxl", ".jp2",
 )  # fmt: skip
 """Endings of a folder's files that are pictures; whether it knows a format, the node says."""
-TEXTS = (".txt",)
+TEXT_ENDINGS = (".txt",)
 """The same of texts."""
 
 Note = Callable[[str], None]
@@ -57,8 +57,8 @@ def _walk(top: str, endings: tuple[str, ...], note: Note) -> Iterator[str]:
 
 def _endings(task: TaskInfo) -> tuple[str, ...]:
     if _takes(task, "image/"):
-        return PICTURES
-    return TEXTS if _takes(task, "text/") else ("",)
+        return PICTURE_ENDINGS
+    return TEXT_ENDINGS if _takes(task, "text/") else ("",)
 
 
 def _nothing(task: TaskInfo) -> str:

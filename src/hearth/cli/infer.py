@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from hearth.cli import completion
-from hearth.cli.meta import HELP, read_options
+from hearth.cli.meta import read_options
+from hearth.cli.options import Nodes, TaskOptions, Texts
 
 
 def infer(  # noqa: PLR0917
@@ -20,26 +21,15 @@ def infer(  # noqa: PLR0917
             "quotes ('photos/**/*.jpg'); - is stdin."
         ),
     ] = None,
-    texts: Annotated[
-        list[str] | None, typer.Option("--text", "-t", help="A text. May be repeated.")
-    ] = None,
-    nodes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--node",
-            "-n",
-            metavar="HOST:PORT",
-            help="A node to ask. May be repeated; else HEARTH_NODES, "
-            "else all on the network that can do it.",
-        ),
-    ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--option", "-o", metavar="KEY=VALUE", help=HELP),
-    ] = None,
+    texts: Texts = None,
+    nodes: Nodes = None,
+    options: TaskOptions = None,
     topk: Annotated[int | None, typer.Option(min=1, help="How many labels.")] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds for all inputs together.")
+        float | None,
+        typer.Option(
+            min=0.001, help="Seconds for all inputs together, waiting for a node included."
+        ),
     ] = None,
     jobs: Annotated[
         int | None,
@@ -61,9 +51,9 @@ def infer(  # noqa: PLR0917
         str | None,
         typer.Option(
             metavar="PATH",
-            help="Write --json lines (or --raw bytes) to this file; a .npz or .npy takes the "
-            "vectors of all for numpy, a .png or .jpg one answer's bytes, a folder (--raw) each "
-            "in a file of its own.",
+            help="Write --json lines, as they come, (or --raw bytes, in order) to this file; a "
+            ".npz or .npy takes the vectors of all for numpy, a .png or .jpg one answer's bytes, a "
+            "folder (--raw) each in a file of its own.",
         ),
     ] = None,
     resume: Annotated[

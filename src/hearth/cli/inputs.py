@@ -1,9 +1,11 @@
 """What ``hearth infer`` is given: files, standard input, texts."""
 
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hearth.client import TaskInfo
 from hearth.client.mime import TEXT
@@ -59,6 +61,20 @@ class Input:
 def _writable(text: str) -> str:
     """Without what no encoding has a word for."""
     return text.encode(errors="replace").decode()
+
+
+def left_of(
+    inputs: Iterable[Input], key_of: Callable[[Input], Hashable], done: Mapping[Any, int]
+) -> list[Input]:
+    """Those that aren't done; of a key that was done twice, two of its inputs are."""
+    left, unclaimed = [], Counter(done)
+    for each in inputs:
+        key = key_of(each)
+        if unclaimed[key]:
+            unclaimed[key] -= 1
+        else:
+            left.append(each)
+    return left
 
 
 def gather(files: Iterable[str], texts: Iterable[str]) -> list[Input]:

@@ -11,8 +11,6 @@ import typer
 if TYPE_CHECKING:  # the command line's help needs none of the client
     from hearth.client import TaskInfo
 
-HELP = "An option of the task; KEY=@FILE takes a file's content (base64 where it is no text)."
-
 LARGEST = 252 << 10
 """Characters of a file's content: a node takes 256 KiB beside a message's payload."""
 
@@ -52,7 +50,7 @@ def _as_text(content: bytes) -> str:
 
 def warn_of_unknown(task: "TaskInfo", options: Collection[str]) -> None:
     """One line for each option that the task doesn't list: the node won't say a word."""
-    from hearth.cli.console import notes
+    from hearth.cli.console import warn
 
     # Nodes that list their options list this one for every task.
     if "priority" not in task.limits:
@@ -65,7 +63,7 @@ def warn_of_unknown(task: "TaskInfo", options: Collection[str]) -> None:
         line = f"{name} isn't an option of {task.name} here"
         if close := difflib.get_close_matches(name.lower(), known, 1):
             line += f"; did you mean {close[0]}"
-        notes().print(line, style="yellow", markup=False, soft_wrap=True)
+        warn(line)
 
 
 def _aliases(task: str) -> Mapping[str, str]:

@@ -8,6 +8,47 @@ import typer
 if TYPE_CHECKING:
     from hearth.settings import Settings
 
+_NODE = ("--node", "-n")
+_ADDRESS = "HOST:PORT"
+
+Nodes = Annotated[
+    list[str] | None,
+    typer.Option(
+        *_NODE,
+        metavar=_ADDRESS,
+        help="A node to ask. May be repeated; else HEARTH_NODES, "
+        "else all on the network that can do it.",
+    ),
+]
+OneNode = Annotated[
+    str | None,
+    typer.Option(
+        *_NODE,
+        metavar=_ADDRESS,
+        help="The node to ask; else one of HEARTH_NODES, "
+        "else the first on the network that can do it.",
+    ),
+]
+NodesAsWell = Annotated[
+    list[str] | None,
+    typer.Option(
+        *_NODE,
+        metavar=_ADDRESS,
+        help="A node to list as well, where mDNS doesn't reach. May be repeated; "
+        "else HEARTH_NODES.",
+    ),
+]
+Texts = Annotated[list[str] | None, typer.Option("--text", "-t", help="A text. May be repeated.")]
+TaskOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        metavar="KEY=VALUE",
+        help="An option of the task; KEY=@FILE takes a file's content "
+        "(base64 where it is no text).",
+    ),
+]
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="A settings file; else ./hearth.toml.")
 ]

@@ -11,7 +11,7 @@ from typing import IO
 
 from hearth.errors import SettingsError
 
-PICTURES = (".png", ".jpg", ".jpeg")
+WRITABLE_PICTURES = (".png", ".jpg", ".jpeg")
 """Endings of pictures that are written."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearth.cli.inputs import STDIN, Input
-from hearth.cli.outfile import PICTURES, spare
+from hearth.cli.outfile import WRITABLE_PICTURES, spare
 from hearth.cli.report import Report, TableReport
 from hearth.cli.resume import Work
 from hearth.cli.vectors import NUMPY, VectorsReport
@@ -33,7 +33,7 @@ class Target(NamedTuple):
 
     def check(self) -> None:
         """Raises SettingsError for what can't be meant, whatever the inputs are."""
-        if self.json and self.ending in (*PICTURES, *NUMPY):
+        if self.json and self.ending in (*WRITABLE_PICTURES, *NUMPY):
             what = "vectors" if self.wants_vectors else "picture"
             raise SettingsError(f"--out {self.out}: lines of JSON are no {what}; name a .jsonl")
         if self.raw and self.wants_vectors:
@@ -42,7 +42,7 @@ class Target(NamedTuple):
             return
         if self.out is None:
             raise SettingsError("--resume goes with --out: name the file to go on with")
-        if self.raw or self.ending in (*PICTURES, ".npy"):
+        if self.raw or self.ending in (*WRITABLE_PICTURES, ".npy"):
             raise SettingsError(f"--out {self.out}: --resume is for lines of JSON and for .npz")
 
 
@@ -61,7 +61,7 @@ def _to_file(path: Path, target: Target, inputs: Sequence[Input], work: Work) ->
         spare(path, [origin.parent for origin in origins])
         return FolderReport(inputs, path)
     spare(path, origins)
-    if target.ending in PICTURES:
+    if target.ending in WRITABLE_PICTURES:
         if len(inputs) > 1:
             hint = f"--raw --out {path.stem}/ takes each in a file of its own"
             raise SettingsError(f"--out {path}: one picture, for {len(inputs):,} inputs; {hint}")

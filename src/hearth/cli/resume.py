@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from hearth.cli.inputs import STDIN, Input
+from hearth.cli.inputs import STDIN, Input, left_of
 from hearth.cli.outfile import renewed
 from hearth.client.pin import MODEL
 from hearth.errors import SettingsError
@@ -61,15 +61,7 @@ class Earlier:
 
     def left(self, inputs: Sequence[Input]) -> list[Input]:
         """The inputs that have no line yet."""
-        done = Counter(self.done)
-        todo = []
-        for each in inputs:
-            key = key_of(each)
-            if done[key]:
-                done[key] -= 1
-            else:
-                todo.append(each)
-        return todo
+        return left_of(inputs, key_of, self.done)
 
     def prune(self) -> None:
         """Leave these lines alone in the file, in one step; raises OSError."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -10,18 +11,19 @@ from typing import NamedTuple
 
 from hearth.aside import aside
 from hearth.cli import FAILURE, OK
-from hearth.cli.console import complain, hint, notes
+from hearth.cli.console import complain, hint, notes, warn
 from hearth.cli.files import expand
 from hearth.cli.inputs import gather
 from hearth.cli.meta import warn_of_unknown
 from hearth.cli.outputs import Target, report_for
+from hearth.cli.pen import Pen
 from hearth.cli.report import Report, told_options
 from hearth.cli.resume import Work
 from hearth.cli.stopping import Stopping
 from hearth.cli.twice import Twice
-from hearth.client import Client, TaskInfo
+from hearth.client import Answer, Client, Node, TaskInfo
 from hearth.client.client import RAW
-from hearth.errors import HearthError, Unavailable
+from hearth.errors import HearthError, Unavailable, UnknownTask
 
 
 class Wishes(NamedTuple):
@@ -33,7 +35,7 @@ class Wishes(NamedTuple):
     options: Mapping[str, str]
     nodes: Sequence[str] = ()
     timeout: float | None = None
-    """Seconds for all inputs together."""
+    """Seconds for all inputs together, waiting for a node included."""
     jobs: int | None = None
     """Requests in flight; None: as many as keep the nodes busy."""
     target: Target = Target()
@@ -48,6 +50,8 @@ def run(wishes: Wishes) -> int:
             asyncio.run(_run(running, stopping))
     except KeyboardInterrupt:
         complain(running.last_words())
+        if running.is_stuck:
+            os._exit(stopping.code)  # at its end Python would wait for what isn't read
         return stopping.code
     except BrokenPipeError:
         raise
@@ -71,8 +75,11 @@ class Running:
 
     def __init__(self, wishes: Wishes) -> None:
         self._wishes = wishes
+        self._began = time.monotonic()
         self._report: Report | None = None
         self._is_told = False
+        self.is_stuck = False
+        """Whether nobody takes what is being written."""
 
     @property
     def done(self) -> int:
@@ -102,12 +109,12 @@ class Running:
         """To the end of the inputs."""
         wishes = self._wishes
         async with Client(wishes.nodes) as client:
-            node = await client.ready(wishes.task)
+            node = await self._ready(client)
             task = node.capabilities.tasks[wishes.task]
             warn_of_unknown(task, wishes.options)
             report = self._report = await aside(partial(self._prepare, task))
             if report.model_id is not None:
-                await _find(client, wishes.task, report)
+                await self._find(client, report)
             with report:
                 report.begin()
                 started = time.monotonic()
@@ -125,18 +132,55 @@ class Running:
             report.inputs,
             ordered=report.ordered,
             in_flight=wishes.jobs,
-            within=math.inf if wishes.timeout is None else wishes.timeout,
+            within=math.inf if (left := self._left()) is None else left,
             model_id=report.model_id,
             options=options,
         )
-        async with aclosing(answers):
-            async for answer in answers:
-                report.add(answer)
+        pen: Pen[Answer] = Pen(report.add)
+        try:
+            async with aclosing(answers):
+                await pen.follow(answers)
+        finally:
+            self.is_stuck = pen.is_stuck
+
+    async def _ready(self, client: Client, model_id: str | None = None) -> Node:
+        """A node that can do the task; raises as ``Client.ready``.
+
+        With --timeout it is waited for that long, for it may be restarting; unless all that
+        are there can do other things.
+        """
+        task, left = self._wishes.task, self._left()
+        try:
+            async with asyncio.timeout(left):
+                return await client.ready(task, model_id=model_id)
+        except TimeoutError:
+            pass  # why, it says below
+        except (UnknownTask, Unavailable) as error:
+            if left is None or (client.nodes and all(map(_is_settled, client.nodes))):
+                raise
+            if notes().is_terminal:
+                hint(f"{error}; waiting for a node, up to {self._left():.0f} s")
+        return await client.ready(task, self._left(), model_id=model_id)
+
+    async def _find(self, client: Client, report: Report) -> None:
+        """Raises Unavailable where no node has the model of an earlier run's answers."""
+        try:
+            await self._ready(client, report.model_id)
+        except Unavailable as error:
+            raise Unavailable(
+                f"{report.place}: its answers are of the model {report.model_id}: {error}; "
+                "answers of two don't mix: leave --resume out to replace them"
+            ) from None
+
+    def _left(self) -> float | None:
+        """Seconds, of those of --timeout; None without it."""
+        limit = self._wishes.timeout
+        return None if limit is None else max(0.0, self._began + limit - time.monotonic())
 
     def _prepare(self, task: TaskInfo) -> Report:
         """Look for the files, and at what an earlier run has left: not on the loop."""
         wishes = self._wishes
-        inputs = gather(expand(wishes.files, task, _note), wishes.texts)
+        inputs = gather(expand(wishes.files, task, warn), wishes.texts)
         work = Work(wishes.task, told_options(wishes.options))
         report = report_for(wishes.target, inputs, work)
         if wishes.timeout is not None:
@@ -144,19 +188,9 @@ class Running:
         return report
 
 
-async def _find(client: Client, task: str, report: Report) -> None:
-    """Raises Unavailable where no node has the model of an earlier run's answers."""
-    try:
-        await client.ready(task, model_id=report.model_id)
-    except Unavailable as error:
-        raise Unavailable(
-            f"{report.place}: its answers are of the model {report.model_id}: {error}; "
-            "answers of two don't mix: leave --resume out to replace them"
-        ) from None
-
-
-def _note(message: str) -> None:
-    notes().print(message, style="yellow", markup=False, soft_wrap=True)
+def _is_settled(node: Node) -> bool:
+    """Whether what a node can do now is all that it will be able to."""
+    return node.state == "up" and not node.draining and not node.capabilities.changing
 
 
 def _sum_up(report: Report, seconds: float) -> None:

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 from rich.filesize import decimal
 
-from hearth.cli.inputs import Input
+from hearth.cli.inputs import Input, left_of
 from hearth.cli.outfile import check_writable, renewed
 from hearth.cli.report import Report, tell, tell_errors
 from hearth.client import Answer, Embedding
@@ -40,8 +40,7 @@ class VectorsReport(Report):
         self._is_saved = False
         if resume and out.exists():
             self._load()
-        known = Counter(self._names)
-        left = [each for each in inputs if not _take(known, name_of(each))]
+        left = left_of(inputs, name_of, Counter(self._names))
         super().__init__(left)
         self.place, self.resumed = str(out), resume
         self.can_resume = out.suffix.lower() == ".npz"
@@ -141,14 +140,6 @@ def _embedding(answer: Answer) -> Embedding | None:
 def name_of(source: Input) -> str:
     """What ``names`` has for an input: its file's name, or its text."""
     return source.text if source.text is not None else str(source.name)
-
-
-def _take(known: Counter[str], name: str) -> bool:
-    """Whether a name is there; it counts for one input alone."""
-    if not known[name]:
-        return False
-    known[name] -= 1
-    return True
 
 
 def _check_space(path: Path, size: int) -> None:

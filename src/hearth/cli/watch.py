@@ -87,13 +87,8 @@ def _events(told: dict[str, Sighting], members: Sequence[Member]) -> Iterator[Ev
 
 
 def _present(told: Mapping[str, Sighting], members: Sequence[Member]) -> dict[str, Member]:
-    """The nodes by who they are; one that was named and found as well is there once, as found."""
-    nodes: dict[str, Member] = {}
-    for member in members:
-        key = _key(told, member)
-        if member.listed and (key not in nodes or member.record is not None):
-            nodes[key] = member
-    return nodes
+    """The nodes by who they are; as found, while one that was named as well doesn't answer."""
+    return {_key(told, member): member for member in members if member.listed}
 
 
 def _key(told: Mapping[str, Sighting], member: Member) -> str:

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
-from hearth.cli.console import notes
+from hearth.cli.console import warn
 from hearth.cli.inputs import STDIN, Input
 from hearth.cli.outfile import LateFile, check_folder
 from hearth.cli.report import Report, parts_of, tell, tell_errors, told, told_options
@@ -18,7 +16,7 @@ from hearth.client import Answer, Outcome
 
 
 class _FileReport(Report):
-    """In the order of the inputs, to a file or to stdout."""
+    """To a file or to stdout."""
 
     def __init__(self, inputs: Sequence[Input], out: Path | None, *, add: bool = False) -> None:
         """Raises OSError."""
@@ -45,7 +43,7 @@ class _FileReport(Report):
 
 
 class JsonReport(_FileReport):
-    """One line of JSON for each input."""
+    """One line of JSON for each input: in their order to stdout, as they come to a file."""
 
     def __init__(
         self, inputs: Sequence[Input], out: Path | None, earlier_of: Work | None = None
@@ -59,6 +57,8 @@ class JsonReport(_FileReport):
             self._earlier = look_up(out, earlier_of, inputs)
         left = inputs if self._earlier is None else self._earlier.left(inputs)
         super().__init__(left, out, add=self._earlier is not None)
+        # In a file what has come isn't to wait for what hasn't: a kill would take it along.
+        self.ordered = out is None
         self.can_resume = out is not None and (out.is_file() or not out.exists())
         if self._earlier is not None:
             self.resumed, self.model_id = True, self._earlier.model_id
@@ -133,8 +133,7 @@ class PictureReport(RawReport):
     def _compare(self, mime: str) -> None:
         """Say so where the file's ending promises another kind of picture."""
         if mimetypes.guess_type(self.place)[0] != mime.partition(";")[0].strip():
-            line = f"{self.place}: the answer is {mime}, whatever the name says"
-            notes().print(Text(line, style="yellow"), soft_wrap=True)
+            warn(f"{self.place}: the answer is {mime}, whatever the name says")
 
 
 class FolderReport(RawReport):

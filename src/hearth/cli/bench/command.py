@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hearth.cli.completion import tasks
-from hearth.cli.meta import HELP, read_options
+from hearth.cli.meta import read_options
+from hearth.cli.options import Nodes, TaskOptions, Texts
 
 if TYPE_CHECKING:
     from hearth.cli.bench.figures import Plan
@@ -15,8 +16,6 @@ LEVELS = "1,8,64"
 MOST_OPEN = 1000
 """Requests of an open loop in flight, unless -c says another bound: it stands for memory."""
 MOST_LEVEL = 10_000
-OURS = {"mime", "timeout"}
-"""Options that the client would take for its own."""
 
 
 def bench(  # noqa: PLR0917
@@ -26,8 +25,8 @@ def bench(  # noqa: PLR0917
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Images, or texts for a text task; - is stdin. They are sent in turns: give many, "
-            "for nodes keep what they made of the pictures they saw last."
+            help="Files, folders, globs in quotes, - for stdin, as for hearth infer. They are sent "
+            "in turns: give many, for nodes keep what they made of the pictures they saw last."
         ),
     ] = None,
     concurrency: Annotated[
@@ -58,22 +57,9 @@ def bench(  # noqa: PLR0917
     warmup: Annotated[
         float, typer.Option(min=0, help="Seconds before each level that don't count.")
     ] = 1.0,
-    texts: Annotated[
-        list[str] | None, typer.Option("--text", "-t", help="A text. May be repeated.")
-    ] = None,
-    nodes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--node",
-            "-n",
-            metavar="HOST:PORT",
-            help="A node to ask. May be repeated; else HEARTH_NODES, "
-            "else all on the network that can do it.",
-        ),
-    ] = None,
-    options: Annotated[
-        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help=HELP)
-    ] = None,
+    texts: Texts = None,
+    nodes: Nodes = None,
+    options: TaskOptions = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for each request.")] = 60.0,
     json: Annotated[bool, typer.Option("--json", help="One line of JSON for each level.")] = False,
 ) -> int:
@@ -82,18 +68,14 @@ def bench(  # noqa: PLR0917
     The exit code is 1 where no request was answered.
     """
     from hearth.cli.bench.loops import Extent
-    from hearth.cli.bench.running import Bench
-    from hearth.cli.inputs import gather
+    from hearth.cli.bench.running import Bench, Given
 
     plans = _plans(concurrency, rate, poisson)
-    inputs = gather(files or [], texts or [])
-    if not inputs:
-        raise typer.BadParameter("give it files, - for stdin, or --text")
-    meta = read_options(options or [])
-    if clash := OURS & meta.keys():
-        raise typer.BadParameter(f"--option {min(clash)}: hearth bench can't send it")
+    if not files and not texts:
+        raise typer.BadParameter("give it files, folders, - for stdin, or --text")
+    given = Given(files or [], texts or [], read_options(options or []))
     extent = Extent(duration, count, warmup)
-    return Bench(task, inputs, meta, extent).run(plans, nodes or [], timeout, json=json)
+    return Bench(task, given, extent).run(plans, nodes or [], timeout, json=json)
 
 
 def _plans(concurrency: str | None, rate: str | None, poisson: bool) -> "list[Plan]":

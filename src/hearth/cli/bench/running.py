@@ -3,16 +3,21 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from hearth.aside import aside
 from hearth.cli import FAILURE, OK
 from hearth.cli.bench.figures import Measured, Plan
 from hearth.cli.bench.loops import Extent, Level
 from hearth.cli.bench.sending import Sender
 from hearth.cli.bench.showing import facts, table
-from hearth.cli.console import complain, hint, notes, output, print_json
-from hearth.cli.inputs import Input
+from hearth.cli.console import complain, hint, notes, output, print_json, warn
+from hearth.cli.files import expand
+from hearth.cli.inputs import gather
+from hearth.cli.meta import warn_of_unknown
 from hearth.cli.stopping import Stopping
 from hearth.client import Client, TaskInfo
 from hearth.client.sources import Payload
@@ -22,15 +27,20 @@ REDRAWS = 4
 """A second, of the bar: what draws it takes time from what is measured."""
 
 
-class Bench:
-    """Measures a task over ``inputs``, which are read once, before."""
+class Given(NamedTuple):
+    """What the user gave to be sent."""
 
-    def __init__(
-        self, task: str, inputs: Sequence[Input], options: Mapping[str, str], extent: Extent
-    ) -> None:
+    files: Sequence[str]
+    texts: Sequence[str]
+    options: Mapping[str, str]
+
+
+class Bench:
+    """Measures a task over what is ``given``, which is read once, before."""
+
+    def __init__(self, task: str, given: Given, extent: Extent) -> None:
         self._task = task
-        self._inputs = inputs
-        self._options = options
+        self._given = given
         self._extent = extent
         self._levels: list[Measured] = []
         self._trouble = ""
@@ -72,8 +82,10 @@ class Bench:
     ) -> None:
         async with Client(nodes, timeout=timeout) as client:
             node = await client.ready(self._task)
-            payloads = _read(self._inputs, node.capabilities.tasks[self._task])
-            sender = Sender(client, self._task, payloads, self._options)
+            info = node.capabilities.tasks[self._task]
+            warn_of_unknown(info, self._given.options)
+            payloads = await aside(partial(_read, self._given, info))
+            sender = Sender(client, self._task, payloads, self._given.options)
             for plan in plans:
                 measured = Measured(plan)
                 self._levels.append(measured)
@@ -86,9 +98,9 @@ class Bench:
                         print_json(facts(self._task, measured))
 
 
-def _read(inputs: Sequence[Input], task: TaskInfo) -> list[Payload]:
+def _read(given: Given, task: TaskInfo) -> list[Payload]:
     payloads = []
-    for each in inputs:
+    for each in gather(expand(given.files, task, warn), given.texts):
         try:
             payloads.append(each.load(task))
         except ValueError as error:

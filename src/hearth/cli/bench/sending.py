@@ -6,25 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hearth.cli.bench.figures import Sample
-from hearth.client import Answer, Client
+from hearth.client import Answer, Client, Job
+from hearth.client.dispatch import failed
 from hearth.client.sources import Payload
-from hearth.errors import (
-    DeadlinePassed,
-    HearthError,
-    InvalidInput,
-    ModelFailed,
-    Unavailable,
-    UnknownTask,
-)
-
-# The client's errors have lost their codes. The first class that fits decides.
-_CODES: tuple[tuple[type[HearthError], str], ...] = (
-    (UnknownTask, "NOT_FOUND"),
-    (InvalidInput, "INVALID_ARGUMENT"),
-    (Unavailable, "UNAVAILABLE"),
-    (DeadlinePassed, "DEADLINE_EXCEEDED"),
-    (ModelFailed, "INTERNAL"),
-)
+from hearth.errors import HearthError
 
 
 class Sender:
@@ -46,18 +31,19 @@ class Sender:
         payload = next(self._payloads)
         try:
             answer = await self._client.infer(
-                self._task, payload.content, mime=payload.mime, **self._options
+                self._task, payload.content, mime=payload.mime, options=self._options
             )
         except HearthError as error:
             self.trouble = str(error)
             await asyncio.sleep(0)  # should it fail without a word to a node, others get their turn
-            return Sample(due, self._loop.time(), code_of(error))
+            return Sample(due, self._loop.time(), self._code_of(error))
         return _sample(due, self._loop.time(), answer)
 
-
-def code_of(error: HearthError) -> str:
-    """The name of the gRPC code that an error is told by."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), "UNKNOWN")
+    def _code_of(self, error: HearthError) -> str:
+        """The name of the gRPC code that an error is told by."""
+        # Where no node was asked, the client has none: a map would answer with this.
+        failure = error.failure or failed(Job(self._task, b""), error).outcome.error
+        return failure.code if failure is not None else ""
 
 
 def _sample(due: float, done: float, answer: Answer) -> Sample:

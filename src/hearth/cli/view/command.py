@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from hearth.cli.meta import HELP, read_options
+from hearth.cli.meta import read_options
+from hearth.cli.options import OneNode, TaskOptions
 from hearth.errors import SetupError, how_to_install
 
 
@@ -33,20 +34,8 @@ def watch(  # noqa: PLR0917
     no_window: Annotated[
         bool, typer.Option("--no-window", help="Show nothing: for --json alone.")
     ] = False,
-    node: Annotated[
-        str | None,
-        typer.Option(
-            "--node",
-            "-n",
-            metavar="HOST:PORT",
-            help="The node to ask; else HEARTH_NODE's, "
-            "else the first on the network that can do it.",
-        ),
-    ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--option", "-o", metavar="KEY=VALUE", help=HELP),
-    ] = None,
+    node: OneNode = None,
+    options: TaskOptions = None,
     size: Annotated[
         int | None,
         typer.Option(min=16, help="Send frames scaled down to this longer side, in pixels."),

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from hearth.cli.outfile import PICTURES, LateFile, check_folder, check_writable
+from hearth.cli.outfile import WRITABLE_PICTURES, LateFile, check_folder, check_writable
 from hearth.cli.report import parts_of, told
 from hearth.cli.view.sink import Seen, Sink
 from hearth.media import encode
@@ -76,7 +76,7 @@ class PictureFile(Sink):
 
 def _picture_name(name: str) -> str:
     """A picture's own name, with an ending that can be written; empty for none."""
-    return name if not name or Path(name).suffix.lower() in PICTURES else f"{name}.png"
+    return name if not name or Path(name).suffix.lower() in WRITABLE_PICTURES else f"{name}.png"
 
 
 def _write(path: Path, pixels: Pixels) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hearth.cli.outfile import PICTURES, spare
+from hearth.cli.outfile import WRITABLE_PICTURES, spare
 from hearth.cli.view.captures import LIKELY_RATE
 from hearth.cli.view.pictures import in_folder
 from hearth.cli.view.sink import Sink
@@ -30,8 +30,8 @@ def open_out(text: str, source: Source, given: str, rate: float | None) -> Sink:
         if source.stills:
             spare(path, [origin if origin.is_dir() else origin.parent])
         return PictureFolder(path)
-    if suffix not in PICTURES:
-        known = ", ".join((*CODECS, *PICTURES))
+    if suffix not in WRITABLE_PICTURES:
+        known = ", ".join((*CODECS, *WRITABLE_PICTURES))
         raise SettingsError(f"--out {text}: name a folder, or a file that ends in one of {known}")
     if not (source.stills and source.total == 1):
         raise SettingsError(f"--out {text}: one picture, for many frames: name a folder or a video")
