@@ -193,7 +193,7 @@ async def test_a_full_node_is_not_asked_what_it_can_do_at_each_refusal() -> None
     async with client_of(node) as client:
         with pytest.raises(HearthError):
             await client.infer(TASK, b"x", timeout=0.5)
-    assert len(node.seen) > 10 and node.asked <= 3
+    assert len(node.seen) > 3 and node.asked <= 3
 
 
 async def test_what_is_drawn_beside_comes_in_order_and_at_once(tmp_path: Path) -> None:
@@ -259,3 +259,94 @@ async def test_a_client_may_be_opened_and_closed_by_hand() -> None:
         await client.open()
         assert (await client.infer(TASK, b"x")).body == b"x"
         await client.close()
+
+
+# --- after an attack ----------------------------------------------------------------------------
+
+
+async def test_numbers_that_no_node_means_break_nothing() -> None:
+    mad = capability(limits={"max_batch": "9" * 10_000}, extra={"load.in_flight": "9" * 400})
+    nodes = [Script(echoing, mad), Script()]
+    async with client_of(*nodes) as client:
+        answers = await gathered(client.map(TASK, [b"x"] * 100))
+        assert all(answer.error is None for answer in answers)
+        assert {node.state for node in client.nodes} == {"up"}
+
+
+async def test_answers_without_a_model_are_no_answers_of_the_model_that_was_asked_for() -> None:
+    async def silent(request: Any) -> Any:
+        return echo(request)
+
+    both = capability(models=("m-1", "m-2"))
+    vague, clear = Script(silent, both), Script(echoing, both)
+    async with client_of(vague, clear) as client:
+        answers = await gathered(client.map(TASK, [b"x"] * 50, model_id="m-1"))
+    assert {answer.model_id for answer in answers} == {"m-1"}
+
+
+async def test_a_request_that_is_lost_alone_goes_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hearth.client.silence.STALL_SECONDS", 0.05)
+    monkeypatch.setattr("hearth.client.silence.HANG_SECONDS", 0.3)
+    lost = 0
+
+    async def losing(request: Any) -> Any:
+        nonlocal lost
+        if request.payload == b"lost" and not lost:
+            lost += 1
+            return None
+        await asyncio.sleep(0.01)
+        return echo(request)
+
+    nodes = [Script(losing), Script(losing)]
+    async with client_of(*nodes) as client:
+        sources = [b"lost" if n == 5 else b"%d" % n for n in range(400)]
+        answers = await gathered(client.map(TASK, sources, in_flight=8, timeout=20))
+    assert lost == 1 and all(answer.error is None for answer in answers)
+    assert [answer.body for answer in answers] == sources
+
+
+async def test_a_node_that_wants_to_be_asked_again_at_once_does_not_get_all_our_time() -> None:
+    async def refuses(_: Any) -> Any:
+        raise EndStream(grpc.StatusCode.UNAVAILABLE, "no", {"grpc-retry-pushback-ms": "0"})
+
+    node = Script(refuses)
+    async with client_of(node) as client:
+        with pytest.raises(HearthError):
+            await client.infer(TASK, b"x", timeout=1)
+    assert len(node.seen) < 20
+
+
+async def test_what_nobody_waits_for_is_not_kept() -> None:
+    deaf = Script(never)
+    async with client_of(deaf) as client:
+        for _ in range(3):
+            with pytest.raises(DeadlinePassed):
+                await client.infer(TASK, bytes(1 << 20), timeout=0.1)
+        [member] = client._fleet.members
+        assert member._link is not None
+        assert not member._link._open and len(member._link._abandoned) <= 3
+
+
+async def test_an_answer_that_came_while_the_loop_stood_still_counts() -> None:
+    async with client_of(Script(after(0.05))) as client, asyncio.timeout(20):
+        asked = asyncio.create_task(client.infer(TASK, b"x", timeout=0.3))
+        await asyncio.sleep(0.02)
+        time.sleep(0.8)  # as a caller that blocks; the node is on this loop too, and late as well
+        assert (await asked).body == b"x"
+
+
+async def test_a_name_that_no_host_has_is_said_at_once() -> None:
+    async with Client("no-such-host.invalid") as client:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="no host of this name"):
+            await client.ready(TASK)
+        assert time.monotonic() - began < 10
+
+
+async def test_capabilities_without_an_end_are_not_read_to_it() -> None:
+    endless = [capability(extra={"x": "y" * 100_000}) for _ in range(200)]
+    async with client_of(Script(echoing, *endless)) as client:
+        [node] = client.nodes
+        assert node.state == "down" and "more to say" in node.trouble

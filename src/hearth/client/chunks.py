@@ -61,7 +61,8 @@ class Assembly:
     def add(self, message: InferResponse) -> Outcome | None:
         """Take one message; the outcome once it was the last one, or the node broke a rule."""
         self._pieces.append(message)
-        self._held += len(message.result)
+        # Of the only message gRPC has bounded the size.
+        self._held += 0 if message.is_final else message.ByteSize()
         if self._held > LARGEST_RESULT:
             return self._broken(f"an answer of more than {LARGEST_RESULT >> 20} MiB")
         entry = message.meta.get(ENTRY)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hearth.client.fleet import Fleet
-from hearth.client.link import StreamEnded
+from hearth.client.link import GivenUp, StreamEnded
 from hearth.client.member import FAILED, LOST, Member
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.pin import Pin
@@ -87,6 +87,10 @@ async def perform(
         except TimeoutError:
             failure = Failure("DEADLINE_EXCEEDED", "no answer in time")
             return Done(Outcome(job.bare(), error=failure), member.target)
+        except GivenUp as given_up:
+            tries.avoid.add(member)
+            tries.last = given_up.failure
+            continue
         except StreamEnded as ended:
             tries.died(member, ended.failure)
             if tries.deaths >= MOST_DEATHS:

@@ -20,6 +20,8 @@ SEARCH_SECONDS = 3.0
 """How long the LAN is searched before a task counts as one that no node can do."""
 LOADING_SECONDS = 30.0
 """How long a node that was found may go on loading its models before it is given up."""
+MOST_KNOWN = 100_000
+"""Names that are remembered."""
 
 
 class Fleet:
@@ -32,7 +34,8 @@ class Fleet:
         self._news = asyncio.Event()
         self._is_open = False
         self._told = ""
-        self._ever: set[tuple[str, str | None]] = set()
+        self._ever: set[str] = set()
+        """Tasks and models that a node once had: they may come back."""
 
     async def open(self) -> None:
         """Begin to look for nodes, and to ask them.
@@ -196,7 +199,11 @@ class Fleet:
 
     def _is_hopeless(self, task: str, now: float, model: str | None = None) -> bool:
         """Whether all nodes there are have said what they can do, and this isn't of it."""
-        if (task, model) in self._ever or now < self._since + self._search or not self.members:
+        if (
+            {task, model or task} <= self._ever
+            or now < self._since + self._search
+            or not self.members
+        ):
             return False
         return all(
             each.state == "up" and not each.capabilities.changing and not each.is_draining
@@ -218,8 +225,8 @@ class Fleet:
         """Something has changed with a node: look again, all who wait for one."""
         for member in self.members:
             if member.state == "up":
-                for task, models in member.skills.models.items():
-                    self._ever.add((task, None))
-                    self._ever.update((task, model) for model in models)
+                self._ever |= member.skills.known
+        if len(self._ever) > MOST_KNOWN:
+            self._ever.clear()
         news, self._news = self._news, asyncio.Event()
         news.set()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from hearth.client.capabilities import Capabilities
 from hearth.client.node import State
 from hearth.client.stream import Connection
-from hearth.errors import HearthError, NotReady
+from hearth.errors import HearthError, NotReady, one_line
 
 REFRESH_SECONDS = 10.0
 """After which an answer is old: models come and fail without a word on mDNS."""
@@ -66,7 +66,10 @@ class Keeper:
         while True:
             self._asked.clear()
             await self._ask()
-            self._changed()
+            try:
+                self._changed()
+            except Exception as error:  # of what it says of itself, which may be anything
+                self.state, self.trouble = "down", f"{self.target}: {one_line(error)}"
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._pause()):
                     await self._asked.wait()

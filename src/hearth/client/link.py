@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import math
 import secrets
+from functools import partial
 
 import grpc.aio
 
@@ -30,6 +32,22 @@ class StreamEnded(Exception):
         self.company = company
 
 
+class GivenUp(StreamEnded):
+    """The node goes on with others, and has been silent on this request for too long."""
+
+
+class _Entry:
+    """A request that has no answer yet."""
+
+    __slots__ = ("assembly", "future", "sent")
+
+    def __init__(self, job: Job, future: "asyncio.Future[Outcome]") -> None:
+        self.assembly = Assembly(job.bare())
+        self.future = future
+        self.sent = math.inf
+        """When its first message was written, of the loop's clock."""
+
+
 class Link:
     """Sends requests over one call and hands each its answer; it ends once, for all.
 
@@ -39,7 +57,9 @@ class Link:
     def __init__(self, call: InferCall) -> None:
         self._call = call
         self._status = FirstStatus(call)
-        self._open: dict[str, tuple[Assembly, asyncio.Future[Outcome]]] = {}
+        self._open: dict[str, _Entry] = {}
+        self._abandoned: set[str] = set()
+        """Ids of requests that were sent, and that nobody waits for any more."""
         self._outgoing = Outgoing(self._is_wanted, self._refuse)
         # Ids of our own: those of two clients behind one proxy must not meet.
         self._prefix = secrets.token_hex(4)
@@ -63,13 +83,21 @@ class Link:
             future.set_exception(StreamEnded(self.ended, 1))
             return future
         key = f"{self._prefix}-{next(self._numbers)}"
-        self._open[key] = (Assembly(job.bare()), future)
+        self._open[key] = _Entry(job, future)
+        future.add_done_callback(partial(self._abandon, key))
         self._outgoing.put(key, job)
         return future
 
     def finish(self) -> None:
         """No more requests come: the node is told so once those that did are written."""
         self._outgoing.finish()
+
+    def give_up(self, before: float, failure: Failure) -> None:
+        """End what was sent before a time, of the loop's clock, with GivenUp."""
+        late = [entry for entry in self._open.values() if entry.sent < before]
+        for entry in late:
+            if not entry.future.done():
+                entry.future.set_exception(GivenUp(failure, 1))
 
     def abort(self, failure: Failure) -> None:
         """Give it up: all that is open ends with ``failure``."""
@@ -98,18 +126,24 @@ class Link:
             pass  # the call has ended: the reader knows why, and fails what is open
 
     def _is_wanted(self, key: str) -> bool:
+        """Whether anybody waits for it, whose turn it is to be sent."""
         entry = self._open.get(key)
-        if entry is not None and entry[1].done():
-            del self._open[key]
+        if entry is None:
+            self._abandoned.discard(key)
             return False
-        return entry is not None
+        entry.sent = self._loop.time()
+        return True
+
+    def _abandon(self, key: str, _: object) -> None:
+        """Of a request that was settled by its caller, nothing is kept but the id."""
+        if self._open.pop(key, None) is not None:
+            self._abandoned.add(key)
 
     def _refuse(self, key: str, error: Exception) -> None:
         """No message can be made of a request."""
-        assembly, future = self._open.pop(key)
+        entry = self._open.pop(key)
         failure = Failure("INVALID_ARGUMENT", f"it can't be sent: {one_line(error)}")
-        if not future.done():
-            future.set_result(Outcome(assembly.job, error=failure))
+        entry.future.set_result(Outcome(entry.assembly.job, error=failure))
 
     async def _read(self) -> None:
         failure = NO_ANSWER
@@ -132,20 +166,24 @@ class Link:
             self._writer.cancel()
 
     def _take(self, message: InferResponse) -> None:
-        entry = self._open.get(message.correlation_id)
+        key = message.correlation_id
+        entry = self._open.get(key)
         if entry is None:
-            return  # answered before, or none of ours: nobody waits for it
-        assembly, future = entry
-        if (outcome := assembly.add(message)) is not None:
-            del self._open[message.correlation_id]
-            if not future.done():
-                future.set_result(outcome)
+            # Answered before, or none of ours, or nobody waits for it.
+            if message.is_final:
+                self._abandoned.discard(key)
+            return
+        if (outcome := entry.assembly.add(message)) is not None:
+            del self._open[key]
+            if not entry.future.done():
+                entry.future.set_result(outcome)
 
     def _end(self, failure: Failure) -> None:
         if self.ended is not None:
             return
         self.ended = failure
         unanswered, self._open = self._open, {}
-        for _, future in unanswered.values():
-            if not future.done():
-                future.set_exception(StreamEnded(failure, len(unanswered)))
+        company = len(unanswered) + len(self._abandoned)
+        for entry in unanswered.values():
+            if not entry.future.done():
+                entry.future.set_exception(StreamEnded(failure, company))

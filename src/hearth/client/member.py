@@ -1,12 +1,13 @@
 """One node of the fleet: what it can do, how fast, and the one stream to it."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 
 from hearth.client.capabilities import Capabilities
 from hearth.client.keeper import Keeper
-from hearth.client.link import Link, StreamEnded
+from hearth.client.link import GivenUp, Link, StreamEnded
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.node import Node, Skills, State
 from hearth.client.pace import Pace
@@ -18,6 +19,9 @@ from hearth.discovery.record import NodeRecord
 LOST = frozenset({"UNAVAILABLE", "CANCELLED", "ABORTED"})
 """Statuses of a stream that say something of the node or the way to it; others are said of
 a request: nodes of the field end the whole stream for one (with UNKNOWN, where they raised)."""
+STOOD_STILL_SECONDS = 0.2
+"""A timer that comes so late says nothing of the node."""
+
 Wish = tuple[str, Pin | None]
 """A task, and the model that it is to be done with."""
 
@@ -63,7 +67,9 @@ class Member:
         self._idle = asyncio.Event()
         self._idle.set()
         self._loop = asyncio.get_running_loop()
-        self._silence = Silence(self._heard, self._ask_now, self._give_up)
+        self._silence = Silence(
+            self._heard, self._ask_now, self._give_up, self._give_up_the_overdue
+        )
         targets = (target,) if record is None else record.targets
         self._keeper = Keeper(targets, self._learn, self._silence.is_recent)
 
@@ -147,6 +153,8 @@ class Member:
         ``deadline`` (of the loop's clock). How a stream of its own ends, the request has
         brought about: that is its outcome.
         """
+        if self._loop.time() >= deadline:
+            raise TimeoutError
         pace, wish = self.pace(job.task), (job.task, pin)
         ahead, started = self._begin(wish)
         link = self._open_alone() if alone else self._open_link()
@@ -154,9 +162,13 @@ class Member:
         if alone:
             link.finish()
         # Far cheaper than asyncio.timeout, and there is nothing else to wait for.
-        timer = self._loop.call_at(deadline, _expire, answer)
+        timer = self._loop.call_at(deadline, _expire, self._loop, deadline, answer)
         try:
             outcome = await answer
+        except GivenUp:
+            now = self._loop.time()
+            pace.late(now - started, ahead, now)
+            raise
         except StreamEnded as ended:
             if not alone and (ended.failure.code in LOST or ended.company > 1):
                 self._lose(link, ended.failure, pace)
@@ -269,8 +281,14 @@ class Member:
     def _give_up(self, seconds: float) -> bool:
         if not self._can_be_spared(self):
             return False
-        self._abort(Failure("UNAVAILABLE", f"no answer for {seconds:.0f} s"))
+        self._abort(_silent(seconds))
         return True
+
+    def _give_up_the_overdue(self, seconds: float) -> None:
+        """A node may lose a request, and answer all others."""
+        if self._can_be_spared(self):
+            for link in self._links():
+                link.give_up(self._loop.time() - seconds, _silent(seconds))
 
     def _abort(self, failure: Failure) -> None:
         for link in self._links():
@@ -292,6 +310,18 @@ class Member:
         self._changed()
 
 
-def _expire(answer: "asyncio.Future[Outcome]") -> None:
-    if not answer.done():
-        answer.set_exception(TimeoutError())
+def _silent(seconds: float) -> Failure:
+    return Failure("UNAVAILABLE", f"no answer for {seconds:.0f} s")
+
+
+def _expire(
+    loop: asyncio.AbstractEventLoop, deadline: float, answer: "asyncio.Future[Outcome]"
+) -> None:
+    if answer.done():
+        return
+    late = loop.time() - deadline
+    if late > STOOD_STILL_SECONDS:
+        # The loop stood still: what has come meanwhile is read first.
+        loop.call_later(STOOD_STILL_SECONDS, _expire, loop, math.inf, answer)
+        return
+    answer.set_exception(TimeoutError())

@@ -12,6 +12,8 @@ LEAST_WINDOW, MOST_WINDOW = 16, 256
 """Requests in flight that keep a node busy: three of its batches, but within these; the
 node's own bound for a stream is the upper one."""
 
+MOST_DIGITS = 9
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -41,12 +43,16 @@ class Skills:
     tasks: dict[str, TaskInfo] = field(init=False)
     models: dict[str, tuple[str, ...]] = field(init=False)
     """Of each task's service."""
+    known: frozenset[str] = field(init=False)
+    """The names of all tasks and models."""
     windows: dict[str, int] = field(init=False)
     """For each task, the requests in flight that keep the node busy."""
 
     def __post_init__(self) -> None:
         self.tasks = self.capabilities.tasks
         self.windows = {name: _window(task) for name, task in self.tasks.items()}
+        names = [set(self.tasks), *(service.models for service in self.capabilities.services)]
+        self.known = frozenset(name for some in names for name in some)
         self.models = {
             task.name: service.models
             for service in self.capabilities.services
@@ -60,8 +66,7 @@ class Skills:
 
     def in_flight(self) -> int:
         """Requests of all clients there, when it was asked; 0 where it doesn't say."""
-        load = self.fact("load.in_flight")
-        return int(load) if load.isdecimal() else 0
+        return _whole(self.fact("load.in_flight"))
 
     def is_draining(self, record: NodeRecord | None) -> bool:
         """Whether it says, here or by mDNS, that it is about to go."""
@@ -70,6 +75,10 @@ class Skills:
 
 
 def _window(task: TaskInfo) -> int:
-    batch = task.limits.get("max_batch", "1")
-    wanted = 3 * int(batch) if batch.isdecimal() else 0
+    wanted = 3 * _whole(task.limits.get("max_batch", ""))
     return max(LEAST_WINDOW, min(MOST_WINDOW, wanted))
+
+
+def _whole(text: str) -> int:
+    """The number that a node says; 0 for what can't be meant."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else 0

@@ -12,6 +12,8 @@ MOST_FAILURES = 3
 """Failures in a row after which a node rests."""
 FIRST_REST, LONGEST_REST = 0.1, 30.0
 """Seconds; each rest without an answer after it is twice as long."""
+FLOOR, LONGEST_FLOOR = 0.01, 1.0
+"""Seconds of rest, however soon a node wants to be asked again: it grows alike."""
 
 
 class Pace:
@@ -63,7 +65,9 @@ class Pace:
             return False
         if retry_after is None:
             retry_after = min(LONGEST_REST, FIRST_REST * 2**self._rests)
-            self._rests = min(self._rests + 1, 16)
+        else:
+            retry_after = max(retry_after, min(LONGEST_FLOOR, FLOOR * 2**self._rests))
+        self._rests = min(self._rests + 1, 16)
         self.is_doubted = False
         # Clients that were refused together don't come back together.
         self.rest_until = now + retry_after * random.uniform(1.0, 1.25)

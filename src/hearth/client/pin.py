@@ -60,6 +60,9 @@ class Pin:
     def takes(self, outcome: Outcome, member: "Member") -> bool:
         """Whether the answer is of the right model; the first one says which that is."""
         models = dict(_models_of(outcome))
+        if not models and self.model is not None:
+            # Of several models it may be any.
+            return len(member.skills.models.get(outcome.job.task, ())) <= 1
         if any(self._of.get(key, self.asked or model) != model for key, model in models.items()):
             self._misfits.add(member)
             return False

@@ -8,6 +8,9 @@ from hearth.discovery.browser import Browser
 from hearth.discovery.record import NodeRecord
 from hearth.errors import Unavailable
 
+MOST_NODES = 256
+"""Far more than a home has; announcements cost whoever makes them nothing."""
+
 
 class Roster:
     """Keeps a Member for each node at ``addresses`` (``HOST:PORT``) and, with ``mdns``, of the LAN.
@@ -83,6 +86,8 @@ class Roster:
                 member.unlisted()
         for target, record in found.items():
             known = self._members.get(target)
+            if known is None and len(self._members) >= MOST_NODES:
+                continue
             if known is None:
                 self._members[target] = self._member(target, record)
             elif known.record is not None and (known.record != record or not known.listed):

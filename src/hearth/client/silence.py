@@ -18,7 +18,8 @@ class Silence:
 
     ``heard`` is when it sent anything last (of the loop's clock; None: there is nothing to
     hear), ``ask`` asks whether it lives, ``give_up`` takes its requests away after so many
-    seconds, and says whether it did: there may be nobody else to do them.
+    seconds, and says whether it did: there may be nobody else to do them. ``look_after`` is
+    told how long a single request may wait at most.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class Silence:
         heard: Callable[[], float | None],
         ask: Callable[[], None],
         give_up: Callable[[float], bool],
+        look_after: Callable[[float], None],
     ) -> None:
         self._heard = heard
         self._ask = ask
         self._give_up = give_up
+        self._look_after = look_after
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._is_open = False
@@ -84,6 +87,7 @@ class Silence:
         heard = self._heard()
         if heard is None:
             return
+        self._look_after(self.longest)
         seconds = self._loop.time() - max(heard, self._since)
         if seconds < STALL_SECONDS:
             return

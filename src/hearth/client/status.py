@@ -36,6 +36,8 @@ _ERRORS: dict[str, type[HearthError]] = {
 # "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.9:50051: Failed to
 #  connect to remote host: connect: Connection refused (111)" holds one useful part.
 _CONNECT = re.compile(r"failed to connect to (?:all addresses|remote host)", re.IGNORECASE)
+# "errors resolving nosuch:50051: [field:hostname lookup error:…]", "DNS resolution failed …"
+_RESOLVE = re.compile(r"errors resolving|name resolution|resolution failed", re.IGNORECASE)
 _CAUSE = re.compile(r"(?:connect: )?([A-Z][a-z ]+?)(?: \(\d+\))?$")
 
 
@@ -95,6 +97,8 @@ def _failure(code: str, details: str, retry_after: float | None) -> Failure:
         return Failure(code, "no answer in time")
     if code == "UNIMPLEMENTED":
         return Failure(code, "no hearth node answers there: it doesn't know the service")
+    if _RESOLVE.search(details):
+        return Failure(code, "can't connect: no host of this name is known", details)
     if _CONNECT.search(details):
         cause = _CAUSE.search(details)
         return Failure(code, "can't connect" + (f": {cause[1].lower()}" if cause else ""), details)
@@ -103,7 +107,8 @@ def _failure(code: str, details: str, retry_after: float | None) -> Failure:
 
 def reached(error: grpc.aio.AioRpcError) -> bool:
     """Whether the status came from the node, and not from our side of the wire."""
-    return not _CONNECT.search(error.details() or "")
+    details = error.details() or ""
+    return not _CONNECT.search(details) and not _RESOLVE.search(details)
 
 
 def error_of(failure: Failure) -> HearthError:

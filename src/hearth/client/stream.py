@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Self
 
 import grpc.aio
@@ -14,12 +14,16 @@ from hearth.client.infer import InferStream, Jobs
 from hearth.client.link import Link, StreamEnded
 from hearth.client.messages import Job, Outcome
 from hearth.client.status import exception_of, reached
+from hearth.contract.ml_service_pb2 import Capability
 from hearth.contract.ml_service_pb2_grpc import InferenceStub
+from hearth.errors import Unavailable
 
 WINDOW = 16
 """Requests in flight: enough to fill a batch of 8 while the next one is on its way."""
 CAPABILITIES_SECONDS = 3.0
 """The contract's limit for an answer, however busy the node is."""
+MOST_CAPABILITIES = 4 << 20
+"""Bytes; a node of hearth with all services needs some 30 kB."""
 _FIRST_PAUSE = 0.25  # seconds between questions to a node that is still loading; doubles
 
 _OPTIONS = (
@@ -90,12 +94,21 @@ class Connection:
     async def _ask_capabilities(self, timeout: float) -> Capabilities:
         try:
             answers = self._stub.StreamCapabilities(Empty(), timeout=timeout)
-            return capabilities.read([message async for message in answers])
+            return capabilities.read(await self._all(answers))
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
         # The oldest nodes know the unary call only.
         return capabilities.read([await self._stub.GetCapabilities(Empty(), timeout=timeout)])
+
+    async def _all(self, answers: AsyncIterable[Capability]) -> list[Capability]:
+        messages, size = [], 0
+        async for message in answers:
+            messages.append(message)
+            size += message.ByteSize()
+            if size > MOST_CAPABILITIES:
+                raise Unavailable(f"{self.target}: it has more to say of itself than can be meant")
+        return messages
 
     def link(self) -> Link:
         """An Infer call that stays open for requests of any number of callers."""

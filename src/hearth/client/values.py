@@ -122,20 +122,22 @@ def _raw_embedding(outcome: Outcome) -> Embedding:
     import numpy as np
 
     dimensions, size = outcome.meta[DIMENSIONS], len(outcome.body)
-    if size % 4 or str(size // 4) != dimensions:
+    if not size or size % 4 or str(size // 4) != dimensions:
         raise ValueError(f"the answer is no vector of {dimensions} numbers: {size} bytes")
     # A copy: the caller may change it, as one that came in JSON.
     vector = np.frombuffer(outcome.body, "<f4").astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise ValueError("the answer is no vector: not all of it are numbers")
     return Embedding(vector, outcome.meta.get(MODEL, ""))
 
 
 def _embedding(told: Any) -> Embedding:
-    return Embedding(_array(told["vector"], 1), told.get("model_id", ""))
+    return Embedding(_array(told["vector"], 1), _text(told.get("model_id", "")))
 
 
 def _labels(told: Any) -> Labels:
     labels = tuple(Label(_text(each["label"]), float(each["score"])) for each in told["labels"])
-    return Labels(labels, told.get("model_id", ""))
+    return Labels(labels, _text(told.get("model_id", "")))
 
 
 def _texts(told: Any) -> Texts:
@@ -143,11 +145,11 @@ def _texts(told: Any) -> Texts:
         TextLine(_text(each["text"]), float(each["confidence"]), _array(each["box"]).reshape(4, 2))
         for each in told["items"]
     )
-    return Texts(lines, told.get("model_id", ""))
+    return Texts(lines, _text(told.get("model_id", "")))
 
 
 def _faces(told: Any) -> Faces:
-    return Faces(tuple(map(_face, told["faces"])), told.get("model_id", ""))
+    return Faces(tuple(map(_face, told["faces"])), _text(told.get("model_id", "")))
 
 
 def _face(told: Any) -> Face:

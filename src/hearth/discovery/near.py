@@ -65,6 +65,8 @@ class Near(NamedTuple):
         Where that isn't known (it came by IPv4), it may be behind any of our interfaces.
         """
         found = ipaddress.ip_address(address)
+        if found.is_unspecified or found.is_multicast or str(found) == "255.255.255.255":
+            return []  # no host has it
         if found.version == 4 or not found.is_link_local:
             return [str(found)]
         zones = [_zone_name(zone)] if zone else self.zones
