@@ -325,8 +325,8 @@ async def test_what_nobody_waits_for_is_not_kept() -> None:
             with pytest.raises(DeadlinePassed):
                 await client.infer(TASK, bytes(1 << 20), timeout=0.1)
         [member] = client._fleet.members
-        assert member._link is not None
-        assert not member._link._open and len(member._link._abandoned) <= 3
+        link = member._links.shared()
+        assert not link._open and len(link._abandoned) <= 3
 
 
 async def test_an_answer_that_came_while_the_loop_stood_still_counts() -> None:

@@ -253,7 +253,7 @@ async def test_leaving_early_cancels_what_is_under_way(
 
 def keeping(client: Any) -> set[Any]:
     """The tasks of the client's streams, which outlast a map."""
-    links = [member._link for member in client._fleet.members]
+    links = [member._links.shared() for member in client._fleet.members]
     return {task for link in links if link for task in (link._reader, link._writer)} | {
         task for task in asyncio.all_tasks() if "client_kit" in repr(task) or "grpc" in repr(task)
         or "Script" in repr(task)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hearth.client.capabilities import Capabilities
 from hearth.client.keeper import Keeper
 from hearth.client.link import GivenUp, Link, StreamEnded
+from hearth.client.links import Links
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.node import Node, Skills, State
 from hearth.client.pace import Pace
@@ -60,15 +61,13 @@ class Member:
         self._changed = changed
         self._can_be_spared = can_be_spared
         self._most = 0
-        self._link: Link | None = None
-        self._alone: set[Link] = set()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._links = Links(self._connect)
         self._paces: dict[str, Pace] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._loop = asyncio.get_running_loop()
         self._silence = Silence(
-            self._heard, self._ask_now, self._give_up, self._give_up_the_overdue
+            self._links.heard, self._ask_now, self._give_up, self._give_up_the_overdue
         )
         targets = (target,) if record is None else record.targets
         self._keeper = Keeper(targets, self._learn, self._silence.is_recent)
@@ -157,7 +156,7 @@ class Member:
             raise TimeoutError
         pace, wish = self.pace(job.task), (job.task, pin)
         ahead, started = self._begin(wish)
-        link = self._open_alone() if alone else self._open_link()
+        link = self._links.single() if alone else self._links.shared()
         answer = link.send(job)
         if alone:
             link.finish()
@@ -181,7 +180,7 @@ class Member:
         finally:
             timer.cancel()
             if alone:
-                self._close_aside(link)
+                self._links.close_aside(link)
             self._done(wish)
         self._note(pace, outcome, self._loop.time() - started, ahead)
         return outcome
@@ -189,8 +188,7 @@ class Member:
     async def close(self) -> None:
         """Cancel what is open."""
         self._silence.close()
-        links = [*self._alone, *([self._link] if self._link is not None else [])]
-        await asyncio.gather(*(link.close() for link in links), *self._closing)
+        await self._links.close()
         await self._keeper.close()
 
     async def leave(self) -> None:
@@ -220,23 +218,6 @@ class Member:
             self._idle.set()
             self._silence.end()
 
-    def _open_alone(self) -> Link:
-        link = self._keeper.connection.link()
-        self._alone.add(link)
-        return link
-
-    def _close_aside(self, link: Link) -> None:
-        """The answer is there: nobody waits for the end of its stream."""
-        self._alone.discard(link)
-        closing = asyncio.create_task(link.close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
-
-    def _open_link(self) -> Link:
-        if self._link is None or self._link.ended is not None:
-            self._link = self._keeper.connection.link()
-        return self._link
-
     def _note(self, pace: Pace, outcome: Outcome, took: float, ahead: int) -> None:
         error = outcome.error
         if error is None or error.code in {"INVALID_ARGUMENT", "NOT_FOUND"}:
@@ -253,9 +234,8 @@ class Member:
 
     def _lose(self, link: Link, failure: Failure, pace: Pace) -> None:
         """The stream ended; once for all of its requests."""
-        if self._link is not link:
+        if not self._links.forget(link):
             return
-        self._link = None
         if failure is NO_ANSWER:
             # Some nodes, Lumen's for one, answer one request a call, or a few, and end it.
             self.takes_single = True
@@ -268,12 +248,8 @@ class Member:
         else:
             pace.failed(self._loop.time())
 
-    def _links(self) -> list[Link]:
-        links = [*self._alone, *([self._link] if self._link is not None else [])]
-        return [link for link in links if link.ended is None]
-
-    def _heard(self) -> float | None:
-        return max((link.heard for link in self._links()), default=None)
+    def _connect(self) -> Link:
+        return self._keeper.connection.link()  # whichever it is now
 
     def _ask_now(self) -> None:
         self._keeper.ask_now()
@@ -281,18 +257,13 @@ class Member:
     def _give_up(self, seconds: float) -> bool:
         if not self._can_be_spared(self):
             return False
-        self._abort(_silent(seconds))
+        self._links.abort(_silent(seconds))
         return True
 
     def _give_up_the_overdue(self, seconds: float) -> None:
         """A node may lose a request, and answer all others."""
         if self._can_be_spared(self):
-            for link in self._links():
-                link.give_up(self._loop.time() - seconds, _silent(seconds))
-
-    def _abort(self, failure: Failure) -> None:
-        for link in self._links():
-            link.abort(failure)
+            self._links.give_up(self._loop.time() - seconds, _silent(seconds))
 
     def _learn(self) -> None:
         keeper = self._keeper
@@ -306,7 +277,7 @@ class Member:
             self.takes_single = False  # another node may come up there
         if keeper.state == "down":
             # Whoever waits there has waited for nothing: the node doesn't even say what it is.
-            self._abort(Failure("UNAVAILABLE", keeper.trouble))
+            self._links.abort(Failure("UNAVAILABLE", keeper.trouble))
         self._changed()
 
 

@@ -3,8 +3,8 @@
 import math
 import random
 
-WEIGHT = 0.1
-"""Of the newest measurement in the average."""
+WEIGHT = 0.2
+"""Of the newest measurement in the average, once there are several."""
 OLD_SECONDS = 30.0
 """After which a measurement says little: one answer that took long, of a model that had to warm
 up, must not keep work from a node for ever."""
@@ -19,7 +19,15 @@ FLOOR, LONGEST_FLOOR = 0.01, 1.0
 class Pace:
     """Of one task at one node; times are seconds of the loop's clock."""
 
-    __slots__ = ("_failures", "_measured", "_rests", "is_doubted", "rest_until", "seconds")
+    __slots__ = (
+        "_count",
+        "_failures",
+        "_measured",
+        "_rests",
+        "is_doubted",
+        "rest_until",
+        "seconds",
+    )
 
     def __init__(self) -> None:
         self.seconds: float | None = None
@@ -28,6 +36,7 @@ class Pace:
         self.is_doubted = False
         """Whether it rests for its failures: it may be asked where there is no other."""
         self._measured = -math.inf
+        self._count = 0
         self._failures = self._rests = 0
 
     def is_old(self, now: float) -> bool:
@@ -37,9 +46,12 @@ class Pace:
     def answered(self, took: float, ahead: int, now: float) -> None:
         """It answered, after ``took`` seconds, with ``ahead`` other requests before this one."""
         sample = took / (ahead + 1)
-        before = None if self.is_old(now) else self.seconds
+        if self.is_old(now) or self.seconds is None:
+            self.seconds, self._count = 0.0, 0
         self._measured = now
-        self.seconds = sample if before is None else before + WEIGHT * (sample - before)
+        # The first ones, of a model that has to warm up, alone on a node, don't weigh for long.
+        self._count += 1
+        self.seconds += max(WEIGHT, 1 / self._count) * (sample - self.seconds)
         self._failures = self._rests = 0
 
     def late(self, took: float, ahead: int, now: float) -> None:
