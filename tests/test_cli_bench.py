@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ def test_what_could_not_be_sent_is_counted(labs: tuple[LabProcess, ...], how: tu
     how = ("--rate", "200", "--count", "40", "-c", "1", "--json", *how)
     (line,) = bench("--text", "a", *how, nodes=(slow,)).lines
     assert line["unsent"] > 20 and line["unsent"] + line["requests"] == 40
+
+
+@pytest.mark.parametrize(("rate", "how"), [("0.1", ()), ("1e-9", ("--poisson",))])
+def test_a_level_ends_in_time_however_late_the_next_request_is_due(
+    labs: tuple[LabProcess, ...], rate: str, how: tuple[str, ...]
+):
+    _, fast = labs
+    begun = time.monotonic()
+    how = ("--rate", rate, "--duration", "0.3", "--json", *how)
+    [line] = bench("--text", "a", *how, nodes=(fast,)).lines
+    assert line["requests"] == line["answers"] == 1
+    assert 0.3 <= time.monotonic() - begun < 5
 
 
 def test_errors_are_counted_by_their_codes_and_stop_nothing(labs: tuple[LabProcess, ...]):
@@ -164,6 +177,10 @@ def test_what_is_interrupted_is_shown_as_far_as_it_came(labs: tuple[LabProcess, 
         ("-c", "1;8"),
         ("--rate", "fast"),
         ("--rate", "0"),
+        ("--rate", "-1"),
+        ("--rate", "nan"),
+        ("--rate", "100001"),
+        ("--rate", "1e300"),
         ("--rate", "1", "-c", "1,8"),
         ("--poisson",),
     ],

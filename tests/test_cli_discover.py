@@ -1,15 +1,18 @@
 """`hearth discover`, and `hearth infer` without an address, on a LAN of our own."""
 
+import io
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from google.protobuf.empty_pb2 import Empty
+from rich.console import Console
 
 import lan_kit
 from cli_kit import (
@@ -25,6 +28,7 @@ from cli_kit import (
 )
 from client_kit import Requests, ScriptedNode, serving
 from fleet_kit import LabProcess
+from hearth.cli import nodes as node_views
 from hearth.cli.nodes import facts
 from hearth.cli.watch import watch_nodes
 from hearth.client import keeper
@@ -186,6 +190,23 @@ async def test_a_node_that_comes_up_is_the_one_that_was_down():
             up = await anext(own)
     assert (down.kind, up.kind, up.key) == ("added", "updated", down.key)
     assert "connection refused" in down.sighting.trouble and not up.sighting.trouble
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_a_node_that_is_dead_is_unreachable_whatever_mdns_still_says(width: int):
+    async with lab_node() as node:
+        target = f"127.0.0.1:{node.port}"
+    async with aclosing(watch_nodes(None, [target])) as events:
+        dead = await anext(each.sighting async for each in events
+                           if each.sighting.node.target == target)  # fmt: skip
+    dead = replace(dead, node=replace(dead.node, status="ready"))
+    page = Console(width=width, record=True, file=io.StringIO())
+    page.print(node_views.table([dead], width))
+    shown = page.export_text()
+    assert "unreachable" in shown and "connection refused" in shown and "ready" not in shown
+    # For scripts both are told.
+    told = facts(dead)
+    assert told["status"] == "ready" and "connection refused" in str(told["error"])
 
 
 async def nothing(requests: Requests, context: Any) -> AsyncIterator[pb.InferResponse]:

@@ -1,6 +1,7 @@
 """Runs of `hearth infer` that end early, and go on: no answer is lost, and none is there twice."""
 
 import base64
+import os
 import signal
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from cli_kit import hearth as hearth_process
 from cli_kit import hearth_here as hearth
 from disk_kit import small_disk
 from fleet_kit import LabProcess, lab_processes
+from hearth.client.pin import MODEL
 
 MANY = 300
 SLOW = 0.02
@@ -243,10 +245,17 @@ def test_a_file_of_something_else_is_refused_and_stays(slow: str, tmp_path: Path
         done = hearth("infer", task, "-t", "a", *options, *how)
         assert done.code == 2 and reason in done.err and done.err.count("\n") == 1
         assert out.read_bytes() == before
-    for content in (before + b"a shopping list\n" + before, b"[1]\n", b"no line's end"):
+    line = lines_of(out)[0]
+    strange: list[dict] = [
+        {"meta": None}, {"meta": {MODEL: ["m"]}}, {"file": ["a"]}, {"text": 1}, {"entries": [1]},
+        {"entries": {"a": 1}}, {"options": [1]}, {"task": None},
+    ]  # fmt: skip
+    foreign = [orjson.dumps({**line, **each}) + b"\n" for each in strange]
+    for content in (before + b"a shopping list\n" + before, b"[1]\n", b"no line's end", *foreign):
         out.write_bytes(content)
         done = infer("-t", "a", "--topk", "3", *how, node=slow)
         assert done.code == 2 and "is no answer of `hearth infer`" in done.err
+        assert done.err.count("\n") == 1
         assert out.read_bytes() == content
 
 
@@ -262,6 +271,75 @@ def test_a_resumed_run_never_mixes_two_models(tmp_path: Path):
         done = infer("-t", "last", "--out", out, "--resume", node=two.target)
         assert done.code == 1 and "its answers are of the model lab-1: no node has" in done.err
         assert len(lines_of(out)) == 41
+
+
+def test_a_model_that_is_asked_for_answers_alone_and_goes_on_with_its_own_lines(tmp_path: Path):
+    out = tmp_path / "out.jsonl"
+    texts = [word for number in range(20) for word in ("-t", f"text {number}")]
+    with lab_processes(LabProcess(model="lab-1"), LabProcess(model="lab-2")) as (one, two):
+        both = ("--node", one.target, "--node", two.target)
+        for model in ("lab-2", "lab-1"):
+            done = hearth("infer", "upper", *texts, "--model-id", model, "--json", *both)
+            assert {line["meta"][MODEL] for line in done.lines} == {model} and done.code == 0
+        done = hearth("infer", "upper", *texts, "--model-id", "lab-3", *both)
+        assert done.code == 1 and "no node has the model lab-3" in done.err
+        run = ("infer", "upper", *texts, "--out", out, "--resume", *both, "--model-id")
+        assert hearth(*run, "lab-2").code == hearth(*run, "lab-2", "-t", "more").code == 0
+        assert len(lines_of(out)) == 21
+        done = hearth(*run, "lab-1")
+    assert done.code == 2 and done.err.count("\n") == 1
+    assert "its answers are of the model lab-2, and --model-id is lab-1" in done.err
+
+
+# --- two runs at once -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [("--resume",), ()])
+def test_a_file_that_another_run_is_writing_is_refused(
+    slow: str, notes: Path, how: tuple[str, ...]
+):
+    out = notes.parent / "out.jsonl"
+    with underway(notes, *how, "--node", slow, out=out) as process:
+        for second in (("--resume",), (), ("--raw",)):
+            done = infer(notes, "--out", out, *second, node=slow)
+            assert (done.code, done.out) == (1, "")
+            assert done.err == f"hearth: {out}: another run is writing it\n"
+        process.kill()
+        process.wait(20)
+    assert infer(notes, "--out", out, "--resume", node=slow).code == 0
+    assert all_right(out)
+    assert sorted(path.name for path in notes.parent.iterdir()) == ["notes", "out.jsonl"]
+
+
+def test_nor_is_one_written_whose_lines_were_sorted_out_before(slow: str, notes: Path):
+    out = notes.parent / "out.jsonl"
+    assert infer(*sorted(notes.iterdir())[:3], "--out", out, "-j", "1", node=slow).code == 0
+    first, second, third = out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(first + second + second + third)  # it is written anew
+    with underway(notes, "--resume", "--node", slow, out=out) as process:
+        assert infer(notes, "--out", out, "--resume", node=slow).code == 1
+        assert process.wait(20) == 0
+    assert all_right(out)
+
+
+def test_a_file_that_is_emptied_meanwhile_gets_no_hole(slow: str, notes: Path):
+    out = notes.parent / "out.jsonl"
+    with underway(notes, "--node", slow, out=out) as process:
+        os.truncate(out, 0)
+        assert process.wait(20) == 0
+    assert b"\0" not in out.read_bytes() and 0 < len(lines_of(out)) < MANY
+
+
+def test_a_run_that_writes_nothing_leaves_no_file_and_takes_none_of_another_away(
+    slow: str, tmp_path: Path
+):
+    out = tmp_path / "out.jsonl"
+    done = hearth("infer", "upper", tmp_path, "--out", out, "--node", slow)
+    assert done.code == 1 and not out.exists()
+    assert infer("-t", "a", "--out", out, node=slow).code == 0
+    whole = out.read_bytes()
+    assert infer("-t", "a", "--out", out, "--resume", node=slow).code == 0
+    assert out.read_bytes() == whole
 
 
 @pytest.mark.parametrize(

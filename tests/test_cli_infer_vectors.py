@@ -90,6 +90,16 @@ def test_what_fails_is_left_out_told_and_tried_again(node: NodeThread, photos: P
     assert out.read_bytes() == b"a shopping list"
 
 
+def test_of_rows_without_names_it_says_that_some_are_missing(node: NodeThread, photos: Path):
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    done = infer(node, "photos", "--out", "v.npy", cwd=photos.parent)
+    assert done.code == 1 and len(np.load(photos.parent / "v.npy")) == 3
+    assert done.err.splitlines()[1] == (
+        "v.npy: 1 of 4 failed: they are left out: rows are missing, and nothing says whose; "
+        "a .npz has the names as well"
+    )
+
+
 def test_answers_that_are_no_vectors_are_refused(node: NodeThread, photos: Path):
     out = photos.parent / "v.npz"
     out.write_bytes(b"before")

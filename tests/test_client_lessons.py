@@ -247,7 +247,9 @@ async def test_a_single_source_is_no_list_of_them() -> None:
             client.map(TASK, "photo.jpg")
 
 
-@pytest.mark.parametrize("name", ["http://10.0.0.7:50051", "nas:x", "nas:0", "nas:99999", "a/b"])
+@pytest.mark.parametrize(
+    "name", ["http://10.0.0.7:50051", "nas:x", "nas:0", "nas:99999", "a/b", "\udcff"]
+)
 def test_what_is_no_address_is_said_so(name: str) -> None:
     with pytest.raises(SettingsError, match="write HOST:PORT"):
         Client(name)

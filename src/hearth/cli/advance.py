@@ -15,9 +15,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.text import Text
 
-from hearth.cli.console import output
+from hearth.cli.console import Text, output
 
 LATELY = 200
 """Answers whose nodes count as in use: one that has gone is forgotten after so many more."""

@@ -1,19 +1,79 @@
 """Where the command line writes: answers to stdout, everything else to stderr."""
 
 import os
+import re
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import TextIO
+from typing import Any, Self, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text as RichText
 
 PIPE_WIDTH = 120
 """Columns where nobody looks at a terminal, unless COLUMNS says otherwise."""
 
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal would obey rather than show: C0 (but for tabs and lines' ends) and C1 of ECMA-48,
+Unicode's line separators and what turns the direction of text; and what no encoding has."""
+
+
+def shown(text: str) -> str:
+    """A stranger's text with what a terminal would obey written out, as in ``\\x1b``."""
+    # Nearly all of it is printable, which is soon known.
+    return text if text.isprintable() else _COMMANDS.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+class Text(RichText):
+    """Text for people, whoever wrote it."""
+
+    def __init__(self, text: str = "", style: str = "", **how: Any) -> None:
+        super().__init__(shown(text), style, **how)
+
+    def append(self, text: RichText | str, style: str | Style | None = None) -> Self:
+        """As rich's."""
+        super().append(shown(text) if isinstance(text, str) else text, style)
+        return self
+
+
+class _Console(Console):
+    """Takes no text for markup, and none for commands to the terminal, whoever wrote it."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        # All text comes through here, the cells of tables too; rich's own commands aren't Text.
+        if isinstance(renderable, RichText) and shown(renderable.plain) is not renderable.plain:
+            renderable = Text(renderable.plain, end=renderable.end)
+        return super().render(renderable, options)
+
+    def render_str(self, text: str, **how: Any) -> RichText:
+        return super().render_str(shown(text), **how)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As rich's; an OSError says which stream it is of."""
+        try:
+            super().print(*objects, **how)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _of_stream(error, "stderr" if self.file is sys.stderr else "stdout") from None
+
 
 def _console(stream: TextIO) -> Console:
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(file=stream, width=width, highlight=False, emoji=False)
+    return _Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
+
+
+def _of_stream(error: OSError, name: str) -> OSError:
+    return OSError(error.errno, error.strerror or str(error), name)
 
 
 @lru_cache(maxsize=1)
@@ -28,24 +88,36 @@ def notes() -> Console:
     return _console(sys.stderr)
 
 
+def say(message: str, style: str) -> None:
+    """One line on stderr, whatever is in it."""
+    line = shown(message.strip()).replace("\n", r"\n")
+    notes().print(line, style=style, markup=False, soft_wrap=True)
+
+
 def complain(message: str) -> None:
     """One error, in one line."""
-    notes().print(f"hearth: {message}", style="red", markup=False, soft_wrap=True)
+    say(f"hearth: {message}", "red")
 
 
 def warn(message: str) -> None:
     """One line of what is probably not as it was meant."""
-    notes().print(message, style="yellow", markup=False, soft_wrap=True)
+    say(message, "yellow")
 
 
 def hint(message: str) -> None:
     """One line that helps, beside the answers."""
-    notes().print(message, style="dim", markup=False, soft_wrap=True)
+    say(message, "dim")
 
 
 def print_json(value: object) -> None:
-    """One line of JSON, at once, whatever the width."""
+    """One line of JSON, at once, whatever the width; raises OSError."""
     import orjson
 
-    sys.stdout.write(orjson.dumps(value).decode() + "\n")
-    sys.stdout.flush()
+    line = orjson.dumps(value).decode() + "\n"
+    try:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _of_stream(error, "stdout") from None

@@ -40,16 +40,15 @@ def doctor(
             continue
         if check.area != area:
             area = check.area
-            output().print(f"\n[bold]{area}[/]" if area != "machine" else f"[bold]{area}[/]")
+            output().print(f"\n{area}" if area != "machine" else area, style="bold")
         _print(check)
     return FAILURE if bad else OK
 
 
 def _print(check: "Check") -> None:
     from rich.table import Table
-    from rich.text import Text
 
-    from hearth.cli.console import output
+    from hearth.cli.console import Text, output
 
     mark, colour = _MARKS[check.state]
     row = Table.grid(padding=(0, 1, 0, 0))

@@ -1,6 +1,7 @@
 """From what a user names to files: folders are walked, globs are expanded."""
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from glob import glob, has_magic
@@ -29,7 +30,7 @@ def expand(given: Iterable[str], task: TaskInfo, note: Note) -> Iterator[str]:
     told of folders that are left out. Raises InvalidInput where nothing is found, and OSError.
     """
     for name in given:
-        if name == STDIN:
+        if name in (STDIN, ""):  # an empty name is no folder's, whatever Path makes of it
             yield name
         elif _is(Path.is_dir, name):
             yield from _some(_walk(name, _endings(task), note), f"{name}: {_nothing(task)}")
@@ -51,8 +52,13 @@ def _walk(top: str, endings: tuple[str, ...], note: Note) -> Iterator[str]:
     for folder, folders, files in os.walk(top, onerror=fail):
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(endings):
-                yield str(Path(folder, name))
+            if name.startswith(".") or not name.lower().endswith(endings):
+                continue
+            path = str(Path(folder, name))
+            if _is(_is_pipe_or_device, path):
+                note(f"{path}: left out: it is no plain file")
+            else:
+                yield path
 
 
 def _endings(task: TaskInfo) -> tuple[str, ...]:
@@ -78,6 +84,11 @@ def _some(names: Iterable[str], otherwise: str) -> Iterator[str]:
         yield name
     if empty:
         raise InvalidInput(otherwise)
+
+
+def _is_pipe_or_device(path: Path) -> bool:
+    """What would be waited for, perhaps for ever."""
+    return not stat.S_ISREG(path.stat().st_mode)
 
 
 def _is(kind: Callable[[Path], bool], name: str) -> bool:

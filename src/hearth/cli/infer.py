@@ -24,6 +24,14 @@ def infer(  # noqa: PLR0917
     texts: Texts = None,
     nodes: Nodes = None,
     options: TaskOptions = None,
+    model_id: Annotated[
+        str | None,
+        typer.Option(
+            "--model-id",
+            metavar="ID",
+            help="Take answers of this model alone, where nodes have several (hearth discover).",
+        ),
+    ] = None,
     topk: Annotated[int | None, typer.Option(min=1, help="How many labels.")] = None,
     timeout: Annotated[
         float | None,
@@ -81,4 +89,6 @@ def infer(  # noqa: PLR0917
         asked["topk"] = str(topk)
     target = Target(out, raw=raw, json=json, resume=resume)
     target.check()
-    return run(Wishes(task, files or [], texts or [], asked, nodes or [], timeout, jobs, target))
+    return run(
+        Wishes(task, files or [], texts or [], asked, nodes or [], timeout, jobs, target, model_id)
+    )

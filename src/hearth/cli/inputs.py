@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hearth.cli.console import shown
 from hearth.client import TaskInfo
 from hearth.client.mime import TEXT
 from hearth.client.sources import Payload, of_file
@@ -25,22 +26,26 @@ class Input:
     @property
     def name(self) -> str | None:
         """The file's name as it can be written: not every one of a disk is Unicode."""
-        return None if self.file is None else _writable(self.file)
+        return None if self.file is None else writable(self.file)
 
     @property
     def label(self) -> str:
-        """A short name for it."""
+        """A short name for it, on one line."""
         if self.text is not None:
             quoted = " ".join(self.text.split())
             return f"“{quoted}”" if len(quoted) < LONGEST_LABEL else f"“{quoted[:36]}…”"
-        return "(stdin)" if self.file == STDIN else str(self.name)
+        return (
+            "(stdin)" if self.file == STDIN else shown(str(self.name)).replace("\n", r"\n") or "“”"
+        )
 
     def load(self, task: TaskInfo) -> Payload:
         """What is sent; raises OSError where it can't be read, ValueError where it isn't to be."""
         if self.text is not None:
             return Payload(self.text.encode(), TEXT)
+        if not self.file:
+            raise ValueError("a file's name is empty: is a variable not set?")
         try:
-            payload = of_file(self._bytes(), "" if self.file == STDIN else str(self.file), task)
+            payload = of_file(self._bytes(), "" if self.file == STDIN else self.file, task)
         except FileNotFoundError as error:
             if not task.takes_text:
                 raise
@@ -58,7 +63,12 @@ class Input:
         return Path(str(self.file)).read_bytes()
 
 
-def _writable(text: str) -> str:
+def writable(name: str) -> str:
+    """A name of a disk with what is no Unicode written out: two names stay two."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _of_words(text: str) -> str:
     """Without what no encoding has a word for."""
     return text.encode(errors="replace").decode()
 
@@ -79,4 +89,4 @@ def left_of(
 
 def gather(files: Iterable[str], texts: Iterable[str]) -> list[Input]:
     """Texts first, then files, in the order given."""
-    return [*(Input(text=_writable(text)) for text in texts), *(Input(file=file) for file in files)]
+    return [*(Input(text=_of_words(text)) for text in texts), *(Input(file=file) for file in files)]

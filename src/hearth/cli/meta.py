@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from hearth.cli.options import require_text
+
 if TYPE_CHECKING:  # the command line's help needs none of the client
     from hearth.client import TaskInfo
 
@@ -25,7 +27,7 @@ def _read(option: str) -> tuple[str, str]:
     if not equals or not key:
         raise typer.BadParameter(f"--option {option}: write it as KEY=VALUE")
     if not value.startswith("@"):
-        return key, value
+        return require_text(key), require_text(value)
     try:
         text = _as_text(Path(value[1:]).read_bytes())
     except OSError as error:

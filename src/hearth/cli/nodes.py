@@ -7,14 +7,16 @@ from typing import Self
 
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
-from hearth.cli.console import hint, output, print_json
+from hearth.cli.console import Text, hint, output, print_json
 from hearth.cli.watch import Event, Sighting
 from hearth.client import Service
 
 WIDE = 100
 """Columns from which on every fact of a node has a column of its own."""
+
+UNREACHABLE = "unreachable"
+"""For people, where a node gives no answer; JSON has what mDNS says, and the ``error``."""
 
 _COLOURS = {"ready": "green", "starting": "yellow", "draining": "yellow"}
 
@@ -91,7 +93,7 @@ class NodeTable(View):
         if self._events:
             node = event.sighting.node
             tasks = _tasks_line(event.sighting)
-            words = (event.kind, node.name, node.target, node.status, tasks)
+            words = (event.kind, node.name, node.target, _status(event.sighting).plain, tasks)
             output().print("  ".join(words), markup=False, soft_wrap=True)
         elif self._live is not None:
             nodes = list(self._nodes.values())
@@ -196,7 +198,8 @@ def _fill_narrow(grid: Table, sightings: list[Sighting]) -> None:
 
 
 def _status(sighting: Sighting) -> Text:
-    status = sighting.node.status
+    # What mDNS said of a node that was killed, it says for minutes.
+    status = sighting.node.status if sighting.answers else UNREACHABLE
     return Text(status or "unknown", style=_COLOURS.get(status, "red"))
 
 

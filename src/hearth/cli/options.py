@@ -8,6 +8,22 @@ import typer
 if TYPE_CHECKING:
     from hearth.settings import Settings
 
+
+def require_text(given: str) -> str:
+    """``given``; raises typer.BadParameter for bytes that are no text, which can't be sent."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(f"{given}: this is no text in UTF-8") from None
+    return given
+
+
+def _require_texts(given: list[str] | str | None) -> list[str] | str | None:
+    for each in [given] if isinstance(given, str) else given or []:
+        require_text(each)
+    return given
+
+
 _NODE = ("--node", "-n")
 _ADDRESS = "HOST:PORT"
 
@@ -16,6 +32,7 @@ Nodes = Annotated[
     typer.Option(
         *_NODE,
         metavar=_ADDRESS,
+        callback=_require_texts,
         help="A node to ask. May be repeated; else HEARTH_NODES, "
         "else all on the network that can do it.",
     ),
@@ -25,6 +42,7 @@ OneNode = Annotated[
     typer.Option(
         *_NODE,
         metavar=_ADDRESS,
+        callback=_require_texts,
         help="The node to ask; else one of HEARTH_NODES, "
         "else the first on the network that can do it.",
     ),
@@ -34,6 +52,7 @@ NodesAsWell = Annotated[
     typer.Option(
         *_NODE,
         metavar=_ADDRESS,
+        callback=_require_texts,
         help="A node to list as well, where mDNS doesn't reach. May be repeated; "
         "else HEARTH_NODES.",
     ),

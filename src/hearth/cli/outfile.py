@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from hearth.errors import SettingsError
+from hearth.errors import SettingsError, SetupError
 
 WRITABLE_PICTURES = (".png", ".jpg", ".jpeg")
 """Endings of pictures that are written."""
@@ -48,14 +48,24 @@ def check_folder(folder: Path) -> None:
 
 
 class LateFile:
-    """A file that is opened, and emptied or added to, when there is something to write."""
+    """A file that is emptied or added to when there is something to write.
+
+    From the beginning to the end no other run can write a plain file; a pipe is opened late.
+    """
 
     def __init__(self, path: Path, *, add: bool = False) -> None:
-        """Raises OSError where it can't be written."""
-        check_writable(path)
+        """Raises OSError where it can't be written, SetupError where another run writes it."""
         self._path = path
-        self._mode = "ab" if add else "wb"
-        self._file: io.FileIO | None = None
+        self._is_plain = not path.exists() or path.is_file() or path.is_dir()
+        self._is_to_be_emptied = self._is_plain and not add
+        self._is_ours_alone = not path.exists()
+        self._file = _locked(path) if self._is_plain else None
+
+    def reopen(self) -> None:
+        """Go on with the file that has taken the place of this one; raises as at first."""
+        if self._file is not None:
+            before, self._file = self._file, _locked(self._path)
+            before.close()
 
     def write(self, content: bytes) -> None:
         """Write it, so that others can read it at once.
@@ -65,8 +75,11 @@ class LateFile:
         if not content:
             return
         if self._file is None:
-            self._file = io.FileIO(self._path, self._mode)
-        end = self._file.tell() if self._file.seekable() else None
+            self._file = io.FileIO(self._path, "ab")
+        if self._is_to_be_emptied:
+            self._file.truncate(0)
+        self._is_to_be_emptied = self._is_ours_alone = False
+        end = os.fstat(self._file.fileno()).st_size if self._is_plain else None
         try:
             left = memoryview(content)
             while left:
@@ -78,9 +91,48 @@ class LateFile:
             raise OSError(error.errno, error.strerror, str(self._path)) from None
 
     def close(self) -> None:
-        """Whether or not there was anything."""
-        if self._file is not None:
+        """Whether or not there was anything; a file that wasn't there isn't left empty."""
+        if self._file is not None and not self._file.closed:
+            if self._is_ours_alone and not os.fstat(self._file.fileno()).st_size:
+                with suppress(OSError):
+                    self._path.resolve().unlink()
             self._file.close()
+
+
+def _locked(path: Path) -> io.FileIO:
+    """The file, to be added to; the kernel lets go of it when the process ends, however it does.
+
+    Raises OSError, and SetupError where another run has it.
+    """
+    while True:
+        file = io.FileIO(path, "ab")  # always at its end, should somebody else empty it
+        try:
+            _lock(file, path)
+        except BaseException:
+            file.close()
+            raise
+        if _is_at(file, path):
+            return file
+        file.close()  # the run that had it has put another in its place, or taken it away
+
+
+def _lock(file: io.FileIO, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows has none
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SetupError(f"{path}: another run is writing it") from None
+    except OSError:
+        pass  # a file system without locks
+
+
+def _is_at(file: io.FileIO, path: Path) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def report_for(target: Target, inputs: Sequence[Input], work: Work) -> Report:
 
 
 def _to_file(path: Path, target: Target, inputs: Sequence[Input], work: Work) -> Report:
-    origins = [Path(source.file) for source in inputs if source.file not in (None, STDIN)]
+    origins = [Path(source.file) for source in inputs if source.file and source.file != STDIN]
     if target.raw and (str(target.out).endswith("/") or path.is_dir()):
         spare(path, [origin.parent for origin in origins])
         return FolderReport(inputs, path)

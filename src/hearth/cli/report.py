@@ -8,11 +8,10 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from hearth.cli import show
 from hearth.cli.advance import Advance
-from hearth.cli.console import notes, output
+from hearth.cli.console import Text, notes, output, say
 from hearth.cli.inputs import LONGEST_LABEL, Input
 from hearth.client import Answer, Outcome
 
@@ -131,7 +130,7 @@ def tell_errors(source: Input, outcome: Outcome) -> None:
 
 def tell(message: str) -> None:
     """One error of one input."""
-    notes().print(Text(message, style="red"), soft_wrap=True)
+    say(message, "red")
 
 
 def parts_of(outcome: Outcome) -> dict[str, Any]:

@@ -63,19 +63,23 @@ class Earlier:
         """The inputs that have no line yet."""
         return left_of(inputs, key_of, self.done)
 
-    def prune(self) -> None:
-        """Leave these lines alone in the file, in one step; raises OSError."""
+    def prune(self) -> bool:
+        """Leave these lines alone in the file, in one step; whether it is another file then.
+
+        Raises OSError.
+        """
         end = sum(end - start for start, end in self.spans)
         if end == self.size:
-            return
+            return False
         if not self.spans or self.spans == [(0, end)]:
             with self.path.open("r+b") as file:
                 file.truncate(end)
-            return
+            return False
         with renewed(self.path) as new, self.path.open("rb") as old:
             for start, end in self.spans:
                 old.seek(start)
                 _copy(old, new, end - start)
+        return True
 
 
 def look_up(path: Path, work: Work, inputs: Sequence[Input]) -> Earlier:
@@ -109,22 +113,55 @@ def _read(line: bytes, number: int, work: Work, found: Earlier) -> Key | None:
     if not line.strip():
         return None
     try:
-        told = orjson.loads(line)
-        task, options, error = told["task"], told.get("options", {}), told["error"]
-        key, meta, entries = Key(told["file"], told.get("text")), told["meta"], told.get("entries")
+        told = _Line.of(orjson.loads(line))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise SettingsError(
             f"--out {found.path}: line {number} is no answer of `hearth infer`: "
             "--resume can't go on with this file"
         ) from None
-    if (task, options) != (work.task, work.options):
-        raise SettingsError(f"--out {found.path}: {_other(task, options, work)}")
-    if error is not None or any(part["error"] for part in (entries or {}).values()):
+    if (told.task, told.options) != (work.task, work.options):
+        raise SettingsError(f"--out {found.path}: {_other(told.task, told.options, work)}")
+    if told.is_failed:
         return None
-    found.is_of_sources |= "source" in meta
-    if MODEL in meta:
-        found.models.add(meta[MODEL])
-    return key
+    found.is_of_sources |= "source" in told.meta
+    if MODEL in told.meta:
+        found.models.add(told.meta[MODEL])
+    return told.key
+
+
+class _Line(NamedTuple):
+    """What a line of JSON says."""
+
+    key: Key
+    task: str
+    options: Mapping[str, str]
+    meta: Mapping[str, str]
+    is_failed: bool
+
+    @classmethod
+    def of(cls, told: Any) -> "_Line":
+        """Raises KeyError, TypeError and AttributeError for what no run has written."""
+        entries = told.get("entries", {}).values()
+        file, text = told["file"], told.get("text")
+        if not all(each is None or isinstance(each, str) for each in (file, text)):
+            raise TypeError
+        return cls(
+            Key(file, text),
+            _word(told["task"]),
+            _words(told.get("options", {})),
+            _words(told["meta"]),
+            told["error"] is not None or any(part["error"] is not None for part in entries),
+        )
+
+
+def _word(told: Any) -> str:
+    if not isinstance(told, str):
+        raise TypeError
+    return told
+
+
+def _words(told: Any) -> Mapping[str, str]:
+    return {name: _word(value) for name, value in told.items()}
 
 
 def _other(task: str, options: Mapping[str, Any], work: Work) -> str:

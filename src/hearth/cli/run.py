@@ -23,7 +23,7 @@ from hearth.cli.stopping import Stopping
 from hearth.cli.twice import Twice
 from hearth.client import Answer, Client, Node, TaskInfo
 from hearth.client.client import RAW
-from hearth.errors import HearthError, Unavailable, UnknownTask
+from hearth.errors import HearthError, SettingsError, Unavailable, UnknownTask
 
 
 class Wishes(NamedTuple):
@@ -39,6 +39,8 @@ class Wishes(NamedTuple):
     jobs: int | None = None
     """Requests in flight; None: as many as keep the nodes busy."""
     target: Target = Target()
+    model_id: str | None = None
+    """The model whose answers are wanted; None: of any, but all of one."""
 
 
 def run(wishes: Wishes) -> int:
@@ -109,13 +111,13 @@ class Running:
         """To the end of the inputs."""
         wishes = self._wishes
         async with Client(wishes.nodes) as client:
-            node = await self._ready(client)
+            node = await self._ready(client, wishes.model_id)
             task = node.capabilities.tasks[wishes.task]
             warn_of_unknown(task, wishes.options)
             report = self._report = await aside(partial(self._prepare, task))
-            if report.model_id is not None:
-                await self._find(client, report)
             with report:
+                if report.model_id is not None:
+                    await self._find(client, report)
                 report.begin()
                 started = time.monotonic()
                 if report.inputs:
@@ -133,7 +135,7 @@ class Running:
             ordered=report.ordered,
             in_flight=wishes.jobs,
             within=math.inf if (left := self._left()) is None else left,
-            model_id=report.model_id,
+            model_id=report.model_id or wishes.model_id,
             options=options,
         )
         pen: Pen[Answer] = Pen(report.add)
@@ -163,7 +165,16 @@ class Running:
         return await client.ready(task, self._left(), model_id=model_id)
 
     async def _find(self, client: Client, report: Report) -> None:
-        """Raises Unavailable where no node has the model of an earlier run's answers."""
+        """Raises Unavailable where no node has the model of an earlier run's answers.
+
+        SettingsError, where another is asked for.
+        """
+        of, asked = report.model_id, self._wishes.model_id
+        if asked not in (None, of):
+            raise SettingsError(
+                f"{report.place}: its answers are of the model {of}, and --model-id is {asked}: "
+                "leave one out, or --resume to replace them"
+            )
         try:
             await self._ready(client, report.model_id)
         except Unavailable as error:

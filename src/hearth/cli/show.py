@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
-from rich.text import Text
 
+from hearth.cli.console import Text
 from hearth.client import Outcome
 
 FIRST_VALUES = 4

@@ -53,9 +53,12 @@ class VectorsReport(Report):
             self._save()
             self._is_saved = True
         if self.failed and exc_info[0] is None:
-            again = ", and the same command with --resume tries them again"
             what = f"{self.failed:,} of {self.total:,} failed: they are left out"
-            tell(f"{self.place}: {what}{again if self.can_resume else ''}")
+            if self.can_resume:
+                advice = ", and the same command with --resume tries them again"
+            else:
+                advice = ": rows are missing, and nothing says whose; a .npz has the names as well"
+            tell(f"{self.place}: {what}{advice}")
 
     def write(self, answer: Answer) -> None:
         source = self.inputs[answer.index]

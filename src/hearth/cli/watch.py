@@ -24,6 +24,8 @@ class Sighting:
     capabilities: Capabilities | None = None
     trouble: str = ""
     """Why there are no capabilities; empty before the node was asked."""
+    answers: bool = True
+    """Whether the node says anything at all, be it that it isn't ready."""
 
 
 class Event(NamedTuple):
@@ -105,7 +107,8 @@ def _sighting(member: Member) -> Sighting:
     node = member.record or _record(member)
     if member.state == "up":
         return Sighting(node, member.capabilities)
-    return Sighting(node, None, member.trouble.removeprefix(f"{member.target}: "))
+    trouble = member.trouble.removeprefix(f"{member.target}: ")
+    return Sighting(node, None, trouble, answers=member.state == "loading")
 
 
 def _record(member: Member) -> NodeRecord:

@@ -11,7 +11,7 @@ from hearth.cli.console import warn
 from hearth.cli.inputs import STDIN, Input
 from hearth.cli.outfile import LateFile, check_folder
 from hearth.cli.report import Report, parts_of, tell, tell_errors, told, told_options
-from hearth.cli.resume import Work, look_up
+from hearth.cli.resume import Earlier, Work, look_up
 from hearth.client import Answer, Outcome
 
 
@@ -19,7 +19,7 @@ class _FileReport(Report):
     """To a file or to stdout."""
 
     def __init__(self, inputs: Sequence[Input], out: Path | None, *, add: bool = False) -> None:
-        """Raises OSError."""
+        """Raises OSError, and SetupError where another run is writing there."""
         super().__init__(inputs)
         self.place = str(out or "")
         self._file = LateFile(out, add=add) if out is not None else None
@@ -50,23 +50,30 @@ class JsonReport(_FileReport):
     ) -> None:
         """``earlier_of``: add to the lines of an earlier run that did the same work.
 
-        Raises SettingsError where there are others, and OSError.
+        Raises SettingsError where there are others, SetupError where another run is writing
+        there, and OSError.
         """
-        self._earlier = None
-        if earlier_of is not None and out is not None:
-            self._earlier = look_up(out, earlier_of, inputs)
-        left = inputs if self._earlier is None else self._earlier.left(inputs)
-        super().__init__(left, out, add=self._earlier is not None)
+        super().__init__(inputs, out, add=earlier_of is not None)
         # In a file what has come isn't to wait for what hasn't: a kill would take it along.
         self.ordered = out is None
-        self.can_resume = out is not None and (out.is_file() or not out.exists())
-        if self._earlier is not None:
-            self.resumed, self.model_id = True, self._earlier.model_id
-            self.earlier = len(inputs) - len(left)
+        self.can_resume = out is not None and out.is_file()
+        self._earlier: Earlier | None = None
+        if earlier_of is not None and out is not None:
+            try:
+                self._go_on(look_up(out, earlier_of, inputs))
+            except BaseException:
+                self.__exit__(*sys.exc_info())
+                raise
+
+    def _go_on(self, earlier: Earlier) -> None:
+        self._earlier, given = earlier, len(self.inputs)
+        self.inputs = earlier.left(self.inputs)
+        self.resumed, self.model_id = True, earlier.model_id
+        self.earlier = given - len(self.inputs)
 
     def begin(self) -> None:
-        if self._earlier is not None:
-            self._earlier.prune()
+        if self._earlier is not None and self._earlier.prune() and self._file is not None:
+            self._file.reopen()
         super().begin()
 
     def __exit__(self, *exc_info: Any) -> None:

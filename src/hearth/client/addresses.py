@@ -19,7 +19,13 @@ def with_port(name: str) -> str:
     """
     target = _with_port(name)
     host, _, port = target.rpartition(":")
-    if "/" in name or not host or not port.isdecimal() or not 0 < int(port[:6]) < 1 << 16:
+    if (
+        "/" in name
+        or not name.isprintable()
+        or not host
+        or not port.isdecimal()
+        or not 0 < int(port[:6]) < 1 << 16
+    ):
         raise SettingsError(f"{name!r} is no address of a node: write HOST:PORT")
     return target
 

@@ -1,6 +1,5 @@
 """``hearth bench``: requests a second, latencies and errors of the nodes."""
 
-import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +15,8 @@ LEVELS = "1,8,64"
 MOST_OPEN = 1000
 """Requests of an open loop in flight, unless -c says another bound: it stands for memory."""
 MOST_LEVEL = 10_000
+MOST_RATE = 1e5
+"""Requests a second: some ten times what one process of Python can send."""
 
 
 def bench(  # noqa: PLR0917
@@ -106,6 +107,7 @@ def _rates(text: str) -> list[float]:
         rates = [float(each) for each in text.split(",")]
     except ValueError:
         rates = [0.0]
-    if not all(0 < rate < math.inf for rate in rates):
-        raise typer.BadParameter(f"--rate {text}: give requests a second, as in 10,50.5")
+    if not all(0 < rate <= MOST_RATE for rate in rates):
+        most = f"at most {MOST_RATE:,.0f}"
+        raise typer.BadParameter(f"--rate {text}: give requests a second, {most}, as in 10,50.5")
     return rates

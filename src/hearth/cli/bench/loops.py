@@ -64,7 +64,8 @@ class Level:
         async with asyncio.TaskGroup() as group:
             for due in self._times(rate):
                 # A loop that is late sends at once; the latency counts from the time planned.
-                await asyncio.sleep(max(0.0, due - self._loop.time()))
+                until = min(due, self._measured.end)  # the next one may be due long after
+                await asyncio.sleep(max(0.0, until - self._loop.time()))
                 if not self._is_wanted(due):
                     break
                 if len(under_way) >= self._plan.in_flight:

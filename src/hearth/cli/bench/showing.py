@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from rich.table import Table
-from rich.text import Text
 
 from hearth.cli.bench.figures import Figures, Measured, Plan
+from hearth.cli.console import Text
 
 UNKNOWN = "–"
 

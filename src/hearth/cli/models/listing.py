@@ -43,8 +43,7 @@ def list_models(
 
 
 def _of_services(models: "Sequence[Configured]") -> "Table":
-    from rich.text import Text
-
+    from hearth.cli.console import Text
     from hearth.cli.models.inventory import in_words
 
     table = _table("SERVICE", "MODEL", "PRECISION", "SIZE", "STATE")
@@ -58,8 +57,7 @@ def _of_services(models: "Sequence[Configured]") -> "Table":
 
 
 def _of_files(found: "Sequence[Item]") -> "Table":
-    from rich.text import Text
-
+    from hearth.cli.console import Text
     from hearth.cli.models.inventory import in_words
 
     table = _table("FILES", "MODEL", "PRECISION", "SIZE", "STATE", "PATH")

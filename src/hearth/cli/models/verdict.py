@@ -9,8 +9,7 @@ from hearth.cli.models.remove import take_away
 from hearth.errors import HearthError, ModelUnavailable
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
+    from hearth.cli.console import Text
     from hearth.hub.progress import Progress
     from hearth.hub.store import HubStore
     from hearth.models.packaged import Packaged
@@ -37,7 +36,7 @@ class Verdict:
 
     def in_words(self) -> "Text":
         """For people."""
-        from rich.text import Text
+        from hearth.cli.console import Text
 
         mark, colour = {"right": ("✓", "green"), "wrong": ("✗", "red")}.get(
             self.state, ("–", "yellow")

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from hearth.cli.inputs import writable
 from hearth.cli.outfile import WRITABLE_PICTURES, LateFile, check_folder, check_writable
 from hearth.cli.report import parts_of, told
 from hearth.cli.view.sink import Seen, Sink
@@ -29,7 +30,7 @@ class JsonLines(Sink):
         line: dict[str, Any] = {
             "frame": seen.frame.number,
             "timestamp_ms": round(1000 * seen.frame.moment, 3),
-            **({"file": seen.frame.name} if seen.frame.name else {}),
+            **({"file": writable(seen.frame.name)} if seen.frame.name else {}),
             "task": seen.outcome.job.task,
             **told(seen.outcome),
             **({"entries": parts} if (parts := parts_of(seen.outcome)) else {}),
