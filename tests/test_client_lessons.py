@@ -352,3 +352,10 @@ async def test_capabilities_without_an_end_are_not_read_to_it() -> None:
     async with client_of(Script(echoing, *endless)) as client:
         [node] = client.nodes
         assert node.state == "down" and "more to say" in node.trouble
+
+
+async def test_a_node_that_shuts_down_is_said_to_do_so() -> None:
+    leaving = capability(extra={"node.status": "draining"})
+    async with client_of(Script(echoing, leaving)) as client:
+        with pytest.raises(Unavailable, match="shutting down"):
+            await client.infer(TASK, b"x", timeout=0.2)

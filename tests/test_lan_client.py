@@ -176,7 +176,7 @@ def test_a_node_that_joins_in_the_middle_of_a_map_takes_its_share(own, client, n
     all_up(client, nodes)
     with node_at(own["n4"]) as fourth:
         client.until(lambda: fourth.target in client.shares(1))
-        client.until_answers(600)
+        client.until_answers(900)
         share = client.shares(500)[fourth.target]
         client.enough()
     assert 500 / 8 < share < 500 / 2

@@ -175,18 +175,15 @@ class Fleet:
         """One line: why nobody can do a task now."""
         if not self.members:
             return self.roster.deaf or NOBODY
-        up = {each.target: each.capabilities for each in self.members if each.state == "up"}
+        staying = [each for each in self.members if each.state == "up" and not each.is_draining]
+        up = {each.target: each.capabilities for each in staying}
         able = list(self.able(task))
         if pin is not None and pin.model and able and not any(self.able(task, pin)):
             return unfit(task, pin, (each.skills.models[task] for each in able))
         if able:
             return f"{', '.join(each.target for each in able)}: too busy for {task}"
-        troubles = [each.trouble for each in self.members if each.trouble]
         if not up:
-            return (
-                "; ".join(troubles)
-                or f"{', '.join(each.target for each in self.members)}: no answer yet"
-            )
+            return "; ".join(map(_absence, self.members))
         return missing(task, up)
 
     @property
@@ -230,3 +227,9 @@ class Fleet:
             self._ever.clear()
         news, self._news = self._news, asyncio.Event()
         news.set()
+
+
+def _absence(member: Member) -> str:
+    if member.is_draining and member.state == "up":
+        return f"{member.target}: it is shutting down"
+    return member.trouble or f"{member.target}: no answer yet"

@@ -3,8 +3,9 @@
 import math
 import random
 
-WEIGHT = 0.2
-"""Of the newest measurement in the average, once there are several."""
+SLOWER, FASTER = 0.2, 0.5
+"""Weights of the newest measurement in the average. Few requests at a time show too little of
+a node that makes batches, and one that has just begun is slow: good news counts for more."""
 OLD_SECONDS = 30.0
 """After which a measurement says little: one answer that took long, of a model that had to warm
 up, must not keep work from a node for ever."""
@@ -36,7 +37,6 @@ class Pace:
         self.is_doubted = False
         """Whether it rests for its failures: it may be asked where there is no other."""
         self._measured = -math.inf
-        self._count = 0
         self._failures = self._rests = 0
 
     def is_old(self, now: float) -> bool:
@@ -46,12 +46,13 @@ class Pace:
     def answered(self, took: float, ahead: int, now: float) -> None:
         """It answered, after ``took`` seconds, with ``ahead`` other requests before this one."""
         sample = took / (ahead + 1)
-        if self.is_old(now) or self.seconds is None:
-            self.seconds, self._count = 0.0, 0
+        before = None if self.is_old(now) else self.seconds
         self._measured = now
-        # The first ones, of a model that has to warm up, alone on a node, don't weigh for long.
-        self._count += 1
-        self.seconds += max(WEIGHT, 1 / self._count) * (sample - self.seconds)
+        if before is None:
+            self.seconds = sample
+        else:
+            weight = FASTER if sample < before else SLOWER
+            self.seconds = before + weight * (sample - before)
         self._failures = self._rests = 0
 
     def late(self, took: float, ahead: int, now: float) -> None:
