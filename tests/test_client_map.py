@@ -199,7 +199,7 @@ async def test_payloads_that_are_held_stay_below_the_bound(
 
     from hearth.client.reading import Reading
 
-    monkeypatch.setattr("hearth.client.asking.Reading", lambda: Reading(4 * size))
+    monkeypatch.setattr("hearth.client.client.Reading", lambda: Reading(4 * size))
     async with client_of(Script(handler)) as client, asyncio.timeout(10):
         answers = await gathered(client.map("echo", paths))
     assert [answer.body for answer in answers] == numbers(60)

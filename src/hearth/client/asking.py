@@ -19,7 +19,7 @@ PATIENT = 300.0
 
 
 class Asking:
-    """Reads a source and has it done, by nodes of one model.
+    """Reads a source and has it done, by nodes that ``pin`` allows.
 
     ``timeout`` is in seconds for each source, ``within`` for all from the first one on.
     """
@@ -29,10 +29,11 @@ class Asking:
         fleet: Fleet,
         task: str,
         meta: Mapping[str, str],
-        pin: Pin,
+        pin: Pin | None,
+        reading: Reading,
         *,
         timeout: float,
-        within: float,
+        within: float = math.inf,
     ) -> None:
         self.pin = pin
         self._fleet = fleet
@@ -42,7 +43,7 @@ class Asking:
         self._within = within
         self._until: float | None = None
         self._tell = math.isfinite(within) or timeout < PATIENT
-        self._reading = Reading()
+        self._reading = reading
         self._info: TaskInfo | None = None
 
     async def ask(self, index: int, source: Any) -> Answer:
@@ -53,7 +54,7 @@ class Asking:
         try:
             if now >= self._until:
                 raise DeadlinePassed("no answer in time")
-            done = await self._done(source, min(now + self._timeout, self._until))
+            done = await self.done(source, min(now + self._timeout, self._until))
         except HearthError as error:
             done = failed(Job(self._task, b"", meta=self._meta), error)
         except Unreadable as error:
@@ -61,10 +62,11 @@ class Asking:
             done = Done(Outcome(job, error=_unreadable(error.__cause__)), "")
         return Answer(source, index, done.node, done.outcome)
 
-    async def _done(self, source: Any, deadline: float) -> Done:
+    async def done(self, source: Any, deadline: float, mime: str = "") -> Done:
+        """The same by ``deadline``, of the loop's clock; raises HearthError, Unreadable."""
         if self._info is None:
             self._info = await self._fleet.info(self._task, deadline, self.pin)
-        payload = await self._reading.take(source, self._info, deadline=deadline)
+        payload = await self._reading.take(source, self._info, mime, deadline=deadline)
         try:
             job = Job(self._task, payload.content, payload.mime, self._meta)
             return await perform(self._fleet, job, deadline, self.pin, tell=self._tell)

@@ -8,12 +8,10 @@ from typing import Any, Self
 
 from hearth.client.addresses import named
 from hearth.client.answer import Answer
-from hearth.client.asking import PATIENT, Asking
-from hearth.client.dispatch import perform
+from hearth.client.asking import Asking
 from hearth.client.entries import entries_of
 from hearth.client.fleet import Fleet
 from hearth.client.mapping import MapRun, Sources
-from hearth.client.messages import Job
 from hearth.client.node import Node
 from hearth.client.options import written
 from hearth.client.pin import Pin
@@ -102,25 +100,19 @@ class Client:
 
         ``options``, and ``more`` of them, are the task's. ``timeout`` is in seconds, waiting
         for a node included; the node is told. ``model_id`` allows the answer of this model
-        alone. Raises InvalidInput,
-        UnknownTask, Unavailable, DeadlinePassed, ModelFailed, and OSError where a file can't
-        be read.
+        alone. Raises InvalidInput, UnknownTask, Unavailable, DeadlinePassed, ModelFailed, and
+        OSError where a file can't be read.
         """
         meta = written({**(options or {}), **more})
         entries = entries_of(task, meta)
         pin = Pin(model_id, entries) if model_id or entries else None
         seconds = self._timeout if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + seconds
-        info = await self._fleet.info(task, deadline, pin)
+        asking = Asking(self._fleet, task, meta, pin, self._reading, timeout=seconds)
         try:
-            payload = await self._reading.take(source, info, mime, deadline=deadline)
+            done = await asking.done(source, deadline, mime)
         except Unreadable as error:
             raise error.__cause__ or error from None
-        try:
-            job = Job(task, payload.content, payload.mime, meta)
-            done = await perform(self._fleet, job, deadline, pin, tell=seconds < PATIENT)
-        finally:
-            self._reading.give_back(payload)
         answer = Answer(source, 0, done.node, done.outcome)
         answer.check()
         return answer
@@ -158,6 +150,7 @@ class Client:
             task,
             meta,
             Pin(model_id, entries_of(task, meta)),
+            Reading(),
             timeout=timeout,
             within=within,
         )

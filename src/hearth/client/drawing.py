@@ -10,6 +10,7 @@ from hearth.aside import aside
 T = TypeVar("T")
 
 END = object()
+"""Stands behind the last item."""
 
 
 async def as_async(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T, None]:

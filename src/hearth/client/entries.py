@@ -13,14 +13,18 @@ def entries_of(task: str, meta: Mapping[str, str]) -> frozenset[str]:
     """Their names, as far as they can be read; none where nothing is composed."""
     if task != COMPOSE:
         return frozenset()
-    text = meta.get(ENTRIES, "").strip()
-    if not text.startswith(("[", "{")):
-        return frozenset(name.strip() for name in text.split(",") if name.strip())
+    return frozenset(filter(None, map(_task, listed(meta.get(ENTRIES, "")) or ())))
+
+
+def listed(text: str) -> list[Any] | None:
+    """The entries: a JSON list, or names with commas between; None where it is neither."""
+    if not text.lstrip().startswith(("[", "{")):
+        return [name.strip() for name in text.split(",") if name.strip()] or None
     try:
-        told = orjson.loads(text)
+        entries = orjson.loads(text)
     except ValueError:
-        return frozenset()  # the node says what is wrong with it
-    return frozenset(filter(None, map(_task, told if isinstance(told, list) else [])))
+        return None  # the node says what is wrong with it
+    return entries if isinstance(entries, list) else None
 
 
 def _task(entry: Any) -> str:

@@ -58,9 +58,10 @@ class Links:
 
     async def close(self) -> None:
         """Cancel what is open."""
-        links = [*self._single, *([self._shared] if self._shared is not None else [])]
-        await asyncio.gather(*(link.close() for link in links), *self._closing)
+        await asyncio.gather(*(link.close() for link in self._all()), *self._closing)
+
+    def _all(self) -> list[Link]:
+        return [*self._single, *([self._shared] if self._shared is not None else [])]
 
     def _open(self) -> list[Link]:
-        links = [*self._single, *([self._shared] if self._shared is not None else [])]
-        return [link for link in links if link.ended is None]
+        return [link for link in self._all() if link.ended is None]

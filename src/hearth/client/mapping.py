@@ -5,16 +5,13 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from typing import Any
 
 from hearth.client.answer import Answer
-from hearth.client.drawing import as_async
+from hearth.client.drawing import END, as_async
 
 Sources = AsyncIterable[Any] | Iterable[Any]
 
 MOST_AHEAD = 4
 """Answers that are held, in multiples of the room: those that are early in an ordered map, or
 that nobody has taken yet."""
-
-
-END = object()
 
 
 class MapRun:

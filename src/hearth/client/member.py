@@ -28,6 +28,8 @@ Wish = tuple[str, Pin | None]
 
 FAILED = frozenset({"INTERNAL", "UNKNOWN"})
 """What is said where the model failed, or the node's own code."""
+OF_THE_REQUEST = frozenset({"INVALID_ARGUMENT", "NOT_FOUND", "DEADLINE_EXCEEDED"})
+"""What says nothing of the node."""
 
 
 class Member:
@@ -164,7 +166,7 @@ class Member:
         timer = self._loop.call_at(deadline, _expire, self._loop, deadline, answer)
         try:
             outcome = await answer
-        except GivenUp:
+        except (GivenUp, TimeoutError):
             now = self._loop.time()
             pace.late(now - started, ahead, now)
             raise
@@ -173,10 +175,6 @@ class Member:
                 self._lose(link, ended.failure, pace)
                 raise
             outcome = Outcome(job.bare(), error=ended.failure)
-        except TimeoutError:
-            now = self._loop.time()
-            pace.late(now - started, ahead, now)
-            raise
         finally:
             timer.cancel()
             if alone:
@@ -220,13 +218,12 @@ class Member:
 
     def _note(self, pace: Pace, outcome: Outcome, took: float, ahead: int) -> None:
         error = outcome.error
-        if error is None or error.code in {"INVALID_ARGUMENT", "NOT_FOUND"}:
-            if error is None:
-                self._silence.answered(took)
-                pace.answered(took, ahead, self._loop.time())
+        if error is None:
+            self._silence.answered(took)
+            pace.answered(took, ahead, self._loop.time())
         elif error.code in FAILED:
             pace.failed(self._loop.time())
-        elif error.code != "DEADLINE_EXCEEDED":
+        elif error.code not in OF_THE_REQUEST:
             is_news = pace.refused(self._loop.time(), error.retry_after)
             if is_news and error.retry_after is None:
                 # It may be draining, or have lost a model.

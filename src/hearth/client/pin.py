@@ -22,10 +22,10 @@ class Pin:
 
     def __init__(self, model: str | None = None, entries: Iterable[str] = ()) -> None:
         self.entries = frozenset(entries)
-        self.model = model
-        """The same, or as the first answer said."""
         self.asked = model
         """As it was asked for; None where the first answer is to say."""
+        self.model = model
+        """The same, or as the first answer said."""
         self._advertised: frozenset[str] | None = None
         self._of: dict[str, str] = {}
         self._misfits: set[Member] = set()

@@ -110,9 +110,9 @@ class Connection:
                 raise Unavailable(f"{self.target}: it has more to say of itself than can be meant")
         return messages
 
-    def link(self) -> Link:
-        """An Infer call that stays open for requests of any number of callers."""
-        return Link(self._stub.Infer(None))
+    def link(self, *, timeout: float | None = None) -> Link:
+        """An Infer call for requests of any number of callers; ``timeout`` is its deadline."""
+        return Link(self._stub.Infer(None, timeout=timeout))
 
     async def infer_many(
         self, jobs: Jobs, *, window: int = WINDOW, timeout: float | None = None
@@ -131,7 +131,7 @@ class Connection:
 
     async def infer(self, job: Job, *, timeout: float | None = None) -> Outcome:
         """What becomes of one job, on a call of its own."""
-        link = Link(self._stub.Infer(None, timeout=timeout))
+        link = self.link(timeout=timeout)
         try:
             answer = link.send(job)
             link.finish()

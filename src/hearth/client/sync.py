@@ -102,12 +102,12 @@ class SyncClient:
         drawn = sources if isinstance(sources, Collection) else beside(sources)
         answers = self._client.map(task, drawn, timeout=timeout, **how)
 
-        async def some() -> list[Answer]:
-            return [answer] if (answer := await anext(answers, None)) is not None else []
+        async def following() -> Answer | None:
+            return await anext(answers, None)
 
         try:
-            while batch := self._do(some()):
-                yield from batch
+            while (answer := self._do(following())) is not None:
+                yield answer
         finally:
             with suppress(RuntimeError):  # the client is closed, and its loop with it
                 self._do(answers.aclose())

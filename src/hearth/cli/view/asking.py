@@ -8,11 +8,9 @@ import orjson
 
 from hearth.cli.view.source import Source
 from hearth.client import Capabilities, Node
+from hearth.client.entries import COMPOSE, ENTRIES, listed
 from hearth.errors import InvalidInput
 from hearth.media.raw import MIME as RAW_FRAME
-
-COMPOSE = "compose"
-ENTRIES = "entries"
 
 LIVE_IN_FLIGHT = 3
 """Frames of a live source that are sent at once, where the node drops the older: one that is
@@ -39,7 +37,7 @@ class Asking:
         self._knows = info.limits
         self._live = source.live
         self._stream = None if source.stills else f"watch-{secrets.token_hex(6)}"
-        self._entries = _entries(options.get(ENTRIES, "")) if task == COMPOSE else None
+        self._entries = listed(options.get(ENTRIES, "")) if task == COMPOSE else None
         self._capabilities = found.capabilities
         self.in_flight = self._most(source)
 
@@ -82,17 +80,6 @@ class Asking:
         if self._live:
             told |= {"drop": "oldest", "priority": "interactive"}
         return {name: value for name, value in told.items() if name in knows}
-
-
-def _entries(text: str) -> list[Any] | None:
-    """The entries of a composed request: JSON, or names with commas between."""
-    if not text.lstrip().startswith(("[", "{")):
-        return [name.strip() for name in text.split(",") if name.strip()] or None
-    try:
-        entries = orjson.loads(text)
-    except ValueError:
-        return None  # the node says what is wrong with it
-    return entries if isinstance(entries, list) else None
 
 
 def _limits(capabilities: Capabilities, task: Any) -> Mapping[str, str]:
