@@ -21,7 +21,7 @@ from hearth.models.ocr import parameters
 from hearth.models.ocr.memory import IdleTrim
 from hearth.models.ocr.model import Line, OcrModel
 from hearth.models.ocr.page import page_of
-from hearth.models.ocr.steps import padded_width
+from hearth.models.ocr.recognition import padded_width
 from hearth.models.options import QueueOptions
 from hearth.tasks.ocr import OCR_TASKS
 from hearth.tasks.options import read_all

@@ -12,9 +12,11 @@ from PIL import Image
 from batch_kit import until
 from hearth.batching import BatchQueue, Curve, Spent, Ticket
 from hearth.errors import ModelFailed
+from hearth.models.ocr.detection import Detector
 from hearth.models.ocr.model import PAGES_AHEAD
+from hearth.models.ocr.orientation import Orienter
 from hearth.models.ocr.page import page_of
-from hearth.models.ocr.steps import Detector, Orienter, Recogniser
+from hearth.models.ocr.recognition import Recogniser
 from hearth.models.options import QueueOptions
 from hearth.models.tuning import FILE, CurveCache
 from ocr_kit import TEXT, Watched, drawn, loaded, png, session, watched

@@ -14,16 +14,11 @@ from hearth.media.raw import Pixels
 from hearth.models.heavy import lightly
 from hearth.models.manager import Progress
 from hearth.models.ocr import parameters
+from hearth.models.ocr.detection import Detector, Found
 from hearth.models.ocr.memory import IdleTrim
+from hearth.models.ocr.orientation import Orienter
 from hearth.models.ocr.page import Page, Polygon, page_of
-from hearth.models.ocr.steps import (
-    Detector,
-    Found,
-    Orienter,
-    Reading,
-    Recogniser,
-    padded_width,
-)
+from hearth.models.ocr.recognition import Reading, Recogniser, padded_width
 from hearth.models.options import QueueOptions
 from hearth.models.shared import SharedStatistics, SharedWork, key_of
 from hearth.models.tuning import facts_of, tuned
@@ -58,8 +53,8 @@ class OcrModel:
     """A loaded PP-OCR; satisfies ``models.manager.Manager``.
 
     ``detection``, ``orientation`` and ``recognition`` are sessions over rapidocr's ONNX
-    files, each with one input and one output: see ``steps``. Owns the sessions. Raises
-    ModelUnavailable where recognition carries no list of characters.
+    files, each with one input and one output: see ``detection``, ``orientation``, ``recognition``.
+    Owns the sessions. Raises ModelUnavailable where recognition carries no list of characters.
     """
 
     preprocess_id = None
