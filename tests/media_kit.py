@@ -23,8 +23,9 @@ from typing import IO, NamedTuple
 BUILD = Path(__file__).resolve().parent.parent / "build"
 FOLDER = BUILD / "media"
 
-SECONDS = 120
-"""How long a package may take to come."""
+SECONDS = 55
+"""How long a package may take to come: whoever waits for another process's, and then asks for
+it too, is still done before pytest gives a test up."""
 
 
 class Unavailable(Exception):
@@ -131,7 +132,7 @@ def _place(name: str) -> Path:
 @cache
 def _why_not(package: Package) -> str:
     """Have all media of a package here: "", or why they can't be had, which is asked once."""
-    with _in_turn():
+    with _in_turn(package):
         missing = {
             medium.member: name
             for name, medium in MEDIA.items()
@@ -159,9 +160,9 @@ def _is_whole(name: str) -> bool:
 
 
 @contextmanager
-def _in_turn() -> Iterator[None]:
+def _in_turn(package: Package) -> Iterator[None]:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / ".lock").open("w") as lock:
+    with (FOLDER / f".{package.name.replace('/', '-')}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # let go of when it is closed
         yield
 

@@ -153,7 +153,7 @@ HEADS = {
 
 def test_what_has_no_ending_is_known_by_its_bytes(tmp_path: Path):
     for name, head in HEADS.items():
-        fill(tmp_path, name, content=head + bytes(100))
+        fill(tmp_path, name, content=head + b"\1" * 100)
     fill(tmp_path, "Scan 2024-05-01 at 10.20.30", "1.2. 3")  # dots, and no ending
     fill(tmp_path, "README", content=b"a text\n")
     fill(tmp_path, "core", content=b"\x7fELF" + bytes(100))

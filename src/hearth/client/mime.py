@@ -48,7 +48,8 @@ def guess(payload: bytes, name: str = "") -> str:
     head = payload[:HEAD]
     for offset, magic, mime in _MAGIC:
         # Two letters could start a text as well; a bitmap's header has zero bytes.
-        if head[offset : offset + len(magic)] == magic and (len(magic) > 2 or b"\0" in head):
+        is_sure = len(magic) > 2 or not magic.isascii() or b"\0" in head
+        if is_sure and head[offset : offset + len(magic)] == magic:
             return mime
     if _is_text(head):
         return TEXT
