@@ -9,7 +9,7 @@ from hearth.client.mime import by_name
 SYSTEM_FOLDERS = frozenset({
     "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot",  # Synology, QNAP
     "$recycle.bin", "system volume information",  # Windows
-    "__macosx", "lost+found",
+    "__macosx", "network trash folder", "temporary items", "lost+found",  # macOS, Unix
 })  # fmt: skip
 """Names, in lower case, of folders with thumbnails, deleted files, snapshots."""
 
@@ -96,7 +96,7 @@ class LeftOut:
 
     def _part(self, kind: str, count: int) -> str:
         named = kind if count == 1 else _PLURALS.get(kind, kind)
-        endings = [ending for ending, _ in _most_common(self._endings[kind])]
+        endings = [ending for ending, _ in _most_common(self._endings.get(kind, Counter()))]
         if len(endings) > SHOWN_ENDINGS:
             endings[SHOWN_ENDINGS:] = ["…"]
         return f"{count:,} {named}" + (f" ({', '.join(endings)})" if endings else "")
