@@ -13,6 +13,7 @@ import cli_kit
 import clip_kit
 import graphs_kit
 import lan_kit
+import media_kit
 import node_kit
 from batch_kit import Gate
 from hearth.batching import BatchQueue, Workers
@@ -116,6 +117,23 @@ def vit_b_32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Pa
     folder = tmp_path_factory.mktemp("vit") / "ViT-B-32"
     yield clip_kit.vit_b_32(folder)
     shutil.rmtree(folder)
+
+
+# --- real photographs, films and recordings (media_kit.py) ------------------------------------
+
+
+@pytest.fixture(scope="session")
+def media() -> Callable[[str], Path]:
+    """One of media_kit.MEDIA by its name; skips (in CI fails) where its registry can't be had."""
+
+    def path_of(name: str) -> Path:
+        try:
+            return media_kit.fetched(name)
+        except media_kit.Unavailable as reason:
+            lan_kit.require(False, str(reason))
+            raise
+
+    return path_of
 
 
 # --- MediaPipe's models (vision_kit.py) ------------------------------------------------------

@@ -10,6 +10,8 @@ adds to the wall or the person behind; run this file to draw them anew.
 
 ``grace_hopper.png`` is the United States Navy's portrait of 1984, in the public domain, as
 matplotlib carries it among its sample data, halved.
+
+REAL are photographs that no package of the tests' has: media_kit.py fetches them.
 """
 
 import base64
@@ -25,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hand_kit
+import media_kit
 
 Pixels = NDArray[np.uint8]
 
@@ -253,9 +256,46 @@ HANDS: Mapping[str, Callable[[], Pixels]] = {
 
 
 @functools.cache
+def _real(name: str) -> Pixels:
+    """One of media_kit's photographs; raises media_kit.Unavailable."""
+    from PIL import Image
+
+    with Image.open(media_kit.fetched(name)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _palm() -> Pixels:
+    return _real("hand.jpg")
+
+
+GROUPS: Mapping[str, Callable[[], Pixels]] = {
+    name.removesuffix(".jpg"): functools.partial(_real, name)
+    for name in media_kit.MEDIA
+    if name.startswith("group_")
+}
+"""Parties of three to five people, 1920 pixels wide."""
+
+PALMS: Mapping[str, Callable[[], Pixels]] = {
+    "palm": _palm,
+    "palm_mirrored": lambda: mirrored(_palm()),
+    "palm_up": lambda: np.ascontiguousarray(np.rot90(_palm())),
+    "palm_down": lambda: np.ascontiguousarray(np.rot90(_palm(), -1)),
+    "palm_turned_180": lambda: np.ascontiguousarray(_palm()[::-1, ::-1]),
+    "palm_turned_30": lambda: seen(_palm(), degrees=30),
+    "palm_turned_minus_60": lambda: seen(_palm(), (640, 640), degrees=-60),
+    "palm_half": lambda: halved(_palm()),
+    "palm_far": lambda: padded(halved(_palm()), 320, 240, 160, 400),
+    "palms": lambda: beside(halved(_palm()), mirrored(halved(_palm()))),
+}
+"""An open hand, its palm to the camera, its fingers to the right: and turned as it may come."""
+
+REAL: Mapping[str, Callable[[], Pixels]] = {**PALMS, **GROUPS}
+
+
+@functools.cache
 def picture(name: str) -> Pixels:
-    """One of PICTURES or HANDS, read-only."""
-    pixels = (PICTURES | HANDS)[name]()
+    """One of PICTURES, HANDS or REAL, read-only."""
+    pixels = (PICTURES | HANDS | REAL)[name]()
     pixels.flags.writeable = False
     return pixels
 
@@ -268,8 +308,17 @@ def crc32(pixels: Pixels) -> int:
 class Video:
     """Frames made one by one, and which of them have their answers kept."""
 
-    def __init__(self, frame: Callable[[int], Pixels], count: int, kept: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        frame: Callable[[int], Pixels],
+        count: int,
+        kept: tuple[int, ...],
+        *,
+        exact: bool = True,
+    ) -> None:
         self._frame, self.count, self.kept = frame, count, kept
+        self.exact = exact
+        """Whether it is the same, bit for bit, wherever it is made."""
         self._made: Pixels | None = None
 
     def frames(self) -> Pixels:
@@ -324,12 +373,32 @@ def _greeting(at: int) -> Pixels:
     )
 
 
+@functools.cache
+def _film(name: str, first: int, count: int) -> list[Pixels]:
+    """Frames of one of media_kit's films."""
+    import cv2
+
+    capture = cv2.VideoCapture(str(media_kit.fetched(name)))
+    for _ in range(first):
+        capture.grab()
+    frames = [cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB) for _ in range(count)]
+    capture.release()
+    return frames
+
+
+def _walking(at: int) -> Pixels:
+    """Somebody who passes near the camera, seen from above; others are farther away."""
+    return _film("pedestrians.avi", 516, 20)[at]
+
+
 VIDEOS: Mapping[str, Video] = {
     "astronaut_drifting": Video(_drifting, 20, (0, 1, 5, 19)),
     "grace_leaving": Video(_leaving, 20, (0, 7, 9, 12, 19)),
     "two_passing": Video(_passing, 20, (0, 5, 19)),
     "hands_passing": Video(_hands_passing, 20, (0, 1, 5, 19)),
     "grace_greeting": Video(_greeting, 20, (0, 5, 19)),
+    # Decoders of films differ: by 2 of 255 at most, in a value of 14,000.
+    "pedestrian_walking": Video(_walking, 20, (0, 1, 5, 19), exact=False),
 }
 """Frames follow each other by FRAME_MS."""
 
@@ -388,7 +457,8 @@ def video(name: str, case: str) -> tuple[Pixels, Mapping[str, Any]]:
     """The frames (n, h, w, 3) of one video of a file, and mediapipe's answer."""
     answer = answers(name).cases[case]
     frames = VIDEOS[case].frames()
-    assert crc32(frames) == answer["crc32"], f"{case} is not the video mediapipe saw"
+    same = crc32(frames) == answer["crc32"] or not VIDEOS[case].exact
+    assert same, f"{case} is not the video mediapipe saw"
     return frames, answer
 
 

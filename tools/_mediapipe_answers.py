@@ -16,6 +16,7 @@ WHOLE = (
     "astronaut", "astronaut_turned_15", "astronaut_tall", "grace", "camera", "coffee",
     "grace_waving",
 )  # fmt: skip
+MASKED = ("palm", "group_2", "group_4", "group_6")
 
 SAME = 0.05
 """What another machine's answers may differ by: twentieths of a pixel."""
@@ -230,12 +231,21 @@ JOBS: Mapping[str, Job] = {
     "holistic": Job(WHOLE, whole_body, *_HOLISTIC, **STILL, **_FULL),
     "selfie_general": Job(kit.PICTURES, mask_of, *_MASK, model_selection=0),
     "selfie_landscape": Job(kit.PICTURES, mask_of, *_MASK, model_selection=1),
+    "real_face_detection_short": Job(kit.GROUPS, face_boxes, *_BOXES, model_selection=0),
+    "real_face_detection_full": Job(kit.GROUPS, face_boxes, *_BOXES, model_selection=1),
+    "real_face_mesh": Job(kit.GROUPS, meshes, *_MESH, **STILL, **_PLAIN, max_num_faces=5),
+    "real_pose": Job(("palm", *kit.GROUPS), pose_of, *_POSE, **STILL, **_FULL),
+    "real_hands": Job(kit.REAL, hands_of, *_HANDS, **STILL, max_num_hands=4),
+    "real_holistic": Job(("palm", *kit.GROUPS), whole_body, *_HOLISTIC, **STILL, **_FULL),
+    "real_selfie_general": Job(MASKED, mask_of, *_MASK, model_selection=0),
+    "real_selfie_landscape": Job(MASKED, mask_of, *_MASK, model_selection=1),
     "video_face_mesh": Job(WALKS, meshes, *_MESH, **MOVING, **_PLAIN, max_num_faces=1),
     "video_face_mesh_two": Job(
         ("two_passing",), meshes, *_MESH, **MOVING, **_PLAIN, max_num_faces=2
     ),
     "video_pose": Job(WALKS, pose_of, *_POSE, **MOVING, **_FULL),
     "video_hands": Job(("hands_passing",), hands_of, *_HANDS, **MOVING, max_num_hands=2),
+    "real_video_pose": Job(("pedestrian_walking",), pose_of, *_POSE, **MOVING, **_FULL),
     "video_holistic": Job(("grace_greeting",), whole_body, *_HOLISTIC, **MOVING, **_FULL),
 }
 """By the names of their files."""

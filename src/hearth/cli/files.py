@@ -1,23 +1,28 @@
 """From what a user names to files: folders are walked, globs are expanded."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from glob import glob, has_magic
+from itertools import islice
 from pathlib import Path
 
 from hearth.cli.inputs import STDIN
+from hearth.cli.left_out import LeftOut, ending_of, is_left_out_file, is_left_out_folder
 from hearth.client import TaskInfo
+from hearth.client.mime import HEAD, PICTURE_ENDINGS, guess
 from hearth.errors import InvalidInput
 
-PICTURE_ENDINGS = (
-    ".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif",
-    ".jxl", ".jp2",
-)  # fmt: skip
-"""Endings of a folder's files that are pictures; whether it knows a format, the node says."""
 TEXT_ENDINGS = (".txt",)
-"""The same of texts."""
+"""Endings of a folder's files that are texts."""
+
+_ENDINGS = {"image/": tuple(PICTURE_ENDINGS), "text/": TEXT_ENDINGS, "": ("",)}
+"""What is sent of a folder by what a task takes, the first that it does; "" is of anything."""
+
+MOST_COUNTED = 10_000
+"""How many files of a folder that is left out are counted: snapshots may hold millions."""
 
 Note = Callable[[str], None]
 
@@ -25,65 +30,106 @@ Note = Callable[[str], None]
 def expand(given: Iterable[str], task: TaskInfo, note: Note) -> Iterator[str]:
     """The files that are meant, in the order given; those of a folder or a glob are sorted.
 
-    Of a folder, and the folders in it, the files that suit the task, without hidden ones. What
-    exists is never a glob; a name without a file stays in, to fail by itself. ``note`` is
-    told of folders that are left out. Raises InvalidInput where nothing is found, and OSError.
+    Of a folder, and the folders in it, the files that suit the task by their ending, or, where
+    they have none, by their first bytes; without hidden ones, those of a system, and links to
+    folders. A file that is named stays in, whatever it is. What exists is never a glob; a name
+    without a file stays in, to fail by itself. ``note`` gets a line for each thing that can't
+    be read, and one for all else that was left out. Raises InvalidInput where nothing is found,
+    and OSError.
     """
+    left_out = LeftOut()
     for name in given:
         if name in (STDIN, ""):  # an empty name is no folder's, whatever Path makes of it
             yield name
         elif _is(Path.is_dir, name):
-            yield from _some(_walk(name, _endings(task), note), f"{name}: {_nothing(task)}")
+            walk = _Walk(name, task, note)
+            yield from walk.files()
+            left_out.update(walk.left_out)
         elif has_magic(name) and not _is(Path.exists, name):
             # Path.glob takes no pattern from the root, and hidden files as well.
             matches = sorted(glob(name, recursive=True))  # noqa: PTH207
-            files = (each for each in matches if _is(Path.is_file, each))
-            yield from _some(files, f"{name}: no file matches this")
+            if not (files := [each for each in matches if _is(Path.is_file, each)]):
+                raise InvalidInput(f"{name}: no file matches this")
+            yield from files
         else:
             yield name
+    if left_out:
+        note(str(left_out))
 
 
-def _walk(top: str, endings: tuple[str, ...], note: Note) -> Iterator[str]:
-    def fail(error: OSError) -> None:
-        if error.filename == top:
+class _Walk:
+    """One folder's files that suit a task."""
+
+    def __init__(self, top: str, task: TaskInfo, note: Note) -> None:
+        self._top, self._note = top, note
+        self._kind = next((kind for kind in _ENDINGS if _takes(task, kind)), "")
+        self.left_out = LeftOut()
+
+    def files(self) -> Iterator[str]:
+        """Their paths, sorted; raises InvalidInput where there are none, and OSError."""
+        empty = True
+        for path in self._paths():
+            empty = False
+            yield path
+        if empty:
+            what = {"image/": "pictures", "text/": ".txt files"}.get(self._kind, "files")
+            others = f" ({self.left_out})" if self.left_out else ""
+            raise InvalidInput(f"{self._top}: no {what} in this folder{others}")
+
+    def _paths(self) -> Iterator[str]:
+        # Each folder's own files come before those of the folders in it.
+        for folder, folders, files in os.walk(self._top, onerror=self._fail):
+            folders[:] = sorted(each for each in folders if self._is_entered(folder, each))
+            paths = (str(Path(folder, name)) for name in sorted(files))
+            yield from filter(self._is_sent, paths)
+
+    def _is_entered(self, folder: str, name: str) -> bool:
+        path = Path(folder, name)
+        if path.is_symlink():  # os.walk doesn't follow it
+            self.left_out.add_link()
+        elif is_left_out_folder(name):
+            count = sum(1 for _ in islice(_files_in(path), MOST_COUNTED + 1))
+            self.left_out.add_folder(name, min(count, MOST_COUNTED), has_more=count > MOST_COUNTED)
+        else:
+            return True
+        return False
+
+    def _is_sent(self, path: str) -> bool:
+        """Whether a file is to be sent; where it isn't, that is counted, or told."""
+        name = Path(path).name
+        try:
+            if not is_left_out_file(name) and self._suits(path):
+                return True
+        except OSError as error:
+            self._fail(error)
+        else:
+            self.left_out.add_file(name)
+        return False
+
+    def _suits(self, path: str) -> bool:
+        """Whether a file is of the kind that the task takes; raises OSError."""
+        if _is(_is_pipe_or_device, path):
+            raise OSError(errno.ENXIO, "it is no plain file", path)
+        ending = ending_of(path)
+        if not self._kind or ending:
+            return ending.endswith(_ENDINGS[self._kind])
+        with Path(path).open("rb") as file:
+            return guess(file.read(HEAD)).startswith(self._kind)
+
+    def _fail(self, error: OSError) -> None:
+        if error.filename == self._top:
             raise error
-        note(f"{error.filename}: left out: {(error.strerror or str(error)).lower()}")
-
-    for folder, folders, files in os.walk(top, onerror=fail):
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
-        for name in sorted(files):
-            if name.startswith(".") or not name.lower().endswith(endings):
-                continue
-            path = str(Path(folder, name))
-            if _is(_is_pipe_or_device, path):
-                note(f"{path}: left out: it is no plain file")
-            else:
-                yield path
+        self._note(f"{error.filename}: left out: {(error.strerror or str(error)).lower()}")
 
 
-def _endings(task: TaskInfo) -> tuple[str, ...]:
-    if _takes(task, "image/"):
-        return PICTURE_ENDINGS
-    return TEXT_ENDINGS if _takes(task, "text/") else ("",)
-
-
-def _nothing(task: TaskInfo) -> str:
-    if _takes(task, "image/"):
-        return "no pictures in this folder"
-    return "no .txt files in this folder" if _takes(task, "text/") else "no files in this folder"
+def _files_in(folder: Path) -> Iterator[str]:
+    """The names of all files in a folder and those in it; none where it can't be read."""
+    for _, _, files in os.walk(folder):
+        yield from files
 
 
 def _takes(task: TaskInfo, kind: str) -> bool:
     return any(mime.startswith(kind) for mime in task.inputs)
-
-
-def _some(names: Iterable[str], otherwise: str) -> Iterator[str]:
-    empty = True
-    for name in names:
-        empty = False
-        yield name
-    if empty:
-        raise InvalidInput(otherwise)
 
 
 def _is_pipe_or_device(path: Path) -> bool:

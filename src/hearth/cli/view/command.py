@@ -23,8 +23,8 @@ def watch(  # noqa: PLR0917
         str | None,
         typer.Option(
             metavar="PATH",
-            help="Write a video (.mp4, .mkv, .avi), a folder of pictures, or, for one picture, "
-            "a .png or .jpg; no window is opened.",
+            help="Write a video (.mp4, .mkv, .avi; without sound), a folder of pictures, or, for "
+            "one picture, a .png or .jpg; no window is opened.",
         ),
     ] = None,
     json: Annotated[
