@@ -13,7 +13,7 @@ import orjson
 import pytest
 from google.protobuf.empty_pb2 import Empty
 
-from batch_kit import until
+from batch_kit import Gate, until
 from hearth.client import Client
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
@@ -21,6 +21,8 @@ from hearth.errors import BackendUnavailable, ModelUnavailable
 from hearth.lifecycle.slot import ModelState
 from hearth.models.pictures import PICTURES_AHEAD
 from hearth.node import Node
+from hearth.rpc.server import Server
+from hearth.rpc.servicer import InferenceServicer
 from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.task import IMAGES
 from node_kit import LAB_TASKS, Hold, LabSource, ask, lab_node, stub_of, talk, write_all
@@ -344,35 +346,78 @@ async def test_our_own_client_comes_early_too():
         assert (await asking).body == b"A"
 
 
+class Peers(InferenceServicer):
+    """Notes over which connections it was asked for capabilities."""
+
+    def __init__(self, node: Node) -> None:
+        largest = node.settings.max_payload_mb << 20
+        super().__init__(
+            node.router, node.admission, node.tally, largest_request=largest, version=""
+        )
+        self.seen: list[str] = []
+
+    async def GetCapabilities(self, request: Empty, context) -> pb.Capability:
+        self.seen.append(context.peer())
+        return await super().GetCapabilities(request, context)
+
+    async def StreamCapabilities(self, request: Empty, context) -> AsyncIterator[pb.Capability]:
+        self.seen.append(context.peer())
+        async for capability in super().StreamCapabilities(request, context):
+            yield capability
+
+
 @asynccontextmanager
-async def ageing(node: Node) -> AsyncIterator[str]:
-    """The node's address, at a port where a connection is old after an instant."""
-    servicer = InferenceServicer(
-        node.router, node.admission, node.tally, largest_request=1 << 20, version=""
-    )
-    server = Server(servicer, largest_request=1 << 20, connection_seconds=0.05)
+async def ageing(node: Node) -> AsyncIterator[tuple[Peers, str]]:
+    """The node at another port, where a connection is old after an instant."""
+    peers = Peers(node)
+    server = Server(peers, largest_request=1 << 20, connection_seconds=0.05)
     port = await server.start("127.0.0.1", 0)
     try:
-        yield f"127.0.0.1:{port}"
+        yield peers, f"127.0.0.1:{port}"
     finally:
         await server.stop(0)
 
 
 async def test_an_old_connection_takes_no_new_calls_and_cuts_no_stream():
-    async with lab_node() as node, ageing(node) as target:
-        async with grpc.aio.insecure_channel(target) as channel:
-            stub = pb_grpc.InferenceStub(channel)
-            stream = stub.Infer()
-            peers = set()
-            async with asyncio.timeout(20):
-                while len(peers) < 4:
-                    await stream.write(ask())
-                    assert (await stream.read()).result == b"X"
-                    asked = stub.GetCapabilities(EMPTY)
-                    assert (await asked).tasks
-                    peers.add(await connection_of(node))
-            await stream.done_writing()
-            assert await stream.read() is grpc.aio.EOF
+    async with (
+        lab_node() as node,
+        ageing(node) as (peers, target),
+        grpc.aio.insecure_channel(target) as channel,
+        asyncio.timeout(30),
+    ):
+        stub = pb_grpc.InferenceStub(channel)
+        stream = stub.Infer()
+        while len(set(peers.seen)) < 4:
+            await stream.write(ask())
+            assert (await stream.read()).result == b"X"
+            assert (await stub.GetCapabilities(EMPTY)).tasks
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+        assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_our_own_client_loses_no_request_when_its_connections_grow_old():
+    gate = Gate()
+    async with (
+        lab_node(LabSource(gate)) as node,
+        ageing(node) as (peers, target),
+        Client([target]) as client,
+        asyncio.timeout(30),
+    ):
+        await client.ready("upper")
+        [member] = client._fleet.members
+        slow = asyncio.create_task(client.infer("upper", b"a", mime="text/plain"))
+        await gate.entered()
+        # It hears nothing on the stream, and asks whether the node lives, as after a silence.
+        while len(set(peers.seen)) < 4:
+            asked = len(peers.seen)
+            member._ask_now()
+            await until(lambda asked=asked: len(peers.seen) > asked)
+            assert not slow.done() and client.nodes[0].state == "up"
+        gate.open()
+        assert (await slow).body == b"A"
+        answers = [answer async for answer in client.map("upper", [b"b", b"c"], mime="text/plain")]
+        assert [answer.body for answer in answers] == [b"B", b"C"]
 
 
 async def code_of(call) -> tuple[grpc.StatusCode, str]:
