@@ -80,9 +80,11 @@ def test_a_killed_pull_is_gone_on_with(hub: HubServer, tmp_path: Path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        assert pause.reached.wait(20)
-        wait_until(lambda: part_size(tmp_path / "data") >= CHUNK)
-        process.kill()
+        try:
+            assert pause.reached.wait(20)
+            wait_until(lambda: part_size(tmp_path / "data") >= CHUNK)
+        finally:
+            process.kill()
     listed = hearth("models", "list", "--json", "-s", "services=ocr", cwd=tmp_path).lines
     assert [(row["model"], row["state"]) for row in listed[1:]] == [(DATA_SET, "partial")]
     hub.mend()
