@@ -10,9 +10,9 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.rpc import capabilities
 from hearth.rpc.admission import Admission
-from hearth.rpc.patience import PATIENCE, Patience
 from hearth.rpc.stream import InferStream
 from hearth.rpc.tally import Tally
+from hearth.rpc.timeouts import STREAM_TIMEOUTS, StreamTimeouts
 from hearth.tasks.router import Router
 
 ANSWER_SECONDS = 0.5
@@ -33,7 +33,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         *,
         largest_request: int,
         version: str,
-        patience: Patience = PATIENCE,
+        timeouts: StreamTimeouts = STREAM_TIMEOUTS,
         about: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._router = router
@@ -41,7 +41,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         self._tally = tally
         self._largest_request = largest_request
         self._version = version
-        self._patience = patience
+        self._timeouts = timeouts
         self._about = about
         self._streams: set[InferStream] = set()
 
@@ -62,7 +62,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
             self._tally,
             context,
             largest_request=self._largest_request,
-            patience=self._patience,
+            timeouts=self._timeouts,
         )
         self._streams.add(stream)
         try:
