@@ -228,6 +228,10 @@ async def write_all(stream: Any, requests: Iterable[pb.InferRequest]) -> None:
         await stream.write(request)
 
 
+LONGEST_SECONDS = 100
+"""For a node to start, or to do what it is told, on a machine however busy."""
+
+
 class NodeThread:
     """A node on a thread and a loop of its own, for tests that ask from other processes.
 
@@ -239,7 +243,7 @@ class NodeThread:
         flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, **_someone(flags), **flags}
         self._settings = load(flags, environment={}, config=_empty_config())
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="node")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="node", daemon=True)
         self.node: Node
 
     @property
@@ -253,7 +257,12 @@ class NodeThread:
 
     def __enter__(self) -> "NodeThread":
         self._thread.start()
-        self._do(self._start())
+        try:
+            self._do(self._start())
+        except BaseException:
+            # Else it would live on: nobody calls `__exit__` for what was never entered.
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -276,4 +285,4 @@ class NodeThread:
         )
 
     def _do(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(LONGEST_SECONDS)

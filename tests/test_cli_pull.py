@@ -127,7 +127,7 @@ def test_a_terminal_shows_bytes_and_their_rate(hub: HubServer, tmp_path: Path):
         except OSError:
             return  # the other side has closed
 
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     done = subprocess.run(
         [*HEARTH, "models", "pull", DATA_SET, *where],
