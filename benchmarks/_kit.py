@@ -29,6 +29,20 @@ SERVER_CORE, CLIENT_CORE = _CORES[:1], _CORES[1:2] or _CORES[:1]
 """For where the measured and what measures it must not share a core."""
 
 
+QUICK_SECONDS, FULL_SECONDS = 15 * 60, 2 * 3600
+"""After which a benchmark is ended, whatever it waits for: some fifteen times what it takes."""
+
+
+def end_after(seconds: float) -> None:
+    """Raise SystemExit in so many seconds from now, so that what was started is ended as well."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(f"it didn't come to an end within {seconds:.0f} s")
+
+    signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 class Goal:
     """A figure and the bound that an issue sets for it."""
 
@@ -52,6 +66,7 @@ class Goal:
 def options(description: str, *more: tuple[str, dict[str, Any]]) -> argparse.Namespace:
     """``--quick`` bounds a run to a minute; ``--check`` exits 1 where a goal is missed.
 
+    From now on the time of the whole run is bounded.
     ``more`` are further flags, each with argparse's arguments.
     """
     parser = argparse.ArgumentParser(
@@ -62,6 +77,7 @@ def options(description: str, *more: tuple[str, dict[str, Any]]) -> argparse.Nam
     parser.add_argument("--quick", action="store_true", help="about a minute on two cores")
     parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
     chosen = parser.parse_args()
+    end_after(QUICK_SECONDS if chosen.quick else FULL_SECONDS)
     # Curves are measured anew: those of another day, or of a busier machine, would decide.
     (FOLDER / "tuning.json").unlink(missing_ok=True)
     return chosen

@@ -141,6 +141,7 @@ def main() -> int:
     minutes = ("--minutes", {"type": float, "default": 5.0, "help": "how long (5)"})
     chosen = kit.options(__doc__ or "", minutes)
     seconds = 40.0 if chosen.quick else 60 * chosen.minutes
+    kit.end_after(kit.QUICK_SECONDS + 2 * seconds)
     settings = {
         "services": "clip,ocr", "clip.onnx_image": convolutions(),
         "clip.onnx_text": vit_b_32() / "textual" / "model.onnx",

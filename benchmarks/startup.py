@@ -7,7 +7,6 @@ ONNX Runtime. Then memory, and CPU while nobody asks anything.
 """
 
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -80,8 +79,10 @@ def start(case: Case, idle_seconds: float) -> Start:
         env={**os.environ, "HEARTH_SERVICES": case.service, **case.settings},
     )
     try:
-        bound = _wait(process, "listening on", began)
-        ready = _wait(process, f"ready: .*{case.service} ready", began)
+        bound, _ = _wait(process, "listening on", began)
+        ready, line = _wait(process, "ready: ", began)
+        if f"{case.service} ready" not in line:
+            raise SystemExit(f"the model is not there: {line}")
         _wait_for_labels(process, case)
         time.sleep(REST_SECONDS)
         seen = psutil.Process(process.pid)
@@ -96,11 +97,12 @@ def start(case: Case, idle_seconds: float) -> Start:
         process.communicate(timeout=20)
 
 
-def _wait(process: "subprocess.Popen[str]", pattern: str, began: float) -> float:
+def _wait(process: "subprocess.Popen[str]", sign: str, began: float) -> tuple[float, str]:
+    """Seconds until the log has a line with this sign, and the line."""
     assert process.stderr is not None
     for line in process.stderr:
-        if re.search(pattern, line):
-            return kit.now() - began
+        if sign in line:
+            return kit.now() - began, line.strip()
     raise SystemExit("the node ended before it was ready")
 
 

@@ -27,9 +27,9 @@ HEARTH = Path(sys.executable).with_name("hearth")
 NAME = f"hearth-demo-{os.getpid()}"
 
 FOUND_SECONDS = 60
-"""How long the node may take to be found and to answer."""
+"""How long the node may take to be found."""
 MODELS_SECONDS = 15 * 60
-"""How long downloads and label vectors are waited for."""
+"""How long models, downloads and label vectors are waited for."""
 STOP_SECONDS = 30
 
 PICTURES = ("astronaut", "coffee", "cat", "page")
@@ -104,7 +104,7 @@ def wait_for_node(process: "subprocess.Popen[bytes]") -> Node:
     """The node as mDNS shows it, once each of its models is ready, or waits for the network."""
     give_up = time.monotonic() + FOUND_SECONDS
     node: Node | None = None
-    said = ""
+    found, said = False, ""
     with events() as lines:
         while node is None or is_busy(node):
             if process.poll() is not None:
@@ -112,15 +112,20 @@ def wait_for_node(process: "subprocess.Popen[bytes]") -> Node:
             if time.monotonic() > give_up:
                 if node is not None:
                     break  # what is ready can be shown all the same
+                if found:
+                    raise DemoFailed(f"the node wasn't ready within {MODELS_SECONDS} s")
                 raise DemoFailed(f"the node wasn't found by mDNS within {FOUND_SECONDS} s")
             try:
                 event = json.loads(lines.get(timeout=1))
             except queue.Empty:
                 continue
-            if event["name"] != NAME or event["status"] != "ready" or event["error"]:
+            if event["name"] != NAME:
                 continue
-            if node is None:
-                give_up = time.monotonic() + MODELS_SECONDS
+            if not found:
+                # It is starting for as long as it loads models.
+                found, give_up = True, time.monotonic() + MODELS_SECONDS
+            if event["status"] != "ready" or event["error"]:
+                continue
             node = event
             if (news := progress_of(node)) != said:
                 said = news

@@ -112,6 +112,11 @@ def at_once(*commands: Callable[[], Done]) -> list[Done]:
         return [future.result() for future in [threads.submit(each) for each in commands]]
 
 
+PATIENCE = 60.0
+"""Seconds that a process gets for what it is to say, on a machine however busy: half of what a
+test may take."""
+
+
 class Lines:
     """The lines of a running process, to be waited for with a deadline."""
 
@@ -122,7 +127,7 @@ class Lines:
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
-    def until(self, wanted: Callable[[str], object], timeout: float = 30) -> str:
+    def until(self, wanted: Callable[[str], object], timeout: float = PATIENCE) -> str:
         """The first line of which ``wanted(line)`` is true."""
         give_up = time.monotonic() + timeout
         while True:

@@ -255,7 +255,9 @@ class ScriptThread:
         self.script = Script(handler, *capabilities)
         self.target = ""
         self._serving = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), name="script")
+        self._thread = threading.Thread(
+            target=asyncio.run, args=(self._serve(),), name="script", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()

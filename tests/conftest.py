@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 import cli_kit
@@ -23,6 +24,15 @@ from lan_kit import Lan
 # torch's threads, told so before it comes: toys' steps are so short that waiting for the next
 # one by spinning takes as long again as the work, from all that runs beside it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A busy machine is no fault of what is tested.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile(
+    "thorough", parent=hypothesis.settings.get_profile("any machine"), max_examples=2000
+)
+hypothesis.settings.load_profile("any machine")
 
 # --- the model hub (hub_kit.py) -----------------------------------------------------------
 

@@ -33,7 +33,9 @@ class HubServer:
         self._status: int | None = None
         self._hangs = False
         self._server = Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
 
     def __enter__(self) -> "HubServer":
         self._thread.start()

@@ -41,7 +41,7 @@ class PackageIndex(ThreadingHTTPServer):
         self.half_sent = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> "PackageIndex":
         self._thread.start()

@@ -111,7 +111,7 @@ class HostLoop:
         self._host = host
         self._factory = factory
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._live, name=f"lan-{host.name}")
+        self._thread = threading.Thread(target=self._live, name=f"lan-{host.name}", daemon=True)
 
     def __enter__(self) -> "HostLoop":
         self._thread.start()

@@ -19,6 +19,7 @@ from hearth.batching import BatchQueue, Workers
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
+from hearth.lifecycle.readiness import WAIT_SECONDS
 from hearth.lifecycle.slot import ModelState
 from hearth.models.manager import Progress
 from hearth.models.shared import SharedStatistics
@@ -67,20 +68,33 @@ class Lab:
         self._workers.close()
 
 
+class Hold:
+    """A step of a model's life that waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self._go = threading.Event()
+
+    def __call__(self) -> None:
+        assert self._go.wait(30)
+
+    def let_go(self) -> None:
+        self._go.set()
+
+
 class LabSource:
     """Brings a Lab up, by steps that a test can hold or break; ``options`` are its queue's."""
-
-    service = "lab"
 
     def __init__(
         self,
         run: Callable[[Sequence[bytes]], Sequence[bytes]] = upper,
         *,
+        service: str = "lab",
         local: bool = True,
         download: Callable[[], None] = lambda: None,
         load: Callable[[], None] = lambda: None,
         **options: Any,
     ) -> None:
+        self.service = service
         self._run, self._local, self._options = run, local, options
         self._download, self._load = download, load
 
@@ -93,7 +107,9 @@ class LabSource:
 
     def load(self) -> Lab:
         self._load()
-        return Lab(self._run, **self._options)
+        lab = Lab(self._run, **self._options)
+        lab.service = self.service
+        return lab
 
 
 def _payload(_: Lab, call: Call) -> bytes:
@@ -151,15 +167,18 @@ LAB_TASKS = (
 async def lab_node(
     source: LabSource | None = None,
     *,
+    others: Sequence[LabSource] = (),
     settled: bool = True,
     tasks: Sequence[Task] = LAB_TASKS,
+    wait_seconds: float = WAIT_SECONDS,
     **flags: Any,
 ) -> AsyncIterator[Node]:
-    """A running node with the lab alone, on loopback, without mDNS."""
+    """A running node with the lab and ``others`` alone, on loopback, without mDNS."""
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "hub.retry_seconds": 0.05,
              "grace_seconds": 2, **_someone(flags), **flags}  # fmt: skip
     settings = load(flags, environment={}, config=_empty_config())
-    node = Node(settings, sources=[source or LabSource()], tasks=tasks)
+    sources = [source or LabSource(), *others]
+    node = Node(settings, sources=sources, tasks=tasks, wait_seconds=wait_seconds)
     async with node:
         if settled:
             await node.wait_until(lambda: node.status == "ready")
@@ -209,6 +228,10 @@ async def write_all(stream: Any, requests: Iterable[pb.InferRequest]) -> None:
         await stream.write(request)
 
 
+LONGEST_SECONDS = 100
+"""For a node to start, or to do what it is told, on a machine however busy."""
+
+
 class NodeThread:
     """A node on a thread and a loop of its own, for tests that ask from other processes.
 
@@ -220,7 +243,7 @@ class NodeThread:
         flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, **_someone(flags), **flags}
         self._settings = load(flags, environment={}, config=_empty_config())
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="node")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="node", daemon=True)
         self.node: Node
 
     @property
@@ -234,7 +257,12 @@ class NodeThread:
 
     def __enter__(self) -> "NodeThread":
         self._thread.start()
-        self._do(self._start())
+        try:
+            self._do(self._start())
+        except BaseException:
+            # Else it would live on: nobody calls `__exit__` for what was never entered.
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -257,4 +285,4 @@ class NodeThread:
         )
 
     def _do(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(LONGEST_SECONDS)

@@ -16,9 +16,9 @@ from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.metrics.server import MOST_CONNECTIONS
 from hearth.node import Node
 from hearth.rpc.framing import MOST_META
-from hearth.rpc.patience import Patience
 from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
+from hearth.rpc.timeouts import StreamTimeouts
 from node_kit import LabSource, ask, lab_node, stub_of, talk, write_all
 
 MIB = 1024 * 1024
@@ -47,7 +47,7 @@ async def ending(stream: grpc.aio.StreamStreamCall) -> tuple[grpc.StatusCode, st
 
 
 @asynccontextmanager
-async def impatient(node: Node, **patience: float) -> AsyncIterator[pb_grpc.InferenceStub]:
+async def impatient(node: Node, **timeouts: float) -> AsyncIterator[pb_grpc.InferenceStub]:
     """A client of the node, through a port where clients are waited for less long."""
     largest = node.settings.max_payload_mb * MIB
     servicer = InferenceServicer(
@@ -56,7 +56,7 @@ async def impatient(node: Node, **patience: float) -> AsyncIterator[pb_grpc.Infe
         node.tally,
         largest_request=largest,
         version="",
-        patience=Patience(**patience),
+        timeouts=StreamTimeouts(**timeouts),
     )
     server = Server(servicer, largest_request=largest)
     port = await server.start("127.0.0.1", 0)

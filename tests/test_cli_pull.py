@@ -80,9 +80,11 @@ def test_a_killed_pull_is_gone_on_with(hub: HubServer, tmp_path: Path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        assert pause.reached.wait(20)
-        wait_until(lambda: part_size(tmp_path / "data") >= CHUNK)
-        process.kill()
+        try:
+            assert pause.reached.wait(20)
+            wait_until(lambda: part_size(tmp_path / "data") >= CHUNK)
+        finally:
+            process.kill()
     listed = hearth("models", "list", "--json", "-s", "services=ocr", cwd=tmp_path).lines
     assert [(row["model"], row["state"]) for row in listed[1:]] == [(DATA_SET, "partial")]
     hub.mend()
@@ -125,7 +127,7 @@ def test_a_terminal_shows_bytes_and_their_rate(hub: HubServer, tmp_path: Path):
         except OSError:
             return  # the other side has closed
 
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     done = subprocess.run(
         [*HEARTH, "models", "pull", DATA_SET, *where],

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from batch_kit import until
 from client_kit import (
     Handler,
     Script,
@@ -166,16 +167,18 @@ async def test_nodes_that_fail_at_everything_are_no_reason_to_wait(count: int) -
 
 
 async def test_one_task_resting_does_not_rest_another() -> None:
+    for_long = {"grpc-retry-pushback-ms": "60000"}
+
     async def handler(request: Any) -> Any:
-        return failing(request, 2, "full") if request.task == "full" else echo(request)
+        return failing(request, 2, "full", **for_long) if request.task == "full" else echo(request)
 
     async with client_of(Script(handler, capability("echo", "full"))) as client:
-        waiting = asyncio.create_task(client.infer("full", b"x", timeout=5))
-        await asyncio.sleep(0.2)
-        began = time.monotonic()
-        for _ in range(10):
-            await client.infer("echo", b"x")
-        assert time.monotonic() - began < 0.2
+        waiting = asyncio.create_task(client.infer("full", b"x", timeout=120))
+        pace = client._fleet.members[0].pace("full")
+        await until(lambda: pace.rest_until > time.monotonic() + 30)
+        async with asyncio.timeout(20):
+            for _ in range(10):
+                await client.infer("echo", b"x")
         waiting.cancel()
 
 

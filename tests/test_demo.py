@@ -4,10 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cli_kit import TITLE, environment
 from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 from index_kit import PackageIndex
 from mediapipe_kit import wheel_path
+
+LONGEST_SECONDS = 240
+"""It starts some forty processes, one after the other."""
+pytestmark = pytest.mark.timeout(LONGEST_SECONDS + 60)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,7 +26,7 @@ def demo(**changes: str) -> "subprocess.CompletedProcess[str]":
         [sys.executable, str(ROOT / "examples" / "demo.py")],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=LONGEST_SECONDS,
         env=environment(**changes),
         check=False,
     )

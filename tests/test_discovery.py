@@ -130,9 +130,11 @@ def test_a_node_is_found_in_about_a_second_changes_and_says_goodbye(
     with browsing(client_loop) as browser:
         begun = time.monotonic()
         node_loop.call(node.start())
-        assert time.monotonic() - begun < 0.2  # it goes on in the background
+        returned = time.monotonic() - begun
         client_loop.call(until_event(browser, "added", uuid=UUID))
-        assert time.monotonic() - begun < 2
+        found = time.monotonic() - begun
+        assert returned < found / 2  # it goes on in the background
+        assert found < 2
         [seen] = client_loop.call(browser.find(5, lambda nodes: nodes[0].types == TYPES))
         assert (seen.address, seen.port) == (lan["node"].address, PORT)
         assert (seen.status, seen.version, seen.runtime) == ("starting", "1.2.3", "onnxrt")

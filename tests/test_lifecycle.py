@@ -1,35 +1,24 @@
 """From start to stop: states, capabilities, health, draining."""
 
 import asyncio
-import threading
+import logging
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from batch_kit import Gate, upper
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.lifecycle.slot import ModelState
 from hearth.models.manager import Progress
-from node_kit import Lab, LabSource, ask, lab_node, stub_of, talk
+from node_kit import Hold, Lab, LabSource, ask, lab_node, stub_of, talk
 
 EMPTY = Empty()
 SERVING, NOT_SERVING = 1, 2
-
-
-class Hold:
-    """A step of a model's life that waits until the test lets it go."""
-
-    def __init__(self) -> None:
-        self._go = threading.Event()
-
-    def __call__(self) -> None:
-        assert self._go.wait(30)
-
-    def let_go(self) -> None:
-        self._go.set()
 
 
 async def health_of(node, service: str = "") -> int:
@@ -38,22 +27,49 @@ async def health_of(node, service: str = "") -> int:
         return (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status
 
 
-async def test_while_local_models_load_capabilities_are_unavailable_then_there():
-    hold = Hold()
-    async with lab_node(LabSource(load=hold), settled=False) as node, stub_of(node) as stub:
-        await stub.Health(EMPTY)
-        for call in (stub.GetCapabilities(EMPTY), stub.StreamCapabilities(EMPTY).read()):
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call
-            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await talk(stub, [ask()])
-        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert await health_of(node) == await health_of(node, "lab") == NOT_SERVING
+async def statuses_of(node) -> dict[str, int]:
+    """Once the node has told them; by the standard service's List."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.List(health_pb2.HealthListRequest())
+        return {name: status.status for name, status in answer.statuses.items()}
+
+
+async def test_a_node_is_starting_until_every_model_whose_files_are_here_is_up(caplog):
+    hold, far = Hold(), Hold()
+    others = [
+        LabSource(service="slow", load=hold),
+        LabSource(service="distant", local=False, download=far),
+    ]
+    caplog.set_level(logging.INFO, "hearth")
+    async with lab_node(others=others, settled=False) as node:
+        await node.wait_until(lambda: node.slots["lab"].state == ModelState.READY)
+        assert node.status == "starting" and "ready:" not in caplog.text
+        assert await statuses_of(node) == {
+            "": NOT_SERVING,
+            "home_native.v1.Inference": NOT_SERVING,
+            "lab": SERVING,
+            "slow": NOT_SERVING,
+            "distant": NOT_SERVING,
+            "compose": SERVING,
+        }
         hold.let_go()
         await node.wait_until(lambda: node.status == "ready")
-        assert (await stub.GetCapabilities(EMPTY)).tasks  # on the same connection
-        assert (await talk(stub, [ask()]))[0].result == b"X"
+        assert "ready: lab ready, slow ready, distant downloading" in caplog.text
+        assert "distant is ready" not in caplog.text
+        far.let_go()
+        await node.wait_until(lambda: node.slots["distant"].state == ModelState.READY)
+        assert "distant is ready" in caplog.text
+
+
+async def test_a_model_that_failed_does_not_hold_the_start():
+    def load() -> None:
+        raise BackendUnavailable("no such device")
+
+    async with lab_node(others=[LabSource(service="broken", load=load)]) as node:
+        assert node.status == "ready"
+        found = await statuses_of(node)
+        assert (found[""], found["lab"], found["broken"]) == (SERVING, SERVING, NOT_SERVING)
 
 
 async def test_a_model_that_must_be_downloaded_holds_nobody_up():
@@ -198,12 +214,41 @@ async def test_a_port_that_is_taken_is_a_clear_error():
 
 
 async def test_reflection_lists_the_services():
-    async with (
-        lab_node() as node,
-        grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel,
-    ):
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        request = reflection_pb2.ServerReflectionRequest(list_services="")
-        [answer] = [a async for a in stub.ServerReflectionInfo(iter([request]))]
+    async with lab_node() as node:
+        [answer] = await reflected(node, ServerReflectionRequest(list_services=""))
         names = {service.name for service in answer.list_services_response.service}
         assert {"home_native.v1.Inference", "grpc.health.v1.Health"} <= names
+
+
+@pytest.mark.parametrize(
+    ("symbol", "fields"),
+    [
+        ("home_native.v1.InferRequest", {"correlationId", "payloadMime"}),
+        ("home_native.v1.Inference", {"protocolVersion", "tensorPreprocessId"}),
+        ("grpc.health.v1.Health", {"service", "statuses"}),
+        (
+            "grpc.reflection.v1alpha.ServerReflection",
+            {"fileContainingSymbol", "listServicesResponse"},
+        ),
+    ],
+)
+async def test_reflection_tells_the_names_of_the_json_mapping(symbol, fields):
+    async with lab_node() as node:
+        request = ServerReflectionRequest(file_containing_symbol=symbol)
+        [answer] = await reflected(node, request)
+    names = set()
+    for content in answer.file_descriptor_response.file_descriptor_proto:
+        file = FileDescriptorProto.FromString(content)
+        messages = list(file.message_type)
+        while messages:
+            message = messages.pop()
+            messages += message.nested_type
+            assert all(field.json_name for field in message.field), message.name
+            names |= {field.json_name for field in message.field}
+    assert fields <= names
+
+
+async def reflected(node, request: ServerReflectionRequest) -> list:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        return [answer async for answer in stub.ServerReflectionInfo(iter([request]))]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from hearth import __version__
 from hearth.aside import aside
 from hearth.errors import SettingsError
-from hearth.lifecycle.slot import ModelSlot, all_settled
+from hearth.lifecycle.readiness import WAIT_SECONDS, Changes, Readiness
+from hearth.lifecycle.slot import ModelSlot
 from hearth.models.manager import ModelSource, Progress, no_progress
 from hearth.rpc.admission import Admission
 from hearth.rpc.capabilities import one_runtime
@@ -44,7 +45,8 @@ FAREWELL_SECONDS = 0.5
 class Node:
     """One inference node.
 
-    ``sources`` and ``tasks`` are what it serves (by default what the settings name).
+    ``sources`` and ``tasks`` are what it serves (by default what the settings name);
+    ``wait_seconds`` is how long a request waits for a model that is about to be ready.
     Use it as ``async with Node(settings) as node``, or with ``start`` and ``stop``.
     """
 
@@ -55,6 +57,7 @@ class Node:
         sources: Sequence[ModelSource] | None = None,
         tasks: Sequence[Task] = TASKS,
         progress: Progress = no_progress,
+        wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self.settings = settings
         self.port = 0
@@ -65,11 +68,13 @@ class Node:
         self._workers = workers_of(settings)
         if sources is None:
             sources = sources_of(settings, self._workers)
+        self._changes = Changes()
         self.slots = {
-            source.service: ModelSlot(source, changed=self._changed, progress=progress)
+            source.service: ModelSlot(source, changed=self._changes.notify, progress=progress)
             for source in (*sources, composer_of(settings, self._workers))
         }
-        self.router = Router(tasks, self.slots)
+        readiness = Readiness(self.slots, self._changes, wait_seconds=wait_seconds)
+        self.router = Router(tasks, self.slots, readiness)
         # A single request of the allowed size always finds room on an idle node.
         held = max(settings.max_held_mb, settings.max_payload_mb + 1) * MIB
         largest = settings.max_payload_mb * MIB
@@ -90,7 +95,6 @@ class Node:
         self._presence: Presence | None = None
         self._metrics: MetricsServer | None = None
         self._background: list[asyncio.Task[None]] = []
-        self._watchers: list[asyncio.Future[None]] = []
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -178,21 +182,12 @@ class Node:
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Return when the condition holds; it is looked at after every change of a model."""
-        while not condition():
-            watcher = asyncio.get_running_loop().create_future()
-            self._watchers.append(watcher)
-            await watcher
+        await self._changes.wait_until(condition)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         task.add_done_callback(_tell_failure)
         self._background.append(task)
-
-    def _changed(self) -> None:
-        watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            if not watcher.done():
-                watcher.set_result(None)
 
     async def _report_changes(self) -> None:
         reported: tuple[object, ...] = ()
@@ -203,10 +198,10 @@ class Node:
         while True:
             await self.wait_until(news)
             reported = self._condition()
-            if self.status == "starting" and all_settled(self.slots.values()):
+            if self.status == "starting" and self.router.readiness.is_startup_done:
                 self.status = "ready"
                 log.info("ready: %s", self._summary())
-                self._changed()
+                self._changes.notify()
             await self._report()
 
     def _about(self) -> Mapping[str, str]:
@@ -219,7 +214,7 @@ class Node:
         return told
 
     def _condition(self) -> tuple[object, ...]:
-        return tuple((slot.state, slot.settled) for slot in self.slots.values())
+        return tuple((slot.state, slot.startup_done) for slot in self.slots.values())
 
     def _summary(self) -> str:
         return ", ".join(
@@ -230,11 +225,9 @@ class Node:
     async def _report(self) -> None:
         """Show the state where it is looked for; it lives here and in the slots alone."""
         if self._server is not None:
-            serving = self.status == "ready"
-            await self._server.report(
-                serving,
-                [(name, serving and slot.manager is not None) for name, slot in self.slots.items()],
-            )
+            stays = self.status != "draining"
+            up = {name: stays and slot.manager is not None for name, slot in self.slots.items()}
+            await self._server.report(self.status == "ready", up)
         if self._presence is not None:
             loaded = [slot.manager for slot in self.slots.values() if slot.manager is not None]
             await self._presence.set_runtime(one_runtime(manager.runtime for manager in loaded))

@@ -56,7 +56,10 @@ class Curve:
         return self.times[low] * (1 - share) + self.times[high] * share
 
     def best(self, gain: float = WORTH_IT) -> int:
-        """The measured size past which throughput gains less than ``gain``."""
+        """The measured size past which throughput gains less than ``gain``.
+
+        What a batch costs beside its run counts as well: many small runs have it many times.
+        """
         best = self._sizes[0]
         for size in self._sizes[1:]:
             if self._rate(size) > (1 + gain) * self._rate(best):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 
@@ -11,9 +11,6 @@ from hearth.errors import ModelUnavailable, NotReady, SetupError
 from hearth.models.manager import Manager, ModelSource, Progress, Unit, no_progress
 
 log = logging.getLogger(__name__)
-
-PATIENCE_SECONDS = 10.0
-"""How long a model that loads from local files may hold up the capabilities of all."""
 
 
 class ModelState(StrEnum):
@@ -42,8 +39,8 @@ class ModelSlot:
         self.service = source.service
         self.state = ModelState.LOADING
         self.reason = ""
-        self.settled = False
-        """False while a model whose files are here may still become ready in a moment."""
+        self.startup_done = False
+        """Whether it is loaded, has failed, or turned out to be one that must be downloaded."""
         self.derived = False
         """True once all that is derived from the model (label vectors) is there as well."""
         self.manager: Manager | None = None
@@ -52,6 +49,11 @@ class ModelSlot:
         self._progress = progress
         self._work: object = None
         self._closed = False
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it is about to be ready: its files are here, or nobody knows otherwise yet."""
+        return self.manager is None and self.state == ModelState.LOADING
 
     def require(self) -> Manager:
         """The manager, or NotReady with the reason."""
@@ -66,19 +68,17 @@ class ModelSlot:
         Model files live outside the node: what they do to the loading code is reported,
         never raised.
         """
-        patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._settle)
         try:
             manager = await self._bring_up(retry_seconds)
-        except Exception as error:
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # also a panic in a native library
             self.state = ModelState.FAILED
+            self.startup_done = True
             self._report_failure(error)
-            self._settle()
             return
-        finally:
-            patience.cancel()
-        self.manager = manager
+        self.manager, self.startup_done = manager, True
         self._move(ModelState.READY)
-        self._settle()
         await self._derive(manager, retry_seconds)
 
     def close(self) -> None:
@@ -141,8 +141,8 @@ class ModelSlot:
     async def _fetch(self, retry_seconds: float) -> None:
         told = ""
         while True:
+            self.startup_done = True
             self._move(ModelState.DOWNLOADING, quiet=bool(told))
-            self._settle()
             try:
                 await aside(partial(self._source.download, self._relay()))
             except ModelUnavailable as error:
@@ -177,17 +177,12 @@ class ModelSlot:
         self.reason = f"{what}{share}"
         self._progress(f"{self.service}: {what}", done, total, unit)
 
-    def _report_failure(self, error: Exception, *, quiet: bool = False) -> None:
+    def _report_failure(self, error: BaseException, *, quiet: bool = False) -> None:
         self._work = None
         self.reason = str(error)
         if not quiet:
             log.error("%s: %s", self.service, error, exc_info=not isinstance(error, SetupError))
         self._changed()
-
-    def _settle(self) -> None:
-        if not self.settled:
-            self.settled = True
-            self._changed()
 
     def _move(self, state: ModelState, reason: str = "", *, quiet: bool = False) -> None:
         if state != self.state and not quiet:
@@ -195,8 +190,3 @@ class ModelSlot:
         self._work = None
         self.state, self.reason = state, reason
         self._changed()
-
-
-def all_settled(slots: Iterable[ModelSlot]) -> bool:
-    """Whether no model is about to become ready from files that are here already."""
-    return all(slot.settled for slot in slots)

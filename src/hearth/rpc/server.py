@@ -1,21 +1,20 @@
 """The gRPC server: the contract's service, standard health and reflection on one port."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import SettingsError
+from hearth.rpc import health
+from hearth.rpc.descriptors import pool_of
 from hearth.rpc.servicer import InferenceServicer
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Inference"].full_name
-
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 MIB = 1024 * 1024
 FOREVER = 2**31 - 1
@@ -27,7 +26,13 @@ MOST_NEW_STREAMS = 8192
 """Streams that wait to be taken up, which Python does a few thousand times a second."""
 
 
-def options(largest_request: int) -> list[tuple[str, int]]:
+CONNECTION_SECONDS = 5 * 60
+"""After which a client connects anew: some read capabilities once a connection."""
+
+
+def options(
+    largest_request: int, connection_seconds: float = CONNECTION_SECONDS
+) -> list[tuple[str, int]]:
     """Channel arguments that the clients of the field need; see the contract's section on it."""
     return [
         # grpc-go pings every 10 s; by default the server would call that abuse and
@@ -39,9 +44,8 @@ def options(largest_request: int) -> list[tuple[str, int]]:
         # that is too large by itself.
         ("grpc.max_receive_message_length", min(2 * largest_request + MIB, FOREVER)),
         ("grpc.max_send_message_length", -1),
-        # Some clients read capabilities once a connection: make them connect again
-        # every few minutes, and never cut a stream for it.
-        ("grpc.max_connection_age_ms", 5 * 60 * 1000),
+        # An old connection takes no new streams; those that it has go on, however long.
+        ("grpc.max_connection_age_ms", round(connection_seconds * 1000)),
         ("grpc.max_connection_age_grace_ms", FOREVER),
         # Past 1,000 new streams gRPC resets some at random, and clients see errors of many
         # kinds. Admission refuses them too, but with a status that says when to come back.
@@ -57,15 +61,20 @@ def options(largest_request: int) -> list[tuple[str, int]]:
 class Server:
     """A bound port and the services behind it."""
 
-    def __init__(self, servicer: InferenceServicer, *, largest_request: int) -> None:
+    def __init__(
+        self,
+        servicer: InferenceServicer,
+        *,
+        largest_request: int,
+        connection_seconds: float = CONNECTION_SECONDS,
+    ) -> None:
         self._servicer = servicer
-        self._server = aio.server(options=options(largest_request))
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._server = aio.server(options=options(largest_request, connection_seconds))
+        self._health = health.HealthServicer()
         pb_grpc.add_InferenceServicer_to_server(servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(services, self._server, pool_of(services))
 
     async def start(self, host: str, port: int) -> int:
         """Bind and serve; the port that was bound. Raises SettingsError where it is taken."""
@@ -79,12 +88,10 @@ class Server:
         await self._server.start()
         return bound
 
-    async def report(self, serving: bool, services: Iterable[tuple[str, bool]]) -> None:
+    async def report(self, serving: bool, services: Mapping[str, bool]) -> None:
         """Set what grpc.health.v1 says of the node and of each service."""
-        for name in ("", SERVICE):
-            await self._health.set(name, SERVING if serving else NOT_SERVING)
-        for name, up in services:
-            await self._health.set(name, SERVING if up else NOT_SERVING)
+        for name, up in {"": serving, SERVICE: serving, **services}.items():
+            await self._health.report(name, up)
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls, give open ones ``grace`` seconds, then end them as UNAVAILABLE."""

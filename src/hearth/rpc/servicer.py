@@ -1,5 +1,6 @@
 """The four calls of ``home_native.v1.Inference``."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import grpc
@@ -7,13 +8,15 @@ from google.protobuf.empty_pb2 import Empty
 
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
-from hearth.lifecycle.slot import all_settled
 from hearth.rpc import capabilities
 from hearth.rpc.admission import Admission
-from hearth.rpc.patience import PATIENCE, Patience
 from hearth.rpc.stream import InferStream
 from hearth.rpc.tally import Tally
+from hearth.rpc.timeouts import STREAM_TIMEOUTS, StreamTimeouts
 from hearth.tasks.router import Router
+
+ANSWER_SECONDS = 0.5
+"""What is left of a client's deadline for capabilities to reach it."""
 
 
 class InferenceServicer(pb_grpc.InferenceServicer):
@@ -30,7 +33,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         *,
         largest_request: int,
         version: str,
-        patience: Patience = PATIENCE,
+        timeouts: StreamTimeouts = STREAM_TIMEOUTS,
         about: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._router = router
@@ -38,7 +41,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         self._tally = tally
         self._largest_request = largest_request
         self._version = version
-        self._patience = patience
+        self._timeouts = timeouts
         self._about = about
         self._streams: set[InferStream] = set()
 
@@ -59,7 +62,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
             self._tally,
             context,
             largest_request=self._largest_request,
-            patience=self._patience,
+            timeouts=self._timeouts,
         )
         self._streams.add(stream)
         try:
@@ -100,9 +103,18 @@ class InferenceServicer(pb_grpc.InferenceServicer):
     async def _capabilities(
         self, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
     ) -> list[pb.Capability]:
-        # Some clients read capabilities once a connection: better late than half.
-        if not all_settled(self._router.slots.values()):
+        # Some clients read capabilities once a connection: better late than half, but in time.
+        left = context.time_remaining()
+        until = None if left is None else time.monotonic() + left - ANSWER_SECONDS
+        await self._router.readiness.wait_for_startup(until)
+        services = capabilities.of_services(self._router, largest_request=self._largest_request)
+        if not self._router.readiness.is_startup_done and not any(map(_has_model, services)):
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "models are loading; ask again in a second"
             )
-        return capabilities.of_services(self._router, largest_request=self._largest_request)
+        return services
+
+
+def _has_model(service: pb.Capability) -> bool:
+    """Whether a model is ready there: ``compose`` has none, and is nothing by itself."""
+    return bool(service.runtime)

@@ -11,10 +11,10 @@ from hearth.errors import InvalidInput, Unavailable
 from hearth.rpc import framing
 from hearth.rpc.admission import Admission
 from hearth.rpc.outbox import NOTHING, Answer, Context, Outbox
-from hearth.rpc.patience import Patience
 from hearth.rpc.responses import failure, responses
 from hearth.rpc.status import Status, status_of
 from hearth.rpc.tally import CANCELLED, OK, Tally
+from hearth.rpc.timeouts import StreamTimeouts
 from hearth.tasks.router import Router
 from hearth.tasks.task import Part, Parts, Request, Stages
 
@@ -42,7 +42,7 @@ class InferStream:
         context: Context,
         *,
         largest_request: int,
-        patience: Patience,
+        timeouts: StreamTimeouts,
     ) -> None:
         self._router = router
         self._tally = tally
@@ -56,8 +56,8 @@ class InferStream:
             largest_request=largest_request,
             largest_held=max(LARGEST_HELD, largest_request + MIB),
         )
-        self._patience = patience
-        self._outbox = Outbox(context, self._share, patience.reader, self._leave)
+        self._timeouts = timeouts
+        self._outbox = Outbox(context, self._share, timeouts.reader, self._leave)
         self._loop = asyncio.get_running_loop()
         self._served_by = asyncio.current_task()
         self._requests: dict[int, asyncio.Task[None]] = {}
@@ -135,7 +135,7 @@ class InferStream:
             self._begin(incoming)
 
     def _watch_for_stalls(self) -> None:
-        self._stall_watch = self._loop.call_later(self._patience.chunk, self._fail_stalled)
+        self._stall_watch = self._loop.call_later(self._timeouts.chunk, self._fail_stalled)
 
     def _stop_watching(self) -> None:
         if self._stall_watch is not None:
@@ -264,7 +264,7 @@ class InferStream:
     async def _wait_for_company(self) -> None:
         for _ in range(LOOKS):
             try:
-                async with asyncio.timeout(self._patience.company / LOOKS):
+                async with asyncio.timeout(self._timeouts.company / LOOKS):
                     await self._company.wait()
             except TimeoutError:
                 continue

@@ -47,10 +47,13 @@ class _Composition:
         self._composer = composer
         self._call = call
         self._router = call.router
+        # Entries whose needs take their time don't wait for their models anew.
+        self._ready_by = call.router.readiness.give_up_at()
         file = file_of(composer, call)
         self._shared = file if isinstance(file, Picture) else Picture(file)
         self._stack = AsyncExitStack()
         self._tasks = {entry.name: _task_of(entry, call.router) for entry in entries}
+        self._takers = [task for task in self._tasks.values() if _takes_pictures(task)]
         self._stages = {entry.name: Stages() for entry in entries}
         self._seconds = dict.fromkeys(self._tasks, 0.0)
         ahead = [Step(_PICTURE, self._picture)] if self._decodes_ahead(entries) else []
@@ -79,10 +82,13 @@ class _Composition:
         """
         metas = [self._call.request.meta, *(entry.meta for entry in entries)]
         is_frame = any(meta.get(STREAM_ID) for meta in metas)
-        return not is_frame and any(map(_takes_pictures, self._tasks.values()))
+        return not is_frame and bool(self._takers)
 
     async def _picture(self, _: None) -> Picture | HearthError:
         """The payload decoded, or why it can't be: that is for each of its entries to tell."""
+        # There is room for few decoded pictures: none is taken for models that still load.
+        services = {task.service for task in self._takers}
+        await self._router.readiness.wait_for_any(services, self._ready_by)
         decoding = self._composer.decoded(self._shared, self._call.ticket)
         try:
             return await self._stack.enter_async_context(decoding)
@@ -116,7 +122,12 @@ class _Composition:
         stages = self._stages[entry.name]
         answer = await self._router.answer_part(
             whole._replace(
-                task=entry.task, meta=meta, stages=stages, picture=picture, entry=entry.name
+                task=entry.task,
+                meta=meta,
+                stages=stages,
+                picture=picture,
+                entry=entry.name,
+                ready_by=self._ready_by,
             )
         )
         assert isinstance(answer, Result)

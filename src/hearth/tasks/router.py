@@ -8,6 +8,7 @@ from typing import Any
 
 from hearth.batching import Ticket
 from hearth.errors import DeadlinePassed, InvalidInput, NotReady, UnknownTask
+from hearth.lifecycle.readiness import Readiness
 from hearth.lifecycle.slot import ModelSlot
 from hearth.tasks.options import PRIORITY, TIMEOUT, read_all
 from hearth.tasks.task import Call, Parts, Request, Result, Stages, Task
@@ -15,10 +16,15 @@ from hearth.tasks.task import Call, Parts, Request, Result, Stages, Task
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-class Router:
-    """Answers requests with the models of the node."""
+SHUTTING_DOWN = "this node is shutting down"
 
-    def __init__(self, tasks: Iterable[Task], slots: Mapping[str, ModelSlot]) -> None:
+
+class Router:
+    """Answers requests with the models of the node; ``readiness`` is that of its ``slots``."""
+
+    def __init__(
+        self, tasks: Iterable[Task], slots: Mapping[str, ModelSlot], readiness: Readiness
+    ) -> None:
         self.tasks = tuple(task for task in tasks if {task.service, *task.uses} <= slots.keys())
         # What isn't served here for want of a service, so that it can be said which.
         self._elsewhere = {
@@ -27,17 +33,18 @@ class Router:
             for name in task.names
         }
         self.slots = slots
+        self.readiness = readiness
         self._by_name = {name: task for task in self.tasks for name in task.names}
         self._draining = False
 
     def answer(self, request: Request) -> Coroutine[Any, Any, Result | Parts]:
-        """The answer to one request.
+        """The answer to one request; waits for models that are about to be ready.
 
         Raises UnknownTask, InvalidInput, NotReady, Overloaded, DeadlinePassed, ModelFailed.
         """
         task = self.find(request.task)
         if self._draining:
-            raise NotReady("this node is shutting down")
+            raise NotReady(SHUTTING_DOWN)
         return self._begin(task, request)
 
     def answer_part(self, request: Request) -> Coroutine[Any, Any, Result | Parts]:
@@ -71,6 +78,10 @@ class Router:
 
     async def _perform(self, task: Task, request: Request) -> Result | Parts:
         started = time.perf_counter()
+        if self._lacks_models(task):
+            await self.readiness.wait_for_all((task.service, *task.uses), request.ready_by)
+            if self._draining and self._lacks_models(task):
+                raise NotReady(SHUTTING_DOWN)
         manager = self.slots[task.service].require()
         others = {name: self.slots[name].require() for name in task.uses}
         options = read_all(task.options, request.meta)
@@ -89,6 +100,12 @@ class Router:
         stages.encode = ended - answered
         return Result(body, mime, schema, _with_times(meta, ended - started, stages))
 
+    def _lacks_models(self, task: Task) -> bool:
+        if self.slots[task.service].manager is None:
+            return True
+        # Few tasks use others: the usual one pays for no loop.
+        return bool(task.uses) and any(self.slots[name].manager is None for name in task.uses)
+
     def missing(self, task: Task, options: Mapping[str, Any] = NO_OPTIONS) -> str | None:
         """Why a task of models that are ready, or not, can't be done yet; None: it can."""
         for service, lacking in task.uses.items():
@@ -102,8 +119,9 @@ class Router:
         return None if manager is None else task.missing(manager, options)
 
     def refuse(self) -> None:
-        """Answer no request that comes from now on: the node is going down."""
+        """Answer no request that comes from now on, nor one whose model is still loading."""
         self._draining = True
+        self.readiness.end()
 
     def name_of(self, name: str) -> str:
         """The task's own name, of which ``name`` may be an alias; empty where there is none."""

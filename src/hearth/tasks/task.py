@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from hearth.batching import Spent, Ticket
+from hearth.lifecycle.readiness import Readiness
 from hearth.media import Picture
 from hearth.media.raw import MIME as RAW_FRAME
 from hearth.tasks.options import Option
@@ -63,6 +64,9 @@ class Request(NamedTuple):
     """The payload as a picture that several requests look at."""
     entry: str = ""
     """Of which entry of a composed request it is a part; empty: of none."""
+    ready_by: float | None = None
+    """Until when a model is waited for that is about to be ready, on the clock of ``deadline``;
+    None: for as long as the node lets a request wait."""
 
 
 class Result(NamedTuple):
@@ -114,6 +118,11 @@ class Asks(Protocol):
 
     def answer_part(self, request: Request) -> Coroutine[Any, Any, Result | Parts]:
         """The answer to a part of a request that is being answered."""
+        ...
+
+    @property
+    def readiness(self) -> Readiness:
+        """Which models are about to be ready, and how long they are waited for."""
         ...
 
 

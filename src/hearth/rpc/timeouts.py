@@ -1,9 +1,9 @@
-"""How long a stream waits for its client."""
+"""How long a stream waits for its client; for models it waits as ``lifecycle.readiness`` says."""
 
 from typing import NamedTuple
 
 
-class Patience(NamedTuple):
+class StreamTimeouts(NamedTuple):
     """Seconds; what isn't the client's doing doesn't count."""
 
     company: float = 0.1
@@ -17,4 +17,4 @@ class Patience(NamedTuple):
     """For a client to take an answer; the stream ends after at most twice as long."""
 
 
-PATIENCE = Patience()
+STREAM_TIMEOUTS = StreamTimeouts()
