@@ -12,9 +12,10 @@ import hearth
 
 ROOT = Path(hearth.__file__).parent
 
-BASE = {"hearth", "errors", "files", "machine", "aside", "plan"}
+BASE = {"hearth", "environment", "errors", "files", "machine", "aside", "plan"}
 MAY_IMPORT = {
     "hearth": {"client"},
+    "environment": set(),
     "errors": set(),
     "files": set(),
     "machine": set(),
