@@ -180,7 +180,7 @@ def test_a_node_serves_whatever_else_its_environment_holds(measured):
         assert "HEARTH_PORT" not in node.log
 
 
-@pytest.mark.parametrize("command", [("models",), ("doctor", "--json")])
+@pytest.mark.parametrize("command", [("models", "list"), ("doctor", "--json")])
 def test_commands_with_settings_say_once_which_variables_mean_nothing(tmp_path, command):
     changes = {"HEARTH_COLOUR": "red", "HEARTH_SERVICE_HOST": "10.0.0.1"}
     done = hearth_here(*command, cwd=tmp_path, **changes, HEARTH_SERVICES="ocr")

@@ -413,8 +413,8 @@ def _from_environment(
     for name, value in own.items():
         if not name.startswith(PREFIX) or name in CLIENT_NAMES:
             continue
-        if path := known.get(name.upper()):
-            yield path, value, name
+        if name.upper() in known:
+            yield known[name.upper()], value, name
         else:
             unknown.append(name)
     if unknown:
