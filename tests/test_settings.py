@@ -130,6 +130,11 @@ def test_a_wrong_setting_is_one_line_that_names_it_and_its_origin(
     assert all(word in message for word in words), message
 
 
+def test_a_file_may_have_a_byte_order_mark(tmp_path):
+    (tmp_path / "hearth.toml").write_bytes(b"\xef\xbb\xbfport = 1\r\n")
+    assert settings(config=tmp_path / "hearth.toml").port == 1
+
+
 def test_a_named_file_must_exist():
     with pytest.raises(SettingsError, match="no-such"):
         settings(config=Path("no-such.toml"))

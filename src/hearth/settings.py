@@ -385,7 +385,9 @@ def _from_file(config: Path | None) -> Iterator[tuple[str, Any, str]]:
     if config is None and not path.is_file():
         return
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(
+            path.read_text(encoding="utf-8-sig")
+        )  # editors of Windows write a mark
     except OSError as error:
         raise SettingsError(f"can't read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
