@@ -12,9 +12,10 @@ import hearth
 
 ROOT = Path(hearth.__file__).parent
 
-BASE = {"hearth", "environment", "errors", "files", "machine", "aside", "plan"}
+BASE = {"hearth", "cpu", "environment", "errors", "files", "machine", "aside", "plan"}
 MAY_IMPORT = {
     "hearth": {"client"},
+    "cpu": set(),
     "environment": set(),
     "errors": set(),
     "files": set(),

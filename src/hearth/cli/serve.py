@@ -58,6 +58,7 @@ def serve(  # noqa: PLR0917
 ) -> int:
     """Run a node until Ctrl-C or SIGTERM."""
     from hearth.cli.progress import Bar
+    from hearth.cpu import CURE, missing_features
     from hearth.logs import configure
     from hearth.settings import load
 
@@ -80,6 +81,9 @@ def serve(  # noqa: PLR0917
     warnings: list[str] = []
     flags |= assignments(others or [])
     settings = load(flags, config=config, warn=warnings.append)
+    missing = missing_features()
+    if missing.required:
+        raise SetupError(f"{missing.sentence}; {CURE}")
     try:
         from hearth.node import serve as run
     except ModuleNotFoundError as error:

@@ -3,9 +3,9 @@
 An export carries it in its ``tokenizer.json``, so that any program gets the ids that the model was
 trained with. A node itself cleans with ``tokenizer.clean``, which is exact, and sets these aside.
 
-Not expressed is what takes more than replacing: ftfy's mending of wrongly decoded UTF-8 ("Ã©"),
-entities of HTML beyond Latin-1 and the named ones of HTML 4, and what stands in more than two
-layers of them beside a "<".
+Not expressed is what takes more than replacing: ftfy's mending of wrongly decoded UTF-8 ("Ã©");
+of HTML's entities those for letters of ASCII, and those beyond Latin-1 that HTML 4 has no name
+for; more than two layers of them beside a "<"; and a final sigma behind a full stop ("A.Σ").
 """
 
 import html
@@ -78,10 +78,10 @@ def _entities() -> Iterator[tuple[str, str]]:
     names: dict[str, list[str]] = {}
     for name, character in html5.items():
         names.setdefault(character, []).append(name)
-    for code in sorted({*range(0x20, 0x7F), *range(0x80, 0x100), *name2codepoint.values()}):
+    signs = map(ord, string.punctuation)
+    for code in sorted({*signs, *range(0x80, 0x100), *name2codepoint.values()}):
         character = html.unescape(f"&#{code};")
-        digits = "".join(f"[{digit}{digit.upper()}]" for digit in f"{code:x}")
-        numbers = [rf"#0*{code}(?![0-9]);?", rf"#[xX]0*{digits}(?![0-9a-fA-F]);?"]
+        numbers = [rf"#0*{code}(?![0-9]);?", rf"#[xX]0*(?i:{code:x})(?![0-9a-fA-F]);?"]
         # Some old ones count without their semicolon.
         named = [
             name if name.endswith(";") else f"{name}(?![0-9a-zA-Z;])"
