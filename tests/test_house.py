@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "settings": BASE,
     "logs": BASE,
     "batching": {"errors"},
-    "backends": {"errors"},
+    "backends": {"environment", "errors"},
     "graphs": {"errors", "files", "backends"},
     "hub": BASE,
     "media": BASE,

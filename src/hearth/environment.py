@@ -5,8 +5,9 @@ Docker link every linked container. One called ``hearth`` or ``clip`` has names 
 """
 
 import difflib
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 PREFIX = "HEARTH_"
 """Begins the name of every setting: ``HEARTH_CLIP__BACKEND`` is ``clip.backend``."""
@@ -44,6 +45,10 @@ SEED_NAMES: Mapping[str, str] = {
 }
 """The environment of the seed's node, and the setting each name means today."""
 
+NO_TELEMETRY: Mapping[str, str] = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+"""What keeps ONNX Runtime (on by default since 1.29: a device id in the user's cache, and an
+uploader) and huggingface_hub from telling anybody anything."""
+
 _ALIKE = 0.6
 """How alike two names are without their prefix, of 1, of which one may be meant by the other."""
 
@@ -62,6 +67,14 @@ _LINKS = re.compile(
     r"|.+_NAME=/[^/]+/[^/]+"
 )
 """What only the value tells: settings have such names as well."""
+
+
+def switch_off_telemetry(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let no library tell anybody anything, whatever the environment says.
+
+    To be called before they are imported: that is when they look.
+    """
+    environment.update(NO_TELEMETRY)
 
 
 def setting_name(path: str) -> str:

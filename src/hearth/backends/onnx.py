@@ -73,7 +73,7 @@ class OnnxSession:
         threads: int | None = None,
         arena: bool = True,
     ) -> None:
-        ort = _import()
+        ort = import_onnxruntime()
         self.threads = threads
         if not path.is_file():
             raise ModelUnavailable(f"no such file: {path}")
@@ -132,7 +132,7 @@ def failures() -> Iterator[None]:
 
 def available_providers() -> tuple[str, ...]:
     """The execution providers of the installed ONNX Runtime, best first."""
-    return tuple(_import().get_available_providers())
+    return tuple(import_onnxruntime().get_available_providers())
 
 
 def first_provider(device: str, providers: Sequence[str] | None) -> str:
@@ -147,7 +147,8 @@ def first_provider(device: str, providers: Sequence[str] | None) -> str:
     return name if name in available else CPU
 
 
-def _import() -> Any:
+def import_onnxruntime() -> Any:
+    """The module ``onnxruntime``; raises BackendUnavailable where it can't be imported."""
     try:
         import onnxruntime
     except ImportError as error:
