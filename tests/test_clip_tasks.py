@@ -137,7 +137,16 @@ async def test_what_is_no_picture_is_refused(model, payload):
 
 @pytest.mark.parametrize(
     "mime",
-    ["", "text/plain", "text/plain;charset=utf-8", "text/plain; charset=utf-8", "TEXT/PLAIN"],
+    [
+        "",
+        "text/plain",
+        "text/plain;charset=utf-8",
+        "text/plain; charset=utf-8",
+        "TEXT/PLAIN",
+        "text/plain;charset=",
+        'text/plain;charset=""',
+        "text/plain;",
+    ],
 )
 async def test_a_text_may_be_labelled_as_clients_do(model, mime):
     assert content(await answer(model, "clip_embed", b"a cat", mime=mime))["dim"] == 16

@@ -144,6 +144,7 @@ def watched(
         yield Watched(host, tmp_path, hub), names
 
 
+@pytest.mark.timeout(240)  # ten processes that import engines
 def test_a_nodes_whole_life_tells_nobody_and_leaves_nothing_outside_its_folder(watched):
     life, names = watched
     model = ("--set", "clip.model=org/tiny")

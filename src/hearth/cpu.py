@@ -13,8 +13,9 @@ from typing import NamedTuple
 _CPUINFO = Path("/proc/cpuinfo")
 
 _REQUIRED: Mapping[str, Mapping[str, str]] = {
-    # x86-64-v2: NumPy's baseline since 2.4. With no more than that (QEMU's Nehalem) ONNX Runtime
-    # 1.31, LiteRT 2.3, torch 2.13, simplejpeg, OpenCV and tokenizers were seen to work.
+    # x86-64-v2: NumPy's baseline since 2.4; without any of it the import fails or is killed (seen
+    # in QEMU). With no more than that (its Nehalem) ONNX Runtime 1.31, LiteRT 2.3, torch 2.13,
+    # simplejpeg, OpenCV and tokenizers were seen to work.
     "x86_64": {"cx16": "CMPXCHG16B", "lahf_lm": "LAHF", "popcnt": "POPCNT", "pni": "SSE3",
                "ssse3": "SSSE3", "sse4_1": "SSE4.1", "sse4_2": "SSE4.2"},
     "aarch64": {"asimd": "ASIMD"},
@@ -34,7 +35,7 @@ class Missing(NamedTuple):
     required: tuple[str, ...]
     """Without these a node can't run."""
     fast: tuple[str, ...]
-    """Without these it runs, a few times slower."""
+    """Without these it runs, but slower."""
 
     @property
     def sentence(self) -> str:
@@ -42,7 +43,7 @@ class Missing(NamedTuple):
         if self.required:
             return f"the CPU lacks {', '.join(self.required)}, and a node can't run without"
         if self.fast:
-            return f"the CPU lacks {', '.join(self.fast)}: models run, but several times slower"
+            return f"the CPU lacks {', '.join(self.fast)}: models run, but slower"
         return ""
 
 

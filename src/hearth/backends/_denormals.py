@@ -33,7 +33,7 @@ class _Control(NamedTuple):
 class flush_denormals:  # noqa: N801  it is used like a function
     """Context in which the calling thread takes denormals for zero, then as before.
 
-    Costs about a microsecond. Without effect off Linux, and on other machines than x86-64 and
+    Costs about two microseconds. Without effect off Linux, and on other machines than x86-64 and
     arm64.
     """
 

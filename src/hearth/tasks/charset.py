@@ -41,7 +41,7 @@ _MORE_ALIASES = {"windows_874": "cp874", "windows_31j": "cp932"}
 def charset_of(mime: str) -> str:
     """The ``charset`` of a mime, as the client spelt it; empty where it names none."""
     named = _CHARSET.search(mime)
-    return (named[1] or named[2]).strip() if named else ""
+    return (named[1] or named[2] or "").strip() if named else ""
 
 
 def decode(payload: bytes, charset: str) -> str:
