@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --quiet --no-deps --require-hashes
 
+# For what imports an engine without hearth: tools, and processes of the benchmarks.
+export ORT_DISABLE_TELEMETRY := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
 .PHONY: help demo serve test bench lint format stubs front tables references pins tools clean
 
 help: ## show this list

@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hearth.environment import switch_off_telemetry
+
+switch_off_telemetry()  # also of the processes that a benchmark starts
+
 FOLDER = Path(__file__).parent.parent / "data" / "bench"
 
 MLP_INPUTS, MLP_OUTPUTS = 512, 64

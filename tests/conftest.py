@@ -18,8 +18,12 @@ import media_kit
 import node_kit
 from batch_kit import Gate
 from hearth.batching import BatchQueue, Workers
+from hearth.environment import switch_off_telemetry
 from hub_kit import HubServer
 from lan_kit import Lan
+
+# Before any test imports an engine, with hearth or without it.
+switch_off_telemetry()
 
 # torch's threads, told so before it comes: toys' steps are so short that waiting for the next
 # one by spinning takes as long again as the work, from all that runs beside it.

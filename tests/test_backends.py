@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,23 @@ def filler(request, tmp_path):
 
 
 # --- the contract ---------------------------------------------------------------------------
+
+
+def keeps_denormals() -> bool:
+    """Whether this thread computes with them, as Python's do."""
+    return bool(np.full(8, 2e-38, np.float32) @ np.full(8, 0.01, np.float32))
+
+
+@pytest.mark.parametrize("rows", [1, 3000])  # on the calling thread, and on the engine's own
+def test_denormals_are_flushed_on_whatever_thread_and_there_alone(session, rows):
+    x = np.zeros((rows, 3), np.float32)
+    x[:, 0] = 2e-38  # normal; times a seventh it isn't any more
+    assert (x @ WEIGHTS)[:, 1:].all()
+    with ThreadPoolExecutor(1) as another:
+        for run in (session.run, lambda feeds: another.submit(session.run, feeds).result()):
+            assert not run({"x": x})["y"].any()
+        assert keeps_denormals()
+        assert another.submit(keeps_denormals).result()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])

@@ -421,6 +421,7 @@ def test_the_client_imports_no_server_code() -> None:
         "hearth.client",
         "hearth.contract",
         "hearth.discovery",
+        "hearth.environment",
         "hearth.errors",
     )
     assert [name for name in loaded if not name.startswith(allowed)] == []

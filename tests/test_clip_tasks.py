@@ -1,5 +1,6 @@
 """The tasks of the service ``clip``: what a client sends and what it gets."""
 
+import codecs
 import math
 from typing import Any
 
@@ -12,8 +13,10 @@ from clip_kit import call_of, cosine, decoded, pictures
 from hearth.errors import InvalidInput, NotReady
 from hearth.models.labels import IMAGENET, SCENES, LabelSet
 from hearth.models.manager import no_progress
+from hearth.tasks.charset import CODECS, decode
 from hearth.tasks.clip import CLIP_TASKS
 from hearth.tasks.task import Result
+from hearth.tasks.vectors import LONGEST_NAME
 
 TASKS = {name: task for task in CLIP_TASKS for name in task.names}
 PICTURES = pictures()
@@ -134,10 +137,77 @@ async def test_what_is_no_picture_is_refused(model, payload):
 
 @pytest.mark.parametrize(
     "mime",
-    ["", "text/plain", "text/plain;charset=utf-8", "text/plain; charset=utf-8", "TEXT/PLAIN"],
+    [
+        "",
+        "text/plain",
+        "text/plain;charset=utf-8",
+        "text/plain; charset=utf-8",
+        "TEXT/PLAIN",
+        "text/plain;charset=",
+        'text/plain;charset=""',
+        "text/plain;",
+    ],
 )
 async def test_a_text_may_be_labelled_as_clients_do(model, mime):
     assert content(await answer(model, "clip_embed", b"a cat", mime=mime))["dim"] == 16
+
+
+CAFE = "Café, Ολα, żółw"
+
+
+@pytest.mark.parametrize(
+    ("text", "charset"),
+    [
+        ("a café", "iso-8859-1"),
+        ("a “café”: 5 €", "Windows-1252"),
+        ("żółw", '"ISO-8859-2"'),
+        ("кот", "koi8-r"),
+        ("кот", "windows-1251"),
+        ("猫がいる", "shift_jis"),
+        ("一只猫", "gb18030"),
+        ("고양이", "euc-kr"),
+        *((CAFE, f"UTF-{code}") for code in ("8", "16", "16LE", "16BE", "32", "32LE", "32BE")),
+    ],
+)
+async def test_a_text_is_read_in_the_charset_of_its_mime(model, text, charset):
+    payload = text.encode(charset.strip('"'))
+    mime = f"text/plain; format=flowed; charset={charset}"
+    body = content(await answer(model, "clip_embed", payload, mime=mime))
+    assert body == content(await answer(model, "clip_embed", text.encode()))
+
+
+@pytest.mark.parametrize("mime", ["", "text/plain", "text/plain;charset={}"])
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32"])
+async def test_a_byte_order_mark_is_no_part_of_a_text(model, codec, mime):
+    body = content(
+        await answer(model, "clip_embed", CAFE.encode(codec), mime=mime.format(codec[:6]))
+    )
+    assert body == content(await answer(model, "clip_embed", CAFE.encode()))
+
+
+async def test_the_longest_text_may_be_in_any_encoding(model):
+    text = "\N{GRINNING FACE}" * LONGEST_NAME
+    for codec in ("utf-8-sig", "utf-16", "utf-32"):
+        mime = f"text/plain;charset={codec}"
+        assert await answer(model, "clip_text_embed", text.encode(codec), mime=mime)
+        with pytest.raises(InvalidInput, match="at most"):
+            await answer(model, "clip_text_embed", (text + "xx").encode(codec), mime=mime)
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["base64", "zlib", "bz2", "zip", "hex", "rot13", "quopri", "uu", "idna", "punycode", "utf-7",
+     "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "charmap", "os.path", "../x"],
+)  # fmt: skip
+async def test_what_is_no_encoding_of_texts_is_no_charset(model, charset):
+    with pytest.raises(InvalidInput, match="no charset"):
+        await answer(model, "clip_embed", b"a", mime=f"text/plain; charset={charset}")
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS))
+def test_charsets_are_texts_encodings_and_add_no_characters(codec):
+    assert codecs.lookup(codec)._is_text_encoding
+    assert decode("a cat".encode(codec), codec) == "a cat"
 
 
 @pytest.mark.parametrize(
@@ -147,6 +217,11 @@ async def test_a_text_may_be_labelled_as_clients_do(model, mime):
         (PHOTO, "text/plain", "isn't UTF-8: byte 0 is 0xff"),
         (b"caf\xe9", "", "byte 3 is 0xe9"),
         (b"x" * 70_000, "text/plain", "characters"),
+        (b"caf\xe9", "text/plain; charset=utf-8", "isn't utf-8: byte 3 is 0xe9"),
+        (b"a cat", "text/plain; charset=utf-16", "isn't utf-16: byte 4 is 0x74"),
+        (b"caf\x81", "text/plain; charset=windows-1252", "isn't windows-1252: byte 3 is 0x81"),
+        (b"a", "text/plain; charset=klingon", "no charset 'klingon'"),
+        ("x".encode("utf-32") * 70_000, "text/plain; charset=utf-32", "characters"),
     ],
 )
 async def test_what_is_no_text_is_refused(model, payload, mime, reason):

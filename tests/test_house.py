@@ -12,9 +12,11 @@ import hearth
 
 ROOT = Path(hearth.__file__).parent
 
-BASE = {"hearth", "errors", "files", "machine", "aside", "plan"}
+BASE = {"hearth", "cpu", "environment", "errors", "files", "machine", "aside", "plan"}
 MAY_IMPORT = {
     "hearth": {"client"},
+    "cpu": set(),
+    "environment": set(),
     "errors": set(),
     "files": set(),
     "machine": set(),
@@ -24,7 +26,7 @@ MAY_IMPORT = {
     "settings": BASE,
     "logs": BASE,
     "batching": {"errors"},
-    "backends": {"errors"},
+    "backends": {"environment", "errors"},
     "graphs": {"errors", "files", "backends"},
     "hub": BASE,
     "media": BASE,

@@ -18,6 +18,7 @@ import skimage
 from google.protobuf.empty_pb2 import Empty
 from PIL import Image
 
+from cli_kit import hearth_here
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 
@@ -161,6 +162,31 @@ def test_a_wrong_setting_is_one_clear_line_and_exit_code_2(tmp_path, arguments, 
         assert node.wait() == 2
         assert "Traceback" not in node.log
         assert all(word in node.log.splitlines()[-1] for word in words), node.log
+
+
+def test_a_node_serves_whatever_else_its_environment_holds(measured):
+    others = {
+        "HEARTH_PORT": "tcp://10.0.0.1:50051", "HEARTH_SERVICE_HOST": "10.0.0.1",
+        "HEARTH_SERVICE_PORT": "50051", "HEARTH_PORT_50051_TCP_ADDR": "10.0.0.1",
+        "HEARTH_NODES": "10.0.0.7", "HEARTH_COLOUR": "red",
+    }  # fmt: skip
+    with serving(measured, **others) as node:
+        node.read_until(r"ready: ")
+        node.send(signal.SIGTERM)
+        assert node.wait() == 0
+        [warning] = [line for line in node.log.splitlines() if "WARNING" in line]
+        assert "HEARTH_COLOUR" in warning
+        assert "HEARTH_NODES" not in node.log
+        assert "HEARTH_PORT" not in node.log
+
+
+@pytest.mark.parametrize("command", [("models", "list"), ("doctor", "--json")])
+def test_commands_with_settings_say_once_which_variables_mean_nothing(tmp_path, command):
+    changes = {"HEARTH_COLOUR": "red", "HEARTH_SERVICE_HOST": "10.0.0.1"}
+    done = hearth_here(*command, cwd=tmp_path, **changes, HEARTH_SERVICES="ocr")
+    assert done.err.count("HEARTH_COLOUR") == 1
+    assert "HEARTH_SERVICE_HOST" not in done.err
+    assert "HEARTH_COLOUR" not in done.out
 
 
 def test_a_settings_file_in_the_working_directory_is_read(tmp_path):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hearth.environment import CLIENT_NAMES, SEED_NAMES
 from hearth.errors import SettingsError
-from hearth.settings import SEED_NAMES, describe, load
+from hearth.settings import Settings, describe, load
 
 
 def settings(flags=None, environment=None, config=Path("/dev/null")):
@@ -105,7 +106,9 @@ def test_our_own_name_wins_over_the_seeds():
     ("flags", "environment", "toml", "words"),
     [
         ({"port": "x"}, {}, "", ["port", "'x'", "the command line"]),
-        ({}, {"HEARTH_CLIP__COLOUR": "red"}, "", ["clip.colour", "HEARTH_CLIP__COLOUR"]),
+        ({"clip.colour": "red"}, {}, "", ["clip.colour", "the command line"]),
+        ({}, {"HEARTH_PORT": "x"}, "", ["port", "'x'", "HEARTH_PORT"]),
+        ({}, {"HEARTH_CLIP__BACKEND": "x"}, "", ["clip.backend", "HEARTH_CLIP__BACKEND"]),
         ({}, {"CLIP_MAX_BATCH_SIZE": "0"}, "", ["clip.max_batch_size", "CLIP_MAX_BATCH_SIZE"]),
         ({}, {}, "colour = 1", ["colour", "hearth.toml"]),
         ({}, {}, "[clip]\nbackend = 3", ["clip.backend", "hearth.toml"]),
@@ -127,6 +130,11 @@ def test_a_wrong_setting_is_one_line_that_names_it_and_its_origin(
     assert all(word in message for word in words), message
 
 
+def test_a_file_may_have_a_byte_order_mark(tmp_path):
+    (tmp_path / "hearth.toml").write_bytes(b"\xef\xbb\xbfport = 1\r\n")
+    assert settings(config=tmp_path / "hearth.toml").port == 1
+
+
 def test_a_named_file_must_exist():
     with pytest.raises(SettingsError, match="no-such"):
         settings(config=Path("no-such.toml"))
@@ -140,3 +148,73 @@ def test_every_setting_has_a_name_for_the_environment_and_a_meaning():
         if default:
             settings(environment={names.partition(",")[0]: default})
         assert names.startswith("HEARTH_" + path.upper().replace(".", "__"))
+
+
+def kubernetes(service: str, port: int = 50051) -> dict[str, str]:
+    """What a kubelet puts into every container of a service's namespace."""
+    name = service.upper().replace("-", "_")
+    at = f"{name}_PORT_{port}_TCP"
+    return {
+        f"{name}_SERVICE_HOST": "10.0.0.1", f"{name}_SERVICE_PORT": str(port),
+        f"{name}_SERVICE_PORT_GRPC": str(port), f"{name}_PORT": f"tcp://10.0.0.1:{port}",
+        at: f"tcp://10.0.0.1:{port}", f"{at}_PROTO": "tcp", f"{at}_PORT": str(port),
+        f"{at}_ADDR": "10.0.0.1",
+    }  # fmt: skip
+
+
+def docker(alias: str) -> dict[str, str]:
+    """What ``docker run --link`` adds of a container."""
+    name = alias.upper().replace("-", "_")
+    ports = {f"{name}_PORT_50051_TCP_START": "tcp://172.17.0.5:50051",
+             f"{name}_PORT_50051_UDP_END": "udp://172.17.0.5:50060"}  # fmt: skip
+    own = {f"{name}_NAME": f"/web/{alias}", f"{name}_ENV_PORT": "1", f"{name}_ENV_PATH": "/bin"}
+    return kubernetes(alias) | ports | own
+
+
+SERVICES = ("hearth", "hearth-metrics", "hearth-clip", "hearth-service", "hearth-mdns", "clip",
+            "bioclip", "clip-mdns", "batch-size", "advertise-ip")  # fmt: skip
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("made_by", [kubernetes, docker])
+def test_links_to_services_are_no_settings(made_by, service):
+    said: list[str] = []
+    got = load(environment=made_by(service), config=Path("/dev/null"), warn=said.append)
+    assert (got, said) == (Settings(), [])
+
+
+def test_settings_beside_links_count():
+    environment = kubernetes("hearth-metrics") | kubernetes("clip") | {
+        "HEARTH_PORT": "7", "CLIP_BACKEND": "torch", "CLIP_MDNS_NAME": "attic",
+    }  # fmt: skip
+    got = settings(environment=environment)
+    assert (got.port, got.metrics_port, got.clip.backend) == (7, None, "torch")
+    assert got.mdns.name == "attic"
+
+
+@pytest.mark.parametrize("name", CLIENT_NAMES)
+def test_what_the_client_reads_is_no_setting(name):
+    said: list[str] = []
+    load(environment={name: "10.0.0.7"}, config=Path("/dev/null"), warn=said.append)
+    assert not said
+
+
+def test_unknown_variables_are_one_warning_with_the_nearest_setting():
+    said: list[str] = []
+    environment = {
+        "HEARTH_CLIP_BACKEND": "torch", "HEARTH_NODS": "a", "HEARTH_PROT": "1",
+        "HEARTH_ZYX": "", "HEARTH_CLIP": "x", "HEARTHSTONE": "1", "hearth_port": "2",
+    }  # fmt: skip
+    got = load(environment=environment, config=Path("/dev/null"), warn=said.append)
+    assert got == Settings()
+    [line] = said
+    assert "\n" not in line
+    for name, nearest in [
+        ("HEARTH_CLIP_BACKEND", "HEARTH_CLIP__BACKEND"),
+        ("HEARTH_NODS", "HEARTH_NODES"),
+        ("HEARTH_PROT", "HEARTH_PORT"),
+    ]:
+        assert f"{name} (did you mean {nearest}?)" in line
+    assert "HEARTH_ZYX," in line
+    assert "HEARTHSTONE" not in line
+    assert "hearth_port" not in line

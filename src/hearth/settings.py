@@ -2,12 +2,13 @@
 
 What is given first wins: command-line flags, the environment, the file, the defaults.
 Environment names are ``HEARTH_`` and the setting's path with ``__`` for the dots
-(``HEARTH_CLIP__BACKEND``); the seed's own names are understood as well.
+(``HEARTH_CLIP__BACKEND``); the seed's own names are understood as well (``environment.py``).
 """
 
+import logging
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,37 +24,19 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hearth.environment import (
+    CLIENT_NAMES,
+    PREFIX,
+    SEED_NAMES,
+    is_service_link,
+    setting_name,
+    unknown_names_warning,
+)
 from hearth.errors import SettingsError
 
-PREFIX = "HEARTH_"
 CONFIG_FILE = "hearth.toml"
 
-SEED_NAMES: Mapping[str, str] = {
-    "BATCH_SIZE": "batch_size",
-    "ADVERTISE_IP": "mdns.advertise_ip",
-    "CLIP_BACKEND": "clip.backend",
-    "CLIP_DEVICE": "clip.device",
-    "CLIP_MAX_BATCH_SIZE": "clip.max_batch_size",
-    "CLIP_ONNX_IMAGE": "clip.onnx_image",
-    "CLIP_ONNX_TEXT": "clip.onnx_text",
-    "CLIP_ORT_PROVIDERS": "clip.ort_providers",
-    "CLIP_RKNN_MODEL": "clip.rknn_model",
-    "CLIP_RKNN_TARGET": "clip.rknn_target",
-    "BIOCLIP_BACKEND": "bioclip.backend",
-    "BIOCLIP_DEVICE": "bioclip.device",
-    "BIOCLIP_MAX_BATCH_SIZE": "bioclip.max_batch_size",
-    "BIOCLIP_ONNX_IMAGE": "bioclip.onnx_image",
-    "BIOCLIP_ONNX_TEXT": "bioclip.onnx_text",
-    "BIOCLIP_ORT_PROVIDERS": "bioclip.ort_providers",
-    "BIOCLIP_RKNN_MODEL": "bioclip.rknn_model",
-    "BIOCLIP_RKNN_TARGET": "bioclip.rknn_target",
-    "CLIP_MDNS_TYPE": "mdns.type",
-    "CLIP_MDNS_NAME": "mdns.name",
-    "CLIP_MDNS_UUID": "mdns.uuid",
-    "CLIP_MDNS_STATUS": "mdns.status",
-    "CLIP_MDNS_VERSION": "mdns.version",
-}
-"""The environment of the seed's node, and the setting each name means today."""
+log = logging.getLogger(__name__)
 
 
 def _split(value: object) -> object:
@@ -331,19 +314,22 @@ def load(
     *,
     environment: Mapping[str, str] | None = None,
     config: Path | None = None,
+    warn: Callable[[str], None] = log.warning,
 ) -> Settings:
     """The settings of this process.
 
     ``flags`` maps paths (``clip.backend``) to values; None values are not given.
     ``config`` names a TOML file that must exist; without it ``hearth.toml`` of the
-    working directory is read where there is one. Raises SettingsError, one line.
+    working directory is read where there is one. ``warn`` gets one line where variables
+    of the environment have our prefix and mean nothing: they may be somebody else's.
+    Raises SettingsError, one line.
     """
     origins: dict[str, str] = {}
     merged: dict[str, Any] = {}
     environment = os.environ if environment is None else environment
     layers = [
         _from_file(config),
-        _from_environment(environment),
+        _from_environment(environment, warn),
         ((path, value, "the command line") for path, value in (flags or {}).items()),
     ]
     for layer in layers:
@@ -361,7 +347,7 @@ def describe() -> Iterator[tuple[str, str, str, str]]:
     """Rows of (path, environment names, default, meaning), for the README and the help."""
     seed = {path: name for name, path in SEED_NAMES.items()}
     for path, field in _fields(Settings):
-        names = PREFIX + path.upper().replace(".", "__")
+        names = setting_name(path)
         if path in seed:
             names = f"{names}, {seed[path]}"
         yield path, names, _show(field.default), field.description or ""
@@ -399,7 +385,9 @@ def _from_file(config: Path | None) -> Iterator[tuple[str, Any, str]]:
     if config is None and not path.is_file():
         return
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(
+            path.read_text(encoding="utf-8-sig")
+        )  # editors of Windows write a mark
     except OSError as error:
         raise SettingsError(f"can't read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
@@ -415,18 +403,24 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield prefix + key, value
 
 
-def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
+def _from_environment(
+    environment: Mapping[str, str], warn: Callable[[str], None]
+) -> Iterator[tuple[str, Any, str]]:
+    own = {name: value for name, value in environment.items() if not is_service_link(name, value)}
     for name, path in SEED_NAMES.items():
-        if environment.get(name):
-            yield path, environment[name], name
-    for name, value in environment.items():
-        # Some names with our prefix belong to the client; they are no settings of a node.
-        if name.startswith(PREFIX) and name not in CLIENT_NAMES:
-            yield name.removeprefix(PREFIX).lower().replace("__", "."), value, name
-
-
-CLIENT_NAMES = frozenset({"HEARTH_NODE"})
-"""Environment names with our prefix that ``hearth infer`` reads, not the node."""
+        if own.get(name):
+            yield path, own[name], name
+    known = {setting_name(path): path for path, _ in _fields(Settings)}
+    unknown = []
+    for name, value in own.items():
+        if not name.startswith(PREFIX) or name in CLIENT_NAMES:
+            continue
+        if name.upper() in known:
+            yield known[name.upper()], value, name
+        else:
+            unknown.append(name)
+    if unknown:
+        warn(unknown_names_warning(unknown, (*known, *CLIENT_NAMES)))
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hearth.backends.session import Array, BatchSizes, Session, TensorSpec
+from hearth.environment import switch_off_telemetry
 from hearth.errors import BackendUnavailable, how_to_install
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "TensorSpec",
     "require_backend",
 ]
+
+switch_off_telemetry()  # here, as whatever imports an engine comes by
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hearth.backends._denormals import flush_denormals
 from hearth.backends._memory import is_out_of_memory
 from hearth.backends._onnx_weights import weight_precision
 from hearth.backends.session import Array, BatchSizes, TensorSpec
@@ -72,14 +73,15 @@ class OnnxSession:
         threads: int | None = None,
         arena: bool = True,
     ) -> None:
-        ort = _import()
+        ort = import_onnxruntime()
         self.threads = threads
         if not path.is_file():
             raise ModelUnavailable(f"no such file: {path}")
         weights = weight_precision(path)
         wanted = _wanted(device, providers, ort.get_available_providers(), require_device)
         options = _options(ort, weights, threads, arena)
-        self._session = _open(ort, path, options, wanted, require_device)
+        with flush_denormals():  # also leaves the thread as it was, which ONNX Runtime does not
+            self._session = _open(ort, path, options, wanted, require_device)
         # A provider that fails later must be an error, not a quiet move to the CPU.
         self._session.disable_fallback()
         self.provider: str = self._session.get_providers()[0]
@@ -96,7 +98,7 @@ class OnnxSession:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; every output by its name. Raises ModelFailed, OutOfMemory."""
-        with failures():
+        with failures(), flush_denormals():
             arrays = self.engine.run(None, dict(feeds))
         return self.named(arrays)
 
@@ -130,7 +132,7 @@ def failures() -> Iterator[None]:
 
 def available_providers() -> tuple[str, ...]:
     """The execution providers of the installed ONNX Runtime, best first."""
-    return tuple(_import().get_available_providers())
+    return tuple(import_onnxruntime().get_available_providers())
 
 
 def first_provider(device: str, providers: Sequence[str] | None) -> str:
@@ -145,7 +147,8 @@ def first_provider(device: str, providers: Sequence[str] | None) -> str:
     return name if name in available else CPU
 
 
-def _import() -> Any:
+def import_onnxruntime() -> Any:
+    """The module ``onnxruntime``; raises BackendUnavailable where it can't be imported."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -210,6 +213,7 @@ def _options(ort: Any, weights: str | None, threads: int | None, arena: bool) ->
     options.intra_op_num_threads = threads or _confinement()
     # Two sessions share the cores: one that spins while it waits starves the other.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # in its own threads
     if weights == "fp16":
         # ENABLE_ALL crashes the process with such a model on a CPU (measured with 1.31);
         # a GPU may fall back to one, and the level below has all the fusions.

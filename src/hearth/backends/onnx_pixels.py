@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hearth.backends._denormals import flush_denormals
 from hearth.backends.onnx import CPU, CUDA, OnnxSession, failures
 from hearth.backends.session import Array, Session, TensorSpec
 
@@ -73,7 +74,7 @@ class PixelSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; every output by its name. Raises ModelFailed, OutOfMemory."""
         model, front = self._model.engine, self._front.engine
-        with failures():
+        with failures(), flush_denormals():
             before = front.io_binding()
             for name, array in {**feeds, **self._factors}.items():
                 before.bind_cpu_input(name, array)

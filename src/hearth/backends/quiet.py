@@ -1,6 +1,8 @@
-"""Other people's packages, kept from talking where nobody asked."""
+"""Other people's packages, kept from talking and from leaving things where nobody asked."""
 
 import logging
+import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,3 +31,21 @@ def quietly() -> Iterator[None]:
     finally:
         root.removeFilter(important)
         root.removeHandler(handler)
+
+
+@contextmanager
+def no_compiler_cache() -> Iterator[None]:
+    """No folder of torch's compiler in /tmp: it makes one when it is imported, used or not.
+
+    Whoever has set TORCHINDUCTOR_CACHE_DIR has chosen one.
+    """
+    variable = "TORCHINDUCTOR_CACHE_DIR"
+    if variable in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="hearth-") as folder:
+        os.environ[variable] = folder
+        try:
+            yield
+        finally:
+            del os.environ[variable]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hearth.backends._denormals import flush_denormals
 from hearth.backends._memory import is_out_of_memory
 from hearth.backends.session import Array, BatchSizes, TensorSpec
 from hearth.errors import BackendUnavailable, ModelFailed, OutOfMemory, how_to_install, one_line
@@ -70,7 +71,7 @@ class TorchSession:
         self._function = None
 
     def _call(self, function: Callable[..., Any], feeds: Mapping[str, Array]) -> list[Array]:
-        with self._torch.inference_mode():
+        with self._torch.inference_mode(), flush_denormals():
             results = function(*(self._tensor(feeds[spec.name]) for spec in self.inputs))
             tensors = results if isinstance(results, tuple) else (results,)
             return [tensor.to("cpu").numpy() for tensor in tensors]

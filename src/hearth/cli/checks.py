@@ -11,7 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hearth.cpu import CURE, Missing, missing_features
 from hearth.errors import HearthError, how_to_install
+from hearth.machine import cpu_model
 from hearth.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,15 +51,19 @@ class Check(NamedTuple):
 def everything(settings: Settings) -> Iterator[Check]:
     """All checks; those that take long come last."""
     yield _program()
-    yield from _engines(settings)
-    yield _exporter()
+    missing = missing_features()
+    yield _cpu(missing)
+    if not missing.required:  # to import an engine would be our end
+        yield from _engines(settings)
+        yield _exporter()
     yield _data_folder(settings.data_dir)
     yield _port("port", settings.host, settings.port, "--port or --host")
     if settings.metrics_port is not None:
         yield _port("metrics", settings.host, settings.metrics_port, "--metrics-port")
     yield _mdns(settings)
-    yield from services(settings)
-    yield from _curves(settings)
+    if not missing.required:
+        yield from services(settings)
+        yield from _curves(settings)
 
 
 def _program() -> Check:
@@ -66,6 +72,13 @@ def _program() -> Check:
     machine = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     what = f"{__version__}, {machine}, {os.cpu_count()} cores"
     return Check("machine", "hearth", State.OK, what)
+
+
+def _cpu(missing: Missing) -> Check:
+    if not missing.sentence:
+        return Check("machine", "cpu", State.OK, f"{cpu_model()}: all that the engines need")
+    state = State.BAD if missing.required else State.NOTE
+    return Check("machine", "cpu", state, f"{cpu_model()}: {missing.sentence}", CURE)
 
 
 def has_server() -> bool:

@@ -1,23 +1,19 @@
 """``hearth doctor``: what works here, and what to do about the rest."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from hearth.cli.options import Config, DataDir, Others, settings_of
 
 if TYPE_CHECKING:
     from hearth.cli.checks import Check
 
 
 def doctor(
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="A settings file; else ./hearth.toml.")
-    ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="The node's data folder.")] = None,
-    others: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", metavar="NAME=VALUE", help="A setting. May be repeated."),
-    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+    others: Others = None,
     json: Annotated[bool, typer.Option("--json", help="A line of JSON for each check.")] = False,
 ) -> int:
     """Say which engines, devices, models and services can be used here, and what to install.
@@ -27,10 +23,8 @@ def doctor(
     from hearth.cli import FAILURE, OK
     from hearth.cli.checks import State, everything
     from hearth.cli.console import output, print_json
-    from hearth.cli.serve import assignments
-    from hearth.settings import load
 
-    settings = load({"data_dir": data_dir, **assignments(others or [])}, config=config)
+    settings = settings_of(config, data_dir, others)
     bad = 0
     area = ""
     for check in everything(settings):

@@ -13,14 +13,12 @@ def devices(backend: str) -> str:
 
 
 def _onnx_runtime() -> str:
-    import onnxruntime
-
-    from hearth.backends.onnx import available_providers
+    from hearth.backends.onnx import available_providers, import_onnxruntime
 
     # Azure is no device: it sends the work to that company's cloud.
     names = [name.removesuffix("ExecutionProvider") for name in available_providers()]
     names = [name for name in names if name != "Azure"]
-    return f"ONNX Runtime {onnxruntime.__version__}: {', '.join(names)}"
+    return f"ONNX Runtime {import_onnxruntime().__version__}: {', '.join(names)}"
 
 
 def _torch() -> str:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hearth.environment import NODES
+
 if TYPE_CHECKING:
     from hearth.settings import Settings
 
@@ -33,7 +35,7 @@ Nodes = Annotated[
         *_NODE,
         metavar=_ADDRESS,
         callback=_require_texts,
-        help="A node to ask. May be repeated; else HEARTH_NODES, "
+        help=f"A node to ask. May be repeated; else {NODES}, "
         "else all on the network that can do it.",
     ),
 ]
@@ -43,8 +45,7 @@ OneNode = Annotated[
         *_NODE,
         metavar=_ADDRESS,
         callback=_require_texts,
-        help="The node to ask; else one of HEARTH_NODES, "
-        "else the first on the network that can do it.",
+        help=f"The node to ask; else one of {NODES}, else the first on the network that can do it.",
     ),
 ]
 NodesAsWell = Annotated[
@@ -53,8 +54,7 @@ NodesAsWell = Annotated[
         *_NODE,
         metavar=_ADDRESS,
         callback=_require_texts,
-        help="A node to list as well, where mDNS doesn't reach. May be repeated; "
-        "else HEARTH_NODES.",
+        help=f"A node to list as well, where mDNS doesn't reach. May be repeated; else {NODES}.",
     ),
 ]
 Texts = Annotated[list[str] | None, typer.Option("--text", "-t", help="A text. May be repeated.")]
@@ -78,9 +78,16 @@ Others = Annotated[
 ]
 
 
-def settings_of(config: Path | None, data_dir: Path | None, others: list[str] | None) -> "Settings":
-    """The settings that the options amount to; raises SettingsError."""
+def settings_of(
+    config: Path | None, data_dir: Path | None, others: list[str] | None = None
+) -> "Settings":
+    """The settings that the options amount to; raises SettingsError.
+
+    What may be wrong with the environment is said on stderr.
+    """
+    from hearth.cli.console import warn
     from hearth.cli.serve import assignments
     from hearth.settings import load
 
-    return load({"data_dir": data_dir, **assignments(others or [])}, config=config)
+    flags = {"data_dir": data_dir, **assignments(others or [])}
+    return load(flags, config=config, warn=lambda line: warn(f"hearth: {line}"))

@@ -58,6 +58,7 @@ def serve(  # noqa: PLR0917
 ) -> int:
     """Run a node until Ctrl-C or SIGTERM."""
     from hearth.cli.progress import Bar
+    from hearth.cpu import CURE, missing_features
     from hearth.logs import configure
     from hearth.settings import load
 
@@ -77,7 +78,12 @@ def serve(  # noqa: PLR0917
         "log_level": log_level,
         "log_format": log_format,
     }
-    settings = load({**flags, **assignments(others or [])}, config=config)
+    warnings: list[str] = []
+    flags |= assignments(others or [])
+    settings = load(flags, config=config, warn=warnings.append)
+    missing = missing_features()
+    if missing.required:
+        raise SetupError(f"{missing.sentence}; {CURE}")
     try:
         from hearth.node import serve as run
     except ModuleNotFoundError as error:
@@ -88,8 +94,11 @@ def serve(  # noqa: PLR0917
             f"{how_to_install('server')}"
         ) from None
     configure(settings.log_level, settings.log_format)
+    log = logging.getLogger(__name__)
+    for warning in warnings:
+        log.warning("%s", warning)
     # A line among those of the log, in the log's own format.
-    with Bar(logging.getLogger(__name__).info) as bar:
+    with Bar(log.info) as bar:
         code = run(settings, progress=bar.progress)
     logging.shutdown()
     sys.stdout.flush()

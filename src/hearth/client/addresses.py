@@ -4,12 +4,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
+from hearth.environment import CLIENT_NAMES
 from hearth.errors import SettingsError
 
 DEFAULT_PORT = 50051
-
-VARIABLES = ("HEARTH_NODES", "HEARTH_NODE")
-"""Names of the environment for addresses, the first one that is set counts."""
 
 
 def with_port(name: str) -> str:
@@ -55,5 +53,5 @@ def named(
     """
     given = [nodes] if isinstance(nodes, str) else list(nodes)
     if not any(given):
-        given = [value for name in VARIABLES if (value := environment.get(name, "").strip())][:1]
+        given = [value for name in CLIENT_NAMES if (value := environment.get(name, "").strip())][:1]
     return list(dict.fromkeys(address for each in given for address in listed(each)))

@@ -11,6 +11,7 @@ from hearth.client.answer import Answer
 from hearth.client.asking import Asking
 from hearth.client.entries import entries_of
 from hearth.client.fleet import Fleet
+from hearth.client.forks import ForkGuard, require_grpc
 from hearth.client.mapping import MapRun, Sources
 from hearth.client.node import Node
 from hearth.client.options import written
@@ -37,7 +38,8 @@ class Client:
 
     ``nodes`` are addresses (``HOST:PORT``, or ``HOST``), else those of the environment's
     HEARTH_NODES. Without any, nodes are found by mDNS; ``mdns=True`` is both. It belongs to
-    one event loop; any number of its tasks may use it at once.
+    one event loop; any number of its tasks may use it at once. In a process forked since it
+    was opened all but ``close`` raise RuntimeError, and no other can be opened there.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Client:
         self._fleet = Fleet(addresses, mdns=not addresses if mdns is None else mdns)
         self._timeout = timeout
         self._reading = Reading()
+        self._guard = ForkGuard()
 
     async def __aenter__(self) -> Self:
         """As ``open``."""
@@ -62,15 +65,19 @@ class Client:
 
     async def open(self) -> None:
         """Begin to look for nodes; raises Unavailable where that can't be. Close it afterwards."""
+        require_grpc()
+        self._guard = ForkGuard()
         await self._fleet.open()
 
     async def close(self) -> None:
         """Cancel what is open."""
-        await self._fleet.close()
+        if not self._guard.forked:
+            await self._fleet.close()
 
     @property
     def nodes(self) -> list[Node]:
         """All nodes that are known now, whether or not they can do anything."""
+        self._guard.check()
         return [member.node for member in self._fleet.members]
 
     async def ready(
@@ -81,6 +88,7 @@ class Client:
         It is waited for ``timeout`` seconds; without one, for as long as there is hope.
         Raises UnknownTask where none can do it, Unavailable where none answers, or has the model.
         """
+        self._guard.check()
         pin = Pin(model_id) if model_id else None
         return (await self._fleet.ready(task, timeout, pin)).node
 
@@ -103,6 +111,7 @@ class Client:
         alone. Raises InvalidInput, UnknownTask, Unavailable, DeadlinePassed, ModelFailed, and
         OSError where a file can't be read.
         """
+        self._guard.check()
         meta = written({**(options or {}), **more})
         entries = entries_of(task, meta)
         pin = Pin(model_id, entries) if model_id or entries else None
@@ -140,6 +149,7 @@ class Client:
         Close the iterator (``contextlib.aclosing``) to cancel what is under way. Raises
         ValueError for an ``in_flight`` of less than one, TypeError for a single source.
         """
+        self._guard.check()
         if in_flight is not None and in_flight < 1:
             raise ValueError(f"in_flight is at least 1, not {in_flight}")
         if isinstance(sources, str | bytes | os.PathLike):

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from hearth.client.capabilities import Capabilities
 from hearth.client.known import service_of
 from hearth.client.pin import Pin
+from hearth.environment import NODES
 
 NOBODY = (
     "no node found on this network: start one with `hearth serve`, or name one with "
-    "--node HOST:PORT or HEARTH_NODES"
+    f"--node HOST:PORT or {NODES}"
 )
 
 

@@ -10,6 +10,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from hearth.client import capabilities
 from hearth.client.capabilities import Capabilities
+from hearth.client.forks import ForkGuard, begin_grpc
 from hearth.client.infer import InferStream, Jobs
 from hearth.client.link import Link, StreamEnded
 from hearth.client.messages import Job, Outcome
@@ -43,12 +44,16 @@ _OPTIONS = (
 class Connection:
     """A node at ``HOST:PORT``; an async context manager, to be used on one event loop.
 
+    In a process forked since, its methods raise RuntimeError, and so do new connections.
+
     >>> async with Connection("10.0.0.7:50051") as node:
     ...     async for outcome in node.infer_many(Job("ocr", png) for png in pages):
     ...         print(outcome.error or outcome.json())
     """
 
     def __init__(self, target: str) -> None:
+        begin_grpc()
+        self._guard = ForkGuard()
         self.target = target
         self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
         self._stub = InferenceStub(self._channel)
@@ -61,10 +66,12 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection; calls that are still open are cancelled."""
-        await self._channel.close(None)
+        if not self._guard.forked:
+            await self._channel.close(None)
 
     async def health(self, *, timeout: float = CAPABILITIES_SECONDS) -> None:
         """Return if the node answers; raises Unavailable or DeadlinePassed."""
+        self._guard.check()
         try:
             await self._stub.Health(Empty(), timeout=timeout)
         except grpc.aio.AioRpcError as error:
@@ -78,6 +85,7 @@ class Connection:
         A node that is still loading models answers UNAVAILABLE: it is asked again for
         ``patience`` seconds. Raises Unavailable, DeadlinePassed.
         """
+        self._guard.check()
         loop = asyncio.get_running_loop()
         give_up = loop.time() + patience
         pause = _FIRST_PAUSE
@@ -112,6 +120,7 @@ class Connection:
 
     def link(self, *, timeout: float | None = None) -> Link:
         """An Infer call for requests of any number of callers; ``timeout`` is its deadline."""
+        self._guard.check()
         return Link(self._stub.Infer(None, timeout=timeout))
 
     async def infer_many(
@@ -124,6 +133,7 @@ class Connection:
         the node ends the stream, every job without an answer has the reason. Close the
         iterator (``contextlib.aclosing``) to cancel what is in flight.
         """
+        self._guard.check()
         outcomes = InferStream(self._stub.Infer(None, timeout=timeout), jobs, window).outcomes()
         async with contextlib.aclosing(outcomes):
             async for outcome in outcomes:

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 from hearth.client.answer import Answer
 from hearth.client.client import MAP_TIMEOUT, TIMEOUT, Client
 from hearth.client.drawing import beside
+from hearth.client.forks import ForkGuard, require_grpc
 from hearth.client.node import Node
 from hearth.client.sources import Source
 from hearth.client.values import Embedding, Faces, Labels, Texts
@@ -34,6 +35,7 @@ class SyncClient:
         timeout: float = TIMEOUT,
     ) -> None:
         self._client = Client(nodes, mdns=mdns, timeout=timeout)
+        self._guard = ForkGuard()
         self._loop: asyncio.AbstractEventLoop
         self._ended: asyncio.Event
         self._begun = threading.Event()
@@ -53,6 +55,8 @@ class SyncClient:
 
     def open(self) -> None:
         """Begin to look for nodes; raises Unavailable where that can't be. Close it afterwards."""
+        require_grpc()
+        self._guard = ForkGuard()
         self._thread.start()
         self._begun.wait()
         try:
@@ -136,6 +140,9 @@ class SyncClient:
         if threading.current_thread() is self._thread:  # a finalizer may run anywhere
             work.close()
             raise RuntimeError("the client's own thread can't wait for itself")
+        if self._guard.forked:
+            work.close()
+            self._guard.check()
         if not self._thread.is_alive():
             work.close()
             raise RuntimeError("the client isn't open: use it in a `with` block, or call open()")

@@ -35,6 +35,7 @@ from hearth.discovery.multicast import (
 from hearth.discovery.near import Near
 from hearth.discovery.record import TYPES, NodeRecord
 from hearth.discovery.watcher import AddressWatcher
+from hearth.environment import NODES
 from hearth.errors import Unavailable
 
 __all__ = ["Browser", "Condition", "NodeEvent", "find", "merged"]
@@ -94,7 +95,7 @@ class Browser:
         except OSError as error:
             raise Unavailable(
                 f"can't look for nodes by mDNS: {error}; name the nodes, with --node HOST:PORT "
-                "or HEARTH_NODES=HOST:PORT,..."
+                f"or {NODES}=HOST:PORT,..."
             ) from None
         self._core = self._zeroconf.zeroconf
         self._core.async_add_listener(self._ear, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hearth.cli.options import Config, DataDir
+from hearth.cli.options import Config, DataDir, settings_of
 
 if TYPE_CHECKING:
     from hearth.models.clip.making.options import ExportOptions
@@ -40,9 +40,9 @@ def export(  # noqa: PLR0917
     from hearth.cli.console import output
     from hearth.cli.models.meant import model_of
     from hearth.cli.progress import Bar
-    from hearth.settings import Settings, load
+    from hearth.settings import Settings
 
-    settings = load({"data_dir": data_dir}, config=config)
+    settings = settings_of(config, data_dir)
     if checkpoint is None:
         # A name that can't be meant is told before torch is imported.
         name = model_of(settings, name)

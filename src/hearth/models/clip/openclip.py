@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hearth.backends import TensorSpec, require_backend
-from hearth.backends.quiet import quietly
+from hearth.backends.quiet import no_compiler_cache, quietly
 from hearth.backends.torch import TorchSession, precision_of
 from hearth.errors import BackendUnavailable, ModelUnavailable, one_line
 from hearth.hub.whole import read_json
@@ -211,7 +211,7 @@ def import_open_clip() -> Any:
     require_backend("torch")
     try:
         _define_missing_operators()
-        with warnings.catch_warnings():
+        with no_compiler_cache(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside other people's packages
             import open_clip
     except (ImportError, RuntimeError, OSError) as error:

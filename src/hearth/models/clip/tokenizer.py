@@ -25,6 +25,10 @@ Tokenizer = Callable[[Sequence[str]], Tokens]
 CONTEXT = 77
 """Tokens in a text of CLIP's own models."""
 
+OWN_NORMALIZER = "own_normalizer"
+"""In ``tokenizer_config.json`` of an export: the JSON of the tokenizer's normaliser without the
+cleaning that ``tokenizer.json`` holds for other programs. Absent where it holds none."""
+
 _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 _START, _END = "<start_of_text>", "<end_of_text>"
 _MERGES = 49152 - 256 - 2
@@ -59,10 +63,10 @@ class JsonTokenizer:
     def __init__(
         self, tokenizer: Any, *, context: int, pad_id: int, how: str, dropped: int | None = None
     ) -> None:
-        self._tokenizer = tokenizer
-        self._tokenizer.no_padding()
-        self._pad_id = pad_id
-        self._how = how
+        self.library = tokenizer
+        self.library.no_padding()
+        self.pad_id = pad_id
+        self.how = how
         self._dropped = dropped
         self.set_context(context)
         clean("")  # imports what it needs now, so that the first text doesn't wait for it
@@ -70,13 +74,13 @@ class JsonTokenizer:
     def set_context(self, context: int) -> None:
         """How many tokens a text is padded or cut to."""
         self.context = context
-        self._tokenizer.enable_truncation(max_length=context)
+        self.library.enable_truncation(max_length=context)
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """The ids, int64 (texts, context)."""
-        tokens = np.full((len(texts), self.context), self._pad_id, np.int64)
+        tokens = np.full((len(texts), self.context), self.pad_id, np.int64)
         for row, text in zip(tokens, texts, strict=True):
-            ids = self._tokenizer.encode(clean(text, self._how)).ids
+            ids = self.library.encode(clean(text, self.how)).ids
             row[: len(ids)] = ids
         if self._dropped is not None:
             tokens[tokens == self._dropped] = 0
@@ -98,7 +102,9 @@ def from_folder(folder: Path, model_config: Mapping[str, Any]) -> JsonTokenizer:
         raise ModelUnavailable(f"{path}: tokenizer_mode {text['tokenizer_mode']} isn't known here")
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        settings = _settings(folder / "tokenizer_config.json")
+        settings = tokenizer_settings(folder)
+        if OWN_NORMALIZER in settings:
+            tokenizer.normalizer = _normalizer(settings[OWN_NORMALIZER])
     except Exception as error:  # the library raises bare Exceptions
         raise ModelUnavailable(f"{path} can't be used: {one_line(error)}") from None
     # A language model's tokenizer keeps the case unless the config says otherwise;
@@ -163,7 +169,7 @@ def byte_pair_tokenizer(vocabulary: Path) -> Any:
     )
     tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
     tokenizer.add_special_tokens(
-        [AddedToken(name, special=True, normalized=False) for name in (_START, _END)]
+        [AddedToken(name, special=True, normalized=True) for name in (_START, _END)]
     )
     tokenizer.post_processor = TemplateProcessing(
         single=f"{_START} $A {_END}", special_tokens=[(name, ids[name]) for name in (_START, _END)]
@@ -181,8 +187,18 @@ def _byte_letters() -> list[str]:
     return [chr(byte) for byte in visible] + [chr(0x100 + n) for n in range(256 - len(visible))]
 
 
-def _settings(path: Path) -> Mapping[str, Any]:
+def tokenizer_settings(folder: Path) -> Mapping[str, Any]:
+    """The content of a folder's ``tokenizer_config.json``; raises OSError and ValueError."""
+    path = folder / "tokenizer_config.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _normalizer(content: object) -> Any:
+    """A normaliser of its JSON, which the library only reads as a part of a tokenizer's."""
+    from tokenizers import Tokenizer, models
+
+    empty = json.loads(Tokenizer(models.BPE()).to_str())
+    return Tokenizer.from_str(json.dumps({**empty, "normalizer": content})).normalizer
 
 
 def _id(tokenizer: Any, token: object) -> int | None:

@@ -1,6 +1,5 @@
 """Make ONNX files of an open_clip model, and prove them against torch."""
 
-import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +22,15 @@ from hearth.models.clip import files as onnx_files
 from hearth.models.clip import openclip
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.proof import SAMPLE_TEXTS, compare
+from hearth.models.clip.making.normalizer import write_tokenizer
 from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.openclip import Checkpoint, OpenClip
-from hearth.models.clip.tokenizer import byte_pair_tokenizer
+from hearth.models.clip.tokenizer import (
+    JsonTokenizer,
+    byte_pair_tokenizer,
+    from_folder,
+    tokenizer_settings,
+)
 from hearth.models.clip.weights import OpenClipModel
 from hearth.models.manager import Progress
 
@@ -164,7 +169,7 @@ def _write(folder: Path, source: Checkpoint, model: OpenClip, progress: Progress
         lambda taken: model.module.encode_text(taken, normalize=True),
         tokens,
     )
-    _write_tokenizer(text.parent, source)
+    _write_tokenizer(text.parent, source, model.context)
     whole.write_json(folder / "config.json", source.config)
 
 
@@ -204,20 +209,23 @@ def _write_graph(
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _write_tokenizer(folder: Path, source: Checkpoint) -> None:
+def _write_tokenizer(folder: Path, source: Checkpoint, context: int) -> None:
     if source.tokenizer is not None:
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            if (source.tokenizer / name).is_file():
-                shutil.copyfile(source.tokenizer / name, folder / name)
+        tokenizer = from_folder(source.tokenizer, source.config)
+        write_tokenizer(tokenizer, tokenizer_settings(source.tokenizer), folder)
         return
     vocabulary = openclip.import_open_clip().tokenizer.default_bpe()
-    tokenizer = byte_pair_tokenizer(Path(vocabulary))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    # Id 0, with which open_clip fills a context up, is the exclamation mark.
-    whole.write_json(
-        folder / "tokenizer_config.json",
-        {"pad_token": tokenizer.id_to_token(0), "tokenizer_class": "PreTrainedTokenizerFast"},
+    options = (source.config.get("text_cfg") or {}).get("tokenizer_kwargs") or {}
+    # open_clip fills a context up with id 0, which is the exclamation mark.
+    tokenizer = JsonTokenizer(
+        byte_pair_tokenizer(Path(vocabulary)),
+        context=context,
+        pad_id=0,
+        how=options.get("clean") or "lower",
     )
+    pad = tokenizer.library.id_to_token(0)
+    settings = {"pad_token": pad, "tokenizer_class": "PreTrainedTokenizerFast"}
+    write_tokenizer(tokenizer, settings, folder)
 
 
 def _about(report: ExportReport, model: OpenClip, source: Checkpoint) -> Mapping[str, Any]:
