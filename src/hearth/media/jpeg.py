@@ -42,7 +42,7 @@ def decode(file: JpegFile, scale: int = 1) -> Pixels:
     """RGB uint8 (height, width, 3), or of four layers CMYK as Pillow has it.
 
     As libjpeg-turbo decodes it, ``scale`` (1, 2, 4, 8) times smaller. Raises ShortData where
-    pixels are missing, and ValueError for what is no JPEG.
+    pixels are missing, and whatever Pillow trips over for what is no JPEG.
     """
     try:
         return _decoded(file, file.payload, scale)
@@ -50,31 +50,37 @@ def decode(file: JpegFile, scale: int = 1) -> Pixels:
         return _decoded_with_faults(file, scale)
 
 
+def _decoded(file: JpegFile, data: bytes, scale: int) -> Pixels:
+    """Decode a flawless JPEG; raises ValueError at whatever libjpeg has to say of it."""
+    width, height = (0, 0) if scale == 1 else file.size(scale)
+    is_cmyk = file.layers == 4
+    pixels: Pixels = simplejpeg.decode_jpeg(
+        data, "CMYK" if is_cmyk else "RGB", min_width=width, min_height=height, strict=True
+    )
+    # Files with four layers come from Adobe, and hold 255 less what Pillow means by CMYK.
+    return 255 - pixels if is_cmyk else pixels
+
+
 def _decoded_with_faults(file: JpegFile, scale: int) -> Pixels:
-    """As ``decode``, of a file that libjpeg warns of, or finds no end in."""
+    """Decode a JPEG that libjpeg warns of, or finds no end in, or that TurboJPEG doesn't know."""
     if not file.is_complete:
         raise ShortData
-    filler = None if file.has_end else file.without_filler()
-    for data in (file.essence(), file.first_complete()):
-        warning = _warning(file, data)
-        # Zeros and films are taken for coded data until there is enough of it.
-        if warning and filler:
-            warning = _warning(file, filler)
-        if _SHORT in warning.lower():
-            raise ShortData
-        try:
-            return _decoded(file, data, scale, strict=False)
-        except ValueError:
-            continue
-    # libjpeg's own interface knows a few kinds more than TurboJPEG's.
-    image = JpegImagePlugin.JpegImageFile(BytesIO(file.essence()))
-    if not file.has_end or image.mode not in ("RGB", "L", "CMYK"):
+    data = file.essence()
+    warning = _warning(file, data)
+    # Zeros and films are taken for coded data until there is enough of it.
+    if warning and not file.has_end and (shorter := file.without_filler()):
+        warning = _warning(file, shorter)
+    if _SHORT in warning.lower():
         raise ShortData
-    return np.asarray(image if image.mode == "CMYK" else image.convert("RGB"))
+    try:
+        return _by_pillow(data, file.size(scale))
+    except OSError:
+        # What stands behind the picture may look like another part of it.
+        return _by_pillow(file.first_complete(), file.size(scale))
 
 
 def _warning(file: JpegFile, data: bytes) -> str:
-    """The first thing that libjpeg has to say of a JPEG; empty where it has nothing."""
+    """What libjpeg has to say of a JPEG first, or what it fails at; empty where it is flawless."""
     try:
         _decoded(file, data, 8)
     except ValueError as error:
@@ -82,11 +88,8 @@ def _warning(file: JpegFile, data: bytes) -> str:
     return ""
 
 
-def _decoded(file: JpegFile, data: bytes, scale: int, *, strict: bool = True) -> Pixels:
-    width, height = (0, 0) if scale == 1 else (-(-file.width // scale), -(-file.height // scale))
-    colours = "CMYK" if file.layers == 4 else "RGB"
-    pixels: Pixels = simplejpeg.decode_jpeg(
-        data, colours, min_width=width, min_height=height, strict=strict
-    )
-    # Adobe's files, all that there are with four layers, hold inks as 255 less what they are.
-    return 255 - pixels if file.layers == 4 else pixels
+def _by_pillow(data: bytes, size: tuple[int, int]) -> Pixels:
+    """Decode whatever libjpeg can; simplejpeg gives rubbish where it isn't strict."""
+    image = JpegImagePlugin.JpegImageFile(BytesIO(data))
+    image.draft(None, size)
+    return np.asarray(image if image.mode == "CMYK" else image.convert("RGB"))

@@ -32,6 +32,9 @@ _SKIPPED = frozenset((_COM, *range(_APP0, 0xF0)))
 _NEEDED = _SOF | _TABLES | {_APP0, _APP14}
 """Segments that pixels depend on. JFIF's and Adobe's (APP0, APP14) say what the colours are."""
 
+_SHORTEST = {_APP0: 18, _APP14: 16}
+"""Bytes that libjpeg wants to see, to take them for JFIF's and Adobe's."""
+
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _ICC = b"ICC_PROFILE\0"
@@ -88,6 +91,10 @@ class JpegFile:
         """Whether scans hold the whole picture, as far as they tell."""
         return self.has_end or self._complete > 0
 
+    def size(self, scale: int) -> tuple[int, int]:
+        """Width and height, ``scale`` times smaller."""
+        return -(-self.width // scale), -(-self.height // scale)
+
     def essence(self) -> bytes:
         """The picture with an end, and without all that its pixels don't need."""
         return self._joined(self._parts if self.has_end else self._parts[: self._complete])
@@ -140,7 +147,7 @@ class JpegFile:
                     return
                 if scans == 1 and names < self.layers:
                     self.is_held_whole = True
-            if marker in _NEEDED or marker == _SOS:
+            if marker == _SOS or (marker in _NEEDED and end - start >= _SHORTEST.get(marker, 0)):
                 self._parts.append(segment)
                 if marker == _SOS and not self._complete and not any(self._missing.values()):
                     self._complete = len(self._parts)

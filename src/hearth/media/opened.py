@@ -47,7 +47,7 @@ class OpenedJpeg:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of what comes out, before it is turned upright."""
-        return -(-self._file.width // self._scale), -(-self._file.height // self._scale)
+        return self._file.size(self._scale)
 
     @property
     def is_decoded_by_lines(self) -> bool:
@@ -168,8 +168,9 @@ class OpenedPng(OpenedImage):
     def load(self) -> None:
         """Decode it; raises ValueError where rows are missing, which Pillow leaves black."""
         super().load()
-        last = self._image.crop((0, self._image.height - 1, self._image.width, self._image.height))
-        if last.getbbox() is None and self._file.lacks_rows():
+        width, height = self.size
+        is_last_black = self._image.crop((0, height - 1, width, height)).getbbox() is None
+        if (is_last_black or self._file.is_cut) and not self._file.is_whole():
             raise ValueError("rows are missing")
 
 

@@ -61,6 +61,8 @@ class PngFile:
 
     def __init__(self, payload: bytes) -> None:
         self.exif = self.xmp = self.profile = b""
+        self.is_cut = False
+        """Whether the file ends within the data."""
         self._colours = 0
         self._kept: list[memoryview] = []
         """Chunks in front of the data."""
@@ -82,7 +84,9 @@ class PngFile:
                 raise ValueError(f"the chunk {ascii(chunk.kind)[2:-1]} isn't known")
             elif self._colour_type == _PALETTE:
                 self._keep(chunk)
-                self._colours = len(chunk.data) // 3
+                self._colours, rest = divmod(len(chunk.data), 3)
+                if rest or len(self._kept) > 2:
+                    raise ValueError("the palette is broken")
         if self._colour_type == _PALETTE and not self._colours:
             raise ValueError("there is no palette")
         if not self._data:
@@ -97,17 +101,20 @@ class PngFile:
         pieces: list[bytes | memoryview] = [_SIGNATURE, *self._kept, head, *self._data, end]
         return b"".join(pieces)
 
-    def lacks_rows(self) -> bool:
-        """Whether the data, unpacked, is less than the picture; as slow as decoding it."""
+    def is_whole(self) -> bool:
+        """Whether the data, unpacked, is enough for the picture; as slow as decoding it.
+
+        Data that the file's end cuts has no checksum of the file's, so its own must be there.
+        """
         missing = self._size()
         unpacker = zlib.decompressobj()
         for data in self._data:
             for start in range(0, len(data), _PIECE):
                 piece: bytes | memoryview = data[start : start + _PIECE]
-                while piece and missing > 0:
+                while piece and missing > -_PIECE and not unpacker.eof:
                     missing -= len(unpacker.decompress(piece, 16 * _PIECE))
                     piece = unpacker.unconsumed_tail
-        return missing > 0 and missing > len(unpacker.flush())
+        return missing <= 0 and (unpacker.eof or not self.is_cut)
 
     @property
     def _colour_type(self) -> int:
@@ -131,6 +138,7 @@ class PngFile:
 
     def _add(self, chunk: _Chunk) -> None:
         """Add pixels; cut short they may be, and still all that are needed."""
+        self.is_cut = chunk.is_cut
         if not chunk.is_cut and not chunk.is_sound:
             raise ValueError("IDAT has a wrong checksum")
         self._data.append(chunk.data)
