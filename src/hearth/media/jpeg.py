@@ -16,6 +16,8 @@ from hearth.media.raw import Pixels
 
 _SHORT = "premature end"
 """In libjpeg's warnings (jerror.h: JWRN_HIT_MARKER, JWRN_JPEG_EOF): pixels are missing."""
+_BEFORE_END = "before marker 0xd9"
+"""In JWRN_EXTRANEOUS_DATA: something stands between coded data and the end."""
 
 
 class ShortData(ValueError):
@@ -67,16 +69,17 @@ def _decoded_with_faults(file: JpegFile, scale: int) -> Pixels:
         raise ShortData
     data = file.essence()
     warning = _warning(file, data)
-    # Zeros and films are taken for coded data until there is enough of it.
-    if warning and not file.has_end and (shorter := file.without_filler()):
-        warning = _warning(file, shorter)
+    if not file.has_end or _BEFORE_END in warning:
+        # A film, or zeros, may have been taken for coded data, and two bytes of it for an end.
+        shorter = file.without_film() or (file.without_filler() if warning else None)
+        warning = _warning(file, shorter) if shorter else warning
     if _SHORT in warning.lower():
         raise ShortData
     try:
-        return _by_pillow(data, file.size(scale))
+        return _by_pillow(data, scale)
     except OSError:
         # What stands behind the picture may look like another part of it.
-        return _by_pillow(file.first_complete(), file.size(scale))
+        return _by_pillow(file.first_complete(), scale)
 
 
 def _warning(file: JpegFile, data: bytes) -> str:
@@ -88,8 +91,8 @@ def _warning(file: JpegFile, data: bytes) -> str:
     return ""
 
 
-def _by_pillow(data: bytes, size: tuple[int, int]) -> Pixels:
+def _by_pillow(data: bytes, scale: int) -> Pixels:
     """Decode whatever libjpeg can; simplejpeg gives rubbish where it isn't strict."""
     image = JpegImagePlugin.JpegImageFile(BytesIO(data))
-    image.draft(None, size)
+    image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
     return np.asarray(image if image.mode == "CMYK" else image.convert("RGB"))

@@ -76,8 +76,8 @@ class JpegFile:
         """The number of ``_parts`` that hold each coefficient; 0: the file hasn't got them all."""
         self._missing: dict[int, int] = {}
         """Coefficients that no scan has held yet, as bits, by the component's name."""
-        self._walk()
-        if not self.width or not self.height or not self._parts or not self._missing:
+        scans = self._walk()
+        if not self.width or not self.height or not scans:
             raise ValueError("there is no picture in the JPEG")
 
     @property
@@ -103,38 +103,48 @@ class JpegFile:
         """As ``essence``, without anything behind the scan that completes the picture."""
         return self._joined(self._parts[: self._complete or None])
 
-    def without_filler(self) -> bytes | None:
-        """As ``first_complete``, less the film or the equal bytes its data seems to end with.
+    def without_film(self) -> bytes | None:
+        """As ``first_complete``, less the film that stands in its data; None where there is none.
 
-        None where there are none. Where nobody marked the end of coded data, all up to
-        the next marker looks like it.
+        Where nobody marked the end of coded data, all up to the next marker looks like it.
         """
-        *parts, scan = self._parts[: self._complete or None]
+        scan = self._last_scan
         start = self.payload.find(b"ftyp", scan.start, scan.end) - 4
-        if start < scan.start:
-            data = np.frombuffer(self.payload, np.uint8)[scan.start : scan.end]
-            others = np.flatnonzero(data != data[-1])
-            # The first of them may be the last byte of the data.
-            start = scan.start + (int(others[-1]) + 2 if len(others) else 0)
-            if scan.end - start < _FILLER:
-                return None
-        return self._joined([*parts, scan._replace(end=start)])
+        return self._ending_at(start) if start > scan.start else None
+
+    def without_filler(self) -> bytes | None:
+        """As ``without_film``, but of equal bytes at the end of the data, such as zeros."""
+        scan = self._last_scan
+        data = np.frombuffer(self.payload, np.uint8)[scan.start : scan.end]
+        # The first of them may be the last byte of the data.
+        start = scan.start + int(np.flatnonzero(data != data[-1])[-1]) + 2
+        return self._ending_at(start) if scan.end - start >= _FILLER else None
+
+    @property
+    def _last_scan(self) -> Segment:
+        return [part for part in self._parts[: self._complete or None] if part.marker == _SOS][-1]
+
+    def _ending_at(self, end: int) -> bytes:
+        scan = self._last_scan
+        parts = self._parts[: self._parts.index(scan)]
+        return self._joined([*parts, scan._replace(end=end)])
 
     def _joined(self, parts: list[Segment]) -> bytes:
         view = memoryview(self.payload)
         return b"".join((b"\xff\xd8", *(view[start:end] for _, start, end in parts), b"\xff\xd9"))
 
-    def _walk(self) -> None:
+    def _walk(self) -> int:
+        """Read the segments; the number of scans."""
         scans = 0
         progressive = False
         for segment in _segments(self.payload):
             marker, start, end = segment
             if marker == _EOI:
                 self.has_end = True
-                return
+                break
             if marker in _SOF:
                 if self._missing or not self._read_frame(self.payload[start + 4 : end]):
-                    return
+                    break
                 progressive = self.is_held_whole = marker in _PROGRESSIVE
             if marker == _SOS:
                 scans += 1
@@ -144,7 +154,7 @@ class JpegFile:
                     )
                 names = self._read_scan(self.payload[start + 4 : start + 18], progressive)
                 if not names:
-                    return
+                    break
                 if scans == 1 and names < self.layers:
                     self.is_held_whole = True
             if marker == _SOS or (marker in _NEEDED and end - start >= _SHORTEST.get(marker, 0)):
@@ -153,6 +163,7 @@ class JpegFile:
                     self._complete = len(self._parts)
             else:
                 self._read_metadata(segment)
+        return scans
 
     def _read_frame(self, body: bytes) -> bool:
         """Take size and components of a start of frame (B.2.2); whether it is one."""
