@@ -18,7 +18,7 @@ MOST_SCANS = 100
 _MOST_SEGMENTS = 20_000
 """64 MB in segments as long as they can be are a thousand."""
 
-_CHUNK = 1 << 17
+_CHUNK = 1 << 18
 """Bytes of coded data that are searched at once."""
 
 # Markers: ITU T.81, table B.1.
@@ -31,6 +31,7 @@ _TABLES = frozenset((0xC4, 0xCC, 0xDB, 0xDC, 0xDD))  # DHT, DAC, DQT, DNL, DRI
 _SKIPPED = frozenset((_COM, *range(_APP0, 0xF0)))
 _NEEDED = _SOF | _TABLES | {_APP0, _APP14}
 """Segments that pixels depend on. JFIF's and Adobe's (APP0, APP14) say what the colours are."""
+_KNOWN = _NEEDED | _SKIPPED | {_SOS}
 
 _SHORTEST = {_APP0: 18, _APP14: 16}
 """Bytes that libjpeg wants to see, to take them for JFIF's and Adobe's."""
@@ -222,7 +223,7 @@ def _segments(payload: bytes) -> Iterator[Segment]:
         if marker in _SKIPPED:
             length = max(length, 2)  # as libjpeg takes it
         at += length
-        if length < 2 or at > len(payload) or not (marker in _NEEDED | _SKIPPED or marker == _SOS):
+        if length < 2 or at > len(payload) or marker not in _KNOWN:
             return
         if marker == _SOS:
             if length != 6 + 2 * payload[start + 4]:
