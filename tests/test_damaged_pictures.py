@@ -221,11 +221,11 @@ def test_a_jpeg_of_nothing_but_segments_is_refused_soon():
 
 def test_segments_are_found_where_they_stand():
     file = JpegFile(JPEGS["with metadata"] + FILM)
-    assert (file.width, file.height, file.layers) == (75, 61, 3)
+    assert (file.width, file.height, file.components) == (75, 61, 3)
     assert file.profile == bytes(range(256)) * 4
     assert file.exif.startswith(b"Exif\0\0")
-    assert not file.is_held_whole
-    assert JpegFile(JPEGS["progressive"]).is_held_whole
+    assert not file.has_multiple_scans
+    assert JpegFile(JPEGS["progressive"]).has_multiple_scans
 
 
 # --- PNG: around the pixels -------------------------------------------------------------------

@@ -23,7 +23,7 @@ _SAME = 2
 
 @dataclass(frozen=True)
 class Colours:
-    """What a picture's numbers mean."""
+    """Colour space of a picture, and the way from there to sRGB."""
 
     transform: ImageCms.ImageCmsTransform
     mode: str
@@ -33,7 +33,7 @@ class Colours:
 
 
 def colours_of(profile: bytes, image_mode: str, inks: Image.Image | None = None) -> Colours | None:
-    """The colours of a picture of this mode; None where they are sRGB, or the profile is no use."""
+    """Read a profile for a picture of this mode; None where it is sRGB's, or of no use."""
     mode = _MODES.get(profile[16:20])
     fits = mode == image_mode or (mode == "RGB" and image_mode not in ("L", "CMYK"))
     if mode is None or not fits or len(profile) > _LARGEST_PROFILE:
@@ -43,7 +43,7 @@ def colours_of(profile: bytes, image_mode: str, inks: Image.Image | None = None)
 
 
 def to_srgb(rgb: Pixels, colours: Colours) -> Pixels:
-    """A picture, uint8 (height, width, 3), in sRGB."""
+    """Convert a picture, uint8 (height, width, 3), to sRGB."""
     height, width, _ = rgb.shape
     rows = max(1, _STRIP_PIXELS // width)
     converted = np.empty_like(rgb)
@@ -60,7 +60,7 @@ def to_srgb(rgb: Pixels, colours: Colours) -> Pixels:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile to sRGB; None where that changes nothing, or the profile is broken."""
+    """Build the transform to sRGB; None where it changes nothing, or the profile is broken."""
     try:
         transform = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB"), mode, "RGB"
@@ -79,7 +79,7 @@ def _applied(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image
 
 
 def _probe(mode: str) -> Image.Image:
-    """Colours from all over: 17 levels of each channel, or of one all."""
+    """Make an image of colours from all over: 17 levels of each channel, or all of one."""
     if mode == "L":
         return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     levels = np.linspace(0, 255, 17).round().astype(np.uint8)

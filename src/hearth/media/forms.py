@@ -11,20 +11,20 @@ from hearth.media.raw import Pixels
 
 _STRIP_PIXELS = 1 << 20
 
-_GROUNDS = (255, 0, 128)
+_BACKGROUNDS = (255, 0, 128)
 """Lightness of what is laid under a transparent picture, the likelier first: print is dark."""
 
 _CONTRAST = 96
-"""Levels by which text should differ from the ground."""
+"""Levels by which text should differ from the background."""
 
 
 class PixelForm(Enum):
-    """What pixels are to show. Files without transparency and profile look the same in all."""
+    """Treatment of transparency and colour profile; pictures with neither look alike in all."""
 
     STORED = "stored"
     """Colours as the file holds them, also under transparent pixels: as open_clip reads files."""
     READABLE = "readable"
-    """Transparent pictures on a ground that their text stands out from."""
+    """Transparent pictures on a background that their text stands out from."""
     SRGB = "srgb"
     """Colours converted to sRGB, for whoever gives them back in a file without a profile."""
 
@@ -43,14 +43,14 @@ class Decoded:
     def pixels(self, form: PixelForm) -> Pixels:
         """RGB uint8 (height, width, 3); ``rgb`` itself where the form makes no difference."""
         if form is PixelForm.READABLE and self.alpha is not None:
-            return _on_ground(self.rgb, self.alpha)
+            return _on_background(self.rgb, self.alpha)
         if form is PixelForm.SRGB and self.colours is not None:
             return to_srgb(self.rgb, self.colours)
         return self.rgb
 
 
 def alpha_of(image: Image.Image) -> Image.Image | None:
-    """The transparency of an image of any mode, mode L; None where it has none."""
+    """Take the transparency of an image of any mode, as mode L; None where it has none."""
     if not image.has_transparency_data:
         return None
     if image.mode not in ("RGBA", "LA", "PA"):
@@ -60,19 +60,19 @@ def alpha_of(image: Image.Image) -> Image.Image | None:
     return None if lowest == 255 else alpha
 
 
-def _on_ground(rgb: Pixels, alpha: Pixels) -> Pixels:
-    ground = _ground(rgb, alpha)
+def _on_background(rgb: Pixels, alpha: Pixels) -> Pixels:
+    background = _background(rgb, alpha)
     laid = np.empty_like(rgb)
     for rows in _strips(rgb):
         share = alpha[rows, :, None].astype(np.uint16)
         mixed = rgb[rows] * share
-        mixed += (255 - share) * ground + 127
+        mixed += (255 - share) * background + 127
         laid[rows] = mixed // 255
     return laid
 
 
-def _ground(rgb: Pixels, alpha: Pixels) -> int:
-    """The lightness that the fewest of the visible pixels are close to.
+def _background(rgb: Pixels, alpha: Pixels) -> int:
+    """Choose the lightness that the fewest of the visible pixels are close to.
 
     rapidocr goes by their mean, which hides what is darker in a picture that is mostly light.
     """
@@ -83,13 +83,13 @@ def _ground(rgb: Pixels, alpha: Pixels) -> int:
         weights += np.bincount(np.rint(light).astype(np.uint8).ravel(), alpha[rows].ravel(), 256)
     levels = np.arange(256)
 
-    def hidden(ground: int) -> float:
-        return float(weights @ np.maximum(0, 1 - np.abs(levels - ground) / _CONTRAST))
+    def hidden(background: int) -> float:
+        return float(weights @ np.maximum(0, 1 - np.abs(levels - background) / _CONTRAST))
 
-    return min(_GROUNDS, key=hidden)
+    return min(_BACKGROUNDS, key=hidden)
 
 
 def _strips(pixels: Pixels) -> list[slice]:
-    """Some rows at a time: what is computed in between takes several times as much memory."""
+    """Cut into some rows at a time: what is computed in between takes much more memory."""
     rows = max(1, _STRIP_PIXELS // pixels.shape[1])
     return [slice(top, top + rows) for top in range(0, len(pixels), rows)]

@@ -41,9 +41,9 @@ def decode_into(out: Pixels, payload: bytes) -> bool:
 
 
 def decode(file: JpegFile, scale: int = 1) -> Pixels:
-    """RGB uint8 (height, width, 3), or of four layers CMYK as Pillow has it.
+    """Decode to RGB uint8 (height, width, 3); four components to CMYK as Pillow has it.
 
-    As libjpeg-turbo decodes it, ``scale`` (1, 2, 4, 8) times smaller. Raises ShortData where
+    Bit for bit as libjpeg-turbo, ``scale`` (1, 2, 4, 8) times smaller. Raises ShortData where
     pixels are missing, and whatever Pillow trips over for what is no JPEG.
     """
     try:
@@ -55,11 +55,11 @@ def decode(file: JpegFile, scale: int = 1) -> Pixels:
 def _decoded(file: JpegFile, data: bytes, scale: int) -> Pixels:
     """Decode a flawless JPEG; raises ValueError at whatever libjpeg has to say of it."""
     width, height = (0, 0) if scale == 1 else file.size(scale)
-    is_cmyk = file.layers == 4
+    is_cmyk = file.components == 4
     pixels: Pixels = simplejpeg.decode_jpeg(
         data, "CMYK" if is_cmyk else "RGB", min_width=width, min_height=height, strict=True
     )
-    # Files with four layers come from Adobe, and hold 255 less what Pillow means by CMYK.
+    # Files with four components come from Adobe, and hold 255 less what Pillow means by CMYK.
     return 255 - pixels if is_cmyk else pixels
 
 
@@ -67,7 +67,7 @@ def _decoded_with_faults(file: JpegFile, scale: int) -> Pixels:
     """Decode a JPEG that libjpeg warns of, or finds no end in, or that TurboJPEG doesn't know."""
     if not file.is_complete:
         raise ShortData
-    data = file.essence()
+    data = file.minimal()
     warning = _warning(file, data)
     if not file.has_end or _BEFORE_END in warning:
         # A film, or zeros, may have been taken for coded data, and two bytes of it for an end.
@@ -77,13 +77,13 @@ def _decoded_with_faults(file: JpegFile, scale: int) -> Pixels:
         raise ShortData
     try:
         return _by_pillow(data, scale)
-    except OSError:
+    except (OSError, SyntaxError, ValueError):
         # What stands behind the picture may look like another part of it.
-        return _by_pillow(file.first_complete(), scale)
+        return _by_pillow(file.up_to_complete(), scale)
 
 
 def _warning(file: JpegFile, data: bytes) -> str:
-    """What libjpeg has to say of a JPEG first, or what it fails at; empty where it is flawless."""
+    """Ask libjpeg for its first warning, or what it fails at; empty for a flawless JPEG."""
     try:
         _decoded(file, data, 8)
     except ValueError as error:

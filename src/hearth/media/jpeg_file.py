@@ -63,10 +63,10 @@ class JpegFile:
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
         self.width = self.height = 0
-        self.layers = 0
-        """Channels."""
-        self.is_held_whole = False
-        """Whether decoders keep all coefficients in memory until the last scan."""
+        self.components = 0
+        """Number of channels: 1, 3 or 4."""
+        self.has_multiple_scans = False
+        """Whether decoders keep all coefficients in memory until the last scan has come."""
         self.has_end = False
         """Whether the end of the picture is marked."""
         self.exif = self.xmp = b""
@@ -74,16 +74,16 @@ class JpegFile:
         self._parts: list[Segment] = []
         """What the picture is made of."""
         self._complete = 0
-        """The number of ``_parts`` that hold each coefficient; 0: the file hasn't got them all."""
+        """Number of ``_parts`` that hold each coefficient once; 0 where all of them don't."""
         self._missing: dict[int, int] = {}
-        """Coefficients that no scan has held yet, as bits, by the component's name."""
+        """Coefficients that no scan has held yet, as bits, by the component's identifier."""
         scans = self._walk()
         if not self.width or not self.height or not scans:
             raise ValueError("there is no picture in the JPEG")
 
     @property
     def profile(self) -> bytes:
-        """The ICC profile; empty where there is none."""
+        """ICC profile; empty where there is none."""
         parts = (part for _, part in sorted(self._profile))
         return b"".join(self.payload[part.start + 18 : part.end] for part in parts)
 
@@ -96,16 +96,16 @@ class JpegFile:
         """Width and height, ``scale`` times smaller."""
         return -(-self.width // scale), -(-self.height // scale)
 
-    def essence(self) -> bytes:
-        """The picture with an end, and without all that its pixels don't need."""
+    def minimal(self) -> bytes:
+        """Write the picture with an end, and without all that its pixels don't need."""
         return self._joined(self._parts if self.has_end else self._parts[: self._complete])
 
-    def first_complete(self) -> bytes:
-        """As ``essence``, without anything behind the scan that completes the picture."""
+    def up_to_complete(self) -> bytes:
+        """Write the same without anything behind the scan that completes the picture."""
         return self._joined(self._parts[: self._complete or None])
 
     def without_film(self) -> bytes | None:
-        """As ``first_complete``, less the film that stands in its data; None where there is none.
+        """Write the picture less the film in its coded data; None where there is none.
 
         Where nobody marked the end of coded data, all up to the next marker looks like it.
         """
@@ -114,7 +114,7 @@ class JpegFile:
         return self._ending_at(start) if start > scan.start else None
 
     def without_filler(self) -> bytes | None:
-        """As ``without_film``, but of equal bytes at the end of the data, such as zeros."""
+        """Write the picture less the equal bytes, such as zeros, that its coded data ends with."""
         scan = self._last_scan
         data = np.frombuffer(self.payload, np.uint8)[scan.start : scan.end]
         # The first of them may be the last byte of the data.
@@ -135,7 +135,7 @@ class JpegFile:
         return b"".join((b"\xff\xd8", *(view[start:end] for _, start, end in parts), b"\xff\xd9"))
 
     def _walk(self) -> int:
-        """Read the segments; the number of scans."""
+        """Read the segments, and count the scans."""
         scans = 0
         progressive = False
         for segment in _segments(self.payload):
@@ -146,7 +146,7 @@ class JpegFile:
             if marker in _SOF:
                 if self._missing or not self._read_frame(self.payload[start + 4 : end]):
                     break
-                progressive = self.is_held_whole = marker in _PROGRESSIVE
+                progressive = self.has_multiple_scans = marker in _PROGRESSIVE
             if marker == _SOS:
                 scans += 1
                 if scans > MOST_SCANS:
@@ -156,8 +156,8 @@ class JpegFile:
                 names = self._read_scan(self.payload[start + 4 : start + 18], progressive)
                 if not names:
                     break
-                if scans == 1 and names < self.layers:
-                    self.is_held_whole = True
+                if scans == 1 and names < self.components:
+                    self.has_multiple_scans = True
             if marker == _SOS or (marker in _NEEDED and end - start >= _SHORTEST.get(marker, 0)):
                 self._parts.append(segment)
                 if marker == _SOS and not self._complete and not any(self._missing.values()):
@@ -167,16 +167,16 @@ class JpegFile:
         return scans
 
     def _read_frame(self, body: bytes) -> bool:
-        """Take size and components of a start of frame (B.2.2); whether it is one."""
+        """Read a start of frame (B.2.2): size and components. False where it is none."""
         if len(body) < 6 or len(body) < 6 + 3 * body[5]:
             return False
         self.height, self.width = int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
-        self.layers = body[5]
-        self._missing = {body[6 + 3 * index]: (1 << 64) - 1 for index in range(self.layers)}
-        return self.layers > 0
+        self.components = body[5]
+        self._missing = {body[6 + 3 * index]: (1 << 64) - 1 for index in range(self.components)}
+        return self.components > 0
 
     def _read_scan(self, body: bytes, progressive: bool) -> int:
-        """Take what a scan (B.2.3) holds; the number of its components, 0 if it is none."""
+        """Read the head of a scan (B.2.3): the number of its components, 0 where it is none."""
         count = body[0] if body else 0
         names = body[1 : 1 + 2 * count : 2]
         if not 1 <= count <= 4 or len(body) < 4 + 2 * count or not self._missing.keys() >= {*names}:
@@ -204,7 +204,7 @@ class JpegFile:
 
 
 def _segments(payload: bytes) -> Iterator[Segment]:
-    """The segments up to the first thing that is none, which libjpeg would end at as well."""
+    """Yield the segments up to the first thing that is none; libjpeg ends there as well."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
         # What stands before a marker is passed over.
@@ -234,7 +234,7 @@ def _segments(payload: bytes) -> Iterator[Segment]:
 
 
 def _end_of_data(payload: bytes, start: int) -> int:
-    """Where the coded data ends that begins at ``start``: at a marker, or with the file.
+    """Find the end of the coded data that begins at ``start``: a marker, or the file's end.
 
     FF is followed there by 00, or makes a restart marker: B.1.1.5. As everywhere, any number
     of FF may precede a marker; they are left with the data, where they do no harm.

@@ -27,13 +27,13 @@ class Opened(Protocol):
         """Whether decoding takes no more memory than the pixels that come out."""
 
     def shrink(self, at_least: int) -> None:
-        """Have it decoded smaller if it can be: its edges no less than twice ``at_least``."""
+        """Decode smaller if that can be: the edges no less than twice ``at_least``."""
 
     def image(self) -> Image.Image:
-        """Decode it as an upright RGB image in the form STORED."""
+        """Decode to an upright RGB image in the form STORED."""
 
     def decoded(self, form: PixelForm | None) -> Decoded:
-        """Decode it, with all that pixels of this form are made from, or of any form."""
+        """Decode with all that pixels of this form are made from, or of any form."""
 
 
 class OpenedJpeg:
@@ -52,25 +52,25 @@ class OpenedJpeg:
     @property
     def is_decoded_by_lines(self) -> bool:
         """Whether no channel, and no scan, has to wait for another."""
-        return not self._file.is_held_whole
+        return not self._file.has_multiple_scans
 
     @property
     def is_plain(self) -> bool:
         """Whether it shows the very pixels that are coded in it."""
-        return self._file.layers != 4 and self._orientation == UPRIGHT
+        return self._file.components != 4 and self._orientation == UPRIGHT
 
     def shrink(self, at_least: int) -> None:
-        """Choose 2, 4 or 8: see ``Opened``."""
+        """Decode 2, 4 or 8 times smaller: the edges no less than twice ``at_least``."""
         times = min(self.size) // (2 * at_least)
         self._scale = max(scale for scale in (1, 2, 4, 8) if scale <= max(times, 1))
 
     def image(self) -> Image.Image:
-        """Decode it: see ``Opened``."""
+        """Decode to an upright RGB image in the form STORED."""
         image = self._upright()
         return image if image.mode == "RGB" else image.convert("RGB")
 
     def decoded(self, form: PixelForm | None) -> Decoded:
-        """Decode it: see ``Opened``."""
+        """Decode with all that pixels of this form are made from, or of any form."""
         inks = None
         if self.is_plain:
             rgb = jpeg.decode(self._file, self._scale)
@@ -80,7 +80,7 @@ class OpenedJpeg:
             rgb = np.asarray(image.convert("RGB"))
         if form in (PixelForm.STORED, PixelForm.READABLE):
             return Decoded(rgb)
-        mode = {1: "L", 4: "CMYK"}.get(self._file.layers, "RGB")
+        mode = {1: "L", 4: "CMYK"}.get(self._file.components, "RGB")
         return Decoded(rgb, colours=colours_of(self._file.profile, mode, inks))
 
     def _upright(self) -> Image.Image:
@@ -103,12 +103,12 @@ class OpenedImage:
 
     @property
     def is_decoded_by_lines(self) -> bool:
-        """No."""
+        """Whether decoding takes no more memory than the pixels: nobody says so."""
         return False
 
     @property
     def orientation(self) -> int:
-        """How it is to be turned."""
+        """Orientation by its metadata."""
         try:
             return tagged(self._image.getexif())
         except Exception:
@@ -117,24 +117,24 @@ class OpenedImage:
 
     @property
     def profile(self) -> bytes:
-        """The ICC profile; empty where there is none."""
+        """ICC profile; empty where there is none."""
         profile = self._image.info.get("icc_profile")
         return profile if isinstance(profile, bytes) else b""
 
     def shrink(self, at_least: int) -> None:
-        """Nothing to be had."""
+        """Do nothing: only JPEGs can be decoded smaller."""
 
     def load(self) -> None:
         """Decode it into Pillow's image."""
         self._image.load()
 
     def image(self) -> Image.Image:
-        """Decode it: see ``Opened``."""
+        """Decode to an upright RGB image in the form STORED."""
         self.load()
         return turned(_as_rgb(self._image), self.orientation)
 
     def decoded(self, form: PixelForm | None) -> Decoded:
-        """Decode it: see ``Opened``."""
+        """Decode with all that pixels of this form are made from, or of any form."""
         self.load()
         image, orientation = self._image, self.orientation
         alpha = colours = None
@@ -153,16 +153,16 @@ class OpenedPng(OpenedImage):
 
     def __init__(self, payload: bytes) -> None:
         self._file = PngFile(payload)
-        super().__init__(PngImagePlugin.PngImageFile(BytesIO(self._file.essence())))
+        super().__init__(PngImagePlugin.PngImageFile(BytesIO(self._file.minimal())))
 
     @property
     def orientation(self) -> int:
-        """How it is to be turned."""
+        """Orientation by its metadata."""
         return orientation_of(self._file.exif, self._file.xmp)
 
     @property
     def profile(self) -> bytes:
-        """The ICC profile; empty where there is none."""
+        """ICC profile; empty where there is none."""
         return self._file.profile
 
     def load(self) -> None:

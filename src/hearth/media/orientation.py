@@ -19,7 +19,7 @@ UPRIGHT = 1
 
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
-    """The orientation that Exif tells, or else XMP: 1 to 8, UPRIGHT where neither does.
+    """Find the orientation in Exif, or else in XMP: 1 to 8, UPRIGHT where neither tells.
 
     Broken metadata is no reason to refuse good pixels.
     """
@@ -36,12 +36,12 @@ def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
 
 
 def tagged(tags: Image.Exif) -> int:
-    """The orientation that these tags tell; UPRIGHT where they don't."""
+    """Find the orientation among tags; UPRIGHT where they don't tell."""
     return _known(tags.get(ExifTags.Base.Orientation))
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """The image upright, itself if it is already."""
+    """Turn an image upright; gives itself if it is already."""
     return image.transpose(_METHODS[orientation]) if orientation in _METHODS else image
 
 

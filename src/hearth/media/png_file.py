@@ -34,7 +34,7 @@ _PASSES = (
 
 
 class _Chunk:
-    """A part of the file; its data is no copy, and shorter than announced where the file ends."""
+    """Part of the file; its data is no copy, and shorter than announced where the file ends."""
 
     def __init__(self, payload: bytes, start: int) -> None:
         view = memoryview(payload)
@@ -92,8 +92,8 @@ class PngFile:
         if not self._data:
             raise ValueError("there are no pixels")
 
-    def essence(self) -> bytes:
-        """The file without all that its pixels don't need."""
+    def minimal(self) -> bytes:
+        """Write the picture without all that its pixels don't need."""
         length = sum(map(len, self._data))
         # Nobody will ask for this chunk's checksum: those that it is made of have been right.
         head = length.to_bytes(4) + b"IDAT"
@@ -121,7 +121,7 @@ class PngFile:
         return self._header[9]
 
     def _size(self) -> int:
-        """Bytes of all rows, each with its filter: 7.2."""
+        """Count the bytes of all rows, each with its filter: 7.2."""
         width, height = int.from_bytes(self._header[:4]), int.from_bytes(self._header[4:8])
         bits = self._header[8] * _SAMPLES.get(self._colour_type, 0)
         total = 0
@@ -166,7 +166,7 @@ class PngFile:
 
 
 def _chunks(payload: bytes) -> Iterator[_Chunk]:
-    """The chunks up to the picture's end; pixels stand together, so those that come later are none.
+    """Yield the chunks up to the picture's end; IDAT chunks stand together, later ones are none.
 
     Raises ValueError where something else than chunks stands before the pixels.
     """
@@ -191,7 +191,7 @@ def _chunks(payload: bytes) -> Iterator[_Chunk]:
 
 
 def _unpacked(data: memoryview) -> bytes:
-    """What was packed; empty where it is broken, or too long."""
+    """Unpack what zlib packed; empty where it is broken, or too long."""
     unpacker = zlib.decompressobj()
     try:
         content = unpacker.decompress(data, _MOST_METADATA)
@@ -201,7 +201,7 @@ def _unpacked(data: memoryview) -> bytes:
 
 
 def _from_hexadecimal(text: bytes) -> bytes:
-    """A raw profile: its name, its length, then lines of digits."""
+    """Read a raw profile: its name, its length, then lines of digits."""
     try:
         return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
     except ValueError:

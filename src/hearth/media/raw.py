@@ -100,7 +100,7 @@ def read_raw(payload: bytes, form: RawForm, max_pixels: int) -> Pixels:
 
 
 def raw_alpha(payload: bytes, form: RawForm) -> Pixels | None:
-    """The transparency of a frame that ``read_raw`` takes, uint8 (height, width), if it has any."""
+    """Take the transparency of a frame that ``read_raw`` takes, uint8 (height, width), if any."""
     if form.format != "rgba":
         return None
     alpha = np.frombuffer(payload, np.uint8).reshape(form.height, form.width, 4)[..., 3]

@@ -248,8 +248,9 @@ _LINES_PLAN = Plan(
 
 def _page(reader: ImageReader, file: File) -> Page:
     """A picture as detection takes it; blocking. Raises as the reader does."""
-    picture = file if isinstance(file, Picture) else Picture(file)
-    return page_of(picture.pixels(reader, PixelForm.READABLE))
+    if isinstance(file, Picture):
+        return page_of(file.pixels(reader, PixelForm.READABLE))
+    return page_of(reader.pixels(file, PixelForm.READABLE))
 
 
 def _lines_of(page: Sequence[Line]) -> int:
