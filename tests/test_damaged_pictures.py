@@ -154,7 +154,9 @@ AROUND_JPEG = {
     "filling bytes": lambda file, rng: (
         file[:2] + b"\xff" * 99 + file[2:-2] + b"\xff" * 9 + file[-2:]
     ),
-    "rubbish between segments": lambda file, rng: file.replace(b"\xff\xdb", b"rubbish\xff\xdb", 1),
+    "rubbish between segments": lambda file, rng: b"rubbish\xff\xdb".join(
+        file.rsplit(b"\xff\xdb", 1)
+    ),
     "a broken profile": lambda file, rng: (
         file[:2] + segment(0xE2, b"ICC_PROFILE\0\x07\x02" + rng.bytes(99)) + file[2:]
     ),
