@@ -117,7 +117,7 @@ class JpegFile:
         """Write the picture less the equal bytes, such as zeros, that its coded data ends with."""
         scan = self._last_scan
         data = np.frombuffer(self.payload, np.uint8)[scan.start : scan.end]
-        # The first of them may be the last byte of the data.
+        # The first of them may be the data's last byte: white pages end with 00.
         start = scan.start + int(np.flatnonzero(data != data[-1])[-1]) + 2
         return self._ending_at(start) if scan.end - start >= _FILLER else None
 
