@@ -58,7 +58,7 @@ def to_srgb(rgb: Pixels, colours: Colours) -> Pixels:
     return converted
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Build the transform to sRGB; None where it changes nothing, or the profile is broken."""
     try:

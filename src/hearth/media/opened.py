@@ -66,8 +66,7 @@ class OpenedJpeg:
 
     def image(self) -> Image.Image:
         """Decode to an upright RGB image in the form STORED."""
-        image = self._upright()
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return _as_rgb(self._upright())
 
     def decoded(self, form: PixelForm | None) -> Decoded:
         """Decode with all that pixels of this form are made from, or of any form."""
@@ -77,7 +76,7 @@ class OpenedJpeg:
         else:
             image = self._upright()
             inks = image if image.mode == "CMYK" else None
-            rgb = np.asarray(image.convert("RGB"))
+            rgb = np.asarray(_as_rgb(image))
         if form in (PixelForm.STORED, PixelForm.READABLE):
             return Decoded(rgb)
         mode = {1: "L", 4: "CMYK"}.get(self._file.components, "RGB")
