@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
-from io import BytesIO
 
 import numpy as np
 from PIL import (
@@ -20,6 +19,8 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
@@ -27,24 +28,19 @@ from PIL import (
 from hearth.errors import InvalidInput, one_line
 from hearth.media import jpeg
 from hearth.media.forms import Decoded, PixelForm
-from hearth.media.opened import Opened, OpenedImage, OpenedJpeg, OpenedPng
+from hearth.media.opened import Opened, OpenedJpeg, open_image
 from hearth.media.raw import Pixels
-
-
-def _by(kind: type[ImageFile.ImageFile]) -> Callable[[bytes], Opened]:
-    return lambda payload: OpenedImage(kind(BytesIO(payload)))
-
 
 # Pillow's own opener knows forty more formats, some of them run other programs or open
 # other files. It also loads every plugin there is at the first WebP.
-_SIGNATURES: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Opened]], ...] = (
-    (re.compile(rb"\xff\xd8\xff"), OpenedJpeg),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), OpenedPng),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), _by(WebPImagePlugin.WebPImageFile)),
-    (re.compile(rb"....ftyp(avi[fs]|m[is]f1)", re.DOTALL), _by(AvifImagePlugin.AvifImageFile)),
-    (re.compile(rb"BM"), _by(BmpImagePlugin.BmpImageFile)),
-    (re.compile(rb"GIF8[79]a"), _by(GifImagePlugin.GifImageFile)),
-    (re.compile(rb"(II|MM)(\0[*+]|[*+]\0)"), _by(TiffImagePlugin.TiffImageFile)),
+_SIGNATURES: tuple[tuple[re.Pattern[bytes], type[ImageFile.ImageFile]], ...] = (
+    (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImagePlugin.WebPImageFile),
+    (re.compile(rb"....ftyp(avif|avis|mif1|msf1)", re.DOTALL), AvifImagePlugin.AvifImageFile),
+    (re.compile(rb"BM"), BmpImagePlugin.BmpImageFile),
+    (re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
+    (re.compile(rb"(II|MM)(\x2a\x00|\x00\x2a|\x2b\x00|\x00\x2b)"), TiffImagePlugin.TiffImageFile),
 )
 
 _HEAVY_PIXELS = 40_000_000
@@ -151,10 +147,10 @@ class ImageReader:
     def _open(self, payload: bytes) -> Opened:
         if not payload:
             raise InvalidInput("the image is empty")
-        open_file = next((kind for mark, kind in _SIGNATURES if mark.match(payload)), None)
-        if open_file is None:
+        image_class = next((kind for mark, kind in _SIGNATURES if mark.match(payload)), None)
+        if image_class is None:
             raise InvalidInput(f"not an image that is read here: send {FORMATS}")
-        opened = open_file(payload)
+        opened = open_image(image_class, payload)
         width, height = opened.size
         if width * height > self.max_pixels:
             raise InvalidInput(

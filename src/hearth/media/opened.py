@@ -4,7 +4,7 @@ from io import BytesIO
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from hearth.media import jpeg
 from hearth.media.colours import colours_of
@@ -171,6 +171,15 @@ class OpenedPng(OpenedImage):
         is_last_black = self._image.crop((0, height - 1, width, height)).getbbox() is None
         if (is_last_black or self._file.is_cut) and not self._file.is_whole():
             raise ValueError("rows are missing")
+
+
+def open_image(kind: type[ImageFile.ImageFile], payload: bytes) -> Opened:
+    """Open a file of one of Pillow's kinds: JPEG and PNG by walking them, others with Pillow."""
+    if kind is JpegImagePlugin.JpegImageFile:
+        return OpenedJpeg(payload)
+    if kind is PngImagePlugin.PngImageFile:
+        return OpenedPng(payload)
+    return OpenedImage(kind(BytesIO(payload)))
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -33,7 +33,7 @@ _PASSES = (
 """Adam7's first columns and rows, and the steps to the next: 8.1."""
 
 
-class _Chunk:
+class _PngChunk:
     """Part of the file; its data is no copy, and shorter than announced where the file ends."""
 
     def __init__(self, payload: bytes, start: int) -> None:
@@ -131,19 +131,19 @@ class PngFile:
                 total += rows * (1 + -(-columns * bits // 8))
         return total
 
-    def _keep(self, chunk: _Chunk) -> None:
+    def _keep(self, chunk: _PngChunk) -> None:
         if not chunk.is_sound:
             raise ValueError(f"{chunk.kind.decode()} has a wrong checksum")
         self._kept.append(chunk.whole)
 
-    def _add(self, chunk: _Chunk) -> None:
+    def _add(self, chunk: _PngChunk) -> None:
         """Add pixels; cut short they may be, and still all that are needed."""
         self.is_cut = chunk.is_cut
         if not chunk.is_cut and not chunk.is_sound:
             raise ValueError("IDAT has a wrong checksum")
         self._data.append(chunk.data)
 
-    def _read(self, chunk: _Chunk) -> None:
+    def _read(self, chunk: _PngChunk) -> None:
         """Take what is of use in a chunk that may be broken."""
         kind, data = chunk.kind, chunk.data
         if kind not in (b"tRNS", b"eXIf", b"iTXt", b"iCCP", b"tEXt", b"zTXt") or not chunk.is_sound:
@@ -165,7 +165,7 @@ class PngFile:
             self.exif = _from_hexadecimal(bytes(text) if kind == b"tEXt" else _unpacked(text[1:]))
 
 
-def _chunks(payload: bytes) -> Iterator[_Chunk]:
+def _chunks(payload: bytes) -> Iterator[_PngChunk]:
     """Yield the chunks up to the picture's end; IDAT chunks stand together, later ones are none.
 
     Raises ValueError where something else than chunks stands before the pixels.
@@ -175,7 +175,7 @@ def _chunks(payload: bytes) -> Iterator[_Chunk]:
     for _ in range(_MOST_CHUNKS):
         if at + 8 > len(payload):
             return
-        chunk = _Chunk(payload, at)
+        chunk = _PngChunk(payload, at)
         is_data = chunk.kind == b"IDAT"
         done = done or (seen and not is_data)
         if chunk.kind == b"IEND" or (done and (is_data or chunk.is_cut)):
