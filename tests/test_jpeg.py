@@ -155,9 +155,19 @@ def test_limits_hold_before_anything_is_decoded():
 
 
 @pytest.mark.parametrize("before", [b"", b"\0"], ids=["even", "odd"])
+def test_only_scans_are_counted_as_such(before):
+    """Not two bytes of a comment, of a profile or of a film behind the picture."""
+    words = before + b"\xff\xda" * 200
+    payload = encode(noise(), comment=words, exif=b"Exif\0\0" + words, icc_profile=words) + words
+    assert np.array_equal(into(payload, 45, 37), pillow(encode(noise())))
+
+
 @pytest.mark.parametrize(("scans", "refused"), [(100, False), (101, True)])
-def test_scans_are_counted_wherever_they_start(before, scans, refused):
-    payload = encode(noise(), comment=b"at an" + b" odd" * len(before) + b"\xff\xda" * (scans - 1))
+def test_scans_are_counted_up_to_a_hundred(scans, refused):
+    payload = encode(noise(), progressive=True)
+    start = payload.rindex(b"\xff\xda")
+    written = payload.count(b"\xff\xda")
+    payload = payload[:start] + payload[start:-2] * (scans - written + 1) + b"\xff\xd9"
     if refused:
         with pytest.raises(InvalidInput, match=f"{scans} scans"):
             READER.read(payload)

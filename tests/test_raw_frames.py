@@ -9,7 +9,8 @@ from PIL import Image
 
 from hearth.errors import InvalidInput
 from hearth.media import HeavyImage, ImageReader, Picture, images
-from hearth.media.raw import FORMATS, MIME, Pixels, RawForm, is_raw, raw_form, read_raw
+from hearth.media.forms import Decoded
+from hearth.media.raw import FORMATS, MIME, RawForm, is_raw, raw_form, read_raw
 
 READER = ImageReader(max_pixels=1_000_000)
 RNG = np.random.default_rng(5)
@@ -176,9 +177,9 @@ class CountingReader(ImageReader):
         super().__init__(max_pixels)
         self.reads = 0
 
-    def pixels(self, payload: bytes, **options: object) -> Pixels:
+    def decoded(self, payload: bytes) -> Decoded:
         self.reads += 1
-        return super().pixels(payload, **options)
+        return super().decoded(payload)
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

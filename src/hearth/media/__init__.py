@@ -1,6 +1,7 @@
 """Bytes to arrays."""
 
+from hearth.media.forms import PixelForm
 from hearth.media.images import HeavyImage, ImageReader
 from hearth.media.picture import File, Picture
 
-__all__ = ["File", "HeavyImage", "ImageReader", "Picture"]
+__all__ = ["File", "HeavyImage", "ImageReader", "Picture", "PixelForm"]

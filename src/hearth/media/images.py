@@ -4,19 +4,18 @@ The bytes decide what a file is, never its label: clients mislabel images.
 """
 
 import copy
+import math
 import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
-from io import BytesIO
 
 import numpy as np
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
-    ExifTags,
     GifImagePlugin,
     Image,
     ImageFile,
@@ -28,7 +27,8 @@ from PIL import (
 
 from hearth.errors import InvalidInput, one_line
 from hearth.media import jpeg
-from hearth.media.depth import is_deep, to_eight_bit
+from hearth.media.forms import Decoded, PixelForm
+from hearth.media.opened import Opened, OpenedJpeg, open_image
 from hearth.media.raw import Pixels
 
 # Pillow's own opener knows forty more formats, some of them run other programs or open
@@ -42,24 +42,11 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], type[ImageFile.ImageFile]], ...] = (
     (re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
     (re.compile(rb"(II|MM)(\x2a\x00|\x00\x2a|\x2b\x00|\x00\x2b)"), TiffImagePlugin.TiffImageFile),
 )
-_MOST_SCANS = 100
-"""In one JPEG: encoders write about ten for each picture, and thumbnails have theirs."""
 
 _HEAVY_PIXELS = 40_000_000
 """An image with more of them costs hundreds of megabytes while it is read: one at a time."""
 
 FORMATS = "JPEG, PNG, WebP, AVIF, BMP, GIF or TIFF"
-
-# TIFF 6.0 and Exif 2.32, tag 274 (Orientation): how the stored pixels become upright ones.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class HeavyImage(Exception):
@@ -89,37 +76,46 @@ class ImageReader:
         light._waits = False
         return light
 
-    def read(self, payload: bytes, *, at_least: int | None = None) -> Image.Image:
+    def read(
+        self,
+        payload: bytes,
+        *,
+        at_least: int | None = None,
+        form: PixelForm = PixelForm.STORED,
+    ) -> Image.Image:
         """The first frame as an upright image of mode RGB.
 
-        Alpha is dropped, not blended: transparent pixels show the colour that is
-        stored under them, as in open_clip's own preprocessing. With ``at_least`` a
-        JPEG may come smaller than it is (by 2, 4 or 8), its shortest edge no less
-        than twice ``at_least`` pixels: made for a resize to ``at_least``, at 54 dB
-        against a full decode and a quarter of its time.
+        With ``at_least`` a JPEG may come smaller than it is (by 2, 4 or 8), its shortest
+        edge no less than twice ``at_least`` pixels: made for a resize to ``at_least``, at
+        54 dB against a full decode and a quarter of its time.
 
         Raises InvalidInput for anything that isn't a whole image of a known format
         with at most ``max_pixels`` pixels, and nothing else.
         """
         with _refusing():
-            image = self._open(payload)
-            with self._turn(image, payload, at_least):
-                return _decoded(image)
+            opened = self._open(payload)
+            with self._turn(opened, at_least):
+                if form is PixelForm.STORED:
+                    return opened.image()
+                return Image.fromarray(opened.decoded(form).pixels(form))
 
-    def pixels(self, payload: bytes) -> Pixels:
+    def pixels(self, payload: bytes, form: PixelForm = PixelForm.STORED) -> Pixels:
         """What ``read`` gives as uint8 (height, width, 3), contiguous; raises as it does.
 
         A JPEG that stands upright takes half the time and a quarter of the memory of Pillow's
         image and its copy: 42 ms and 36 MB for 12 megapixels.
         """
         with _refusing():
-            image = self._open(payload)
-            with self._turn(image, payload, None):
-                if _is_plain_jpeg(image):
-                    out = np.empty((image.height, image.width, 3), np.uint8)
-                    if jpeg.decode_into(out, payload):
-                        return out
-                return np.asarray(_decoded(image))
+            opened = self._open(payload)
+            with self._turn(opened, None):
+                return opened.decoded(form).pixels(form)
+
+    def decoded(self, payload: bytes) -> Decoded:
+        """An image file from which pixels of any form can be had; raises as ``read`` does."""
+        with _refusing():
+            opened = self._open(payload)
+            with self._turn(opened, None):
+                return opened.decoded(None)
 
     def read_into(
         self,
@@ -137,42 +133,38 @@ class ImageReader:
         what ``fit`` raises.
         """
         with _refusing():
-            image = self._open(payload)
-            fits = (image.height, image.width, 3) == out.shape
-            if fits and _is_plain_jpeg(image) and jpeg.decode_into(out, payload):
+            opened = self._open(payload)
+            fits = (*opened.size[::-1], 3) == out.shape
+            is_plain = isinstance(opened, OpenedJpeg) and opened.is_plain
+            if fits and is_plain and jpeg.decode_into(out, payload):
                 return
-            turn = self._turn(image, payload, at_least)
+            turn = self._turn(opened, at_least)
         with turn:
             with _refusing():
-                upright = _decoded(image)
+                upright = opened.image()
             out[...] = np.asarray(fit(upright))
 
-    def _open(self, payload: bytes) -> ImageFile.ImageFile:
+    def _open(self, payload: bytes) -> Opened:
         if not payload:
             raise InvalidInput("the image is empty")
         image_class = next((kind for mark, kind in _SIGNATURES if mark.match(payload)), None)
         if image_class is None:
             raise InvalidInput(f"not an image that is read here: send {FORMATS}")
-        if image_class is JpegImagePlugin.JpegImageFile:
-            _check_scans(payload)
-        image = image_class(BytesIO(payload))
-        width, height = image.size
+        opened = open_image(image_class, payload)
+        width, height = opened.size
         if width * height > self.max_pixels:
             raise InvalidInput(
                 f"the image has {width}×{height} pixels; at most {self.max_pixels:,} are allowed"
             )
-        return image
+        return opened
 
-    def _turn(
-        self, image: ImageFile.ImageFile, payload: bytes, at_least: int | None
-    ) -> AbstractContextManager[object]:
-        """Scale a JPEG; what to hold while the image is decoded and resized."""
-        pixels = image.width * image.height
+    def _turn(self, opened: Opened, at_least: int | None) -> AbstractContextManager[object]:
+        """Have a JPEG shrunk; what to hold while the image is decoded and resized."""
+        pixels = math.prod(opened.size)
         if at_least is not None:
-            # JPEG only; a no-op elsewhere.
-            image.draft(None, (2 * at_least, 2 * at_least))
-        if pixels > _HEAVY_PIXELS and _is_decoded_by_lines(image, payload):
-            pixels = image.width * image.height
+            opened.shrink(at_least)
+        if pixels > _HEAVY_PIXELS and opened.is_decoded_by_lines:
+            pixels = math.prod(opened.size)
         if pixels <= _HEAVY_PIXELS:
             return nullcontext()
         if not self._waits:
@@ -190,71 +182,6 @@ def _refusing() -> Iterator[None]:
         raise
     except Exception as error:
         raise InvalidInput(f"the image is broken or cut short ({one_line(error, 120)})") from None
-
-
-def _is_plain_jpeg(image: ImageFile.ImageFile) -> bool:
-    """Whether it shows the very pixels that are coded in it."""
-    return (
-        isinstance(image, JpegImagePlugin.JpegImageFile)
-        and image.mode in ("RGB", "L")
-        and _orientation(image) not in _UPRIGHT
-    )
-
-
-def _is_decoded_by_lines(image: ImageFile.ImageFile, payload: bytes) -> bool:
-    """Whether decoding takes no more memory than the pixels that come out.
-
-    A JPEG whose first scan isn't all there is of all its channels is held whole.
-    """
-    if not isinstance(image, JpegImagePlugin.JpegImageFile) or "progressive" in image.info:
-        return False
-    # Opened, it stands behind the head of the scan: ITU T.81, B.2.3. Wherever else a file
-    # may stand one day, it only counts as one that is held whole.
-    head = bytes((0xFF, 0xDA, 0, 6 + 2 * image.layers, image.layers))
-    start = image.fp.tell() - (8 + 2 * image.layers) if image.fp else 0
-    return payload.startswith(head, max(start, 0))
-
-
-def _decoded(image: ImageFile.ImageFile) -> Image.Image:
-    image.load()
-    return _upright(_as_rgb(image), _orientation(image))
-
-
-def _check_scans(payload: bytes) -> None:
-    """Refuse JPEGs that repeat their pixels hundreds of times: some 400 KB take minutes."""
-    # ITU T.81, B.1.1.2: FF DA starts a scan, and nothing else in coded data looks like it.
-    # As 16-bit words from even and from odd offsets: payload.count takes ten times as long,
-    # 1.7 ms for a photograph.
-    words = (np.frombuffer(payload, "<u2", (len(payload) - at) // 2, at) for at in (0, 1))
-    scans = sum(np.count_nonzero(part == 0xDAFF) for part in words)
-    if scans > _MOST_SCANS:
-        raise InvalidInput(f"the JPEG has {scans} scans; at most {_MOST_SCANS} are decoded")
-
-
-def _as_rgb(image: ImageFile.ImageFile) -> Image.Image:
-    # Alpha is dropped in any case; a transparent colour or palette would make Pillow warn.
-    image.info.pop("transparency", None)
-    if image.mode == "RGB":
-        # Pillow's own conversion copies it.
-        return image
-    if is_deep(image):
-        return to_eight_bit(image).convert("RGB")
-    if image.mode == "La":
-        return image.convert("LA").convert("RGB")
-    return image.convert("RGB")
-
-
-def _orientation(image: ImageFile.ImageFile) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:
-        # Broken metadata is no reason to refuse good pixels.
-        return 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    method = _UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
 
 
 _SILENCE = ("ignore", None, Warning, re.compile(r"PIL\."), 0)

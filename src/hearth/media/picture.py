@@ -4,8 +4,9 @@ import threading
 
 from PIL import Image
 
+from hearth.media.forms import Decoded, PixelForm
 from hearth.media.images import ImageReader
-from hearth.media.raw import Pixels, RawForm, is_raw, raw_form, read_raw
+from hearth.media.raw import Pixels, RawForm, is_raw, raw_alpha, raw_form, read_raw
 
 
 class Picture:
@@ -13,46 +14,48 @@ class Picture:
 
     The first who asks decodes it, in whichever thread; others wait for that. Its pixels are
     kept as long as the picture lives, three bytes each, so whoever makes one bounds how many
-    there are.
+    there are. Where it is transparent, or has a colour profile, that adds up to five bytes, and
+    three for each other form that is asked for.
     """
 
     def __init__(self, payload: bytes, mime: str = "") -> None:
         self.payload = payload
         self.form: RawForm | None = raw_form(mime) if is_raw(mime) else None
         """None for an image file."""
-        self._pixels: Pixels | None = None
+        self._decoded: Decoded | None = None
+        self._pixels: dict[PixelForm, Pixels] = {}
         self._lock = threading.Lock()
 
-    @property
-    def is_ready(self) -> bool:
+    def is_ready(self, form: PixelForm = PixelForm.STORED) -> bool:
         """Whether its pixels can be had in no time."""
         raw = self.form is not None and self.form.format == "rgb"
-        return raw or self._pixels is not None
+        return raw or form in self._pixels
 
-    def pixels(self, reader: ImageReader) -> Pixels:
+    def pixels(self, reader: ImageReader, form: PixelForm = PixelForm.STORED) -> Pixels:
         """Upright, RGB, uint8 (height, width, 3), contiguous and read-only.
 
-        Blocking; raises as the reader does.
+        One array for all forms that look the same. Blocking; raises as the reader does.
         """
         # Without the lock: whoever is on a loop mustn't wait while somebody decodes.
-        if self._pixels is not None:
-            return self._pixels
+        if form in self._pixels:
+            return self._pixels[form]
         with self._lock:
-            if self._pixels is None:
-                self._pixels = self._decoded(reader)
-            return self._pixels
+            if form not in self._pixels:
+                self._decoded = self._decoded or self._decode(reader)
+                pixels = self._decoded.pixels(form)
+                pixels.flags.writeable = False
+                self._pixels[form] = pixels
+            return self._pixels[form]
 
     def image(self, reader: ImageReader) -> Image.Image:
-        """A copy of the same as an image of Pillow's, which takes four bytes a pixel."""
+        """A copy of the form STORED as an image of Pillow's, which takes four bytes a pixel."""
         return Image.fromarray(self.pixels(reader))
 
-    def _decoded(self, reader: ImageReader) -> Pixels:
+    def _decode(self, reader: ImageReader) -> Decoded:
         if self.form is None:
-            pixels = reader.pixels(self.payload)
-        else:
-            pixels = read_raw(self.payload, self.form, reader.max_pixels)
-        pixels.flags.writeable = False
-        return pixels
+            return reader.decoded(self.payload)
+        pixels = read_raw(self.payload, self.form, reader.max_pixels)
+        return Decoded(pixels, raw_alpha(self.payload, self.form))
 
 
 File = bytes | Picture

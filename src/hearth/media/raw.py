@@ -99,6 +99,14 @@ def read_raw(payload: bytes, form: RawForm, max_pixels: int) -> Pixels:
     return rgb
 
 
+def raw_alpha(payload: bytes, form: RawForm) -> Pixels | None:
+    """Take the transparency of a frame that ``read_raw`` takes, uint8 (height, width), if any."""
+    if form.format != "rgba":
+        return None
+    alpha = np.frombuffer(payload, np.uint8).reshape(form.height, form.width, 4)[..., 3]
+    return None if alpha.min() == 255 else alpha
+
+
 def _from_yuv420(values: Pixels, form: RawForm) -> Pixels:
     import cv2
 

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
-from hearth.media import File, ImageReader, Picture
+from hearth.media import File, ImageReader, Picture, PixelForm
 from hearth.models.heavy import lightly
 from hearth.models.options import QueueOptions
 
@@ -53,17 +54,19 @@ class PictureWork:
         return self.queue.passing(work, self._prepare, ticket=ticket, claim=claim)
 
     @asynccontextmanager
-    async def decoded(self, file: File, ticket: Ticket = NO_HURRY) -> AsyncIterator[Picture]:
-        """The picture, decoded, and held until the block ends.
+    async def decoded(
+        self, file: File, ticket: Ticket = NO_HURRY, form: PixelForm = PixelForm.STORED
+    ) -> AsyncIterator[Picture]:
+        """The picture, decoded in this form, and held until the block ends.
 
         Raises InvalidInput for anything but a picture.
         """
         picture = file if isinstance(file, Picture) else Picture(file)
-        if picture.is_ready:
-            picture.pixels(self._reader)  # whether it can be read at all
+        if picture.is_ready(form):
+            picture.pixels(self._reader, form)  # whether it can be read at all
             yield picture
             return
-        async with self.held(picture.pixels, ticket):
+        async with self.held(partial(picture.pixels, form=form), ticket):
             yield picture
 
     def lend(self, claim: Claim, ticket: Ticket) -> None:

@@ -4,13 +4,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from hearth.cli.view.frames import Broken, Frame
 from hearth.cli.view.source import Source
 from hearth.client.mime import HEAD, guess
 from hearth.errors import InvalidInput
-from hearth.media import ImageReader
+from hearth.media import ImageReader, PixelForm
 
 MOST_PIXELS = 1_000_000_000
 """Of a user's own picture: whether it is too large is for the node to say."""
@@ -34,7 +32,7 @@ class Pictures(Source):
         moment = float(number)
         try:
             file = path.read_bytes()
-            pixels = np.asarray(self._reader.read(file))
+            pixels = self._reader.pixels(file, PixelForm.SRGB)
         except OSError as error:
             return Broken(number, moment, path.name, (error.strerror or str(error)).lower())
         except InvalidInput as error:

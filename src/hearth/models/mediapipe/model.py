@@ -6,7 +6,7 @@ from typing import Any
 
 from hearth.backends import Session
 from hearth.batching import NO_HURRY, BatchQueue, Ticket
-from hearth.media import File, ImageReader
+from hearth.media import File, ImageReader, PixelForm
 from hearth.models.manager import Progress
 from hearth.models.mediapipe.backdrops import Backdrops
 from hearth.models.mediapipe.faces import FaceFinder
@@ -73,13 +73,15 @@ class MediaPipeModel:
         self.making = PictureWork("mediapipe-pictures", reader, self._options)
 
     @asynccontextmanager
-    async def frame(self, file: File, ticket: Ticket = NO_HURRY) -> AsyncIterator[Frame]:
-        """The decoded picture, while it is worked on; bounds how many there are at once.
+    async def frame(
+        self, file: File, ticket: Ticket = NO_HURRY, form: PixelForm = PixelForm.STORED
+    ) -> AsyncIterator[Frame]:
+        """The decoded picture in a form, while it is worked on; bounds how many there are at once.
 
         Raises InvalidInput for anything but a picture, and what a batch queue raises.
         """
-        async with self._frames.decoded(file, ticket) as picture:
-            yield Frame(picture.pixels(self._reader))
+        async with self._frames.decoded(file, ticket, form) as picture:
+            yield Frame(picture.pixels(self._reader, form))
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hearth.backends import Session
 from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
-from hearth.media import File, ImageReader, Picture
+from hearth.media import File, ImageReader, Picture, PixelForm
 from hearth.media.raw import Pixels
 from hearth.models.heavy import lightly
 from hearth.models.manager import Progress
@@ -248,7 +248,9 @@ _LINES_PLAN = Plan(
 
 def _page(reader: ImageReader, file: File) -> Page:
     """A picture as detection takes it; blocking. Raises as the reader does."""
-    return page_of(file.pixels(reader) if isinstance(file, Picture) else reader.pixels(file))
+    if isinstance(file, Picture):
+        return page_of(file.pixels(reader, PixelForm.READABLE))
+    return page_of(reader.pixels(file, PixelForm.READABLE))
 
 
 def _lines_of(page: Sequence[Line]) -> int:

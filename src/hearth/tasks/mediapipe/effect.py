@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from hearth.errors import InvalidInput
-from hearth.media import ImageReader, encode
+from hearth.media import ImageReader, PixelForm, encode
 from hearth.media.mask import SoftMask
 from hearth.media.raw import Pixels
 from hearth.models.mediapipe import effects
@@ -130,7 +130,7 @@ def _image_of(text: str, longest: int, reader: ImageReader) -> Image.Image:
         raise InvalidInput(f"{BACKGROUND.name}: the image is no base64") from None
     try:
         # Its shorter side, scaled, is never longer than the picture's longer one.
-        return reader.read(file, at_least=longest)
+        return reader.read(file, at_least=longest, form=PixelForm.SRGB)
     except InvalidInput as error:
         raise InvalidInput(f"{BACKGROUND.name}: {error}") from None
 
@@ -145,6 +145,8 @@ SEGMENTATION_EFFECT = frame_task(
     follow=_follow,
     describe=_describe,
     options=(EFFECT, STRENGTH, COLOR, BACKGROUND, FORMAT, QUALITY, SEGMENTER, ACCEPT),
+    # The answer has no profile.
+    form=PixelForm.SRGB,
     # JSON for the frames of a video that were dropped.
     outputs=(*FORMATS.values(), JSON),
 )

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from hearth.errors import InvalidInput
-from hearth.media import File
+from hearth.media import File, PixelForm
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks import render
@@ -75,8 +75,9 @@ def frame_task(
     options: tuple[Option, ...] = (),
     outputs: tuple[str, ...] = (JSON,),
     limits: Mapping[str, str] | None = None,
+    form: PixelForm = PixelForm.STORED,
 ) -> Task:
-    """A task of MediaPipe's."""
+    """A task of MediaPipe's, on pixels of this form."""
     return Task(
         name=name,
         service=SERVICE,
@@ -84,7 +85,7 @@ def frame_task(
         inputs=PICTURES,
         schema=f"{name}_v1",
         parse=file_of,
-        call=_caller(name, follow),
+        call=_caller(name, follow, form),
         render=_renderer(f"{name}_v1", describe),
         options=(*options, *VIDEO),
         outputs=outputs,
@@ -92,11 +93,13 @@ def frame_task(
     )
 
 
-def _caller(name: str, follow: Follow) -> Callable[[MediaPipeModel, File, Call], Awaitable[Seen]]:
+def _caller(
+    name: str, follow: Follow, form: PixelForm
+) -> Callable[[MediaPipeModel, File, Call], Awaitable[Seen]]:
     async def see(model: MediaPipeModel, picture: File, call: Call) -> Seen:
         stream_id = call.options[STREAM_ID.name]
         if not stream_id:
-            async with model.frame(picture, call.ticket) as frame:
+            async with model.frame(picture, call.ticket, form) as frame:
                 seen, _ = await look(model, frame, Past(), call)
                 return seen
         if len(stream_id) > LONGEST_ID:
@@ -109,7 +112,7 @@ def _caller(name: str, follow: Follow) -> Callable[[MediaPipeModel, File, Call],
         async with video.turn(drop=call.options[DROP.name] == "oldest") as mine:
             if not mine:
                 return Seen()
-            async with model.frame(picture, call.ticket) as frame:
+            async with model.frame(picture, call.ticket, form) as frame:
                 past = Past(video.begin(moment, frame.width, frame.height), moment)
                 # Left for the next frame only when all has gone well.
                 seen, video.before = await look(model, frame, past, call)

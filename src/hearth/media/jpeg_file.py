@@ -1,0 +1,254 @@
+"""JPEG files walked segment by segment: ITU T.81, annex B.
+
+Cameras put films behind a picture and megabytes of measurements in front of it. What stands in
+a segment is skipped by the segment's length, and what stands behind the picture isn't looked at.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from hearth.errors import InvalidInput
+
+MOST_SCANS = 100
+"""In one picture: encoders write about ten. Hundreds, each repeating all pixels, take minutes."""
+
+_MOST_SEGMENTS = 20_000
+"""64 MB in segments as long as they can be are a thousand."""
+
+_CHUNK = 1 << 18
+"""Bytes of coded data that are searched at once."""
+
+# Markers: ITU T.81, table B.1.
+_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = frozenset((0xC2, 0xCA))
+_RESTARTS = range(0xD0, 0xD8)
+_TEM, _EOI, _SOS, _COM = 0x01, 0xD9, 0xDA, 0xFE
+_APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
+_TABLES = frozenset((0xC4, 0xCC, 0xDB, 0xDC, 0xDD))  # DHT, DAC, DQT, DNL, DRI
+_SKIPPED = frozenset((_COM, *range(_APP0, 0xF0)))
+_NEEDED = _SOF | _TABLES | {_APP0, _APP14}
+"""Segments that pixels depend on. JFIF's and Adobe's (APP0, APP14) say what the colours are."""
+_KNOWN = _NEEDED | _SKIPPED | {_SOS}
+
+_SHORTEST = {_APP0: 18, _APP14: 16}
+"""Bytes that libjpeg wants to see, to take them for JFIF's and Adobe's."""
+
+_EXIF = b"Exif\0\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_ICC = b"ICC_PROFILE\0"
+
+_MARKER = re.compile(rb"\xff[^\0\xff]")
+
+_FILLER = 16
+"""This many equal bytes are hardly the end of coded data, but something that stands behind it."""
+
+
+class Segment(NamedTuple):
+    """A marker and what belongs to it, a scan with its coded data."""
+
+    marker: int
+    start: int
+    end: int
+
+
+class JpegFile:
+    """The first picture of a JPEG: what its segments say of it, and where they stand.
+
+    Raises InvalidInput for more scans than anybody needs, ValueError where there is no picture.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+        self.width = self.height = 0
+        self.components = 0
+        """Number of channels: 1, 3 or 4."""
+        self.has_multiple_scans = False
+        """Whether decoders keep all coefficients in memory until the last scan has come."""
+        self.has_end = False
+        """Whether the end of the picture is marked."""
+        self.exif = self.xmp = b""
+        self._profile: list[tuple[int, Segment]] = []
+        self._parts: list[Segment] = []
+        """What the picture is made of."""
+        self._complete = 0
+        """Number of ``_parts`` that hold each coefficient once; 0 where all of them don't."""
+        self._missing: dict[int, int] = {}
+        """Coefficients that no scan has held yet, as bits, by the component's identifier."""
+        scans = self._walk()
+        if not self.width or not self.height or not scans:
+            raise ValueError("there is no picture in the JPEG")
+
+    @property
+    def profile(self) -> bytes:
+        """ICC profile; empty where there is none."""
+        parts = (part for _, part in sorted(self._profile))
+        return b"".join(self.payload[part.start + 18 : part.end] for part in parts)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether scans hold the whole picture, as far as they tell."""
+        return self.has_end or self._complete > 0
+
+    def size(self, scale: int) -> tuple[int, int]:
+        """Width and height, ``scale`` times smaller."""
+        return -(-self.width // scale), -(-self.height // scale)
+
+    def minimal(self) -> bytes:
+        """Write the picture with an end, and without all that its pixels don't need."""
+        return self._joined(self._parts if self.has_end else self._parts[: self._complete])
+
+    def up_to_complete(self) -> bytes:
+        """Write the same without anything behind the scan that completes the picture."""
+        return self._joined(self._parts[: self._complete or None])
+
+    def without_film(self) -> bytes | None:
+        """Write the picture less the film in its coded data; None where there is none.
+
+        Where nobody marked the end of coded data, all up to the next marker looks like it.
+        """
+        scan = self._last_scan
+        start = self.payload.find(b"ftyp", scan.start, scan.end) - 4
+        return self._ending_at(start) if start > scan.start else None
+
+    def without_filler(self) -> bytes | None:
+        """Write the picture less the equal bytes, such as zeros, that its coded data ends with."""
+        scan = self._last_scan
+        data = np.frombuffer(self.payload, np.uint8)[scan.start : scan.end]
+        # The first of them may be the data's last byte: white pages end with 00.
+        start = scan.start + int(np.flatnonzero(data != data[-1])[-1]) + 2
+        return self._ending_at(start) if scan.end - start >= _FILLER else None
+
+    @property
+    def _last_scan(self) -> Segment:
+        return [part for part in self._parts[: self._complete or None] if part.marker == _SOS][-1]
+
+    def _ending_at(self, end: int) -> bytes:
+        scan = self._last_scan
+        parts = self._parts[: self._parts.index(scan)]
+        return self._joined([*parts, scan._replace(end=end)])
+
+    def _joined(self, parts: list[Segment]) -> bytes:
+        view = memoryview(self.payload)
+        return b"".join((b"\xff\xd8", *(view[start:end] for _, start, end in parts), b"\xff\xd9"))
+
+    def _walk(self) -> int:
+        """Read the segments, and count the scans."""
+        scans = 0
+        progressive = False
+        for segment in _segments(self.payload):
+            marker, start, end = segment
+            if marker == _EOI:
+                self.has_end = True
+                break
+            if marker in _SOF:
+                if self._missing or not self._read_frame(self.payload[start + 4 : end]):
+                    break
+                progressive = self.has_multiple_scans = marker in _PROGRESSIVE
+            if marker == _SOS:
+                scans += 1
+                if scans > MOST_SCANS:
+                    raise InvalidInput(
+                        f"the JPEG has {scans} scans or more; at most {MOST_SCANS} are decoded"
+                    )
+                names = self._read_scan(self.payload[start + 4 : start + 18], progressive)
+                if not names:
+                    break
+                if scans == 1 and names < self.components:
+                    self.has_multiple_scans = True
+            if marker == _SOS or (marker in _NEEDED and end - start >= _SHORTEST.get(marker, 0)):
+                self._parts.append(segment)
+                if marker == _SOS and not self._complete and not any(self._missing.values()):
+                    self._complete = len(self._parts)
+            else:
+                self._read_metadata(segment)
+        return scans
+
+    def _read_frame(self, body: bytes) -> bool:
+        """Read a start of frame (B.2.2): size and components. False where it is none."""
+        if len(body) < 6 or len(body) < 6 + 3 * body[5]:
+            return False
+        self.height, self.width = int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
+        self.components = body[5]
+        self._missing = {body[6 + 3 * index]: (1 << 64) - 1 for index in range(self.components)}
+        return self.components > 0
+
+    def _read_scan(self, body: bytes, progressive: bool) -> int:
+        """Read the head of a scan (B.2.3): the number of its components, 0 where it is none."""
+        count = body[0] if body else 0
+        names = body[1 : 1 + 2 * count : 2]
+        if not 1 <= count <= 4 or len(body) < 4 + 2 * count or not self._missing.keys() >= {*names}:
+            return 0
+        first, last, precision = body[1 + 2 * count : 4 + 2 * count]
+        if not progressive:
+            held = (1 << 64) - 1
+        elif precision & 15:
+            held = 0  # its lowest bits come later: G.1.1.1.1
+        else:
+            held = (2 << min(last, 63)) - (1 << min(first, 63))
+        for name in names:
+            self._missing[name] &= ~held
+        return count
+
+    def _read_metadata(self, segment: Segment) -> None:
+        marker, start, end = segment
+        view = memoryview(self.payload)[start + 4 : end]
+        if marker == _APP1 and not self.exif and view[:6] == _EXIF:
+            self.exif = bytes(view)
+        elif marker == _APP1 and not self.xmp and view[: len(_XMP)] == _XMP:
+            self.xmp = bytes(view[len(_XMP) :])
+        elif marker == _APP2 and view[:12] == _ICC and len(view) > 14:
+            self._profile.append((view[12], segment))
+
+
+def _segments(payload: bytes) -> Iterator[Segment]:
+    """Yield the segments up to the first thing that is none; libjpeg ends there as well."""
+    at = 2
+    for _ in range(_MOST_SEGMENTS):
+        # What stands before a marker is passed over.
+        found = _MARKER.search(payload, at)
+        if found is None:
+            return
+        start = found.start()
+        marker = payload[start + 1]
+        at = start + 2
+        if marker == _EOI:
+            yield Segment(marker, start, at)
+            return
+        if marker == _TEM or marker in _RESTARTS:
+            continue
+        length = int.from_bytes(payload[at : at + 2])
+        if marker in _SKIPPED:
+            length = max(length, 2)  # as libjpeg takes it
+        at += length
+        if length < 2 or at > len(payload) or marker not in _KNOWN:
+            return
+        if marker == _SOS:
+            if length != 6 + 2 * payload[start + 4]:
+                return
+            at = _end_of_data(payload, at)
+        yield Segment(marker, start, at)
+    raise InvalidInput(f"the JPEG has more than {_MOST_SEGMENTS:,} segments")
+
+
+def _end_of_data(payload: bytes, start: int) -> int:
+    """Find the end of the coded data that begins at ``start``: a marker, or the file's end.
+
+    FF is followed there by 00, or makes a restart marker: B.1.1.5. As everywhere, any number
+    of FF may precede a marker; they are left with the data, where they do no harm.
+    """
+    everything = np.frombuffer(payload, np.uint8)
+    while start < len(payload) - 1:
+        following = everything[start + 1 : start + 1 + _CHUNK]
+        marks = (everything[start : start + len(following)] == 0xFF) & (following != 0)
+        # Few chunks have any; a regular expression takes twenty times as long.
+        if marks.any():
+            places = np.flatnonzero(marks)
+            codes = following[places]
+            markers = places[(codes != 0xFF) & (codes & 0xF8 != 0xD0)]
+            if len(markers):
+                return start + int(markers[0])
+        start += len(following)
+    return len(payload)

@@ -1,0 +1,195 @@
+"""Image files whose head is read: their size is known, and their pixels can be had."""
+
+from io import BytesIO
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
+
+from hearth.media import jpeg
+from hearth.media.colours import colours_of
+from hearth.media.depth import is_deep, to_eight_bit
+from hearth.media.forms import Decoded, PixelForm, alpha_of
+from hearth.media.jpeg_file import JpegFile
+from hearth.media.orientation import UPRIGHT, orientation_of, tagged, turned
+from hearth.media.png_file import PngFile
+
+
+class Opened(Protocol):
+    """An image file that is to be decoded, once; methods raise whatever a decoder trips over."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what comes out, before it is turned upright."""
+
+    @property
+    def is_decoded_by_lines(self) -> bool:
+        """Whether decoding takes no more memory than the pixels that come out."""
+
+    def shrink(self, at_least: int) -> None:
+        """Decode smaller if that can be: the edges no less than twice ``at_least``."""
+
+    def image(self) -> Image.Image:
+        """Decode to an upright RGB image in the form STORED."""
+
+    def decoded(self, form: PixelForm | None) -> Decoded:
+        """Decode with all that pixels of this form are made from, or of any form."""
+
+
+class OpenedJpeg:
+    """A JPEG; satisfies ``Opened``."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._file = JpegFile(payload)
+        self._scale = 1
+        self._orientation = orientation_of(self._file.exif, self._file.xmp)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what comes out, before it is turned upright."""
+        return self._file.size(self._scale)
+
+    @property
+    def is_decoded_by_lines(self) -> bool:
+        """Whether no channel, and no scan, has to wait for another."""
+        return not self._file.has_multiple_scans
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it shows the very pixels that are coded in it."""
+        return self._file.components != 4 and self._orientation == UPRIGHT
+
+    def shrink(self, at_least: int) -> None:
+        """Decode 2, 4 or 8 times smaller: the edges no less than twice ``at_least``."""
+        times = min(self.size) // (2 * at_least)
+        self._scale = max(scale for scale in (1, 2, 4, 8) if scale <= max(times, 1))
+
+    def image(self) -> Image.Image:
+        """Decode to an upright RGB image in the form STORED."""
+        return _as_rgb(self._upright())
+
+    def decoded(self, form: PixelForm | None) -> Decoded:
+        """Decode with all that pixels of this form are made from, or of any form."""
+        inks = None
+        if self.is_plain:
+            rgb = jpeg.decode(self._file, self._scale)
+        else:
+            image = self._upright()
+            inks = image if image.mode == "CMYK" else None
+            rgb = np.asarray(_as_rgb(image))
+        if form in (PixelForm.STORED, PixelForm.READABLE):
+            return Decoded(rgb)
+        mode = {1: "L", 4: "CMYK"}.get(self._file.components, "RGB")
+        return Decoded(rgb, colours=colours_of(self._file.profile, mode, inks))
+
+    def _upright(self) -> Image.Image:
+        pixels = jpeg.decode(self._file, self._scale)
+        mode = "CMYK" if pixels.shape[2] == 4 else "RGB"
+        image = Image.frombuffer(mode, pixels.shape[1::-1], pixels)
+        return turned(image, self._orientation)
+
+
+class OpenedImage:
+    """A file that Pillow decodes; satisfies ``Opened``."""
+
+    def __init__(self, image: ImageFile.ImageFile) -> None:
+        self._image = image
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, before it is turned upright."""
+        return self._image.size
+
+    @property
+    def is_decoded_by_lines(self) -> bool:
+        """Whether decoding takes no more memory than the pixels: nobody says so."""
+        return False
+
+    @property
+    def orientation(self) -> int:
+        """Orientation by its metadata."""
+        try:
+            return tagged(self._image.getexif())
+        except Exception:
+            # Broken metadata is no reason to refuse good pixels.
+            return UPRIGHT
+
+    @property
+    def profile(self) -> bytes:
+        """ICC profile; empty where there is none."""
+        profile = self._image.info.get("icc_profile")
+        return profile if isinstance(profile, bytes) else b""
+
+    def shrink(self, at_least: int) -> None:
+        """Do nothing: only JPEGs can be decoded smaller."""
+
+    def load(self) -> None:
+        """Decode it into Pillow's image."""
+        self._image.load()
+
+    def image(self) -> Image.Image:
+        """Decode to an upright RGB image in the form STORED."""
+        self.load()
+        return turned(_as_rgb(self._image), self.orientation)
+
+    def decoded(self, form: PixelForm | None) -> Decoded:
+        """Decode with all that pixels of this form are made from, or of any form."""
+        self.load()
+        image, orientation = self._image, self.orientation
+        alpha = colours = None
+        if form in (PixelForm.READABLE, None) and (shares := alpha_of(image)):
+            alpha = np.asarray(turned(shares, orientation))
+        if form in (PixelForm.SRGB, None) and (profile := self.profile):
+            inks = turned(image, orientation) if image.mode == "CMYK" else None
+            mode = {"1": "L", "LA": "L", "La": "L"}.get(image.mode, image.mode)
+            colours = colours_of(profile, "L" if is_deep(image) else mode, inks)
+        rgb = np.asarray(turned(_as_rgb(image), orientation))
+        return Decoded(rgb, alpha, colours)
+
+
+class OpenedPng(OpenedImage):
+    """A PNG, of which Pillow sees what pixels depend on."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._file = PngFile(payload)
+        super().__init__(PngImagePlugin.PngImageFile(BytesIO(self._file.minimal())))
+
+    @property
+    def orientation(self) -> int:
+        """Orientation by its metadata."""
+        return orientation_of(self._file.exif, self._file.xmp)
+
+    @property
+    def profile(self) -> bytes:
+        """ICC profile; empty where there is none."""
+        return self._file.profile
+
+    def load(self) -> None:
+        """Decode it; raises ValueError where rows are missing, which Pillow leaves black."""
+        super().load()
+        width, height = self.size
+        is_last_black = self._image.crop((0, height - 1, width, height)).getbbox() is None
+        if (is_last_black or self._file.is_cut) and not self._file.is_whole():
+            raise ValueError("rows are missing")
+
+
+def open_image(kind: type[ImageFile.ImageFile], payload: bytes) -> Opened:
+    """Open a file of one of Pillow's kinds: JPEG and PNG by walking them, others with Pillow."""
+    if kind is JpegImagePlugin.JpegImageFile:
+        return OpenedJpeg(payload)
+    if kind is PngImagePlugin.PngImageFile:
+        return OpenedPng(payload)
+    return OpenedImage(kind(BytesIO(payload)))
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    # Alpha is dropped; a transparent colour or palette would make Pillow warn.
+    image.info.pop("transparency", None)
+    if image.mode == "RGB":
+        # Pillow's own conversion copies it.
+        return image
+    if is_deep(image):
+        return to_eight_bit(image).convert("RGB")
+    if image.mode == "La":
+        return image.convert("LA").convert("RGB")
+    return image.convert("RGB")
