@@ -4,6 +4,7 @@ import threading
 
 from PIL import Image
 
+from hearth.media.formats import FilePage
 from hearth.media.images import ImageReader
 from hearth.media.raw import Pixels, RawForm, is_raw, raw_form, read_raw
 
@@ -16,8 +17,10 @@ class Picture:
     there are.
     """
 
-    def __init__(self, payload: bytes, mime: str = "") -> None:
-        self.payload = payload
+    def __init__(self, file: bytes | FilePage, mime: str = "") -> None:
+        self.file = file
+        """The file, with its page where that isn't the first."""
+        self.payload, self.page = file if isinstance(file, FilePage) else (file, 1)
         self.form: RawForm | None = raw_form(mime) if is_raw(mime) else None
         """None for an image file."""
         self._pixels: Pixels | None = None
@@ -48,12 +51,13 @@ class Picture:
 
     def _decoded(self, reader: ImageReader) -> Pixels:
         if self.form is None:
-            pixels = reader.pixels(self.payload)
+            pixels = reader.pixels(self.file)
         else:
             pixels = read_raw(self.payload, self.form, reader.max_pixels)
         pixels.flags.writeable = False
         return pixels
 
 
-File = bytes | Picture
-"""An image file; or a picture that is more than a file, or that others look at too."""
+File = bytes | FilePage | Picture
+"""An image file; a page of one; or a picture that is more than a file, or that others look at
+too."""

@@ -11,6 +11,7 @@ from hearth.media import Picture
 from hearth.models.compose import Composer
 from hearth.plan import Plan, Step
 from hearth.tasks.entries import ENTRIES, MOST_ENTRIES, Entry, read_entries
+from hearth.tasks.options import PAGE
 from hearth.tasks.prepared import file_of
 from hearth.tasks.task import (
     JSON,
@@ -79,7 +80,12 @@ class _Composition:
         """
         metas = [self._call.request.meta, *(entry.meta for entry in entries)]
         is_frame = any(meta.get(STREAM_ID) for meta in metas)
-        return not is_frame and any(map(_takes_pictures, self._tasks.values()))
+        return not is_frame and any(map(self._shares_picture, entries))
+
+    def _shares_picture(self, entry: Entry) -> bool:
+        """Whether an entry looks at the picture that is decoded for all, and at no other page."""
+        page = self._call.request.meta.get(PAGE.name, "1")
+        return self._tasks[entry.name].takes_pictures and entry.meta.get(PAGE.name, page) == page
 
     async def _picture(self, _: None) -> Picture | HearthError:
         """The payload decoded, or why it can't be: that is for each of its entries to tell."""
@@ -90,7 +96,7 @@ class _Composition:
             return error
 
     def _step(self, entry: Entry, decodes_ahead: bool) -> Step:
-        looks = _takes_pictures(self._tasks[entry.name])
+        looks = self._shares_picture(entry)
         waits = looks and decodes_ahead
 
         async def ask(_: None, *needed: Any) -> Result:
@@ -121,10 +127,6 @@ class _Composition:
         )
         assert isinstance(answer, Result)
         return answer
-
-
-def _takes_pictures(task: Task) -> bool:
-    return bool(set(PICTURES) & set(task.inputs))
 
 
 def _task_of(entry: Entry, router: Asks) -> Task:

@@ -1,0 +1,208 @@
+"""Which image formats are read, and by what; the others are refused by their names.
+
+The bytes decide what a file is, never its label: clients mislabel images.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageCms,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from hearth.errors import InvalidInput
+from hearth.media import camera_raw, heif, jpeg_xl, tiff
+from hearth.media.strangers import what_it_is
+from hearth.media.tiff_samples import SampledTiff, layout_of
+
+HEIC_PACKAGE, JPEG_XL_PACKAGE = "pi-heif", "pillow-jxl-plugin"
+
+Opener = type[ImageFile.ImageFile]
+
+
+class FilePage(NamedTuple):
+    """An image file of which another page than the first is meant."""
+
+    payload: bytes
+    page: int
+    """From 1."""
+
+
+class Source(NamedTuple):
+    """What is to be read of a file."""
+
+    opener: Opener
+    payload: bytes
+    """The whole file, or an image that stands in it."""
+    orientation: int | None = None
+    """Exif's, where the file around the image says it."""
+
+    def open(self) -> ImageFile.ImageFile:
+        """The image, whose size is known, and that isn't decoded yet; raises as its class does."""
+        image = self.opener(BytesIO(self.payload))
+        if self.orientation is not None:
+            image.getexif()[ExifTags.Base.Orientation] = self.orientation
+        return image
+
+
+def find_source(payload: bytes, page: int = 1) -> Source:
+    """What to read of a file for one of its pages, from 1.
+
+    Raises InvalidInput where there is no such page, and for all that isn't read here.
+    """
+    if not payload:
+        raise InvalidInput("the image is empty")
+    if payload[:4] in tiff.MAGIC:
+        return _of_tiff(payload, page)
+    source = _of_heif(payload) if heif.BRANDS & set(heif.brands_of(payload)) else None
+    for mark, find in _SIGNATURES:
+        if source is None and mark.match(payload):
+            source = find(payload)
+    if source is None:
+        raise _refusal(payload)
+    if page != 1:
+        raise InvalidInput(f"page = {page}: this image has 1 page")
+    return source
+
+
+def page_count(payload: bytes) -> int:
+    """How many pages a file has: 1 but for TIFF files with more, and for what is broken."""
+    if payload[:4] not in tiff.MAGIC:
+        return 1
+    try:
+        if camera_raw.is_raw_tiff(payload, tiff.all_directories(payload)):
+            return 1
+        return len(tiff.pages(payload))
+    except InvalidInput:
+        return 1  # what reads it says so
+
+
+def is_read(mime: str) -> bool:
+    """Whether the files of a mime can be read with what is installed."""
+    missing = {"image/heic": HEIC_PACKAGE, "image/heif": HEIC_PACKAGE, "image/jxl": JPEG_XL_PACKAGE}
+    package = missing.get(mime)
+    if package == HEIC_PACKAGE:
+        return heif.heic_opener() is not None
+    return package is None or jpeg_xl.is_installed()
+
+
+def names() -> str:
+    """The formats that are read here, for people."""
+    more = [name for name, mime in _OPTIONAL.items() if is_read(mime)]
+    return ", ".join((*_ALWAYS, *more)) + " or TIFF"
+
+
+_ALWAYS = ("JPEG", "PNG", "WebP", "AVIF", "BMP", "GIF")
+_OPTIONAL: Mapping[str, str] = {"HEIC": "image/heic", "JPEG XL": "image/jxl"}
+
+
+class PlainTiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF as Pillow reads it; CIELab becomes RGB. Raises InvalidInput for layouts that it
+    doesn't know.
+    """
+
+    def _open(self) -> None:
+        try:
+            super()._open()
+        except (SyntaxError, KeyError):
+            assert self.fp is not None
+            self.fp.seek(0)
+            layout = layout_of(tiff.top_directories(self.fp.read())[0])
+            raise InvalidInput(f"{layout}: not read here; send it as plain RGB") from None
+
+    def load(self) -> Any:
+        """Decode the image, once."""
+        loaded = super().load()
+        if self.mode == "LAB":
+            lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            plain = Image.Image()._new(self.im)  # ImageCms would load this one once more
+            image = ImageCms.profileToProfile(plain, lab, srgb, outputMode="RGB")
+            assert image is not None
+            self.im, self._mode = image.im, "RGB"
+            self.info.pop("icc_profile", None)
+            return self.im.pixel_access(self.readonly)
+        return loaded
+
+
+def _of_tiff(payload: bytes, page: int) -> Source:
+    directories = tiff.all_directories(payload)
+    if camera_raw.is_raw_tiff(payload, directories):
+        if page != 1:
+            raise InvalidInput(f"page = {page}: a RAW file has 1 page")
+        return _of_preview(camera_raw.preview_of_tiff(payload, directories))
+    pages = tiff.pages(payload)
+    if page > len(pages):
+        raise InvalidInput(
+            f"page = {page}: this TIFF has {len(pages)} page{'s' if len(pages) > 1 else ''}"
+        )
+    chosen = pages[page - 1]
+    layout = layout_of(chosen)
+    if not layout.is_readable:
+        raise InvalidInput(f"{layout}: not read here; send it as plain RGB")
+    file = tiff.starting_with(chosen)
+    if layout.is_for_pillow:
+        return Source(PlainTiff, file)
+    return Source(SampledTiff, file, chosen.number(tiff.ORIENTATION, 1))
+
+
+def _of_preview(preview: camera_raw.Preview) -> Source:
+    return Source(JpegImagePlugin.JpegImageFile, preview.jpeg, preview.orientation)
+
+
+def _of_heif(payload: bytes) -> Source:
+    if heif.coding_of(payload) == "AV1":
+        return Source(AvifImagePlugin.AvifImageFile, payload)
+    if (opener := heif.heic_opener()) is None:
+        raise _not_installed("HEIC", HEIC_PACKAGE)
+    return Source(opener, payload)
+
+
+def _of_jpeg_xl(payload: bytes) -> Source:
+    if not jpeg_xl.is_installed():
+        raise _not_installed("JPEG XL", JPEG_XL_PACKAGE)
+    return Source(jpeg_xl.JpegXlFile, payload)
+
+
+def _not_installed(name: str, package: str) -> InvalidInput:
+    return InvalidInput(
+        f"a {name} image: this node reads them once {package} is installed "
+        f"(pip install {package}); or send it as JPEG"
+    )
+
+
+def _refusal(payload: bytes) -> InvalidInput:
+    what = what_it_is(payload) or "not an image that is read here"
+    return InvalidInput(what if ": send" in what else f"{what}: send it as {names()}")
+
+
+def _plain(opener: Opener) -> Callable[[bytes], Source]:
+    return lambda payload: Source(opener, payload)
+
+
+# Pillow's own opener knows forty more formats, some of them run other programs or open
+# other files. It also loads every plugin there is at the first WebP.
+_SIGNATURES: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Source]], ...] = (
+    (re.compile(rb"\xff\xd8\xff"), _plain(JpegImagePlugin.JpegImageFile)),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), _plain(PngImagePlugin.PngImageFile)),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), _plain(WebPImagePlugin.WebPImageFile)),
+    # Two letters could begin a text as well: with the size of one of its headers.
+    (re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL),
+     _plain(BmpImagePlugin.BmpImageFile)),
+    (re.compile(rb"GIF8[79]a"), _plain(GifImagePlugin.GifImageFile)),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"), _of_jpeg_xl),
+    (re.compile(rb"FUJIFILMCCD-RAW "),
+     lambda payload: _of_preview(camera_raw.preview_of_fuji(payload))),
+    (re.compile(rb"IIU\0"), lambda payload: _of_preview(camera_raw.preview_of_panasonic(payload))),
+)  # fmt: skip
