@@ -1,4 +1,4 @@
-"""Samples with more than eight bits, scaled to eight.
+"""Samples with more than eight bits, scaled to eight; those of up to 16 end where their bits do.
 
 Pillow's own conversion clips them: all but the darkest 1/256 of a 16-bit scan
 comes out white.

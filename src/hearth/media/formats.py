@@ -25,7 +25,7 @@ from PIL import (
 from hearth.errors import InvalidInput
 from hearth.media import camera_raw, heif, jpeg_xl, tiff
 from hearth.media.strangers import what_it_is
-from hearth.media.tiff_samples import SampledTiff, layout_of
+from hearth.media.tiff_samples import SampledTiff, layout_of, unreadable
 
 HEIC_PACKAGE, JPEG_XL_PACKAGE = "pi-heif", "pillow-jxl-plugin"
 
@@ -119,8 +119,7 @@ class PlainTiff(TiffImagePlugin.TiffImageFile):
         except (SyntaxError, KeyError):
             assert self.fp is not None
             self.fp.seek(0)
-            layout = layout_of(tiff.top_directories(self.fp.read())[0])
-            raise InvalidInput(f"{layout}: not read here; send it as plain RGB") from None
+            raise unreadable(layout_of(tiff.top_directories(self.fp.read())[0])) from None
 
     def load(self) -> Any:
         """Decode the image, once."""
@@ -149,12 +148,13 @@ def _of_tiff(payload: bytes, page: int) -> Source:
         )
     chosen = pages[page - 1]
     layout = layout_of(chosen)
-    if not layout.is_readable:
-        raise InvalidInput(f"{layout}: not read here; send it as plain RGB")
-    file = tiff.starting_with(chosen)
-    if layout.is_for_pillow:
-        return Source(PlainTiff, file)
-    return Source(SampledTiff, file, chosen.number(tiff.ORIENTATION, 1))
+    # Pillow 13 overlooks that a file is a BigTIFF where its highest bytes come first.
+    if layout.is_plain and not (chosen.is_big and chosen.order == ">"):
+        return Source(PlainTiff, tiff.starting_with(chosen))
+    if layout.is_readable:
+        orientation = chosen.number(tiff.ORIENTATION, 1)
+        return Source(SampledTiff, tiff.starting_with(chosen), orientation)
+    raise unreadable(layout)
 
 
 def _of_preview(preview: camera_raw.Preview) -> Source:
@@ -163,7 +163,7 @@ def _of_preview(preview: camera_raw.Preview) -> Source:
 
 def _of_heif(payload: bytes) -> Source:
     if heif.coding_of(payload) == "AV1":
-        return Source(AvifImagePlugin.AvifImageFile, payload)
+        return Source(AvifImagePlugin.AvifImageFile, heif.branded_avif(payload))
     if (opener := heif.heic_opener()) is None:
         raise _not_installed("HEIC", HEIC_PACKAGE)
     return Source(opener, payload)
@@ -183,8 +183,8 @@ def _not_installed(name: str, package: str) -> InvalidInput:
 
 
 def _refusal(payload: bytes) -> InvalidInput:
-    what = what_it_is(payload) or "not an image that is read here"
-    return InvalidInput(what if ": send" in what else f"{what}: send it as {names()}")
+    what = what_it_is(payload)
+    return InvalidInput(what if ": " in what else f"{what}: send the image as {names()}")
 
 
 def _plain(opener: Opener) -> Callable[[bytes], Source]:

@@ -45,9 +45,16 @@ def coding_of(payload: bytes) -> Coding:
     if coded := items - {b"grid", b"iden", b"iovl", b"tmap", b"Exif", b"mime", b"uri "}:
         name = min(coded).decode("ascii", "replace").strip()
         raise InvalidInput(f"a HEIF image coded as {name!r} isn't read here: send it as JPEG")
-    if next(_boxes(payload, b"moov"), None):
+    if next(_boxes(payload, b"moov"), None) is not None:
         raise InvalidInput("a HEIF film without a still image: hearth watch takes videos")
     return "HEVC"
+
+
+def branded_avif(payload: bytes) -> bytes:
+    """An AVIF file that says so by its brands, which Pillow goes by."""
+    if _AV1 & set(brands_of(payload)):
+        return payload
+    return b"".join((payload[:8], b"avif", payload[12:]))
 
 
 def heic_opener() -> type[ImageFile.ImageFile] | None:

@@ -33,7 +33,11 @@ class JpegXlFile(ImageFile.ImageFile):
         if self._content:
             from pillow_jxl.JpegXLImagePlugin import JXLImageFile
 
-            with JXLImageFile(BytesIO(self._content)) as image:
+            try:
+                image = JXLImageFile(BytesIO(self._content))
+            except Exception:  # it says nothing but that libjxl failed
+                raise SyntaxError("JPEG XL") from None
+            with image:
                 image.load()
                 self.im, self._mode, self._size = image.im, image.mode, image.size
                 self.info = dict(image.info)

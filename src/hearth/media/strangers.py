@@ -29,6 +29,7 @@ _IMAGES = _marks(
     (rb"BPG\xfb", "a BPG image"),
     (rb"gimp xcf", "a GIMP image (XCF)"),
     (rb"\x0a[\0-\x05]\x01[\x01\x02\x04\x08]", "a PCX image"),
+    (rb"\x01\xda[\0\x01][\x01\x02]", "an SGI image"),
     (rb"SIMPLE  =", "a FITS image"),
     (rb".{128}DICM", "a DICOM image"),
     (rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF", "a Windows metafile"),
@@ -43,39 +44,42 @@ _IMAGES = _marks(
 )  # fmt: skip
 
 _OTHERS = _marks(
-    (rb"\s*%PDF-", "a PDF, no image: send its pages as images"),
+    (rb"\s*%PDF-", "a PDF: send its pages as images"),
     (rb"\0.{3}ftypM4[AB] |ID3[\x02-\x04]|fLaC|"
      rb"\xff[\xf1-\xf3\xf9-\xfb]|RIFF.{4}WAVE|FORM.{4}AIF|#!AMR",
-     "a sound, no image"),
-    (rb"OggS\0", "a sound or a video, no image"),
+     "a sound"),
+    (rb"OggS\0", "a sound or a video"),
     (rb"\0.{3}(ftyp|moov|mdat|wide|skip)|\x1aE\xdf\xa3|RIFF.{4}AVI |FLV\x01|"
      rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11|\0\0\x01[\xba\xb3]|G.{187}G.{187}G",
-     "a video, no image: hearth watch takes videos"),
-    (rb"PK(\x03\x04|\x05\x06)", "a ZIP archive, no image"),
+     "a video: hearth watch takes videos"),
+    (rb"\0{64}", "zeros (a file that was never written?)"),
+    (rb"PK(\x03\x04|\x05\x06)", "a ZIP archive"),
     (rb"\x1f\x8b\x08|Rar!\x1a\x07|7z\xbc\xaf\x27\x1c|\xfd7zXZ\0|BZh[1-9]1AY|\x28\xb5\x2f\xfd|"
-     rb".{257}ustar", "an archive, no image"),
-    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document, no image"),
-    (rb"SQLite format 3\0", "a database, no image"),
-    (rb"\x7fELF|MZ\x90\0", "a program, no image"),
+     rb".{257}ustar", "an archive"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
+    (rb"SQLite format 3\0", "a database"),
+    (rb"\x7fELF|MZ\x90\0", "a program"),
 )  # fmt: skip
 
 _TEXTS = _marks(
-    (rb"(?i:<!doctype html|<html|<head|<body)", "HTML, no image (an error page?)"),
-    (rb"(?i:<\?xml|<[a-z!])", "XML, no image"),
+    (rb"(?i:<!doctype html|<html|<head|<body)", "HTML (an error page?)"),
+    (rb"(?i:<\?xml|<[a-z!])", "XML"),
     (rb"data:image/", "a data URL: send the bytes that stand in it"),
     (rb"/9j/|iVBORw0KGgo|R0lGOD|UklGR", "base64: send the bytes themselves"),
-    (rb"[{\[]", "JSON, no image"),
-    (rb"", "text, no image"),
+    (rb"[{\[]", "JSON"),
+    (rb"", "text"),
 )
 
 
 def what_it_is(payload: bytes) -> str:
-    """A file that is no image we read, as the beginning of a sentence; empty: nothing is known."""
+    """A file that is no image we read, as the beginning of a sentence."""
     head = payload[:_HEAD].removeprefix(b"\xef\xbb\xbf").lstrip()
-    if name := _first(payload, _IMAGES) or _first(head, _IMAGES):
-        return f"{name} is no image that is read here"
+    # TGA files begin with nothing of their own.
+    is_tga = payload.endswith(b"TRUEVISION-XFILE.\0")
+    if name := _first(payload, _IMAGES) or _first(head, _IMAGES) or is_tga * "a TGA image":
+        return f"not an image that is read here but {name}"
     name = _first(payload, _OTHERS) or ("" if _is_binary(payload[:_HEAD]) else _first(head, _TEXTS))
-    return name and f"this is {name}"
+    return f"not an image but {name}" if name else "not an image that is read here"
 
 
 def _first(content: bytes, marks: tuple[_Mark, ...]) -> str:

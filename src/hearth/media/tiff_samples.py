@@ -91,14 +91,15 @@ class Layout(NamedTuple):
         )
 
     @property
-    def is_for_pillow(self) -> bool:
-        """Whether Pillow reads it right, if it reads it: bytes that are a picture already."""
+    def is_plain(self) -> bool:
+        """Whether Pillow reads it right: bytes that are a picture already."""
         if self.compression in _OF_PILLOW:
             return True
         # What stands beside the colours is alpha at most, and CMYK has none.
         usual = _COLOURS.get(self.photometric, self.samples) + (self.photometric != _CMYK)
         return (
-            self.format == _UINT
+            self.compression in _LOSSLESS
+            and self.format == _UINT
             and (self.bits == 8 or (self.bits in (1, 2, 4) and self.samples == 1))
             and self.samples <= usual
             and not (self.is_planar and self.samples > 1)
@@ -106,17 +107,12 @@ class Layout(NamedTuple):
 
     @property
     def is_readable(self) -> bool:
-        """Whether it is read here, or by Pillow."""
-        if self.is_for_pillow:
-            return self.compression in (*_LOSSLESS, *_OF_PILLOW)
-        depths = (16, 32, 64) if self.format == _FLOAT else (*range(1, 17), 32, 64)
+        """Whether it is read here, sample by sample."""
+        depths = {_UINT: (*range(1, 17), 32, 64), _INT: (8, 16, 32, 64), _FLOAT: (16, 32, 64)}
         return (
-            self.photometric in _COLOURS
-            and self.compression in _LOSSLESS
-            and self.format in (_UINT, _INT, _FLOAT)
-            and self.bits in depths
-            and (self.format == _UINT or self.bits in (8, 16, 32, 64))
-            and self.samples >= _COLOURS[self.photometric]
+            self.compression in _LOSSLESS
+            and self.bits in depths.get(self.format, ())
+            and self.samples >= _COLOURS.get(self.photometric, self.samples + 1)
         )
 
 
@@ -135,6 +131,11 @@ def layout_of(page: Directory) -> Layout:
         page.number(_SAMPLES, 1), page.number(_PLANAR, 1) == 2, page.number(_PHOTOMETRIC, -1),
         tuple(page.values(_EXTRA).tolist()), page.number(_COMPRESSION, _NONE),
     )  # fmt: skip
+
+
+def unreadable(layout: Layout, more: str = "") -> InvalidInput:
+    """That a TIFF can't be read, and what it is."""
+    return InvalidInput(f"{layout}{more}: not read here; send the image with 8-bit RGB samples")
 
 
 class SampledTiff(ImageFile.ImageFile):
@@ -203,7 +204,7 @@ class _Samples:
         self._channels = 1 if layout.is_planar else layout.samples
         self._row_bytes = -(-self._width * self._channels * layout.bits // 8)
         if self._row_bytes * self._rows > _LARGEST_SEGMENT:
-            raise InvalidInput(f"{layout}, in one piece of more than {_LARGEST_SEGMENT >> 20} MiB")
+            raise unreadable(layout, f", in one piece of over {_LARGEST_SEGMENT >> 20} MiB")
         self._offsets = page.values(_TILE_OFFSETS if self._tiled else _STRIP_OFFSETS)
         self._sizes = page.values(_TILE_BYTE_COUNTS if self._tiled else _STRIP_BYTE_COUNTS)
         planes = layout.samples if layout.is_planar else 1
@@ -211,7 +212,7 @@ class _Samples:
         if not len(self._sizes) and layout.compression == _NONE:  # told by no old program
             self._sizes = np.full(self._count, self._row_bytes * self._rows)
         if self._count > _MOST_SEGMENTS:
-            raise InvalidInput(f"{layout}, in {self._count:,} strips: not read here")
+            raise unreadable(layout, f", in {self._count:,} strips")
         if min(len(self._offsets), len(self._sizes)) < self._count:
             raise tiff.broken("its strips aren't all there")
 
@@ -236,8 +237,8 @@ class _Samples:
     def _scale(self, channels: slice) -> float:
         """The number that shows as white."""
         layout = self._layout
-        if layout.format == _UINT and layout.bits < 32:
-            return float(2**layout.bits - 1)
+        if layout.format != _FLOAT and layout.bits <= 16:
+            return float(2 ** (layout.bits - (layout.format == _INT)) - 1)
         values = (
             block.values[..., max(0, channels.start - block.plane) : channels.stop - block.plane]
             for block in self._blocks()
@@ -297,7 +298,7 @@ class _Samples:
         shape = (len(rows), self._width, self._channels)
         if layout.bits not in (8, 16, 32, 64):
             if predictor != 1:
-                raise InvalidInput(f"{layout}, as differences: not read here")
+                raise unreadable(layout, ", as differences")
             return _unpacked(rows, layout.bits)[:, : shape[1] * shape[2]].reshape(shape)
         size = layout.bits // 8
         kind = {_UINT: "u", _INT: "i", _FLOAT: "f"}[layout.format]
