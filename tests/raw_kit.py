@@ -12,6 +12,10 @@ Value = Union[int, Sequence[int], bytes, "Blob", "Inside"]
 Tags = Mapping[int, Value]
 
 
+SIZE = (600, 400)
+"""Of all the sensors."""
+
+
 class Blob(bytes):
     """Bytes that stand elsewhere in the file; the field says where."""
 
@@ -96,3 +100,10 @@ def thumbnail() -> dict[int, Value]:
     content = photo(16, 12, seed=2).tobytes()
     return {254: 1, 256: 16, 257: 12, 258: (8, 8, 8), 259: 1, 262: 2, 273: Blob(content), 277: 3,
             278: 12, 279: len(content)}  # fmt: skip
+
+
+def nef(preview: bytes, orientation: int = 1, order: str = "<") -> bytes:
+    """A file of Nikon's: a thumbnail first; inside a small JPEG, ``preview``, and the sensor."""
+    inside = Inside((by_offset(jpeg(photo(60, 40, 3))), by_offset(preview), sensor(*SIZE)))
+    return camera_file({**thumbnail(), 271: b"NIKON CORPORATION\0", 274: orientation, 330: inside},
+                       order=order)  # fmt: skip

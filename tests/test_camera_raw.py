@@ -11,17 +11,21 @@ from PIL import Image, ImageOps
 from hearth.errors import InvalidInput
 from hearth.media import FilePage, ImageReader
 from hearth.media.formats import page_count
-from raw_kit import Blob, Inside, as_strip, by_offset, camera_file, jpeg, photo, sensor, thumbnail
+from raw_kit import (
+    SIZE,
+    Blob,
+    Inside,
+    as_strip,
+    by_offset,
+    camera_file,
+    jpeg,
+    nef,
+    photo,
+    sensor,
+    thumbnail,
+)
 
 READER = ImageReader(10**7)
-SIZE = (600, 400)
-"""Of all the sensors."""
-
-
-def nef(preview: bytes, orientation: int = 1, order: str = "<") -> bytes:
-    inside = Inside((by_offset(jpeg(photo(60, 40, 3))), by_offset(preview), sensor(*SIZE)))
-    return camera_file({**thumbnail(), 271: b"NIKON CORPORATION\0", 274: orientation, 330: inside},
-                       order=order)  # fmt: skip
 
 
 def dng(preview: bytes, orientation: int = 1, order: str = "<") -> bytes:

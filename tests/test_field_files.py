@@ -65,9 +65,9 @@ async def test_the_picture_in_the_file_is_the_one_that_is_read(node: NodeThread,
 async def test_a_document_says_how_many_pages_it_has_and_each_is_read(node: NodeThread):
     payload = file("two_pages.tif")
     for meta, words in (
-        ({}, INVOICE),
-        ({"page": 2}, ["SECOND page two"]),
-        ({"page": "1"}, INVOICE),
+        ({}, FIRST),
+        ({"page": 2}, SECOND),
+        ({"page": "1"}, FIRST),
     ):
         # Twice: the answer that is kept is one of that page.
         for _ in range(2):

@@ -13,7 +13,7 @@ from hearth.errors import InvalidInput
 
 PICTURE_ENDINGS = (
     ".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif",
-    ".jxl", ".jp2",
+    ".hif", ".jxl", ".jp2", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".rw2", ".orf", ".pef",
 )  # fmt: skip
 """Endings of a folder's files that are pictures; whether it knows a format, the node says."""
 TEXT_ENDINGS = (".txt",)

@@ -1,6 +1,8 @@
 """What a payload is, by its first bytes, then by its name."""
 
 import mimetypes
+from collections.abc import Mapping
+from pathlib import PurePath
 
 TEXT = "text/plain;charset=utf-8"
 BINARY = "application/octet-stream"
@@ -16,10 +18,32 @@ _MAGIC = (
     (0, b"BM", "image/bmp"),
     (0, b"II*\x00", "image/tiff"),
     (0, b"MM\x00*", "image/tiff"),
+    (0, b"II+\x00", "image/tiff"),
+    (0, b"MM\x00+", "image/tiff"),
     (8, b"WEBP", "image/webp"),
-    (4, b"ftypavif", "image/avif"),
-    (4, b"ftypavis", "image/avif"),
+    (0, b"\xff\x0a", "image/jxl"),
+    (0, b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image/jxl"),
+    (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", "image/jp2"),
+    (0, b"FUJIFILMCCD-RAW ", "image/x-fuji-raf"),
+    (0, b"IIU\x00", "image/x-panasonic-rw2"),
 )
+
+_BRANDS = (
+    # Brands of ISO's media files: which coding they name goes before that they are images.
+    ({b"avif", b"avis"}, "image/avif"),
+    ({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}, "image/heic"),
+    ({b"mif1", b"mif2", b"msf1"}, "image/heif"),
+    ({b"crx "}, "image/x-canon-cr3"),
+)
+
+_CAMERAS: Mapping[str, str] = {
+    ".dng": "image/x-adobe-dng",
+    ".nef": "image/x-nikon-nef",
+    ".cr2": "image/x-canon-cr2",
+    ".arw": "image/x-sony-arw",
+    ".pef": "image/x-pentax-pef",
+}
+"""RAW files that begin as TIFF files do."""
 
 
 def guess(payload: bytes, name: str = "") -> str:
@@ -31,11 +55,26 @@ def guess(payload: bytes, name: str = "") -> str:
     for offset, magic, mime in _MAGIC:
         # Two letters could start a text as well; a bitmap's header has zero bytes.
         if head[offset : offset + len(magic)] == magic and (len(magic) > 2 or b"\0" in head):
-            return mime
+            return _CAMERAS.get(_ending(name), mime) if mime == "image/tiff" else mime
+    if mime := _by_brand(head):
+        return mime
     if _is_text(head):
         return TEXT
     by_name, _ = mimetypes.guess_type(name)
     return by_name or BINARY
+
+
+def _ending(name: str) -> str:
+    return PurePath(name).suffix.lower()
+
+
+def _by_brand(head: bytes) -> str:
+    """The mime of an image in ISO's container; empty for films, and for what is none."""
+    if head[4:8] != b"ftyp":
+        return ""
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
+    return next((mime for known, mime in _BRANDS if known & brands), "")
 
 
 def _is_text(head: bytes) -> bool:

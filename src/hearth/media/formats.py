@@ -27,7 +27,11 @@ from hearth.media import camera_raw, heif, jpeg_xl, tiff
 from hearth.media.strangers import what_it_is
 from hearth.media.tiff_samples import SampledTiff, layout_of, unreadable
 
-HEIC_PACKAGE, JPEG_XL_PACKAGE = "pi-heif", "pillow-jxl-plugin"
+PACKAGES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "HEIC": (("image/heic", "image/heif"), "pi-heif"),
+    "JPEG XL": (("image/jxl",), "pillow-jxl-plugin"),
+}
+"""Formats that need a package of their own: their mimes, and the package."""
 
 Opener = type[ImageFile.ImageFile]
 
@@ -91,21 +95,20 @@ def page_count(payload: bytes) -> int:
 
 def is_read(mime: str) -> bool:
     """Whether the files of a mime can be read with what is installed."""
-    missing = {"image/heic": HEIC_PACKAGE, "image/heif": HEIC_PACKAGE, "image/jxl": JPEG_XL_PACKAGE}
-    package = missing.get(mime)
-    if package == HEIC_PACKAGE:
-        return heif.heic_opener() is not None
-    return package is None or jpeg_xl.is_installed()
+    name = next((name for name, (mimes, _) in PACKAGES.items() if mime in mimes), "")
+    return name not in PACKAGES or _IS_THERE[name]()
+
+
+_IS_THERE: Mapping[str, Callable[[], bool]] = {
+    "HEIC": lambda: heif.heic_opener() is not None,
+    "JPEG XL": jpeg_xl.is_installed,
+}
 
 
 def names() -> str:
     """The formats that are read here, for people."""
-    more = [name for name, mime in _OPTIONAL.items() if is_read(mime)]
-    return ", ".join((*_ALWAYS, *more)) + " or TIFF"
-
-
-_ALWAYS = ("JPEG", "PNG", "WebP", "AVIF", "BMP", "GIF")
-_OPTIONAL: Mapping[str, str] = {"HEIC": "image/heic", "JPEG XL": "image/jxl"}
+    more = [name for name, is_there in _IS_THERE.items() if is_there()]
+    return ", ".join(("JPEG", "PNG", "WebP", "AVIF", "BMP", "GIF", *more)) + " or TIFF"
 
 
 class PlainTiff(TiffImagePlugin.TiffImageFile):
@@ -165,17 +168,18 @@ def _of_heif(payload: bytes) -> Source:
     if heif.coding_of(payload) == "AV1":
         return Source(AvifImagePlugin.AvifImageFile, heif.branded_avif(payload))
     if (opener := heif.heic_opener()) is None:
-        raise _not_installed("HEIC", HEIC_PACKAGE)
+        raise _not_installed("HEIC")
     return Source(opener, payload)
 
 
 def _of_jpeg_xl(payload: bytes) -> Source:
     if not jpeg_xl.is_installed():
-        raise _not_installed("JPEG XL", JPEG_XL_PACKAGE)
+        raise _not_installed("JPEG XL")
     return Source(jpeg_xl.JpegXlFile, payload)
 
 
-def _not_installed(name: str, package: str) -> InvalidInput:
+def _not_installed(name: str) -> InvalidInput:
+    _, package = PACKAGES[name]
     return InvalidInput(
         f"a {name} image: this node reads them once {package} is installed "
         f"(pip install {package}); or send it as JPEG"
