@@ -181,6 +181,15 @@ def test_a_heic_that_is_cut_short_is_called_so(share):
         READER.read(payload[: int(share * len(payload))])
 
 
+@pytest.mark.parametrize("kind", [b"\xe6xif", b"Exi\xff"])
+def test_an_item_without_a_sound_name_is_refused_and_ends_no_process(kind):
+    """pi_heif 1.4 dereferences a null pointer while it tells of such items."""
+    notes = exif(6)._replace(kind=kind)
+    payload = heif([CODED, notes], references=[Reference(b"cdsc", 2, (1,))])
+    with pytest.raises(InvalidInput, match="broken"):
+        READER.read(payload)
+
+
 def test_without_its_decoder_heic_is_refused_by_name_and_not_offered(monkeypatch):
     [ocr] = OCR_TASKS
     assert {"image/heic", "image/heif"} <= set(ocr.readable)

@@ -169,6 +169,7 @@ def _of_heif(payload: bytes) -> Source:
         return Source(AvifImagePlugin.AvifImageFile, heif.branded_avif(payload))
     if (opener := heif.heic_opener()) is None:
         raise _not_installed("HEIC")
+    heif.check_items(payload)
     return Source(opener, payload)
 
 

@@ -5,6 +5,7 @@ many previews, depth maps and films stand beside it, turned as its boxes say. Ex
 no instruction in HEIF, and ``pi_heif`` sets it to 1.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import Literal
@@ -20,6 +21,9 @@ BRANDS = _HEVC | _AV1 | {b"mif1", b"mif2", b"msf1", b"miaf"}
 
 _MOST_BOXES = 10_000
 """Boxes of one kind that are looked at: an image of 100 megapixels has some 400 tiles."""
+
+_TYPE_AT = {2: 8, 3: 10}
+"""Where an item's type stands in its entry, by the version of that."""
 
 Coding = Literal["HEVC", "AV1"]
 
@@ -57,12 +61,31 @@ def branded_avif(payload: bytes) -> bytes:
     return b"".join((payload[:8], b"avif", payload[12:]))
 
 
+def check_items(payload: bytes) -> None:
+    """Raise InvalidInput where an item's type or name is no text: ``pi_heif`` 1.4 crashes then.
+
+    Wherever in the file's description an item seems to be: no other way of walking through the
+    boxes is to find one that isn't checked.
+    """
+    for meta in _boxes(payload, b"meta"):
+        for mark in re.finditer(b"infe", meta):
+            size = int.from_bytes(meta[max(0, mark.start() - 4) : mark.start()], "big")
+            entry = meta[mark.end() : mark.start() - 4 + size]
+            try:
+                entry[_TYPE_AT.get(entry[0] if entry else 0, 8) :].decode()
+            except UnicodeDecodeError:
+                raise InvalidInput("the image is broken or cut short (HEIF: an item)") from None
+
+
 def heic_opener() -> type[ImageFile.ImageFile] | None:
     """What opens HEIC images, as Pillow's own classes do; None where ``pi_heif`` is missing."""
     try:
+        from pi_heif import options
         from pi_heif.as_plugin import HeifImageFile  # without registering it for all of Pillow
     except ImportError:
         return None
+    # What stands beside the image is of no use here, and more code that could fail.
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
     opener: type[ImageFile.ImageFile] = HeifImageFile
     return opener
 
@@ -73,8 +96,8 @@ def _item_types(payload: bytes) -> Iterator[bytes]:
         for info in _boxes(meta[4:], b"iinf"):
             head = 6 if info[:1] == b"\0" else 8
             for entry in _boxes(info[head:], b"infe"):
-                at = {2: 8, 3: 10}.get(entry[0] if entry else 0)
-                if at is not None:
+                if entry[:1] in (b"\2", b"\3"):
+                    at = _TYPE_AT[entry[0]]
                     yield entry[at : at + 4]
 
 

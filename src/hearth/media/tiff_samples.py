@@ -168,8 +168,8 @@ class SampledTiff(ImageFile.ImageFile):
             mode = {"LA": "La", "RGBA": "RGBa"}.get(self._mode, self._mode)
             if self._layout.extra[:1] != (_ASSOCIATED,):
                 mode = self._mode
-            image = Image.frombytes(mode, self.size, pixels.tobytes())
-            self.im = image.convert(self._mode).im
+            image = Image.frombytes(mode, self.size, pixels)
+            self.im = (image if mode == self._mode else image.convert(self._mode)).im
             self._page = None
         return super().load()
 
@@ -183,6 +183,11 @@ class _Block(NamedTuple):
     """The first of the channels that ``values`` has."""
     values: NDArray[Any]
     """(height, width, channels)."""
+
+    @property
+    def end(self) -> int:
+        """The first channel behind those that ``values`` has."""
+        return self.plane + int(self.values.shape[2])
 
 
 class _Samples:
@@ -226,10 +231,13 @@ class _Samples:
         for block in self._blocks():
             rows = slice(block.top, block.top + block.values.shape[0])
             columns = slice(block.left, block.left + block.values.shape[1])
-            for number in range(block.values.shape[2]):
-                if (channel := block.plane + number) < shown:
-                    scale = scales[channel >= colours]
-                    out[rows, columns, channel] = to_bytes(block.values[..., number], scale)
+            # Colours, and alpha, whose scale may be another.
+            for (start, stop), scale in zip(((0, colours), (colours, shown)), scales, strict=True):
+                channels = slice(max(start, block.plane), min(stop, block.end))
+                if channels.start < channels.stop:
+                    values = block.values[..., channels.start - block.plane :]
+                    values = values[..., : channels.stop - channels.start]
+                    out[rows, columns, channels] = to_bytes(values, scale)
         if layout.photometric == _WHITE_IS_ZERO:
             np.subtract(255, out[..., 0], out=out[..., 0])
         return out
@@ -262,7 +270,8 @@ class _Samples:
                 end = start + rows * self._row_bytes
                 values = self._values(content[start:end].reshape(rows, self._row_bytes))
                 values = values[: layout.height - top, : layout.width - left]
-                yield _Block(top, left, plane, values)
+                for row in range(0, len(values), some := max(1, _GROUP // self._row_bytes)):
+                    yield _Block(top + row, left, plane, values[row : row + some])
                 start = end
 
     def _rows_of(self, number: int) -> int:
@@ -276,18 +285,18 @@ class _Samples:
         parts, rows = [], [self._rows_of(number) for number in numbers]
         # No compression takes so much: strips that overlap are to fill no memory.
         most = 2 * self._rows * self._row_bytes + 1024
+        payload = memoryview(self._page.payload)
         for number in numbers:
             at, size = int(self._offsets[number]), min(int(self._sizes[number]), most)
-            parts.append(self._page.payload[at : at + size])
+            parts.append(payload[at : at + size])
         fill_order = self._page.number(_FILL_ORDER, 1)
         if self._layout.compression != _NONE:
             return _decompressed(parts, rows, self._row_bytes, self._layout.compression, fill_order)
         sizes = [each * self._row_bytes for each in rows]
         if any(len(part) < size for part, size in zip(parts, sizes, strict=True)):
             raise tiff.broken("a strip ends too early")
-        content = np.frombuffer(
-            b"".join(part[:size] for part, size in zip(parts, sizes, strict=True)), np.uint8
-        )
+        whole = [part[:size] for part, size in zip(parts, sizes, strict=True)]
+        content = np.frombuffer(whole[0] if len(whole) == 1 else b"".join(whole), np.uint8)
         if fill_order == 2:  # the first of 8 bits is the lowest
             content = np.packbits(np.unpackbits(content, bitorder="little"))
         return content
@@ -330,7 +339,7 @@ def _unpacked(rows: Pixels, bits: int) -> NDArray[np.uint16]:
 
 
 def _decompressed(
-    parts: list[bytes], rows: list[int], row_bytes: int, compression: int, fill_order: int
+    parts: list[memoryview], rows: list[int], row_bytes: int, compression: int, fill_order: int
 ) -> Pixels:
     """Strips of bytes as libtiff undoes them, at most so many as their rows take."""
     # Only the last strip of a TIFF may be shorter than the others.
@@ -343,7 +352,7 @@ def _decompressed(
 
 
 def _strips(
-    parts: list[bytes], rows: list[int], row_bytes: int, compression: int, fill_order: int
+    parts: list[memoryview], rows: list[int], row_bytes: int, compression: int, fill_order: int
 ) -> Pixels:
     """As a grey TIFF of ``row_bytes`` × rows pixels, to be read by Pillow."""
     head = struct.calcsize("<2sHI")
