@@ -25,7 +25,8 @@ from PIL import (
 from hearth.errors import InvalidInput
 from hearth.media import camera_raw, heif, jpeg_xl, tiff
 from hearth.media.strangers import what_it_is
-from hearth.media.tiff_samples import SampledTiff, layout_of, unreadable
+from hearth.media.tiff_layout import layout_of, unreadable
+from hearth.media.tiff_samples import SampledTiff
 
 PACKAGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "HEIC": (("image/heic", "image/heif"), "pi-heif"),

@@ -153,7 +153,7 @@ def all_directories(payload: bytes) -> list[Directory]:
     def below(first: int, depth: int) -> Iterator[Directory]:
         for directory in _chain(payload, header, first, seen):
             yield directory
-            if depth < DEEPEST:
+            if depth < DEEPEST and len(seen) < MOST_DIRECTORIES:
                 for offset in directory.values(SUB_DIRECTORIES)[:_MOST_INSIDE]:
                     with suppress(InvalidInput):  # what is beside a picture may be broken
                         yield from below(int(offset), depth + 1)

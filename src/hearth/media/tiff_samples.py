@@ -6,7 +6,7 @@ strips of bytes, and what the bytes mean is told here. Both take some megabytes 
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -14,42 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from hearth.errors import InvalidInput
 from hearth.media import tiff
 from hearth.media.depth import scale_of, to_bytes
 from hearth.media.raw import Pixels
 from hearth.media.tiff import Directory
+from hearth.media.tiff_layout import (
+    ASSOCIATED,
+    BITS,
+    BLACK_IS_ZERO,
+    CMYK,
+    COLOURS,
+    COMPRESSION,
+    FLOAT,
+    INT,
+    NONE,
+    PHOTOMETRIC,
+    SAMPLES,
+    UINT,
+    UNASSOCIATED,
+    WHITE_IS_ZERO,
+    Layout,
+    layout_of,
+    unreadable,
+)
 
-# Tags of TIFF 6.0, and of its supplement for the last.
-_BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 258, 259, 262, 266
-_STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTE_COUNTS = 273, 277, 278, 279
-_PLANAR, _PREDICTOR = 284, 317
+# Tags of TIFF 6.0, and Adobe's for a colour profile.
+_FILL_ORDER, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTE_COUNTS = 266, 273, 278, 279
+_PREDICTOR = 317
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTE_COUNTS = 322, 323, 324, 325
-_EXTRA, _FORMAT = 338, 339
 _PROFILE = 34675
-
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
-_COLOURS: Mapping[int, int] = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
-"""Channels by PhotometricInterpretation, of what is read here."""
-
-_NONE = 1
-_LOSSLESS: Mapping[int, str] = {
-    _NONE: "", 5: "LZW", 8: "Deflate", 32773: "PackBits", 32946: "Deflate",
-    34925: "LZMA", 50000: "Zstandard",
-}  # fmt: skip
-"""Compressions that give the samples as they are; libtiff has them all."""
-_OF_PILLOW: Mapping[int, str] = {
-    2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", 6: "old JPEG", 7: "JPEG", 32771: "CCITT RLE",
-}  # fmt: skip
-"""Further ones of which Pillow gives pictures."""
-_OTHERS: Mapping[int, str] = {
-    32809: "ThunderScan", 33003: "JPEG 2000", 33005: "JPEG 2000", 34661: "JBIG",
-    34676: "SGI LogLuv", 34712: "JPEG 2000", 34887: "LERC", 34892: "lossy JPEG", 34933: "PNG",
-    34934: "JPEG XR", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
-}  # fmt: skip
-
-_UINT, _INT, _FLOAT = 1, 2, 3
-_ASSOCIATED, _UNASSOCIATED = 1, 2
 
 _GROUP = 8 << 20
 """Bytes of samples that are worked on at a time."""
@@ -58,84 +51,6 @@ _MOST_SEGMENTS = 250_000
 """Strips and tiles: those of 65,000 rows in three planes come to fewer, and take seconds."""
 _LARGEST_SEGMENT = 512 << 20
 """Bytes of samples in one strip or tile, which has to be undone in one piece."""
-
-
-class Layout(NamedTuple):
-    """How the samples of a picture are kept."""
-
-    width: int
-    height: int
-    bits: int
-    """Of a sample."""
-    format: int
-    """1 for whole numbers without a sign, 2 with a sign, 3 floats."""
-    samples: int
-    """Of a pixel."""
-    is_planar: bool
-    photometric: int
-    extra: tuple[int, ...]
-    compression: int
-
-    def __str__(self) -> str:
-        kind = {_UINT: "", _INT: " signed", _FLOAT: " float"}.get(self.format, " complex")
-        planar = " planar" if self.is_planar else ""
-        names = {**_LOSSLESS, **_OF_PILLOW, **_OTHERS}
-        how = names.get(self.compression, f"method {self.compression}")
-        colours = {_PALETTE: " palette", _CMYK: " CMYK", _YCBCR: " YCbCr", _LAB: " CIELab"}
-        colour = colours.get(self.photometric, "")
-        if self.photometric not in (*_COLOURS, *colours):
-            colour = f" (photometric interpretation {self.photometric})"
-        compressed = f"compressed with {how}" if self.compression != _NONE else "uncompressed"
-        return (
-            f"a TIFF of {self.samples}×{self.bits}-bit{kind}{planar}{colour} samples, {compressed}"
-        )
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether Pillow reads it right: bytes that are a picture already."""
-        if self.compression in _OF_PILLOW:
-            return True
-        # What stands beside the colours is alpha at most, and CMYK has none.
-        usual = _COLOURS.get(self.photometric, self.samples) + (self.photometric != _CMYK)
-        return (
-            self.compression in _LOSSLESS
-            and self.format == _UINT
-            and (self.bits == 8 or (self.bits in (1, 2, 4) and self.samples == 1))
-            and self.samples <= usual
-            and not (self.is_planar and self.samples > 1)
-        )
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether it is read here, sample by sample."""
-        depths = {_UINT: (*range(1, 17), 32, 64), _INT: (8, 16, 32, 64), _FLOAT: (16, 32, 64)}
-        return (
-            self.compression in _LOSSLESS
-            and self.bits in depths.get(self.format, ())
-            and self.samples >= _COLOURS.get(self.photometric, self.samples + 1)
-        )
-
-
-def layout_of(page: Directory) -> Layout:
-    """The layout of a picture; raises InvalidInput where it has none that is sound."""
-    width, height = page.size
-    bits, formats = set(page.values(_BITS).tolist()), set(page.values(_FORMAT).tolist())
-    if not width or not height:
-        raise tiff.broken("it has no size")
-    if len(bits) > 1 or len(formats) > 1:
-        raise InvalidInput("a TIFF whose channels differ in bits isn't read here")
-    # 4, undefined, is what old programs write for plain numbers.
-    kind = next(iter(formats), _UINT)
-    return Layout(
-        width, height, next(iter(bits), 1), _UINT if kind == 4 else kind,
-        page.number(_SAMPLES, 1), page.number(_PLANAR, 1) == 2, page.number(_PHOTOMETRIC, -1),
-        tuple(page.values(_EXTRA).tolist()), page.number(_COMPRESSION, _NONE),
-    )  # fmt: skip
-
-
-def unreadable(layout: Layout, more: str = "") -> InvalidInput:
-    """That a TIFF can't be read, and what it is."""
-    return InvalidInput(f"{layout}{more}: not read here; send the image with 8-bit RGB samples")
 
 
 class SampledTiff(ImageFile.ImageFile):
@@ -153,7 +68,7 @@ class SampledTiff(ImageFile.ImageFile):
         self._page: Directory | None = page
         self._layout = layout = layout_of(page)
         self._size = (layout.width, layout.height)
-        self._mode = {1: "L", 3: "RGB", 4: "CMYK"}[_COLOURS[layout.photometric]]
+        self._mode = {1: "L", 3: "RGB", 4: "CMYK"}[COLOURS[layout.photometric]]
         if _has_alpha(layout):
             self._mode += "A"
         if _PROFILE in page:
@@ -166,7 +81,7 @@ class SampledTiff(ImageFile.ImageFile):
             pixels = _Samples(self._page, self._layout).pixels()
             # Colours that were multiplied by their alpha: Pillow's names for them.
             mode = {"LA": "La", "RGBA": "RGBa"}.get(self._mode, self._mode)
-            if self._layout.extra[:1] != (_ASSOCIATED,):
+            if self._layout.extra[:1] != (ASSOCIATED,):
                 mode = self._mode
             image = Image.frombytes(mode, self.size, pixels)
             self.im = (image if mode == self._mode else image.convert(self._mode)).im
@@ -214,7 +129,7 @@ class _Samples:
         self._sizes = page.values(_TILE_BYTE_COUNTS if self._tiled else _STRIP_BYTE_COUNTS)
         planes = layout.samples if layout.is_planar else 1
         self._count = self._across * self._down * planes
-        if not len(self._sizes) and layout.compression == _NONE:  # told by no old program
+        if not len(self._sizes) and layout.compression == NONE:  # told by no old program
             self._sizes = np.full(self._count, self._row_bytes * self._rows)
         if self._count > _MOST_SEGMENTS:
             raise unreadable(layout, f", in {self._count:,} strips")
@@ -224,7 +139,7 @@ class _Samples:
     def pixels(self) -> Pixels:
         """(height, width, channels) uint8: the colours, and alpha where there is one."""
         layout = self._layout
-        colours = _COLOURS[layout.photometric]
+        colours = COLOURS[layout.photometric]
         shown = colours + _has_alpha(layout)
         scales = [self._scale(slice(0, colours)), self._scale(slice(colours, shown))]
         out = np.empty((layout.height, layout.width, shown), np.uint8)
@@ -238,21 +153,21 @@ class _Samples:
                     values = block.values[..., channels.start - block.plane :]
                     values = values[..., : channels.stop - channels.start]
                     out[rows, columns, channels] = to_bytes(values, scale)
-        if layout.photometric == _WHITE_IS_ZERO:
+        if layout.photometric == WHITE_IS_ZERO:
             np.subtract(255, out[..., 0], out=out[..., 0])
         return out
 
     def _scale(self, channels: slice) -> float:
         """The number that shows as white."""
         layout = self._layout
-        if layout.format != _FLOAT and layout.bits <= 16:
-            return float(2 ** (layout.bits - (layout.format == _INT)) - 1)
+        if layout.format != FLOAT and layout.bits <= 16:
+            return float(2 ** (layout.bits - (layout.format == INT)) - 1)
         values = (
             block.values[..., max(0, channels.start - block.plane) : channels.stop - block.plane]
             for block in self._blocks()
             if block.plane < channels.stop
         )
-        return scale_of(values, is_float=layout.format == _FLOAT)
+        return scale_of(values, is_float=layout.format == FLOAT)
 
     def _blocks(self) -> Iterator[_Block]:
         """All of the picture, in parts."""
@@ -290,7 +205,7 @@ class _Samples:
             at, size = int(self._offsets[number]), min(int(self._sizes[number]), most)
             parts.append(payload[at : at + size])
         fill_order = self._page.number(_FILL_ORDER, 1)
-        if self._layout.compression != _NONE:
+        if self._layout.compression != NONE:
             return _decompressed(parts, rows, self._row_bytes, self._layout.compression, fill_order)
         sizes = [each * self._row_bytes for each in rows]
         if any(len(part) < size for part, size in zip(parts, sizes, strict=True)):
@@ -310,14 +225,14 @@ class _Samples:
                 raise unreadable(layout, ", as differences")
             return _unpacked(rows, layout.bits)[:, : shape[1] * shape[2]].reshape(shape)
         size = layout.bits // 8
-        kind = {_UINT: "u", _INT: "i", _FLOAT: "f"}[layout.format]
+        kind = {UINT: "u", INT: "i", FLOAT: "f"}[layout.format]
         # Differences were worth something to a compression alone.
-        if predictor == 3 and layout.compression != _NONE:
+        if predictor == 3 and layout.compression != NONE:
             # Adobe's TIFF technical note 3: the bytes of floats, the highest of all first.
             rows = np.cumsum(rows.reshape(len(rows), -1, self._channels), axis=1, dtype=np.uint8)
             planes = rows.reshape(len(rows), size, -1).swapaxes(1, 2)
             return np.ascontiguousarray(planes).view(f">{kind}{size}").reshape(shape)
-        if predictor == 2 and layout.compression != _NONE:
+        if predictor == 2 and layout.compression != NONE:
             whole = np.ascontiguousarray(rows).view(f"{self._page.order}u{size}").reshape(shape)
             summed = np.cumsum(whole, axis=1, dtype=f"u{size}")
             return summed.view(f"{kind}{size}")
@@ -326,7 +241,7 @@ class _Samples:
 
 def _has_alpha(layout: Layout) -> bool:
     """Whether the first channel behind the colours says how much of a pixel is there."""
-    return layout.photometric != _CMYK and layout.extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,))
+    return layout.photometric != CMYK and layout.extra[:1] in ((ASSOCIATED,), (UNASSOCIATED,))
 
 
 def _unpacked(rows: Pixels, bits: int) -> NDArray[np.uint16]:
@@ -361,9 +276,9 @@ def _strips(
     body = b"".join(parts)
     tables = head + len(body)
     fields = {
-        tiff.WIDTH: row_bytes, tiff.LENGTH: sum(rows), _BITS: 8, _COMPRESSION: compression,
-        _PHOTOMETRIC: _BLACK_IS_ZERO, _FILL_ORDER: fill_order, _STRIP_OFFSETS: tables,
-        _SAMPLES: 1, _ROWS_PER_STRIP: rows[0], _STRIP_BYTE_COUNTS: tables + offsets.nbytes,
+        tiff.WIDTH: row_bytes, tiff.LENGTH: sum(rows), BITS: 8, COMPRESSION: compression,
+        PHOTOMETRIC: BLACK_IS_ZERO, _FILL_ORDER: fill_order, _STRIP_OFFSETS: tables,
+        SAMPLES: 1, _ROWS_PER_STRIP: rows[0], _STRIP_BYTE_COUNTS: tables + offsets.nbytes,
     }  # fmt: skip
     if len(parts) == 1:  # a value that fits stands in its field
         fields |= {_STRIP_OFFSETS: head, _STRIP_BYTE_COUNTS: len(body)}
