@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 
 from hearth.errors import InvalidInput
 from hearth.media import HeavyImage, ImageReader, depth
+from heif_kit import CASES
+from raw_kit import jpeg, nef
 
 READER = ImageReader(max_pixels=10_000_000)
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
@@ -273,7 +275,12 @@ SEEDS: tuple[bytes, ...] = (
     encode(Image.fromarray(GREY[:17, :24].copy()), "PNG"),
     tiff(GREY[:17, :24], compression="zlib"),
     tiff(GREY[:17, :24].astype(np.float32)),
-)
+    tiff(np.dstack([GREY[:17, :24]] * 3), photometric="rgb", planarconfig="contig"),
+    tiff(np.stack([GREY[:17, :24] / 65535] * 3).astype(np.float32), photometric="rgb",
+         planarconfig="separate", compression="zlib", tile=(16, 16)),
+    (CASES / "ten_bit.heic").read_bytes(),
+    nef(jpeg(photo(300, 200))),
+)  # fmt: skip
 
 
 @settings(max_examples=600, deadline=None)

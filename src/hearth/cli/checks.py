@@ -56,6 +56,7 @@ def everything(settings: Settings) -> Iterator[Check]:
     if not missing.required:  # to import an engine would be our end
         yield from _engines(settings)
         yield _exporter()
+    yield from _formats()
     yield _data_folder(settings.data_dir)
     yield _port("port", settings.host, settings.port, "--port or --host")
     if settings.metrics_port is not None:
@@ -118,6 +119,20 @@ def _exporter() -> Check:
         what = f"`hearth models export` of open_clip models needs {', '.join(missing)}"
         return Check("engine", "export", State.NOTE, what, how_to_install("export"))
     return Check("engine", "export", State.OK, "`hearth models export` can be used")
+
+
+def _formats() -> Iterator[Check]:
+    """Image formats that need packages of their own."""
+    if not has_server():
+        return
+    from hearth.media.formats import PACKAGES, is_read
+
+    for name, (mimes, package) in PACKAGES.items():
+        if is_read(mimes[0]):
+            yield Check("images", name, State.OK, f"read, with {package}")
+        else:
+            cure = f"pip install {package}"
+            yield Check("images", name, State.NOTE, f"refused: {package} is missing", cure)
 
 
 def _data_folder(folder: Path) -> Check:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from hearth.cli.console import Text
@@ -24,6 +24,14 @@ def answer(outcome: Outcome) -> RenderableType:
         for entry, part in outcome.parts.items():
             grid.add_row(Text(entry), answer(part))
         return grid
+    shown = _answer(outcome)
+    if pages := outcome.meta.get("pages"):
+        note = f"one of {pages} pages: -o page=2 asks for the second"
+        return Group(shown, Text(note, style="dim"))
+    return shown
+
+
+def _answer(outcome: Outcome) -> RenderableType:
     if not outcome.is_json:
         return Text(f"{len(outcome.body):,} bytes of {outcome.mime or 'unknown type'}")
     try:

@@ -17,25 +17,37 @@ _MAGIC = (
     (0, b"BM", "image/bmp"),
     (0, b"II*\x00", "image/tiff"),
     (0, b"MM\x00*", "image/tiff"),
+    (0, b"II+\x00", "image/tiff"),
+    (0, b"MM\x00+", "image/tiff"),
     (8, b"WEBP", "image/webp"),
-    (4, b"ftypavif", "image/avif"),
-    (4, b"ftypavis", "image/avif"),
-    (4, b"ftypheic", "image/heic"),
-    (4, b"ftypheix", "image/heic"),
-    (4, b"ftypmif1", "image/heif"),
-    (4, b"ftypmsf1", "image/heif"),
     (0, b"\xff\x0a", "image/jxl"),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
     (0, b"\0\0\0\x0cjP  \r\n\x87\n", "image/jp2"),
+    (0, b"FUJIFILMCCD-RAW ", "image/x-fuji-raf"),
+    (0, b"IIU\0", "image/x-panasonic-rw2"),
 )
+
+_BRANDS = (
+    # Brands of ISO's media files: which coding they name goes before that they are images.
+    ({b"avif", b"avis"}, "image/avif"),
+    ({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}, "image/heic"),
+    ({b"mif1", b"mif2", b"msf1"}, "image/heif"),
+    ({b"crx "}, "image/x-canon-cr3"),
+)
+
+_RAW_TIFFS: Mapping[str, str] = {
+    ".dng": "image/x-adobe-dng", ".nef": "image/x-nikon-nef", ".cr2": "image/x-canon-cr2",
+    ".arw": "image/x-sony-arw", ".pef": "image/x-pentax-pef",
+}  # fmt: skip
+"""RAW files that begin as TIFF files do."""
 
 PICTURE_ENDINGS: Mapping[str, str] = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".jpe": "image/jpeg", ".jfif": "image/jpeg",
     ".png": "image/png", ".webp": "image/webp", ".avif": "image/avif", ".gif": "image/gif",
     ".bmp": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff", ".jp2": "image/jp2",
     ".jxl": "image/jxl", ".heic": "image/heic", ".heif": "image/heif", ".hif": "image/heif",
-    ".dng": "image/x-adobe-dng", ".nef": "image/x-nikon-nef", ".cr2": "image/x-canon-cr2",
-    ".arw": "image/x-sony-arw",
+    **_RAW_TIFFS, ".cr3": "image/x-canon-cr3", ".raf": "image/x-fuji-raf",
+    ".rw2": "image/x-panasonic-rw2", ".orf": "image/x-olympus-orf",
 }  # fmt: skip
 """Mime types of pictures by the file's ending, in lower case; what it can read, the node says."""
 
@@ -50,7 +62,9 @@ def guess(payload: bytes, name: str = "") -> str:
         # Two letters could start a text as well; a bitmap's header has zero bytes.
         is_sure = len(magic) > 2 or not magic.isascii() or b"\0" in head
         if is_sure and head[offset : offset + len(magic)] == magic:
-            return mime
+            return _RAW_TIFFS.get(_ending(name), mime) if mime == "image/tiff" else mime
+    if mime := _by_brand(head):
+        return mime
     if _is_text(head):
         return TEXT
     return by_name(name) or BINARY
@@ -58,9 +72,21 @@ def guess(payload: bytes, name: str = "") -> str:
 
 def by_name(name: str) -> str | None:
     """The mime type that a file's ending stands for, in any case; None where none is known."""
+    return PICTURE_ENDINGS.get(_ending(name)) or mimetypes.guess_type(name)[0]
+
+
+def _ending(name: str) -> str:
     _, dot, ending = name.rpartition(".")
-    picture = PICTURE_ENDINGS.get(f"{dot}{ending.lower()}")
-    return picture or mimetypes.guess_type(name)[0]
+    return f"{dot}{ending.lower()}"
+
+
+def _by_brand(head: bytes) -> str:
+    """The mime of an image in ISO's container; empty for films, and for what is none."""
+    if head[4:8] != b"ftyp":
+        return ""
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
+    return next((mime for known, mime in _BRANDS if known & brands), "")
 
 
 def _is_text(head: bytes) -> bool:

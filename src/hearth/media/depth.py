@@ -1,20 +1,25 @@
-"""Images with more than eight bits a pixel's channel, scaled to eight.
+"""Samples with more than eight bits, scaled to eight; those of up to 16 end where their bits do.
 
 Pillow's own conversion clips them: all but the darkest 1/256 of a 16-bit scan
 comes out white.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import Image
 
-_WHITE_IS_ZERO = 0
-"""TIFF 6.0, tag 262 (PhotometricInterpretation)."""
+from hearth.media.raw import Pixels
+
+Samples = NDArray[Any]
 
 _STRIP_PIXELS = 1 << 20
+
+_BRIGHTEST = 0.01
+"""Of the samples of floats, the share that may pass their scale: lights that shine more than
+white paper, and come out white."""
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -25,50 +30,52 @@ def is_deep(image: Image.Image) -> bool:
 def to_eight_bit(image: Image.Image) -> Image.Image:
     """A deep image in mode L: 0 stays black, the top of its scale becomes 255.
 
-    The scale of 16-bit files ends at 65535, of TIFF files with fewer bits where
-    their bits end. 32-bit integers and floats don't say: theirs ends at the first
-    of 1 (floats only), 255, 65535 that no pixel passes, else at the brightest pixel.
+    The scale of 16-bit files ends at 65535, of others where ``scale_of`` finds it.
     """
-    top = _top(image)
-    white_is_zero = _tag(image, ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO
+    top = 65535.0
+    if not image.mode.startswith("I;16"):
+        top = scale_of((values for _, values in _strips(image)), is_float=image.mode == "F")
     result = np.empty((image.height, image.width), np.uint8)
     for rows, values in _strips(image):
-        scaled = np.multiply(values, 255 / top, dtype=np.float32)
-        if white_is_zero:
-            scaled = 255 - scaled
-        result[rows] = np.clip(np.rint(scaled), 0, 255)
+        result[rows] = to_bytes(values, top)
     return Image.fromarray(result)
 
 
-def _top(image: Image.Image) -> float:
-    """The number that shows as white."""
-    if image.mode.startswith("I;16"):
-        return float(2 ** _bits(image) - 1)
-    peak = max(float(values.max(initial=0)) for _, values in _strips(image))
-    scales = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-    return next((scale for scale in scales if peak <= scale), peak)
+def to_bytes(values: Samples, top: float) -> Pixels:
+    """Samples as uint8 of the same shape: 0 and less become 0, ``top`` and more 255.
+
+    What is no number becomes 0.
+    """
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2 and top == 65535:
+        # The same in whole numbers: exact for all 65536, and faster.
+        return ((values.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)
+    scaled = np.multiply(values, 255 / top, dtype=np.float32)
+    if values.dtype.kind == "f":
+        np.nan_to_num(scaled, copy=False, nan=0, posinf=255, neginf=0)
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
-def _strips(image: Image.Image) -> Iterator[tuple[slice, NDArray[Any]]]:
+def scale_of(parts: Iterable[Samples], *, is_float: bool) -> float:
+    """The number that shows as white, of samples that come in parts and don't say it.
+
+    The first of 1 (floats only), 255, 65535 that none of the samples passes, else the largest of
+    them. Of floats one in a hundred may pass it.
+    """
+    scales = (1.0, 255.0, 65535.0) if is_float else (255.0, 65535.0)
+    beyond, count, peak = np.zeros(len(scales), np.int64), 0, 0.0
+    for values in parts:
+        finite = values[np.isfinite(values)].astype(np.float64) if is_float else values
+        peak = max(peak, float(finite.max(initial=0)))
+        count += finite.size
+        beyond += [np.count_nonzero(finite > scale) for scale in scales]
+    spared = _BRIGHTEST * count if is_float else 0
+    return next((scale for scale, more in zip(scales, beyond, strict=True) if more <= spared), peak)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Samples]]:
     """The pixels, some rows at a time: a scan in floats would be four times its own size."""
     height = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, height):
         bottom = min(top + height, image.height)
-        values = np.asarray(image.crop((0, top, image.width, bottom)))
-        if not image.mode.startswith("I;16"):
-            values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-        yield slice(top, bottom), values
-
-
-def _bits(image: Image.Image) -> int:
-    bits = _tag(image, ExifTags.Base.BitsPerSample)
-    if isinstance(bits, tuple) and bits:
-        bits = bits[0]
-    return bits if isinstance(bits, int) and 8 < bits <= 16 else 16
-
-
-def _tag(image: Image.Image, number: int) -> object:
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return None
-    value: object = image.tag_v2.get(number)
-    return value
+        yield slice(top, bottom), np.asarray(image.crop((0, top, image.width, bottom)))

@@ -39,10 +39,17 @@ class Opened(Protocol):
 class OpenedJpeg:
     """A JPEG; satisfies ``Opened``."""
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, orientation: int | None = None) -> None:
         self._file = JpegFile(payload)
         self._scale = 1
-        self._orientation = orientation_of(self._file.exif, self._file.xmp)
+        if orientation is None:  # else the file around it says so
+            orientation = orientation_of(self._file.exif, self._file.xmp)
+        self._orientation = orientation
+
+    @property
+    def payload(self) -> bytes:
+        """The file."""
+        return self._file.payload
 
     @property
     def size(self) -> tuple[int, int]:
@@ -92,8 +99,10 @@ class OpenedJpeg:
 class OpenedImage:
     """A file that Pillow decodes; satisfies ``Opened``."""
 
-    def __init__(self, image: ImageFile.ImageFile) -> None:
+    def __init__(self, image: ImageFile.ImageFile, orientation: int | None = None) -> None:
         self._image = image
+        self._around = orientation
+        """Orientation where the file around the image tells it."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -108,6 +117,8 @@ class OpenedImage:
     @property
     def orientation(self) -> int:
         """Orientation by its metadata."""
+        if self._around is not None:
+            return self._around
         try:
             return tagged(self._image.getexif())
         except Exception:
@@ -173,13 +184,18 @@ class OpenedPng(OpenedImage):
             raise ValueError("rows are missing")
 
 
-def open_image(kind: type[ImageFile.ImageFile], payload: bytes) -> Opened:
-    """Open a file of one of Pillow's kinds: JPEG and PNG by walking them, others with Pillow."""
+def open_image(
+    kind: type[ImageFile.ImageFile], payload: bytes, orientation: int | None = None
+) -> Opened:
+    """Open a file of one of Pillow's kinds: JPEG and PNG by walking them, others with Pillow.
+
+    ``orientation`` is Exif's where another part of the file tells it, else None.
+    """
     if kind is JpegImagePlugin.JpegImageFile:
-        return OpenedJpeg(payload)
+        return OpenedJpeg(payload, orientation)
     if kind is PngImagePlugin.PngImageFile:
         return OpenedPng(payload)
-    return OpenedImage(kind(BytesIO(payload)))
+    return OpenedImage(kind(BytesIO(payload)), orientation)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

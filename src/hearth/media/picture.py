@@ -4,6 +4,7 @@ import threading
 
 from PIL import Image
 
+from hearth.media.formats import FilePage
 from hearth.media.forms import Decoded, PixelForm
 from hearth.media.images import ImageReader
 from hearth.media.raw import Pixels, RawForm, is_raw, raw_alpha, raw_form, read_raw
@@ -18,8 +19,10 @@ class Picture:
     three for each other form that is asked for.
     """
 
-    def __init__(self, payload: bytes, mime: str = "") -> None:
-        self.payload = payload
+    def __init__(self, file: bytes | FilePage, mime: str = "") -> None:
+        self.file = file
+        """The file, with its page where that isn't the first."""
+        self.payload, self.page = file if isinstance(file, FilePage) else (file, 1)
         self.form: RawForm | None = raw_form(mime) if is_raw(mime) else None
         """None for an image file."""
         self._decoded: Decoded | None = None
@@ -53,10 +56,11 @@ class Picture:
 
     def _decode(self, reader: ImageReader) -> Decoded:
         if self.form is None:
-            return reader.decoded(self.payload)
+            return reader.decoded(self.file)
         pixels = read_raw(self.payload, self.form, reader.max_pixels)
         return Decoded(pixels, raw_alpha(self.payload, self.form))
 
 
-File = bytes | Picture
-"""An image file; or a picture that is more than a file, or that others look at too."""
+File = bytes | FilePage | Picture
+"""An image file; a page of one; or a picture that is more than a file, or that others look at
+too."""

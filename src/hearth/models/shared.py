@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from hearth.errors import HearthError, InvalidInput, ModelFailed
-from hearth.media import File, Picture
+from hearth.media import File, FilePage, Picture
 
 __all__ = ["SharedStatistics", "SharedWork", "digest", "key_of"]
 
@@ -191,11 +191,14 @@ async def digest(payload: bytes) -> bytes:
 
 
 async def key_of(file: File) -> Hashable:
-    """What tells a picture from others: its bytes, and how they are to be read."""
-    if not isinstance(file, Picture):
-        return await digest(file)
-    sha = await digest(file.payload)
-    return sha if file.form is None else (sha, file.form)
+    """What tells a picture from others: its bytes, how they are to be read, and which page."""
+    form = None
+    if isinstance(file, Picture):
+        form, file = file.form, file.file
+    if isinstance(file, FilePage):
+        return (await digest(file.payload), file.page)
+    sha = await digest(file)
+    return sha if form is None else (sha, form)
 
 
 def _sha256(payload: bytes) -> bytes:

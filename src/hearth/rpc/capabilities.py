@@ -9,7 +9,7 @@ from hearth.lifecycle.slot import ModelSlot
 from hearth.models.manager import Manager
 from hearth.models.tuning import described
 from hearth.rpc.admission import AdmissionStatistics
-from hearth.tasks.options import PRIORITY, TIMEOUT, Option, in_full
+from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, Option, in_full
 from hearth.tasks.router import Router
 from hearth.tasks.task import RAW, Task
 
@@ -128,7 +128,7 @@ def _io_task(name: str, task: Task, limits: dict[str, str], manager: Manager) ->
     preprocess_id = (manager.preprocess_id or "") if task.tensors else ""
     return pb.IOTask(
         name=name,
-        input_mimes=[*task.inputs, RAW] if preprocess_id else task.inputs,
+        input_mimes=[*task.readable, RAW] if preprocess_id else task.readable,
         tensor_preprocess_id=preprocess_id,
         tensor_batching_supported=bool(preprocess_id) and limits.get("max_batch", "1") != "1",
         output_mimes=task.outputs,
@@ -141,9 +141,10 @@ def _io_task(name: str, task: Task, limits: dict[str, str], manager: Manager) ->
 
 
 def _options(task: Task) -> list[Option]:
-    """The task's own, and what every task understands."""
+    """The task's own, and what every task understands, or every one of pictures."""
     usual = "interactive" if task.interactive else "bulk"
-    return [*task.options, replace(PRIORITY, default=usual), TIMEOUT]
+    pages = [PAGE] if task.takes_pictures else []
+    return [*task.options, *pages, replace(PRIORITY, default=usual), TIMEOUT]
 
 
 def _describe(option: Option) -> str:

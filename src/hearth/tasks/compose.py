@@ -11,6 +11,7 @@ from hearth.media import Picture
 from hearth.models.compose import Composer
 from hearth.plan import Plan, Step
 from hearth.tasks.entries import ENTRIES, MOST_ENTRIES, Entry, read_entries
+from hearth.tasks.options import PAGE
 from hearth.tasks.prepared import file_of
 from hearth.tasks.task import (
     JSON,
@@ -53,7 +54,7 @@ class _Composition:
         self._shared = file if isinstance(file, Picture) else Picture(file)
         self._stack = AsyncExitStack()
         self._tasks = {entry.name: _task_of(entry, call.router) for entry in entries}
-        self._takers = [task for task in self._tasks.values() if _takes_pictures(task)]
+        self._takers = [self._tasks[entry.name] for entry in entries if self._shares_picture(entry)]
         self._stages = {entry.name: Stages() for entry in entries}
         self._seconds = dict.fromkeys(self._tasks, 0.0)
         ahead = [Step(_PICTURE, self._picture)] if self._decodes_ahead(entries) else []
@@ -84,6 +85,11 @@ class _Composition:
         is_frame = any(meta.get(STREAM_ID) for meta in metas)
         return not is_frame and bool(self._takers)
 
+    def _shares_picture(self, entry: Entry) -> bool:
+        """Whether an entry looks at the picture that is decoded for all, and at no other page."""
+        page = self._call.request.meta.get(PAGE.name, "1")
+        return self._tasks[entry.name].takes_pictures and entry.meta.get(PAGE.name, page) == page
+
     async def _picture(self, _: None) -> Picture | HearthError:
         """The payload decoded, or why it can't be: that is for each of its entries to tell."""
         # There is room for few decoded pictures: none is taken for models that still load.
@@ -96,7 +102,7 @@ class _Composition:
             return error
 
     def _step(self, entry: Entry, decodes_ahead: bool) -> Step:
-        looks = _takes_pictures(self._tasks[entry.name])
+        looks = self._shares_picture(entry)
         waits = looks and decodes_ahead
 
         async def ask(_: None, *needed: Any) -> Result:
@@ -132,10 +138,6 @@ class _Composition:
         )
         assert isinstance(answer, Result)
         return answer
-
-
-def _takes_pictures(task: Task) -> bool:
-    return bool(set(PICTURES) & set(task.inputs))
 
 
 def _task_of(entry: Entry, router: Asks) -> Task:

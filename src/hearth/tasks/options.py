@@ -142,6 +142,15 @@ LABELS = Option(
     most=MOST_LABELS,
 )
 
+# Understood by every task of pictures, and declared by none.
+PAGE = Option(
+    "page",
+    "int",
+    1,
+    "which page of a TIFF with several; the answer's meta says how many there are: pages",
+    least=1,
+)
+
 # Understood by every task, and declared by none, as is the next.
 PRIORITY = Option(
     "priority",

@@ -1,20 +1,25 @@
 """Pictures in a request: as image files, or prepared by the client (the tensor fast path)."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from hearth.errors import InvalidInput
-from hearth.media import File, Picture
+from hearth.media import File, FilePage, Picture, tiff
+from hearth.media.formats import page_count
 from hearth.media.raw import is_raw
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.tensors import PREPROCESSINGS, Tensor
+from hearth.tasks.options import PAGE
 from hearth.tasks.task import Call
 
 KIND = "lumen.input.kind"
 SHAPE = "lumen.tensor.shape"
 PREPROCESS = "lumen.preprocess.id"
+PAGES = "pages"
+"""Of an answer's meta: how many pages the file has, where there are several."""
 
 _ONLY = {
     "lumen.tensor.dtype": "fp32",
@@ -29,12 +34,26 @@ _ONLY = {
 def picture_of(call: Call) -> File:
     """An image file, whatever its label says: the reader looks at the bytes. Or a raw frame.
 
-    Raises InvalidInput for a raw frame whose mime doesn't tell its form.
+    Raises InvalidInput for a page that is none, and for a raw frame whose mime doesn't tell its
+    form.
     """
     request = call.request
-    if request.picture is not None:
+    page = PAGE.read(request.meta) if request.meta else 1
+    if request.picture is not None and request.picture.page == page:
         return request.picture
-    return Picture(request.payload, request.mime) if is_raw(request.mime) else request.payload
+    if is_raw(request.mime):
+        if page != 1:
+            raise InvalidInput(f"{PAGE.name} = {page}: a raw frame has 1 page")
+        return Picture(request.payload, request.mime)
+    return request.payload if page == 1 else FilePage(request.payload, page)
+
+
+async def pages_of(payload: bytes) -> int:
+    """How many pages an image file has; more than 1 has a TIFF alone."""
+    if payload[:4] not in tiff.MAGIC:
+        return 1
+    # A walk through the file: not on the loop.
+    return await asyncio.get_running_loop().run_in_executor(None, page_count, payload)
 
 
 def file_of(_: Any, call: Call) -> File:

@@ -11,6 +11,7 @@ from hearth.errors import DeadlinePassed, InvalidInput, NotReady, UnknownTask
 from hearth.lifecycle.readiness import Readiness
 from hearth.lifecycle.slot import ModelSlot
 from hearth.tasks.options import PRIORITY, TIMEOUT, read_all
+from hearth.tasks.prepared import PAGES, pages_of
 from hearth.tasks.task import Call, Parts, Request, Result, Stages, Task
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
@@ -96,6 +97,8 @@ class Router:
         if isinstance(rendered, Parts):
             return rendered
         body, mime, schema, meta = rendered
+        if (pages := await pages_of(request.payload)) > 1:
+            meta = {**meta, PAGES: str(pages)}
         ended = time.perf_counter()
         stages.encode = ended - answered
         return Result(body, mime, schema, _with_times(meta, ended - started, stages))

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from hearth.batching import Spent, Ticket
 from hearth.lifecycle.readiness import Readiness
 from hearth.media import Picture
+from hearth.media.formats import is_read
 from hearth.media.raw import MIME as RAW_FRAME
 from hearth.tasks.options import Option
 
@@ -28,7 +29,10 @@ JSON = "application/json"
 RAW = "application/octet-stream"
 TEXT = "text/plain"
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif", "image/bmp", "image/gif",
-          "image/tiff")  # fmt: skip
+          "image/tiff", "image/heic", "image/heif", "image/jxl", "image/x-adobe-dng",
+          "image/x-nikon-nef", "image/x-canon-cr2", "image/x-sony-arw", "image/x-fuji-raf",
+          "image/x-panasonic-rw2", "image/x-pentax-pef")  # fmt: skip
+"""Files that are read, some of them only with further packages: see ``Task.readable``."""
 PICTURES = (*IMAGES, RAW_FRAME)
 """What every task of pictures takes: files, and frames of videos."""
 
@@ -167,6 +171,16 @@ class Task:
     tensors: bool = False
     """Pictures that the client has prepared are taken too, where the model's ``preprocess_id``
     says how."""
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """Those of ``inputs`` that can be read with what is installed."""
+        return tuple(mime for mime in self.inputs if is_read(mime))
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether image files are what the task is done to."""
+        return not set(PICTURES).isdisjoint(self.inputs)
 
     @property
     def names(self) -> tuple[str, ...]:

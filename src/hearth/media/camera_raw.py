@@ -1,0 +1,165 @@
+"""Cameras' RAW files: the pictures that the camera itself made of them, and put inside.
+
+What the sensor has seen is no picture yet, and its thumbnail no longer one: a file is read from
+its largest JPEG, if that has at least half the length of the picture, or else refused by name.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from hearth.errors import InvalidInput
+from hearth.media import tiff
+from hearth.media.tiff import Directory
+
+# Tags of TIFF 6.0, Exif 2.32 and DNG 1.7; the last two Panasonic's, as ExifTool names them.
+_COMPRESSION, _PHOTOMETRIC, _MAKE = 259, 262, 271
+_STRIP_OFFSETS, _STRIP_BYTE_COUNTS = 273, 279
+_JPEG_OFFSET, _JPEG_LENGTH = 513, 514
+_EXIF, _EXIF_WIDTH, _EXIF_LENGTH = 34665, 40962, 40963
+_DNG_VERSION = 50706
+_SENSOR_WIDTH, _SENSOR_HEIGHT, _JPEG_FROM_RAW = 2, 3, 46
+
+_SENSORS = (32803, 34892)
+"""PhotometricInterpretation: a colour filter array, and linear values of a camera's colours."""
+_JPEGS = (6, 7)
+"""Compression: JPEG, in the old way and the new."""
+
+_NAMES = {
+    b"nikon": "NEF", b"canon": "CR2", b"sony": "ARW", b"pentax": "PEF", b"ricoh": "PEF",
+    b"samsung": "SRW", b"hasselblad": "3FR", b"phase one": "IIQ", b"leica": "RWL",
+    b"olympus": "ORF", b"kodak": "DCR",
+}  # fmt: skip
+"""What makers call their files."""
+
+
+class Preview(NamedTuple):
+    """The JPEG that stands for a RAW file."""
+
+    jpeg: bytes
+    orientation: int | None
+    """Exif's, as the RAW file says it; None: as the JPEG says it."""
+
+
+class _Frame(NamedTuple):
+    """The head of a JPEG's frame: ITU T.81, B.2.2."""
+
+    is_picture: bool
+    """Whether it is one that is shown, and not a sensor's values without loss."""
+    longest: int
+    """Pixels of the longer side."""
+
+
+def is_raw_tiff(payload: bytes, directories: Sequence[Directory]) -> bool:
+    """Whether a file that is built like a TIFF holds what a sensor has seen."""
+    return payload[8:10] == b"CR" or any(
+        each.number(_PHOTOMETRIC) in _SENSORS for each in directories
+    )
+
+
+def preview_of_tiff(payload: bytes, directories: Sequence[Directory]) -> Preview:
+    """The preview in a DNG, NEF, CR2, ARW, PEF or their like; raises InvalidInput."""
+    head = directories[0]
+    jpegs = [jpeg for each in directories for jpeg in _jpegs_of(each)]
+    # Canon's old format says no size of the sensor's values but in their JPEG.
+    lengths = [max(each.size) for each in directories if _holds_sensor(each)]
+    lengths += [frame.longest for jpeg in jpegs if (frame := _frame(jpeg)) and not frame.is_picture]
+    lengths.append(_exif_length(head))
+    return _largest(_name(head), jpegs, max(lengths), head.number(tiff.ORIENTATION) or None)
+
+
+def preview_of_panasonic(payload: bytes) -> Preview:
+    """The preview in an RW2; raises InvalidInput."""
+    head = tiff.top_directories(payload)[0]
+    length = max(head.number(_SENSOR_WIDTH), head.number(_SENSOR_HEIGHT))
+    orientation = head.number(tiff.ORIENTATION) or None
+    return _largest("RW2", [head.content(_JPEG_FROM_RAW)], length, orientation)
+
+
+def preview_of_fuji(payload: bytes) -> Preview:
+    """The preview in a RAF; raises InvalidInput."""
+    try:
+        at, size, records, _ = struct.unpack_from(">4I", payload, 84)
+        length = _fuji_length(payload, records)
+    except struct.error:
+        raise InvalidInput("the RAW file (RAF) is broken or cut short") from None
+    return _largest("RAF", [payload[at : at + size]], length, None)
+
+
+def refusal(name: str) -> InvalidInput:
+    """That a RAW file can't be read."""
+    return InvalidInput(
+        f"a RAW file ({name}) without a preview of at least half its size that is read here: "
+        "send the image as JPEG or TIFF"
+    )
+
+
+def _largest(name: str, jpegs: Sequence[bytes], length: int, orientation: int | None) -> Preview:
+    """The largest JPEG that is long enough for a picture of ``length`` pixels; 0: unknown."""
+    pictures = [
+        (frame.longest, jpeg) for jpeg in jpegs if (frame := _frame(jpeg)) and frame.is_picture
+    ]
+    longest, jpeg = max(pictures, key=lambda each: each[0], default=(0, b""))
+    if not length or 2 * longest < length:
+        raise refusal(name)
+    return Preview(jpeg, orientation)
+
+
+def _holds_sensor(directory: Directory) -> bool:
+    return directory.number(_PHOTOMETRIC) in _SENSORS
+
+
+def _jpegs_of(directory: Directory) -> Iterator[bytes]:
+    """The JPEGs of one directory, each whole and in one piece."""
+    places = [(_JPEG_OFFSET, _JPEG_LENGTH)]
+    if directory.number(_COMPRESSION) in _JPEGS and not _holds_sensor(directory):
+        places.append((_STRIP_OFFSETS, _STRIP_BYTE_COUNTS))
+    for offsets, sizes in places:
+        if len(directory.values(offsets)) == len(directory.values(sizes)) == 1:
+            at = directory.number(offsets)
+            yield directory.payload[at : at + directory.number(sizes)]
+
+
+def _name(head: Directory) -> str:
+    if _DNG_VERSION in head:
+        return "DNG"
+    maker = head.content(_MAKE).lower()
+    return next((name for start, name in _NAMES.items() if maker.startswith(start)), "of a camera")
+
+
+def _exif_length(head: Directory) -> int:
+    """Pixels of the longer side as the camera's own notes say it; 0: they don't."""
+    exif = head.inside(_EXIF)
+    return max(exif.number(_EXIF_WIDTH), exif.number(_EXIF_LENGTH)) if exif is not None else 0
+
+
+def _frame(jpeg: bytes) -> _Frame | None:
+    """The head of a JPEG's first frame; None where there is none."""
+    if not jpeg.startswith(b"\xff\xd8\xff"):
+        return None
+    at = 2
+    while at + 10 <= len(jpeg) and jpeg[at] == 0xFF:
+        marker = jpeg[at + 1]
+        if marker == 0xFF:  # filling
+            at += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width, components = struct.unpack_from(">HHB", jpeg, at + 5)
+            # SOF0, 1 and 2 are what JPEG readers show. Canon's sensors are told apart into
+            # components that stand side by side.
+            is_picture = marker <= 0xC2
+            return _Frame(is_picture, max(height, width if is_picture else width * components))
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return None
+
+
+def _fuji_length(payload: bytes, records: int) -> int:
+    """Pixels of the sensor's longer side; raises struct.error where the file is cut short."""
+    (count,) = struct.unpack_from(">I", payload, records)
+    at = records + 4
+    for _ in range(min(count, 255)):
+        tag, size = struct.unpack_from(">HH", payload, at)
+        if tag == 0x100:  # RawImageFullSize, as ExifTool names it
+            return int(max(struct.unpack_from(">HH", payload, at + 4)))
+        at += 4 + size
+    return 0

@@ -1,0 +1,213 @@
+"""The directories (IFDs) of TIFF files, and of the camera files that are built like them.
+
+TIFF 6.0 and BigTIFF. Files are hostile: everything that is followed is bounded, and a loop of
+offsets ends where it began.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hearth.errors import InvalidInput
+
+MOST_DIRECTORIES = 10_000
+"""In one file; a walk over so many takes some 100 ms."""
+
+DEEPEST = 3
+"""How far directories are followed into one another: DNG needs 1, some cameras 2."""
+
+_MOST_ENTRIES = 4096
+"""In one directory of a BigTIFF file, whose counts have 64 bits; real ones have dozens."""
+
+_MOST_INSIDE = 100
+"""Directories inside of one; a pyramid has some ten."""
+
+# Tags of TIFF 6.0; its supplements (SubIFDs), Exif 2.32 and DNG 1.7.
+NEW_SUBFILE_TYPE, SUBFILE_TYPE = 254, 255
+WIDTH, LENGTH = 256, 257
+ORIENTATION = 274
+SUB_DIRECTORIES = 330
+
+_REDUCED, _MASK = 1, 4
+"""Bits of NewSubfileType; SubfileType 2 says the first of them."""
+
+_NUMBERS: Mapping[int, str] = {
+    1: "u1", 2: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 11: "f4",
+    12: "f8", 13: "u4", 16: "u8", 17: "i8", 18: "u8",
+}  # fmt: skip
+"""Types of fields as numpy has them; rationals (5 and 10) are read by nobody here."""
+
+
+def broken(what: str) -> InvalidInput:
+    """That a TIFF file isn't whole, and what of it."""
+    return InvalidInput(f"the image is broken or cut short (TIFF: {what})")
+
+
+class _Header(NamedTuple):
+    order: str
+    is_big: bool
+    first: int
+
+
+class _Field(NamedTuple):
+    type: int
+    length: int
+    """How many values."""
+    at: int
+    """Where its values are, or the place that holds them itself."""
+
+
+class Directory:
+    """One directory: what is said of one image of the file. Raises InvalidInput where it ends
+    past the file's end.
+    """
+
+    def __init__(self, payload: bytes, header: _Header, offset: int) -> None:
+        self._header = header
+        self.payload = payload
+        self.offset = offset
+        """Bytes from the file's start."""
+        self.order = header.order
+        """``<`` or ``>``, as struct and numpy write it."""
+        self.is_big = header.is_big
+        """Whether the file is a BigTIFF."""
+        counts, entry, place = ("Q", "HHQ8s", "Q") if header.is_big else ("H", "HHI4s", "I")
+        inline, step = struct.calcsize(place), struct.calcsize("=" + entry)
+        start = offset + struct.calcsize(counts)
+        if start > len(payload):
+            raise broken("a directory")
+        (count,) = struct.unpack_from(self.order + counts, payload, offset)
+        end = start + count * step
+        if count > _MOST_ENTRIES or end > len(payload):
+            raise broken("a directory")
+        entries = struct.iter_unpack(self.order + entry, payload[start:end])
+        self._fields: dict[int, _Field] = {}
+        for number, (tag, kind, length, value) in enumerate(entries):
+            size = length * np.dtype(_NUMBERS.get(kind, "u8")).itemsize
+            at = start + (number + 1) * step - inline
+            if size > inline:
+                (at,) = struct.unpack(self.order + place, value)
+            self._fields.setdefault(tag, _Field(kind, length, at))
+        following = payload[end : end + inline]
+        self.next = int.from_bytes(following, "little" if self.order == "<" else "big")
+        """Where the next directory is; 0: this is the last."""
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._fields
+
+    def values(self, tag: int) -> NDArray[np.generic]:
+        """The numbers of a field; empty where it is missing, of another type, or past the end."""
+        field = self._fields.get(tag)
+        if field is None or field.type not in _NUMBERS:
+            return np.empty(0, np.uint8)
+        kind = np.dtype(self.order + _NUMBERS[field.type])
+        if field.at + field.length * kind.itemsize > len(self.payload):
+            return np.empty(0, np.uint8)
+        return np.frombuffer(self.payload, kind, field.length, field.at)
+
+    def number(self, tag: int, default: int = 0) -> int:
+        """The first whole number of a field."""
+        values = self.values(tag)
+        return int(values[0]) if len(values) and values.dtype.kind in "ui" else default
+
+    def content(self, tag: int) -> bytes:
+        """The bytes of a field."""
+        return self.values(tag).tobytes()
+
+    def inside(self, tag: int) -> "Directory | None":
+        """The directory that a field points to; None where there is none."""
+        if not (offset := self.number(tag)):
+            return None
+        try:
+            return Directory(self.payload, self._header, offset)
+        except InvalidInput:
+            return None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels; 0 where it isn't told."""
+        return self.number(WIDTH), self.number(LENGTH)
+
+    @property
+    def is_page(self) -> bool:
+        """Whether the image is a picture of its own: no smaller version of another, no mask."""
+        kind = self.number(NEW_SUBFILE_TYPE)
+        return not kind & (_REDUCED | _MASK) and self.number(SUBFILE_TYPE) != 2
+
+
+def top_directories(payload: bytes) -> list[Directory]:
+    """The chain of directories of a TIFF file; raises InvalidInput where it is broken."""
+    header = _header(payload)
+    return list(_chain(payload, header, header.first, set()))
+
+
+def all_directories(payload: bytes) -> list[Directory]:
+    """The chain with the directories inside of them (SubIFDs), each before its own."""
+    header = _header(payload)
+    seen: set[int] = set()
+
+    def below(first: int, depth: int) -> Iterator[Directory]:
+        for directory in _chain(payload, header, first, seen):
+            yield directory
+            if depth < DEEPEST and len(seen) < MOST_DIRECTORIES:
+                for offset in directory.values(SUB_DIRECTORIES)[:_MOST_INSIDE]:
+                    with suppress(InvalidInput):  # what is beside a picture may be broken
+                        yield from below(int(offset), depth + 1)
+
+    return list(below(header.first, 0))
+
+
+def pages(payload: bytes) -> list[Directory]:
+    """The pictures of a TIFF file: at full size, and no masks.
+
+    Where the chain has none, it may hold smaller versions of pictures that are inside. Raises
+    InvalidInput where there are none, and where the file is broken.
+    """
+    top = [directory for directory in top_directories(payload) if directory.is_page]
+    if found := top or [each for each in all_directories(payload) if each.is_page]:
+        return found
+    raise InvalidInput("the TIFF has no picture but a preview or a mask: send the picture itself")
+
+
+def starting_with(directory: Directory) -> bytes:
+    """The file with ``directory`` as the first of its chain, for readers who look no further."""
+    start, size = (8, 8) if directory.is_big else (4, 4)
+    offset = directory.offset.to_bytes(size, "little" if directory.order == "<" else "big")
+    payload = directory.payload
+    if payload[start : start + size] == offset:
+        return payload
+    return b"".join((payload[:start], offset, payload[start + size :]))
+
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How TIFF files begin, and BigTIFF files (the last two)."""
+
+
+def _header(payload: bytes) -> _Header:
+    order = "<" if payload[:2] == b"II" else ">"
+    try:
+        if b"+" not in payload[2:4]:
+            return _Header(order, False, struct.unpack_from(order + "I", payload, 4)[0])
+        return _Header(order, True, struct.unpack_from(order + "Q", payload, 8)[0])
+    except struct.error:
+        raise broken("its header") from None
+
+
+def _chain(payload: bytes, header: _Header, first: int, seen: set[int]) -> Iterator[Directory]:
+    offset = first
+    while offset and offset not in seen:
+        if len(seen) >= MOST_DIRECTORIES:
+            raise InvalidInput(f"the TIFF has more than {MOST_DIRECTORIES:,} images")
+        seen.add(offset)
+        try:
+            directory = Directory(payload, header, offset)
+        except InvalidInput:
+            if offset == first:
+                raise
+            return  # the pictures before are whole
+        yield directory
+        offset = directory.next
