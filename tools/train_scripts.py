@@ -161,19 +161,21 @@ def batches(data: Any, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor,
 # --- training -------------------------------------------------------------------------------
 
 
-def train(path: Path) -> Scripts:
-    """The network after all epochs; says how it goes."""
+def train(path: Path, epochs: int, written: Path | None) -> Scripts:
+    """The network after so many epochs, from the start or from a written one; says how it goes."""
     torch.manual_seed(SEED)
     torch.set_num_threads(2)
     rng = np.random.default_rng(SEED)
     with np.load(path) as file:
         data = {name: file[name] for name in file.files}
     network = Scripts(len(drawing.NAMES))
+    if written is not None:
+        resume(network, written, next(batches(data, rng))[0])
     print(sum(p.numel() for p in network.parameters()), "parameters", flush=True)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-3)
-    steps = EPOCHS * sum(1 for _ in batches(data, np.random.default_rng(0)))
+    steps = epochs * sum(1 for _ in batches(data, np.random.default_rng(0)))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.15)
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         losses = []
         for lines, shares in batches(data, rng):
             loss = nn.functional.cross_entropy(network(lines), shares)
@@ -186,6 +188,49 @@ def train(path: Path) -> Scripts:
                 print(f"epoch {epoch}, {len(losses)}: {np.mean(losses[-100:]):.4f}", flush=True)
         print(f"epoch {epoch}: loss {np.mean(losses[len(losses) // 2 :]):.4f}", flush=True)
     return network.eval()
+
+
+@torch.no_grad()
+def resume(network: Scripts, written: Path, lines: torch.Tensor) -> None:
+    """Give a network the weights of a written one, whose normalisations are part of them."""
+    graph = onnx.load(written).graph
+    weights = {t.name: torch.tensor(onnx.numpy_helper.to_array(t)) for t in graph.initializer}
+    nodes = iter([node for node in graph.node if node.op_type == "Conv"])
+    convolution: nn.Conv2d | None = None
+
+    def take(module: nn.Module, taken: tuple[torch.Tensor, ...]) -> None:
+        nonlocal convolution
+        if isinstance(module, nn.Conv2d):
+            _, weight, bias = next(nodes).input
+            module.weight.copy_(weights[weight])
+            module.pending = weights[bias]
+            if module.bias is not None:
+                module.bias.copy_(weights[bias])
+            convolution = module
+        elif isinstance(module, nn.BatchNorm2d):
+            assert convolution is not None
+            # So that it is the identity, but for the bias, on these lines.
+            again = nn.functional.conv2d(
+                convolution.last, convolution.weight, None, convolution.stride,
+                convolution.padding, 1, convolution.groups,
+            )  # fmt: skip
+            mean, variance = again.mean((0, 2, 3)), again.var((0, 2, 3))
+            module.running_mean.copy_(mean)
+            module.running_var.copy_(variance)
+            module.weight.copy_((variance + module.eps).sqrt())
+            module.bias.copy_(convolution.pending + mean)
+
+    def remember(module: nn.Module, taken: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, nn.Conv2d):
+            module.last = taken[0]
+        take(module, taken)
+
+    hooks = [module.register_forward_pre_hook(remember) for module in network.modules()]
+    network.eval()
+    network(lines)
+    for hook in hooks:
+        hook.remove()
+    network.train()
 
 
 def write(network: Scripts, target: Path) -> None:
@@ -231,6 +276,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lines", type=Path, help="where the drawn lines are kept (.npz)")
     parser.add_argument("--count", type=int, default=TRAINING)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--resume", action="store_true", help="go on from the written file")
     parser.add_argument("--only", choices=("draw", "measure"))
     parser.add_argument("--out", type=Path, default=TARGET)
     options = parser.parse_args()
@@ -239,7 +286,8 @@ def main() -> None:
             draw(options.lines, options.count)
         if options.only == "draw":
             return
-        write(train(options.lines), options.out)
+        written = options.out if options.resume else None
+        write(train(options.lines, options.epochs, written), options.out)
     measure(options.out)
 
 
