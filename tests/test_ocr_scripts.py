@@ -17,7 +17,7 @@ import hearth
 from hearth.backends.onnx import OnnxSession
 from hearth.contract import ml_service_pb2 as pb
 from hearth.models.ocr.readers import LineReader
-from hearth.models.ocr.recognition import Recogniser, batch_of, in_reading_order
+from hearth.models.ocr.recognition import Recogniser, in_reading_order
 from hearth.models.ocr.scripts import ScriptClassifier, scripts_of
 from node_kit import NodeThread, stub_of, talk
 from ocr_kit import TEXT, Watched, drawn, png, session
@@ -134,15 +134,14 @@ FAMILIAR = (
 
 
 @pytest.mark.parametrize("style", ["plain", "small", "inverted", "blurred", "jpeg"])
-def test_nothing_that_can_be_written_is_taken_for_what_cant(style):
-    sure = classifier()
-    known = sure.writable(["Latin", "Han", "Hiragana", "Katakana"])
-    wrong = []
-    for text in FAMILIAR:
-        [shares] = sure(batch_of([styled(text, style)], 640))
-        if shares[known].sum() < 0.5:
-            wrong.append(text)
-    assert not wrong
+def test_nothing_that_can_be_written_is_disbelieved(style):
+    reader = LineReader([Recogniser(session("recognition"))], classifier())
+    readings = {text: reader([styled(text, style)])[0] for text in FAMILIAR}
+    assert not {
+        text: said for text, said in readings.items() if said.text.strip() and said.confidence < 0.1
+    }
+    right = sum(said.text == text for text, said in readings.items())
+    assert right > len(FAMILIAR) / 2
 
 
 def styled(text: str, style: str) -> np.ndarray:

@@ -1,4 +1,9 @@
-"""Who reads a line: of several recognisers, the one that can write its script."""
+"""Who reads a line: of several recognisers, the one that can write its script.
+
+The classifier alone isn't sure enough to leave a line out. What a recogniser makes of a script that
+it can't write bears witness as well: it passes over most of the ink, or writes letters that it has
+a few of, as those of Greek. Doubt is the sum of both.
+"""
 
 from collections.abc import Sequence
 
@@ -8,32 +13,38 @@ from hearth.backends import Array
 from hearth.errors import ModelFailed
 from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
-from hearth.models.ocr.recognition import Reading, Recogniser, batch_of, padded_width
-from hearth.models.ocr.scripts import ScriptClassifier
+from hearth.models.ocr.recognition import Draft, Reading, Recogniser, batch_of, padded_width
+from hearth.models.ocr.scripts import ScriptClassifier, stray_share
 
 CLEAR = 0.8
-"""Share of a line's letters that a recogniser can write, from which on it alone reads the line."""
+"""Share of a line's letters that a recogniser can write, from which on it is asked first."""
 
-UNWRITABLE = 0.5
-"""Share that can't be written, from which on a reading loses confidence."""
+DOUBTFUL = 0.97
+"""Doubt from which on a reading isn't believed. See ``tools/train_scripts.py`` for how often that
+is wrong."""
 
-_WORTH_TRYING = 0.3
-"""Share from which on a second recogniser reads a line that is clear to none."""
+SUSPECT = 0.1
+"""Share of letters that can't be written, from which on a reading is looked into."""
+
+_REACH = 20
+"""Pixels of a line 48 high to either side of a letter's middle that the letter stands for."""
+
+_INK = 0.4
+"""Of the line's contrast, what a column of pixels must have for there to be ink in it."""
 
 
 class LineReader:
     """Lines of one padded width to their texts, each read by a recogniser for its script.
 
-    A line that is clear to one recogniser is read by it, the first of them where it is clear to
-    several; any other line by the likeliest, or by the two likeliest, and the surer reading is
-    kept. What more than half of a line's letters can't be written with comes with the confidence
-    that the share of the others allows: less than 0.5.
+    The first recogniser that can clearly write a line reads it, or the likeliest one. Where that
+    leaves doubt and there are others, the likeliest of these reads it as well, and the surer
+    reading is kept. A reading that isn't believed comes with a confidence below 0.05.
     """
 
     def __init__(
         self, recognisers: Sequence[Recogniser], classifier: ScriptClassifier | None
     ) -> None:
-        """``recognisers``: at least one, the preferred first. Without a classifier it reads all."""
+        """``recognisers``: the preferred first. Without a classifier it reads, and is believed."""
         self._recognisers = tuple(recognisers)
         self._classifier = classifier
 
@@ -48,44 +59,76 @@ class LineReader:
 
     def _read(self, batch: Array) -> list[Reading | ModelFailed]:
         if self._classifier is None:
-            return self._recognisers[0].read(batch)
+            drafts = self._recognisers[0].read(batch)
+            return [d if isinstance(d, ModelFailed) else Reading(*d[:2]) for d in drafts]
         shares = self._classifier(batch)
         columns = [self._classifier.writable(reader.scripts) for reader in self._recognisers]
         writable = np.stack([shares[:, mask].sum(1) for mask in columns], 1)
-        chosen = [_readers_of(row) for row in writable]
-        best: list[Reading | ModelFailed | None] = [None] * len(batch)
-        for index, reader in enumerate(self._recognisers):
-            rows = [row for row, readers in enumerate(chosen) if index in readers]
-            if not rows:
+        readings: list[Reading | ModelFailed] = [ModelFailed("not read")] * len(batch)
+        asked = _first_asked(writable)
+        self._ask(asked, batch, writable, readings)
+        if len(self._recognisers) > 1:
+            others = writable.copy()
+            others[np.arange(len(batch)), asked] = -1
+            second = np.where([_is_unsure(reading) for reading in readings], others.argmax(1), -1)
+            self._ask(second, batch, writable, readings)
+        return readings
+
+    def _ask(
+        self, asked: Array, batch: Array, writable: Array, readings: list[Reading | ModelFailed]
+    ) -> None:
+        """Have each line read by the recogniser of its number; -1: by none. Keeps the surer."""
+        for index, recogniser in enumerate(self._recognisers):
+            rows = np.flatnonzero(asked == index)
+            if not len(rows):
                 continue
-            part = batch if len(rows) == len(batch) else batch[rows]
-            for row, reading in zip(rows, reader.read(part), strict=True):
-                best[row] = _surer(best[row], _weighed(reading, float(writable[row, index])))
-        return [reading for reading in best if reading is not None]
+            drafts = recogniser.read(batch if len(rows) == len(batch) else batch[rows])
+            for row, draft in zip(rows.tolist(), drafts, strict=True):
+                unwritable = 1 - float(writable[row, index])
+                reading = believed(draft, batch[row], unwritable, recogniser.scripts)
+                if _confidence(reading) >= _confidence(readings[row]):
+                    readings[row] = reading
 
 
-def _readers_of(writable: Array) -> tuple[int, ...]:
-    """Which recognisers read a line, by the shares of its letters that they can write."""
-    clear = np.flatnonzero(writable >= CLEAR)
-    if len(clear):
-        return (int(clear[0]),)
-    # Stable: of equals, the one that is preferred.
-    first, *others = np.argsort(-writable, kind="stable").tolist()
-    seconds = [other for other in others[:1] if writable[other] >= _WORTH_TRYING]
-    return (first, *seconds)
+def _first_asked(writable: Array) -> Array:
+    """For each line the first recogniser to which it is clear, or else the likeliest: (n)."""
+    clear = writable >= CLEAR
+    asked: Array = np.where(clear.any(1), clear.argmax(1), writable.argmax(1))
+    return asked
 
 
-def _weighed(reading: Reading | ModelFailed, writable: float) -> Reading | ModelFailed:
-    if isinstance(reading, ModelFailed) or writable > 1 - UNWRITABLE:
-        return reading
-    return Reading(reading.text, reading.confidence * max(0.0, writable))
+def _is_unsure(reading: Reading | ModelFailed) -> bool:
+    return isinstance(reading, Reading) and reading.confidence < p.TEXT_SCORE
 
 
-def _surer(
-    one: Reading | ModelFailed | None, other: Reading | ModelFailed
+def _confidence(reading: Reading | ModelFailed) -> float:
+    return reading.confidence if isinstance(reading, Reading) else 0
+
+
+def believed(
+    draft: Draft | ModelFailed, line: Array, unwritable: float, scripts: Sequence[str]
 ) -> Reading | ModelFailed:
-    if one is None or isinstance(one, ModelFailed):
-        return other
-    if isinstance(other, ModelFailed) or one.confidence >= other.confidence:
-        return one
-    return other
+    """A reading with the confidence that it deserves."""
+    if isinstance(draft, ModelFailed):
+        return draft
+    confidence = draft.confidence
+    if unwritable >= SUSPECT:
+        witness = max(unread_share(line, draft.letters), stray_share(draft.text, scripts))
+        doubt = unwritable + witness
+        if doubt >= DOUBTFUL:
+            confidence *= max(0.0, 1 - doubt)
+    return Reading(draft.text, confidence)
+
+
+def unread_share(line: Array, letters: Array) -> float:
+    """Of a line's ink, the share that is far from any letter that was read: 0 to 1.
+
+    ``line`` is float32 (3, 48, width); ``letters`` bool (columns), where one was read.
+    """
+    contrast = np.ptp(line.mean(0), axis=0)
+    ink = np.flatnonzero(contrast > _INK * contrast.max())
+    if not letters.any():
+        return 1.0
+    middles = (np.flatnonzero(letters) + 0.5) * (line.shape[-1] / len(letters))
+    nearest = np.abs(ink[:, None] - middles[None]).min(1)
+    return float((nearest > _REACH).mean()) if len(ink) else 0.0

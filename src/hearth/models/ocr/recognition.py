@@ -25,6 +25,16 @@ class Reading(NamedTuple):
     """0 to 1: the mean over the characters."""
 
 
+class Draft(NamedTuple):
+    """What a recogniser makes of a line."""
+
+    text: str
+    confidence: float
+    """0 to 1: the mean over the characters."""
+    letters: Array
+    """Bool (columns): from left to right, where there is a character that is no space."""
+
+
 class Recogniser:
     """Lines to their texts; ``session`` takes (n, 3, 48, width) and carries its alphabet.
 
@@ -40,21 +50,29 @@ class Recogniser:
         # Adds the blank in front, and a space behind.
         self._decode = CTCLabelDecode(character=characters)
 
-    def read(self, batch: Array) -> list[Reading | ModelFailed]:
+    def read(self, batch: Array) -> list[Draft | ModelFailed]:
         """What each line says; ``batch`` is float32 (n, 3, 48, width), see ``batch_of``."""
         at_once = self._session.batch_sizes.limit(len(batch))
-        readings: list[Reading | ModelFailed] = []
+        drafts: list[Draft | ModelFailed] = []
         for start in range(0, len(batch), at_once):
             part = batch[start : start + at_once]
             # Where a graph runs one size alone, the rest of it is filled up.
             full = np.concatenate([part, np.repeat(part[-1:], at_once - len(part), 0)])
             numbers = run_one(self._session, full)[: len(part)]
-            readings += finite_rows(numbers, "recognition", self._texts)
-        return readings
+            drafts += finite_rows(numbers, "recognition", self._drafts)
+        return drafts
 
-    def _texts(self, characters: Array) -> list[Reading]:
-        texts, _ = self._decode(characters)
-        return [Reading(in_reading_order(text), float(confidence)) for text, confidence in texts]
+    def _drafts(self, numbers: Array) -> list[Draft]:
+        """``numbers``: for each line and column, the probability of each character."""
+        best = numbers.argmax(2)
+        sure = np.take_along_axis(numbers, best[..., None], 2)[..., 0]
+        texts, _ = self._decode.decode(best, sure, remove_duplicate=True)
+        # The blank is the first, the space the last.
+        letters = (best != 0) & (best != len(self._decode.character) - 1)
+        return [
+            Draft(in_reading_order(text), float(confidence), row)
+            for (text, confidence), row in zip(texts, letters, strict=True)
+        ]
 
 
 def alphabet_of(session: Session) -> list[str]:

@@ -66,6 +66,14 @@ def scripts_of(alphabet: Iterable[str]) -> tuple[str, ...]:
     )
 
 
+def stray_share(text: str, scripts: Iterable[str]) -> float:
+    """Of a text's letters, the share of those of scripts other than these: 0 to 1."""
+    letters = [letter for letter in text.lower() if letter.isalpha()]
+    others = _LETTERS.keys() - set(scripts)
+    strays = sum(any(letter in _LETTERS[script] for script in others) for letter in letters)
+    return strays / len(letters) if letters else 0.0
+
+
 class ScriptClassifier:
     """Lines to the scripts they are written in; ``session`` is over ``assets/scripts.onnx``.
 
