@@ -138,7 +138,9 @@ def test_nothing_that_can_be_written_is_disbelieved(style):
     reader = LineReader([Recogniser(session("recognition"))], classifier())
     readings = {text: reader([styled(text, style)])[0] for text in FAMILIAR}
     assert not {
-        text: said for text, said in readings.items() if said.text.strip() and said.confidence < 0.1
+        text: said
+        for text, said in readings.items()
+        if said.text.strip() and said.confidence <= 0.25
     }
     right = sum(said.text == text for text, said in readings.items())
     assert right > len(FAMILIAR) / 2

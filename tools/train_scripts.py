@@ -40,8 +40,8 @@ TARGET = Path(__file__).parent.parent / "src" / "hearth" / "assets" / "scripts.o
 
 TRAINING = 64_000
 """Lines to learn from."""
-MEASURED = 2000
-"""Lines of each kind that are measured, or a fifth of it of those that can't be written; of fonts
+MEASURED = 1000
+"""Lines of each kind that are measured, or a tenth of it of those that can't be written; of fonts
 and words that weren't learned from."""
 
 EPOCHS = 3
@@ -269,7 +269,7 @@ def measure(target: Path) -> None:
     for kind in ("code", "scribble", *drawing.NAMES):
         familiar = kind in ("code", "scribble", "Common", "Latin", "Han", "Kana")
         count = shown = left_out = 0
-        for number in range(MEASURED if familiar else MEASURED // 5):
+        for number in range(MEASURED if familiar else MEASURED // 10):
             line = drawing.sample(10_000_000 + number, held_out=True, kind=kind)
             if kind in drawing.NAMES and line.shares[drawing.NAMES.index(kind)] <= 0.6:
                 continue

@@ -1,8 +1,8 @@
 """Who reads a line: of several recognisers, the one that can write its script.
 
 The classifier alone isn't sure enough to leave a line out. What a recogniser makes of a script that
-it can't write bears witness as well: it passes over most of the ink, or writes letters that it has
-a few of, as those of Greek. Doubt is the sum of both.
+it can't write bears witness as well: it is less confident, passes over a part of the ink, or writes
+letters that it has a few of, as those of Greek.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,8 @@ from hearth.models.ocr.scripts import ScriptClassifier, stray_share
 CLEAR = 0.8
 """Share of a line's letters that a recogniser can write, from which on it is asked first."""
 
-DOUBTFUL = 0.97
-"""Doubt from which on a reading isn't believed. See ``tools/train_scripts.py`` for how often that
-is wrong."""
-
-SUSPECT = 0.1
-"""Share of letters that can't be written, from which on a reading is looked into."""
+SUSPECT = 0.4
+"""Share of letters that can't be written, from which on a reading may be disbelieved."""
 
 _REACH = 20
 """Pixels of a line 48 high to either side of a letter's middle that the letter stands for."""
@@ -38,7 +34,7 @@ class LineReader:
 
     The first recogniser that can clearly write a line reads it, or the likeliest one. Where that
     leaves doubt and there are others, the likeliest of these reads it as well, and the surer
-    reading is kept. A reading that isn't believed comes with a confidence below 0.05.
+    reading is kept. A reading that isn't believed comes with a confidence of 0.25 at most.
     """
 
     def __init__(
@@ -108,15 +104,18 @@ def _confidence(reading: Reading | ModelFailed) -> float:
 def believed(
     draft: Draft | ModelFailed, line: Array, unwritable: float, scripts: Sequence[str]
 ) -> Reading | ModelFailed:
-    """A reading with the confidence that it deserves."""
+    """A reading with the confidence that it deserves.
+
+    It isn't believed where more of the line can't be written than the reading is sure of, after
+    what it leaves out. ``tools/train_scripts.py`` measures how often that is wrong.
+    """
     if isinstance(draft, ModelFailed):
         return draft
     confidence = draft.confidence
     if unwritable >= SUSPECT:
-        witness = max(unread_share(line, draft.letters), stray_share(draft.text, scripts))
-        doubt = unwritable + witness
-        if doubt >= DOUBTFUL:
-            confidence *= max(0.0, 1 - doubt)
+        left_out = max(unread_share(line, draft.letters), stray_share(draft.text, scripts))
+        if unwritable >= confidence - left_out:
+            confidence *= max(0.0, 1 - unwritable - left_out)
     return Reading(draft.text, confidence)
 
 
