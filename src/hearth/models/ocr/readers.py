@@ -19,14 +19,17 @@ from hearth.models.ocr.scripts import ScriptClassifier, stray_share
 CLEAR = 0.8
 """Share of a line's letters that a recogniser can write, from which on it is asked first."""
 
-SUSPECT = 0.4
+SUSPECT = 0.5
 """Share of letters that can't be written, from which on a reading may be disbelieved."""
 
 _REACH = 20
 """Pixels of a line 48 high to either side of a letter's middle that the letter stands for."""
 
 _INK = 0.4
-"""Of the line's contrast, what a column of pixels must have for there to be ink in it."""
+"""Of the line's contrast, what a pixel must have to be ink."""
+
+_ROWS = 8
+"""Rows of 48 with ink that a column of pixels must have to be a letter's."""
 
 
 class LineReader:
@@ -124,10 +127,14 @@ def unread_share(line: Array, letters: Array) -> float:
 
     ``line`` is float32 (3, 48, width); ``letters`` bool (columns), where one was read.
     """
-    contrast = np.ptp(line.mean(0), axis=0)
-    ink = np.flatnonzero(contrast > _INK * contrast.max())
+    grey = line.mean(0)
+    contrast = np.abs(grey - np.median(grey))
+    rows = (contrast > _INK * contrast.max()).sum(0)
+    ink = np.flatnonzero(np.ptp(grey, axis=0) > _INK * np.ptp(grey))
     if not letters.any():
         return 1.0
     middles = (np.flatnonzero(letters) + 0.5) * (line.shape[-1] / len(letters))
     nearest = np.abs(ink[:, None] - middles[None]).min(1)
-    return float((nearest > _REACH).mean()) if len(ink) else 0.0
+    # Rules, dashes and dots are left out with good reason: letters have more ink.
+    unread = (nearest > _REACH) & (rows[ink] >= _ROWS)
+    return float(unread.mean()) if len(ink) else 0.0

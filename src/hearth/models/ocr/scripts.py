@@ -67,11 +67,14 @@ def scripts_of(alphabet: Iterable[str]) -> tuple[str, ...]:
 
 
 def stray_share(text: str, scripts: Iterable[str]) -> float:
-    """Of a text's letters, the share of those of scripts other than these: 0 to 1."""
+    """Of a text's letters, the share of those of scripts other than these: 0 to 1.
+
+    One or two are none: a sign of mathematics or a unit.
+    """
     letters = [letter for letter in text.lower() if letter.isalpha()]
     others = _LETTERS.keys() - set(scripts)
     strays = sum(any(letter in _LETTERS[script] for script in others) for letter in letters)
-    return strays / len(letters) if letters else 0.0
+    return strays / len(letters) if strays > 2 else 0.0
 
 
 class ScriptClassifier:
