@@ -16,6 +16,7 @@ from hearth.models.ocr.detection import Detector
 from hearth.models.ocr.model import PAGES_AHEAD
 from hearth.models.ocr.orientation import Orienter
 from hearth.models.ocr.page import page_of
+from hearth.models.ocr.readers import LineReader
 from hearth.models.ocr.recognition import Recogniser
 from hearth.models.options import QueueOptions
 from hearth.models.tuning import FILE, CurveCache
@@ -42,10 +43,14 @@ class Spoils:
 # --- numbers that aren't finite -------------------------------------------------------------
 
 
+def reader_over(graph):
+    return LineReader([Recogniser(graph)], None)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
     ("step", "make", "right"),
-    [("orientation", Orienter, [False, False]), ("recognition", Recogniser, ["one", "two"])],
+    [("orientation", Orienter, [False, False]), ("recognition", reader_over, ["one", "two"])],
 )
 def test_a_line_whose_numbers_arent_finite_fails_alone(step, make, right, value):
     graph = session(step)

@@ -118,7 +118,7 @@ def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) ->
 
     return {
         **{service: partial(clip, service) for service in CLIP_SERVICES},
-        "ocr": lambda: OcrSource(settings.ocr, reader=reader, options=options),
+        "ocr": lambda: OcrSource(settings.ocr, hub=hub, reader=reader, options=options),
         "mediapipe": mediapipe,
         "face": face,
         "compose": partial(composer_of, settings, workers),

@@ -18,7 +18,9 @@ from hearth.models.ocr.detection import Detector, Found
 from hearth.models.ocr.memory import IdleTrim
 from hearth.models.ocr.orientation import Orienter
 from hearth.models.ocr.page import Page, Polygon, page_of
+from hearth.models.ocr.readers import LineReader
 from hearth.models.ocr.recognition import Reading, Recogniser, padded_width
+from hearth.models.ocr.scripts import ScriptClassifier
 from hearth.models.options import QueueOptions
 from hearth.models.shared import SharedStatistics, SharedWork, key_of
 from hearth.models.tuning import facts_of, tuned
@@ -54,7 +56,9 @@ class OcrModel:
 
     ``detection``, ``orientation`` and ``recognition`` are sessions over rapidocr's ONNX
     files, each with one input and one output: see ``detection``, ``orientation``, ``recognition``.
-    Owns the sessions. Raises ModelUnavailable where recognition carries no list of characters.
+    ``further`` are recognisers for lines that the first can't write; ``scripts`` tells which lines
+    these are (see ``scripts.ScriptClassifier``): without it all is read by the first. Owns the
+    sessions. Raises ModelUnavailable where a recogniser carries no list of characters that fits.
     """
 
     preprocess_id = None
@@ -67,6 +71,8 @@ class OcrModel:
         detection: Session,
         orientation: Session,
         recognition: Session,
+        further: Sequence[Session] = (),
+        scripts: Session | None = None,
         reader: ImageReader,
         files: Sequence[Path] = (),
         options: QueueOptions | None = None,
@@ -75,11 +81,17 @@ class OcrModel:
         self._prepare = lightly(_page, reader)
         self._files = tuple(files)
         self._options = options = options or QueueOptions()
-        self._sessions = (detection, orientation, recognition)
+        self._sessions = (detection, orientation, recognition, *further)
+        self._classifier = scripts
         self.runtime = detection.runtime
         self.device = detection.device
         self.precisions = tuple(dict.fromkeys(session.precision for session in self._sessions))
-        find, turn, read = Detector(detection), Orienter(orientation), Recogniser(recognition)
+        find, turn = Detector(detection), Orienter(orientation)
+        recognisers = [Recogniser(session) for session in (recognition, *further)]
+        self._scripts = tuple(
+            dict.fromkeys(script for reader in recognisers for script in reader.scripts)
+        )
+        read = LineReader(recognisers, None if scripts is None else ScriptClassifier(scripts))
         # A page has a size of its own: two of them seldom fit into one batch.
         self._pages = BatchQueue[Page, Found](
             find,
@@ -113,7 +125,7 @@ class OcrModel:
     @property
     def facts(self) -> Mapping[str, str]:
         """What else is true of the model."""
-        return {"provider": self._sessions[0].provider}
+        return {"provider": self._sessions[0].provider, "scripts": ", ".join(self._scripts)}
 
     async def read(
         self,
@@ -202,7 +214,7 @@ class OcrModel:
     async def warm_up(self) -> None:
         """Learn how long batches of lines take; raises ModelFailed where that fails."""
         # Pages aren't measured: they run one at a time in any case.
-        _, orientation, recognition = self._sessions
+        _, orientation, recognition, *_ = self._sessions
         with self._idle.busy():
             await self._tune(self._orientation, orientation)
             await self._tune(self._recognition, recognition)
@@ -232,7 +244,7 @@ class OcrModel:
         self._idle.close()
         for queue in self.queues:
             queue.close()
-        for session in self._sessions:
+        for session in filter(None, (*self._sessions, self._classifier)):
             session.close()
 
 

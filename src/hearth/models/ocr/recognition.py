@@ -1,6 +1,7 @@
 """The third step of reading: what a line says."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
 from hearth.models.ocr.outputs import finite_rows, run_one
+from hearth.models.ocr.scripts import scripts_of
 
 
 class Reading(NamedTuple):
@@ -23,37 +25,122 @@ class Reading(NamedTuple):
     """0 to 1: the mean over the characters."""
 
 
+class Draft(NamedTuple):
+    """What a recogniser makes of a line."""
+
+    text: str
+    confidence: float
+    """0 to 1: the mean over the characters."""
+    letters: Array
+    """Bool (columns): from left to right, where there is a character that is no space."""
+
+
 class Recogniser:
-    """Lines of one padded width to their texts; ``session`` takes (n, 3, 48, width)."""
+    """Lines to their texts; ``session`` takes (n, 3, 48, width) and carries its alphabet.
+
+    The alphabet stands in the graph's metadata, ``character``, a character on each line. Raises
+    ModelUnavailable where there is none, or none that fits what the graph answers.
+    """
 
     def __init__(self, session: Session) -> None:
-        characters = session.metadata.get("character")
-        if not characters:
-            raise ModelUnavailable("the text recognition model carries no list of characters")
+        characters = alphabet_of(session)
+        self.scripts = scripts_of(characters)
         self._session = session
-        self._shaper = TextRecognizer.__new__(TextRecognizer)
-        self._shaper.rec_image_shape = list(p.REC_IMAGE_SHAPE)
-        self._decode = CTCLabelDecode(character=characters.splitlines())
+        _require_classes(session, len(characters))
+        # Adds the blank in front, and a space behind.
+        self._decode = CTCLabelDecode(character=characters)
 
-    def __call__(self, lines: Sequence[Pixels]) -> list[Reading | ModelFailed]:
-        """What each line says."""
-        width = padded_width(lines[0])
-        at_once = max(1, p.WIDEST_BATCH // width)
-        readings: list[Reading | ModelFailed] = []
-        for start in range(0, len(lines), at_once):
-            readings += self._recognise(lines[start : start + at_once], width)
-        return readings
+    def read(self, batch: Array) -> list[Draft | ModelFailed]:
+        """What each line says; ``batch`` is float32 (n, 3, 48, width), see ``batch_of``."""
+        at_once = self._session.batch_sizes.limit(len(batch))
+        drafts: list[Draft | ModelFailed] = []
+        for start in range(0, len(batch), at_once):
+            part = batch[start : start + at_once]
+            # Where a graph runs one size alone, the rest of it is filled up.
+            full = np.concatenate([part, np.repeat(part[-1:], at_once - len(part), 0)])
+            numbers = run_one(self._session, full)[: len(part)]
+            drafts += finite_rows(numbers, "recognition", self._drafts)
+        return drafts
 
-    def _recognise(self, lines: Sequence[Pixels], width: int) -> list[Reading | ModelFailed]:
-        # rapidocr takes the ratio of width to height; half a pixel keeps its rounding down
-        # from losing one.
-        ratio = (width + 0.5) / p.REC_IMAGE_SHAPE[1]
-        batch = np.stack([self._shaper.resize_norm_img(line, ratio) for line in lines])
-        return finite_rows(run_one(self._session, batch), "recognition", self._texts)
+    def _drafts(self, numbers: Array) -> list[Draft]:
+        """``numbers``: for each line and column, the probability of each character."""
+        best = numbers.argmax(2)
+        sure = np.take_along_axis(numbers, best[..., None], 2)[..., 0]
+        texts, _ = self._decode.decode(best, sure, remove_duplicate=True)
+        # The blank is the first, the space the last.
+        letters = (best != 0) & (best != len(self._decode.character) - 1)
+        return [
+            Draft(in_reading_order(text), float(confidence), row)
+            for (text, confidence), row in zip(texts, letters, strict=True)
+        ]
 
-    def _texts(self, characters: Array) -> list[Reading]:
-        texts, _ = self._decode(characters)
-        return [Reading(text, float(confidence)) for text, confidence in texts]
+
+def alphabet_of(session: Session) -> list[str]:
+    """The characters that a recognition graph can write; raises ModelUnavailable."""
+    listed = session.metadata.get("character")
+    if not listed:
+        raise ModelUnavailable("the text recognition model carries no list of characters")
+    # Not splitlines: some of the characters are line breaks to Unicode.
+    return listed.removesuffix("\n").split("\n")
+
+
+def require_lines(session: Session) -> None:
+    """Refuse a graph that doesn't take lines as PP-OCR's recognisers do: ModelUnavailable."""
+    channels, flat, _ = p.REC_IMAGE_SHAPE
+    specs = session.inputs
+    one = specs[0] if len(specs) == len(session.outputs) == 1 else None
+    if one is None or one.dtype != np.float32 or len(one.shape) != 4 or one.shape[3] is not None:
+        fits = False
+    else:
+        sizes = zip(one.shape[1:3], (channels, flat), strict=True)
+        fits = all(size in (None, wanted) for size, wanted in sizes)
+    if not fits:
+        raise ModelUnavailable(
+            "it isn't a text recognition graph of PP-OCR: these take lines, float32 (n, 3, 48, "
+            "width) of any width, and answer with one tensor"
+        )
+
+
+def _require_classes(session: Session, characters: int) -> None:
+    """Refuse an alphabet of another graph: each letter would be read as another."""
+    classes = session.outputs[0].shape[-1]
+    if classes is None:  # only a run tells
+        _, flat, least = p.REC_IMAGE_SHAPE
+        size = session.batch_sizes.limit(1)
+        classes = run_one(session, np.zeros((size, 3, flat, least), np.float32)).shape[-1]
+    # With a blank, and with a space or without.
+    if classes not in (characters + 1, characters + 2):
+        raise ModelUnavailable(
+            f"the text recognition model tells {classes} characters apart, but its list has "
+            f"{characters}: the list is another model's"
+        )
+
+
+_shaper = TextRecognizer.__new__(TextRecognizer)
+_shaper.rec_image_shape = list(p.REC_IMAGE_SHAPE)
+
+
+def batch_of(lines: Sequence[Pixels], width: int) -> Array:
+    """Lines as recognition takes them, padded to a width: float32 (n, 3, 48, width)."""
+    # rapidocr takes the ratio of width to height; half a pixel keeps its rounding down
+    # from losing one.
+    ratio = (width + 0.5) / p.REC_IMAGE_SHAPE[1]
+    return np.stack([_shaper.resize_norm_img(line, ratio) for line in lines])
+
+
+_RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
+_LEFT_TO_RIGHT = re.compile(r"[A-Za-z0-9]+(?:[ .,:/*%+@_-]+[A-Za-z0-9]+)*")
+
+
+def in_reading_order(text: str) -> str:
+    """A text that was read from left to right, as it is spoken and stored.
+
+    Arabic and Hebrew come the wrong way round, their numbers and Latin words don't: PP-OCR's
+    own decoding turns them likewise.
+    """
+    if not _RIGHT_TO_LEFT.search(text):
+        return text
+    return _LEFT_TO_RIGHT.sub(lambda run: run[0][::-1], text[::-1])
 
 
 def padded_width(line: Pixels) -> int:

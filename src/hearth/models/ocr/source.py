@@ -1,17 +1,29 @@
-"""Where the OCR model comes from: rapidocr's package carries it, so it is always there."""
+"""Where the OCR model comes from: rapidocr's package, and recognisers of the settings' choice."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hearth.errors import ModelUnavailable, how_to_install
+from hearth.backends import require_backend
+from hearth.errors import ModelUnavailable, SetupError, how_to_install
+from hearth.hub.store import BARRED, HubStore
 from hearth.media import ImageReader
 from hearth.models.manager import About, Progress
+from hearth.models.ocr.catalogue import (
+    RecognitionName,
+    alphabet_beside,
+    layout_in,
+    named,
+    recogniser_in,
+)
 from hearth.models.options import QueueOptions
 from hearth.settings import OcrSettings
 
 if TYPE_CHECKING:
+    from hearth.backends.onnx import OnnxSession
     from hearth.models.ocr.model import OcrModel
 
 MODEL_ID = "PP-OCRv6-small"
@@ -21,11 +33,19 @@ DETECTION = "PP-OCRv6_det_small.onnx"
 ORIENTATION = "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
 RECOGNITION = "PP-OCRv6_rec_small.onnx"
 
+_SCRIPTS = Path(__file__).parents[2] / "assets" / "scripts.onnx"
+"""Written by ``tools/train_scripts.py``."""
+
+_PACKAGE = "rapidocr's package"
 _CURE = how_to_install("server")
 
 
 class OcrSource:
-    """The source of the service ``ocr``; satisfies ``models.manager.ModelSource``."""
+    """The source of the service ``ocr``; satisfies ``models.manager.ModelSource``.
+
+    Detection and orientation are always the package's. Recognisers that the settings name come
+    from ``hub`` or from local files; raises SettingsError for a name that can't be meant.
+    """
 
     service = "ocr"
 
@@ -34,61 +54,162 @@ class OcrSource:
         settings: OcrSettings,
         *,
         reader: ImageReader,
+        hub: HubStore | None = None,
         options: QueueOptions | None = None,
     ) -> None:
         self._settings = settings
         self._reader = reader
+        self._hub = hub
         self._options = options or QueueOptions()
+        self._recognisers = tuple(dict.fromkeys(map(named, settings.recognition)))
+
+    @property
+    def model_id(self) -> str:
+        """That of the recognisers, with + between several."""
+        return "+".join(
+            MODEL_ID if name.is_packaged else name.model_id for name in self._recognisers
+        )
 
     def about(self) -> About:
-        """The model of rapidocr's package."""
-        return About(MODEL_ID, origin="rapidocr's package", barred=_missing() or "")
+        """The recognisers, and where they are; never touches the network."""
+        remote = list(self._remote())
+        stored = [hub.folder_of(name.repository) for name, hub in remote]
+        own = tuple(name.path for name in self._recognisers if name.path is not None)
+        barred = any(hub.offline and self._found(name) is None for name, hub in remote)
+        return About(
+            self.model_id,
+            folders=tuple(folder for folder in dict.fromkeys(stored) if folder.is_dir()),
+            own=own,
+            origin=", ".join([_PACKAGE, *dict.fromkeys(name.repository for name, _ in remote)]),
+            fault=_fault_in(own),
+            barred=_missing() or (BARRED if barred else ""),
+        )
 
     def look_up(self) -> str:
-        """Nothing to fetch: raises ModelUnavailable where the package isn't whole."""
-        if (missing := _missing()) is not None:
-            raise ModelUnavailable(missing)
-        return ""
+        """The repositories; raises ModelUnavailable where one, or the package, can't be had."""
+        _require_package()
+        for name, hub in self._remote():
+            layout_in(name, hub.files(name.repository))
+        return ", ".join(dict.fromkeys(name.repository for name, _ in self._remote()))
 
     def is_local(self) -> bool:
-        """Whether rapidocr's package and its model files are installed."""
-        return _missing() is None
+        """Whether the package and all recognisers are here; never touches the network.
+
+        Raises BackendUnavailable where a recogniser is wanted and the engine isn't installed.
+        """
+        remote = list(self._remote())
+        if remote:
+            require_backend("onnxrt")
+        # What is named by its path has nothing to wait for, right or wrong.
+        return _missing() is None and all(self._found(name) is not None for name, _ in remote)
 
     def download(self, progress: Progress) -> None:
-        """As ``look_up``."""
-        self.look_up()
+        """Fetch the recognisers that are missing; raises ModelUnavailable."""
+        _require_package()
+        for name, hub in self._remote():
+            if self._found(name) is None:
+                patterns = layout_in(name, hub.files(name.repository))
+                hub.download(name.repository, patterns, progress)
 
     pull = download
 
     def load(self) -> "OcrModel":
-        """Open the three sessions; raises ModelUnavailable and BackendUnavailable."""
-        self.look_up()
+        """Open the sessions; raises SetupError."""
+        _require_package()
         from hearth.backends.onnx import OnnxSession
 
-        def session(name: str) -> OnnxSession:
-            # Without the arena: the memory of the largest page would stay for good.
-            return OnnxSession(_folder() / name, threads=self._settings.threads, arena=False)
-
+        on_device = self._settings.model_dump(include={"device", "require_device", "threads"}) | {
+            "providers": self._settings.ort_providers
+        }
+        package = _folder()
+        graphs = [self._graph(name) for name in self._recognisers]
         # rapidocr takes half a second to import, ONNX Runtime nearly as long to open
         # the sessions, and neither needs the other.
-        with ThreadPoolExecutor(1) as aside:
-            opening = [
-                aside.submit(session, name) for name in (DETECTION, ORIENTATION, RECOGNITION)
-            ]
+        with ExitStack() as opened, ThreadPoolExecutor(1) as aside:
+
+            def session(path: Path, **options: Any) -> OnnxSession:
+                # Without the arena: the memory of the largest page would stay for good.
+                made = OnnxSession(path, arena=False, **options)
+                return opened.enter_context(closing(made))
+
+            paths = (package / DETECTION, package / ORIENTATION, *graphs)
+            opening = [aside.submit(session, path, **on_device) for path in paths]
+            # Too small to be worth a device, or a second thread.
+            classifier = aside.submit(session, _SCRIPTS, device="cpu", threads=1)
             try:
                 from hearth.models.ocr.model import OcrModel
             except ImportError as error:
                 raise ModelUnavailable(f"OCR can't be imported ({error}): {_CURE}") from error
-            detection, orientation, recognition = (opened.result() for opened in opening)
-        return OcrModel(
-            model_id=MODEL_ID,
-            detection=detection,
-            orientation=orientation,
-            recognition=recognition,
-            reader=self._reader,
-            files=tuple(_folder() / name for name in (DETECTION, ORIENTATION, RECOGNITION)),
-            options=self._options,
-        )
+            detection, orientation, *recognisers = (future.result() for future in opening)
+            for graph, recogniser in zip(graphs, recognisers, strict=True):
+                if graph.parent != package:
+                    _complete(graph, recogniser)
+            model = OcrModel(
+                model_id=self.model_id,
+                detection=detection,
+                orientation=orientation,
+                recognition=recognisers[0],
+                further=recognisers[1:],
+                scripts=classifier.result(),
+                reader=self._reader,
+                files=paths,
+                options=self._options,
+            )
+            opened.pop_all()
+            return model
+
+    def _remote(self) -> Iterator[tuple[RecognitionName, HubStore]]:
+        """Recognisers of the hub, and the hub."""
+        for name in self._recognisers:
+            if name.repository:
+                if self._hub is None:
+                    raise ModelUnavailable(f"{name.text} is the hub's, and there is no hub here")
+                yield name, self._hub
+
+    def _found(self, name: RecognitionName) -> Path | None:
+        """The snapshot with a repository's files, where they are here."""
+        assert self._hub is not None
+        found = (self._hub.find(name.repository, layout) for layout in name.layouts)
+        return next(filter(None, found), None)
+
+    def _graph(self, name: RecognitionName) -> Path:
+        if name.path is not None:
+            return recogniser_in(name.path)
+        if name.is_packaged:
+            return _folder() / RECOGNITION
+        snapshot = self._found(name)
+        if snapshot is None:
+            raise ModelUnavailable(f"{name.text} isn't downloaded")
+        return recogniser_in(snapshot / name.inside)
+
+
+def _complete(graph: Path, session: "OnnxSession") -> None:
+    """Give a recogniser the alphabet beside it; raises ModelUnavailable where it can't read."""
+    from hearth.models.ocr.recognition import Recogniser, require_lines
+
+    try:
+        require_lines(session)
+        if not session.metadata.get("character"):
+            listed = alphabet_beside(graph)
+            if listed is None:
+                raise ModelUnavailable(
+                    "no list of characters in its metadata (character), nor beside it: put "
+                    "inference.yml there, or a text file with a character on each line"
+                )
+            session.metadata = {**session.metadata, "character": listed}
+        Recogniser(session)
+    except ModelUnavailable as error:
+        raise ModelUnavailable(f"{graph}: {error}") from error
+
+
+def _fault_in(paths: tuple[Path, ...]) -> str:
+    """What keeps the user's files from being used; empty: nothing."""
+    try:
+        for path in paths:
+            recogniser_in(path)
+    except SetupError as error:
+        return str(error)
+    return ""
 
 
 def _folder() -> Path:
@@ -97,6 +218,11 @@ def _folder() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ModelUnavailable(f"the package rapidocr isn't installed: {_CURE}")
     return Path(spec.submodule_search_locations[0]) / "models"
+
+
+def _require_package() -> None:
+    if (missing := _missing()) is not None:
+        raise ModelUnavailable(missing)
 
 
 def _missing() -> str | None:

@@ -1,0 +1,140 @@
+"""Who reads a line: of several recognisers, the one that can write its script.
+
+The classifier alone isn't sure enough to leave a line out. What a recogniser makes of a script that
+it can't write bears witness as well: it is less confident, passes over a part of the ink, or writes
+letters that it has a few of, as those of Greek.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hearth.backends import Array
+from hearth.errors import ModelFailed
+from hearth.media.raw import Pixels
+from hearth.models.ocr import parameters as p
+from hearth.models.ocr.recognition import Draft, Reading, Recogniser, batch_of, padded_width
+from hearth.models.ocr.scripts import ScriptClassifier, stray_share
+
+CLEAR = 0.8
+"""Share of a line's letters that a recogniser can write, from which on it is asked first."""
+
+SUSPECT = 0.5
+"""Share of letters that can't be written, from which on a reading may be disbelieved."""
+
+_REACH = 20
+"""Pixels of a line 48 high to either side of a letter's middle that the letter stands for."""
+
+_INK = 0.4
+"""Of the line's contrast, what a pixel must have to be ink."""
+
+_ROWS = 8
+"""Rows of 48 with ink that a column of pixels must have to be a letter's."""
+
+
+class LineReader:
+    """Lines of one padded width to their texts, each read by a recogniser for its script.
+
+    The first recogniser that can clearly write a line reads it, or the likeliest one. Where that
+    leaves doubt and there are others, the likeliest of these reads it as well, and the surer
+    reading is kept. A reading that isn't believed comes with a confidence of 0.25 at most.
+    """
+
+    def __init__(
+        self, recognisers: Sequence[Recogniser], classifier: ScriptClassifier | None
+    ) -> None:
+        """``recognisers``: the preferred first. Without a classifier it reads, and is believed."""
+        self._recognisers = tuple(recognisers)
+        self._classifier = classifier
+
+    def __call__(self, lines: Sequence[Pixels]) -> list[Reading | ModelFailed]:
+        """What each line says; each BGR (height, width, 3), uint8."""
+        width = padded_width(lines[0])
+        at_once = max(1, p.WIDEST_BATCH // width)
+        readings: list[Reading | ModelFailed] = []
+        for start in range(0, len(lines), at_once):
+            readings += self._read(batch_of(lines[start : start + at_once], width))
+        return readings
+
+    def _read(self, batch: Array) -> list[Reading | ModelFailed]:
+        if self._classifier is None:
+            drafts = self._recognisers[0].read(batch)
+            return [d if isinstance(d, ModelFailed) else Reading(*d[:2]) for d in drafts]
+        shares = self._classifier(batch)
+        columns = [self._classifier.writable(reader.scripts) for reader in self._recognisers]
+        writable = np.stack([shares[:, mask].sum(1) for mask in columns], 1)
+        readings: list[Reading | ModelFailed] = [ModelFailed("not read")] * len(batch)
+        asked = _first_asked(writable)
+        self._ask(asked, batch, writable, readings)
+        if len(self._recognisers) > 1:
+            others = writable.copy()
+            others[np.arange(len(batch)), asked] = -1
+            second = np.where([_is_unsure(reading) for reading in readings], others.argmax(1), -1)
+            self._ask(second, batch, writable, readings)
+        return readings
+
+    def _ask(
+        self, asked: Array, batch: Array, writable: Array, readings: list[Reading | ModelFailed]
+    ) -> None:
+        """Have each line read by the recogniser of its number; -1: by none. Keeps the surer."""
+        for index, recogniser in enumerate(self._recognisers):
+            rows = np.flatnonzero(asked == index)
+            if not len(rows):
+                continue
+            drafts = recogniser.read(batch if len(rows) == len(batch) else batch[rows])
+            for row, draft in zip(rows.tolist(), drafts, strict=True):
+                unwritable = 1 - float(writable[row, index])
+                reading = believed(draft, batch[row], unwritable, recogniser.scripts)
+                if _confidence(reading) >= _confidence(readings[row]):
+                    readings[row] = reading
+
+
+def _first_asked(writable: Array) -> Array:
+    """For each line the first recogniser to which it is clear, or else the likeliest: (n)."""
+    clear = writable >= CLEAR
+    asked: Array = np.where(clear.any(1), clear.argmax(1), writable.argmax(1))
+    return asked
+
+
+def _is_unsure(reading: Reading | ModelFailed) -> bool:
+    return isinstance(reading, Reading) and reading.confidence < p.TEXT_SCORE
+
+
+def _confidence(reading: Reading | ModelFailed) -> float:
+    return reading.confidence if isinstance(reading, Reading) else 0
+
+
+def believed(
+    draft: Draft | ModelFailed, line: Array, unwritable: float, scripts: Sequence[str]
+) -> Reading | ModelFailed:
+    """A reading with the confidence that it deserves.
+
+    It isn't believed where more of the line can't be written than the reading is sure of, after
+    what it leaves out. ``tools/train_scripts.py`` measures how often that is wrong.
+    """
+    if isinstance(draft, ModelFailed):
+        return draft
+    confidence = draft.confidence
+    if unwritable >= SUSPECT:
+        left_out = max(unread_share(line, draft.letters), stray_share(draft.text, scripts))
+        if unwritable >= confidence - left_out:
+            confidence *= max(0.0, 1 - unwritable - left_out)
+    return Reading(draft.text, confidence)
+
+
+def unread_share(line: Array, letters: Array) -> float:
+    """Of a line's ink, the share that is far from any letter that was read: 0 to 1.
+
+    ``line`` is float32 (3, 48, width); ``letters`` bool (columns), where one was read.
+    """
+    grey = line.mean(0)
+    contrast = np.abs(grey - np.median(grey))
+    rows = (contrast > _INK * contrast.max()).sum(0)
+    ink = np.flatnonzero(np.ptp(grey, axis=0) > _INK * np.ptp(grey))
+    if not letters.any():
+        return 1.0
+    middles = (np.flatnonzero(letters) + 0.5) * (line.shape[-1] / len(letters))
+    nearest = np.abs(ink[:, None] - middles[None]).min(1)
+    # Rules, dashes and dots are left out with good reason: letters have more ink.
+    unread = (nearest > _REACH) & (rows[ink] >= _ROWS)
+    return float(unread.mean()) if len(ink) else 0.0
