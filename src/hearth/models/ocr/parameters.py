@@ -51,3 +51,32 @@ depends on the line alone. (rapidocr pads each batch to its longest line.)"""
 WIDEST_BATCH = 2560
 """Pixels that the lines of one run may have together. Recognition answers with 18,710
 numbers for every 8 pixels: this is 24 MB; longer runs are no faster on a CPU (measured)."""
+
+OVERVIEW_PIXELS = 736 * 544
+"""Pixels of a page as it is looked at first. Print of 6 pixels and more is found on it, all
+of it (measured, 9 to 28 pixels high, shrunk to 6); of 4 pixels neighbours flow together, and under
+3 nothing shows at all."""
+
+LONGEST = 50_000
+"""Pixels of a page's longer edge, as it is looked at first; the shorter one has 32 at least."""
+
+CLOSEST = 1.5
+"""The largest scale at which a page is looked at: small print is found more surely, enlarged."""
+
+CLEAR = 9.5
+"""The least height of a box, in pixels of the map that it is found on, at which neighbouring
+lines are told apart: print of some 6 pixels."""
+
+FAINT = 0.1
+"""What the map of text shows at least where there is print of 3 pixels."""
+
+DETAIL = 8
+"""Shades of grey that a page must differ from its overview, on the mean, for a closer look."""
+
+TILE = 896
+TILE_MARGIN = 64
+"""Pixels of a closer look that are worked on at once, and what is shown around them: the map
+is the same as without tiles (tested)."""
+
+MOST_PIXELS = 24_000_000
+"""Pixels of a page: larger ones are shrunk to them, for several pages wait as pixels."""
