@@ -10,10 +10,9 @@ from hearth.errors import ModelFailed
 from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
 from hearth.models.ocr.boxes import Box, Heat, in_reading_order
-from hearth.models.ocr.cutting import cut
+from hearth.models.ocr.cutting import cut_tightly
 from hearth.models.ocr.outputs import run_one
 from hearth.models.ocr.page import Page, Polygon, polygon
-from hearth.models.ocr.search import Search
 from hearth.models.ocr.scales import (
     Mask,
     View,
@@ -23,6 +22,7 @@ from hearth.models.ocr.scales import (
     tiles,
     view_at,
 )
+from hearth.models.ocr.search import Search
 
 
 class Found(NamedTuple):
@@ -51,7 +51,7 @@ class Detector:
             return failure
         return Found(
             [polygon(page, box.corners) for box in boxes],
-            [cut(page.pixels, box.corners) for box in boxes],
+            [cut_tightly(page.pixels, box.corners) for box in boxes],
         )
 
     def _find(self, pixels: Pixels) -> list[Box]:

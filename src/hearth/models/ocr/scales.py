@@ -91,24 +91,23 @@ def tiles(view: View, wanted: Mask) -> Iterator[Tile]:
             where = np.argwhere(wanted[rows, columns])
             if not len(where):
                 continue
-            (first_row, first_column), (last_row, last_column) = where.min(0), where.max(0) + 1
             part = (
-                _within(top, bottom, (rows.start + first_row) * down,
-                        (rows.start + last_row) * down),
-                _within(left, right, (columns.start + first_column) * across,
-                        (columns.start + last_column) * across),
+                _widened(down * (rows.start + where[:, 0].min()),
+                         down * (rows.start + where[:, 0].max() + 1), top, bottom),
+                _widened(across * (columns.start + where[:, 1].min()),
+                         across * (columns.start + where[:, 1].max() + 1), left, right),
             )  # fmt: skip
             seen = (
-                slice(max(0, part[0].start - p.TILE_MARGIN), min(height, part[0].stop + p.TILE_MARGIN)),
-                slice(max(0, part[1].start - p.TILE_MARGIN), min(width, part[1].stop + p.TILE_MARGIN)),
-            )  # fmt: skip
+                _widened(part[0].start, part[0].stop, 0, height),
+                _widened(part[1].start, part[1].stop, 0, width),
+            )
             yield Tile(part, seen)
 
 
-def _within(low: int, high: int, first: float, last: float) -> slice:
-    """The range that is wanted, a margin more on both sides, but not past a tile's edges."""
+def _widened(first: float, last: float, least: int, most: int) -> slice:
+    """A range with a margin on both sides, within bounds."""
     return slice(
-        max(low, int(first) - p.TILE_MARGIN), min(high, int(np.ceil(last)) + p.TILE_MARGIN)
+        max(least, int(first) - p.TILE_MARGIN), min(most, int(np.ceil(last)) + p.TILE_MARGIN)
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
 from hearth.models.ocr.boxes import Box, Heat, boxes_of, fill, share_within
-from hearth.models.ocr.cutting import cut
+from hearth.models.ocr.cutting import cut, ink_of
 from hearth.models.ocr.scales import Mask, View
 
 
@@ -30,8 +30,8 @@ class Search:
         """
         unread: Mask = np.zeros_like(self._covered)
         height, width = self._pixels.shape[:2]
-        for box in boxes_of(heat):
-            box = box.scaled(width / heat.shape[1], height / heat.shape[0])
+        across, down = width / heat.shape[1], height / heat.shape[0]
+        for box in (found.scaled(across, down) for found in boxes_of(heat)):
             place = self._place(box)
             if share_within(self._covered, place) > 0.5:
                 continue
@@ -53,7 +53,8 @@ class Search:
             size = detail.shape[1], detail.shape[0]
             unexplained &= cv2.resize(faint, size, interpolation=cv2.INTER_AREA)
         wanted: Mask = cv2.morphologyEx(unexplained, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-        return wanted | unread
+        found: Mask = wanted | unread
+        return found
 
     def _is_clear(self, box: Box) -> bool:
         return box.thickness >= p.CLEAR and bands(cut(self._pixels, box.corners)) < 2
@@ -70,9 +71,7 @@ def bands(line: Pixels) -> int:
     Rows with ink, apart by rows without: marks above letters and lines under them are too
     thin or too faint to count.
     """
-    grey = cv2.cvtColor(line, cv2.COLOR_BGR2GRAY).astype(np.int16)
-    ink = np.abs(grey - np.median(grey)) > max(25, 0.3 * float(np.ptp(grey)))
-    rows = ink.mean(axis=1)
+    rows = ink_of(line)
     full = rows > 0.35 * np.percentile(rows, 90)
     empty = rows < 0.04 * max(float(rows.max()), 1e-6)
     count, high = 0, 0

@@ -5,7 +5,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hearth.backends import Session
 from hearth.errors import ModelUnavailable, how_to_install
+from hearth.machine import usable_cores
 from hearth.media import ImageReader
 from hearth.models.manager import About, Progress
 from hearth.models.options import QueueOptions
@@ -64,10 +66,18 @@ class OcrSource:
         """Open the three sessions; raises ModelUnavailable and BackendUnavailable."""
         self.look_up()
         from hearth.backends.onnx import OnnxSession
+        from hearth.backends.parallel import ParallelSession
+        from hearth.graphs.best_class import with_best_class
 
-        def session(name: str) -> OnnxSession:
-            # Without the arena: the memory of the largest page would stay for good.
-            return OnnxSession(_folder() / name, threads=self._settings.threads, arena=False)
+        threads = self._settings.threads
+
+        # Without the arena: the memory of the largest page would stay for good.
+        def session(name: str) -> Session:
+            path = _folder() / name
+            if name != RECOGNITION:
+                return OnnxSession(path, threads=threads, arena=False)
+            reading = OnnxSession(path, threads=1, arena=False, graph=with_best_class(path))
+            return ParallelSession(reading, runs=threads or usable_cores(), threads=threads)
 
         # rapidocr takes half a second to import, ONNX Runtime nearly as long to open
         # the sessions, and neither needs the other.
