@@ -48,7 +48,8 @@ def boxes_of(heat: Heat) -> Iterator[Box]:
         size = width + grown, height + grown
         if min(size) < _THINNEST + 2:
             continue
-        yield Box(_clockwise(cv2.boxPoints((centre, size, angle))), min(size))
+        corners = _clockwise(cv2.boxPoints((centre, size, angle)))
+        yield Box(np.clip(corners, 0, heat.shape[::-1]).astype(np.float32), min(size))
 
 
 def in_reading_order(boxes: Sequence[Box]) -> list[Box]:

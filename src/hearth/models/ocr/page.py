@@ -32,7 +32,10 @@ def page_of(image: Pixels) -> Page:
     height, width = image.shape[:2]
     factor = (p.MOST_PIXELS / (width * height)) ** 0.5
     if factor < 1:
-        image = resized(image, max(1, int(width * factor)), max(1, int(height * factor)))
+        # An edge of a single pixel stays one, and the other pays for it.
+        across = max(1, int(width * factor))
+        down = max(1, min(int(height * factor), p.MOST_PIXELS // across))
+        image = resized(image, max(1, min(across, p.MOST_PIXELS // down)), down)
     return Page(image, width, height)
 
 
