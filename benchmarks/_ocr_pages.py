@@ -135,7 +135,7 @@ def _photograph(rng: random.Random) -> tuple[Sheet, bytes]:
     """A page held before a 12-megapixel camera: uneven light, noise, a soft lens, JPEG."""
     sheet = Sheet(3000, 4000, "#f0ead8", margin=260)
     for size in (120, 64, 48, 40, 36, 33):
-        sheet.fill(rng, FONTS[size % 4], size, 7, 60, colour="#222222")
+        sheet.fill(rng, FONTS[size % 4], size, 6, 60, colour="#222222")
     noise = np.random.default_rng(rng.randrange(1 << 30))
     pixels = np.asarray(sheet.image).astype(np.float32)
     light = np.linspace(0.55, 1.05, 3000, dtype=np.float32)[None, :, None]
@@ -178,7 +178,7 @@ def _screenshot(rng: random.Random) -> Sheet:
 
 def _heading(rng: random.Random) -> Sheet:
     """Print of 9 to 220 pixels on one page."""
-    sheet = Sheet(1600, 2200, margin=60)
+    sheet = Sheet(1600, 2400, margin=60)
     sheet.write("Autumn", FONTS[3], 220, step=1.4)
     sheet.write("Report of the year", FONTS[1], 90, step=1.6)
     for size, count in ((44, 5), (26, 10), (16, 14), (12, 12), (10, 10), (9, 10)):

@@ -56,7 +56,7 @@ CLOSEST = 1.5
 
 CLEAR = 9.5
 """The least height of a box, in pixels of the map that it is found on, at which neighbouring
-lines are told apart: print of some 6 pixels."""
+lines are told apart: print of 6 pixels has boxes of 9.8 to 13 (measured)."""
 
 FAINT = 0.1
 """What the map of text shows at least where there is print of 3 pixels."""

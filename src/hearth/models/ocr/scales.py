@@ -81,9 +81,11 @@ def tiles(view: View, wanted: Mask) -> Iterator[Tile]:
     """Cut what is ``wanted`` of a view into tiles, each no larger than it must be."""
     height, width = view.pixels.shape[:2]
     down, across = height / wanted.shape[0], width / wanted.shape[1]
-    for top in range(0, height, p.TILE):
-        for left in range(0, width, p.TILE):
-            bottom, right = min(height, top + p.TILE), min(width, left + p.TILE)
+    # A strip of no more pixels than a tile is one.
+    edge = p.TILE if height * width > p.TILE**2 else max(height, width)
+    for top in range(0, height, edge):
+        for left in range(0, width, edge):
+            bottom, right = min(height, top + edge), min(width, left + edge)
             rows = slice(int(top / down), max(int(top / down) + 1, int(np.ceil(bottom / down))))
             columns = slice(
                 int(left / across), max(int(left / across) + 1, int(np.ceil(right / across)))
