@@ -110,7 +110,7 @@ async def test_numbers_that_read_either_way_are_left_as_they_stand(node):
 
 def test_a_closer_look_shows_the_same_whatever_the_tiles(monkeypatch):
     """Lines that lie on the edges of tiles are neither lost nor doubled nor cut."""
-    image, lines = page(1300, 500, 10, count=10, step=1.8)
+    image, lines = page(1300, 500, 9, count=12, step=1.8)
     runs = []
     graph = Watched(session("detection"), lambda batch, _: runs.append(batch.shape))
 
@@ -122,12 +122,13 @@ def test_a_closer_look_shows_the_same_whatever_the_tiles(monkeypatch):
         return [[(x - shift, y - shift) for x, y in box] for box in answer.boxes]
 
     whole = found(20)
-    assert len(runs) == 1 + 2  # the overview, and a closer look
+    closer = len(runs)
+    assert closer > 1  # the overview, and a closer look
     assert len(whole) == len(lines)
     for tile, shift in ((256, 20), (256, 61), (330, 43)):
         monkeypatch.setattr(parameters, "TILE", tile)
         moved = found(shift)
-        assert len(runs) > 6
+        assert len(runs) > closer + 3
         assert len(moved) == len(whole)
         assert np.abs(np.array(moved) - np.array(whole)).max() <= 8
     graph.close()

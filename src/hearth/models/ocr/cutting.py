@@ -15,14 +15,16 @@ _LEVEL = 1.5
 """Pixels that a box's corners may be off the level for it to be cut without turning."""
 
 
-def cut(pixels: Pixels, corners: Corners) -> Pixels:
-    """Cut a line out of an RGB picture: BGR (height, width, 3), no higher than is read.
+def cut(pixels: Pixels, corners: Corners, highest: int = p.REC_IMAGE_SHAPE[1]) -> Pixels:
+    """Cut a line out of an RGB picture: BGR (height, width, 3), at most ``highest``.
+
+    By default that is what is read.
 
     Lines that stand on their sides are laid down. Boxes may reach over the picture's edges.
     """
     width, height = _size(corners)
     stands = _stands(corners)
-    shrunk = max(1.0, (width if stands else height) / p.REC_IMAGE_SHAPE[1])
+    shrunk = max(1.0, (width if stands else height) / highest)
     size = max(1, round(width / shrunk)), max(1, round(height / shrunk))
     line = _laid_flat(pixels, corners, shrunk, size)
     if stands:

@@ -7,6 +7,7 @@ from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
 from hearth.models.ocr.boxes import Box, Heat, boxes_of, fill, share_within
 from hearth.models.ocr.cutting import cut, ink_of
+from hearth.models.ocr.page import Corners
 from hearth.models.ocr.scales import Mask, View
 
 
@@ -57,30 +58,32 @@ class Search:
         return found
 
     def _is_clear(self, box: Box) -> bool:
-        return box.thickness >= p.CLEAR and bands(cut(self._pixels, box.corners)) < 2
+        """Whether a box holds a line, and not several that flowed together."""
+        if box.thickness < p.CLEAR:
+            return False
+        # High enough for the gaps between the lines of a whole paragraph.
+        return is_one_line(cut(self._pixels, box.corners, 10 * p.REC_IMAGE_SHAPE[1]))
 
-    def _place(self, box: Box) -> np.ndarray:
+    def _place(self, box: Box) -> Corners:
         """The box's corners in pixels of the overview."""
         down, across = np.array(self._covered.shape) / self._pixels.shape[:2]
-        return (box.corners * (across, down)).astype(np.float32)
+        return box.scaled(float(across), float(down)).corners
 
 
-def bands(line: Pixels) -> int:
-    """Count the lines of print that a cut-out line (height, width, 3) holds.
+def is_one_line(line: Pixels) -> bool:
+    """Whether a cut-out box (height, width, 3) holds one line of print, and not several.
 
-    Rows with ink, apart by rows without: marks above letters and lines under them are too
-    thin or too faint to count.
+    Lines are rows with ink, apart by rows without. Two of them must have a good part of
+    the height each: a mark above letters or a rule below them is no line. Three are a
+    paragraph, however many more it has.
     """
     rows = ink_of(line)
     full = rows > 0.35 * np.percentile(rows, 90)
     empty = rows < 0.04 * max(float(rows.max()), 1e-6)
-    count, high = 0, 0
-    was_apart = True
+    heights = [0]
     for is_full, is_empty in zip(full, empty, strict=True):
-        if is_empty:
-            high, was_apart = 0, True
-        elif is_full:
-            high += 1
-            if was_apart and high >= max(3, 0.15 * len(rows)):
-                count, was_apart = count + 1, False
-    return count
+        if is_empty and heights[-1]:
+            heights.append(0)
+        heights[-1] += int(is_full)
+    high = sum(height >= max(3, 0.15 * len(rows)) for height in heights)
+    return high < 2 and sum(height >= 3 for height in heights) < 3
