@@ -59,19 +59,22 @@ class Detector:
         height, width = pixels.shape[:2]
         scale = overview_scale(width, height)
         view = view_at(pixels, scale)
-        overview = view.pixels.shape[:2]
         detail = detail_of(pixels, view)
-        search = Search(pixels, overview)
-        heat = self._heat(view, np.ones_like(detail))
+        search = Search(pixels, detail.shape)
+        everything = np.ones_like(detail)
+        # Letters over half the picture come to pieces on the overview.
+        search.take(self._heat(view_at(pixels, scale / p.GLANCE), everything), least=p.HUGE)
+        heat = self._heat(view, everything)
         while True:
             closer = min(2 * view.scale, p.CLOSEST)
             last = closer <= view.scale
-            unread = search.take(view, heat, last=last)
-            open_ = search.open(detail, heat if view.scale > scale or scale == 1 else None, unread)
-            if last or not open_.any():
+            unread = search.take(heat, least=0 if last else p.CLEAR)
+            # Print that is too small for the overview may not even be faint on it.
+            shown = heat if view.scale > scale or scale == 1 else None
+            if last or not (unclear := search.open(detail, shown, unread)).any():
                 break
             view = view_at(pixels, closer)
-            heat = self._heat(view, open_)
+            heat = self._heat(view, unclear)
         return search.boxes
 
     def _heat(self, view: View, wanted: Mask) -> Heat:

@@ -51,6 +51,11 @@ of it (measured, 9 to 28 pixels high, shrunk to 6); of 4 pixels neighbours flow 
 LONGEST = 50_000
 """Pixels of a page's longer edge, as it is looked at first; the shorter one has 32 at least."""
 
+GLANCE = 3
+HUGE = 40
+"""Times that a page is shrunk once more to look for huge letters, and the least height of a box
+there: letters of some 100 pixels of the overview. It costs a ninth of the overview."""
+
 CLOSEST = 1.5
 """The largest scale at which a page is looked at: small print is found more surely, enlarged."""
 

@@ -8,7 +8,7 @@ from hearth.models.ocr import parameters as p
 from hearth.models.ocr.boxes import Box, Heat, boxes_of, fill, share_within
 from hearth.models.ocr.cutting import cut, ink_of
 from hearth.models.ocr.page import Corners
-from hearth.models.ocr.scales import Mask, View
+from hearth.models.ocr.scales import Mask
 
 
 class Search:
@@ -24,10 +24,11 @@ class Search:
         self._pixels = pixels
         self._covered: Mask = np.zeros(overview, np.uint8)
 
-    def take(self, view: View, heat: Heat, *, last: bool) -> Mask:
-        """Keep the boxes that a view shows, and mark where it shows print that is too small.
+    def take(self, heat: Heat, *, least: float) -> Mask:
+        """Keep the boxes that a map shows, and mark where it shows print that is too small.
 
-        On the ``last`` view nothing is too small.
+        Boxes that are thinner than ``least`` pixels of the map are; those of several lines are,
+        unless ``least`` is 0.
         """
         unread: Mask = np.zeros_like(self._covered)
         height, width = self._pixels.shape[:2]
@@ -36,7 +37,7 @@ class Search:
             place = self._place(box)
             if share_within(self._covered, place) > 0.5:
                 continue
-            if last or self._is_clear(box):
+            if not least or (box.thickness >= least and self._is_one_line(box)):
                 self.boxes.append(box)
                 fill(self._covered, place)
             else:
@@ -57,10 +58,8 @@ class Search:
         found: Mask = wanted | unread
         return found
 
-    def _is_clear(self, box: Box) -> bool:
+    def _is_one_line(self, box: Box) -> bool:
         """Whether a box holds a line, and not several that flowed together."""
-        if box.thickness < p.CLEAR:
-            return False
         # High enough for the gaps between the lines of a whole paragraph.
         return is_one_line(cut(self._pixels, box.corners, 10 * p.REC_IMAGE_SHAPE[1]))
 
