@@ -64,9 +64,10 @@ class Detector:
         everything = np.ones_like(detail)
         # Letters over half the picture come to pieces on the overview.
         search.take(self._heat(view_at(pixels, scale / p.GLANCE), everything), least=p.HUGE)
+        closest = min(p.CLOSEST, float((p.MOST_PIXELS / (width * height)) ** 0.5))
         heat = self._heat(view, everything)
         while True:
-            closer = min(2 * view.scale, p.CLOSEST)
+            closer = min(2 * view.scale, closest)
             last = closer <= view.scale
             unread = search.take(heat, least=0 if last else p.CLEAR)
             # Print that is too small for the overview may not even be faint on it.
