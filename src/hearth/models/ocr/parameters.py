@@ -92,7 +92,7 @@ MOST_TELLING = 8
 TELLING_SHARE = 2 / 3
 """The share of these lines by which a page stands on its head."""
 
-TIGHT = 2.1
+TIGHT = 2.3
 """Times that a cut-out line is higher than its ink, at most. An overview's boxes are loose: small
 print would be read at half its size, and lose letters (ll, rn); tighter cuts cost more time
-than they gain (measured at 1.3 to 2.3)."""
+than they gain (measured at 1.3 to 2.5)."""
