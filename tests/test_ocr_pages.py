@@ -220,5 +220,5 @@ def test_no_shape_of_page_makes_a_run_that_is_large(width, height):
     [found] = Detector(graph)([page])
     graph.close()
     assert found.lines == []
-    assert all(high * wide <= 1_600_000 for *_, high, wide in runs)
+    assert all(high * wide <= 1024 * 1024 for *_, high, wide in runs)
     assert sum(high * wide for *_, high, wide in runs) <= 2_500_000

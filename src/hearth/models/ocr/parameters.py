@@ -48,7 +48,7 @@ OVERVIEW_PIXELS = 736 * 544
 of it (measured, 9 to 28 pixels high, shrunk to 6); of 4 pixels neighbours flow together, and under
 3 nothing shows at all."""
 
-LONGEST = 50_000
+LONGEST = 25_000
 """Pixels of a page's longer edge, as it is looked at first; the shorter one has 32 at least."""
 
 GLANCE = 3
