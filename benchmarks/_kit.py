@@ -5,12 +5,14 @@ Made for Linux: elsewhere no process can be tied to a core.
 
 import argparse
 import json
+import math
 import os
 import signal
 import statistics
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +63,16 @@ class Goal:
     def bound(self) -> str:
         """The bound in words."""
         return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
+
+
+def goals_of(benchmark: str, figures: Mapping[str, float]) -> list[Goal]:
+    """Goals of a benchmark as ``goals.toml`` sets them; what wasn't measured is missed."""
+    rows = tomllib.loads((HERE / "goals.toml").read_text())["goal"]
+    return [
+        Goal(row["figure"], figures.get(row["figure"], math.nan), least=row.get("least"),
+             most=row.get("most"))
+        for row in rows if row["benchmark"] == benchmark
+    ]  # fmt: skip
 
 
 def options(description: str, *more: tuple[str, dict[str, Any]]) -> argparse.Namespace:

@@ -20,7 +20,6 @@ from hearth.errors import DeadlinePassed, InvalidInput, NotReady, Overloaded
 from hearth.models.ocr import parameters
 from hearth.models.ocr.memory import IdleTrim
 from hearth.models.ocr.model import Line, OcrModel
-from hearth.models.ocr.page import page_of
 from hearth.models.ocr.recognition import padded_width
 from hearth.models.options import QueueOptions
 from hearth.tasks.ocr import OCR_TASKS
@@ -46,9 +45,8 @@ async def read(model: OcrModel, image: Image.Image) -> list[Line]:
     return await model.read(png(image))
 
 
+PAGE = Image.fromarray(skimage.data.page()).convert("RGB")
 PICTURES = {
-    "a photographed page": Image.fromarray(skimage.data.page()).convert("RGB"),
-    "handwriting that isn't found": Image.fromarray(skimage.data.text()[:, :224]).convert("RGB"),
     "drawn": drawn(),
     "upside down": drawn().rotate(180),
     "on its side": drawn().rotate(90, expand=True),
@@ -71,26 +69,37 @@ async def test_a_picture_reads_as_with_rapidocr(
     assert len(ours) == len(theirs)
     if not ours:
         return
-    for line, text, box, confidence in zip(
-        ours, theirs.txts, theirs.boxes, theirs.scores, strict=True
-    ):
-        # rapidocr pads a line to the longest of its batch, we pad it by its own length:
-        # the confidence differs by that, and a text that is a guess anyway.
-        if confidence > 0.7:
-            assert line.text == text
-        assert np.abs(np.array(line.box) - box).max() <= 1
+    by_text = {line.text: line for line in ours}
+    for text, box, confidence in zip(theirs.txts, theirs.boxes, theirs.scores, strict=True):
+        # rapidocr looks at a page at another scale, which is what a box's edges are as exact
+        # as; and it pads a line to the longest of its batch, we pad it by its own length.
+        line, height = by_text[text], min(np.ptp(box[:, 0]), np.ptp(box[:, 1]))
+        assert np.abs(np.array(line.box) - box).max() <= 2 + 0.2 * height
         assert abs(line.confidence - confidence) < 0.05
 
 
-async def test_lines_that_are_padded_alike_are_read_exactly_as_with_rapidocr(
-    model: OcrModel, reference: RapidOCR
-) -> None:
-    """Short lines are padded to the least width by either."""
+async def test_a_photographed_page_is_read(model: OcrModel) -> None:
+    """rapidocr turns one of its lines round, and answers with nonsense."""
+    lines = await read(model, PAGE)
+    assert [line.text for line in lines[:-1]] == [
+        "Region-based segmentation",
+        "Let us first determine markers of the coins and the",
+        "background. These markers are pixels that we can label",
+        "unambiguously as either object or background. Here,",
+        "the markers are found at the two extreme parts of the",
+        "histogram of grey values:",
+    ]
+    assert lines[-1].text.endswith("> markers = np.zeros_like(coins)")
+    assert min(line.confidence for line in lines) > 0.95
+
+
+async def test_short_lines_are_read_as_with_rapidocr(model: OcrModel, reference: RapidOCR) -> None:
+    """rapidocr pads them to 320 pixels, which takes longer and says the same."""
     picture = drawn(("Hello", "World", "4711", "EUR"), (300, 290))
     theirs = reference(np.ascontiguousarray(np.asarray(picture)[..., ::-1]))
     ours = await read(model, picture)
     assert [line.text for line in ours] == list(theirs.txts) == ["Hello", "World", "4711", "EUR"]
-    assert np.allclose([line.confidence for line in ours], theirs.scores, atol=1e-4)
+    assert np.allclose([line.confidence for line in ours], theirs.scores, atol=0.01)
 
 
 async def test_a_line_reads_alike_alone_and_among_others(model: OcrModel) -> None:
@@ -105,19 +114,19 @@ async def test_a_line_reads_alike_alone_and_among_others(model: OcrModel) -> Non
 async def test_lines_are_recognised_in_batches(model: OcrModel) -> None:
     recognition = model.queues[2]
     before = recognition.statistics()
-    lines = [np.asarray(drawn((text,), (200, 60)))[..., ::-1] for text in ("one", "two") * 8]
+    lines = [np.asarray(drawn((text,), (200, 60)))[..., ::-1] for text in ("one", "three") * 8]
     readings = await model.read_lines(lines)
     after = recognition.statistics()
-    assert [reading.text for reading in readings] == ["one", "two"] * 8
+    assert [reading.text for reading in readings] == ["one", "three"] * 8
     assert after.items - before.items == 16
     assert after.batches - before.batches == 16 // recognition.max_batch
 
 
-@pytest.mark.parametrize("width", [1, 100, 319, 320, 321, 384, 385, 9000])
+@pytest.mark.parametrize("width", [1, 100, 127, 128, 129, 384, 385, 9000])
 def test_lines_are_padded_to_few_widths_and_never_cut(width: int) -> None:
     padded = padded_width(np.zeros((48, width, 3), np.uint8))
-    assert padded >= max(320, width)
-    assert padded < max(320, width) + parameters.WIDTH_STEP
+    assert padded >= max(parameters.LEAST_WIDTH, width)
+    assert padded < max(parameters.LEAST_WIDTH, width) + parameters.WIDTH_STEP
     assert padded % parameters.WIDTH_STEP == 0
 
 
@@ -149,23 +158,6 @@ async def test_boxes_of_an_image_that_was_scaled_are_scaled_back(model: OcrModel
     assert top <= ink[1] < ink[3] <= bottom
     assert right - left < ink[2] - ink[0] + (ink[3] - ink[1])
     assert bottom - top < 2.5 * (ink[3] - ink[1])
-
-
-@pytest.mark.parametrize(
-    ("width", "height"),
-    [
-        (1, 1), (2, 3), (2000, 1), (1, 2000), (1990, 17), (17, 1990), (20000, 10), (10, 20000),
-        (2001, 20), (2340, 20), (2000, 2000), (8000, 6000), (31, 29), (250, 2000), (249, 2000),
-    ],
-)  # fmt: skip
-def test_no_shape_of_image_makes_a_page_that_is_too_large(width: int, height: int) -> None:
-    page = page_of(np.asarray(Image.new("RGB", (width, height))))
-    high, wide = page.pixels.shape[:2]
-    assert min(high, wide) >= 30
-    assert high * wide <= 2016 * 2016
-    # What detection makes of it: the shortest edge 736 pixels or more.
-    assert high * wide * max(1, 736 / min(high, wide)) ** 2 < 4_500_000
-    assert (page.width, page.height) == (width, height)
 
 
 @pytest.mark.parametrize("size", [(20000, 10), (1, 1)])
@@ -231,7 +223,7 @@ async def test_an_image_without_text_is_no_error(model: OcrModel) -> None:
 
 
 async def test_a_request_may_ask_for_other_than_the_usual_certainty(model: OcrModel) -> None:
-    payload = png(PICTURES["a photographed page"].crop((0, 0, 191, 191)))
+    payload = png(PAGE.crop((0, 0, 191, 191)))
     counts = []
     for least in ("0", "0.5", "0.985"):
         answer = json.loads((await ask(model, payload, min_confidence=least)).body)

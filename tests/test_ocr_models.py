@@ -167,7 +167,7 @@ def test_signs_that_look_like_numbers_or_breaks_stay_signs(tmp_path):
     [
         (lambda folder: (folder / "inference.yml").unlink(), "no list of characters"),
         (lambda folder: (folder / "inference.onnx").unlink(), "holds none"),
-        (lambda folder: (folder / "inference.onnx").write_bytes(b"x"), "can't be loaded"),
+        (lambda folder: (folder / "inference.onnx").write_bytes(b"x"), "can't be read"),
         (lambda folder: (folder / "inference.yml").write_text("Global: {}"), "character_dict"),
         (lambda folder: (folder / "inference.yml").write_bytes(b"\xff\xfe\xfa"), "isn't UTF-8"),
         (

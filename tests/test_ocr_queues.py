@@ -124,6 +124,8 @@ async def test_no_more_pages_are_under_way_than_reading_keeps_up_with():
     loop = asyncio.get_running_loop()
 
     def looks(batch, _):
+        if batch.shape[2] < 200:
+            return  # the first of two looks at a page
         detected.append(batch.shape)
         if detected[-1] != detected[0]:
             loop.call_soon_threadsafe(late.set)

@@ -3,8 +3,9 @@
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ class OnnxSession:
     ``device`` is auto, cpu, cuda, cuda:N or mps (CoreML); ``providers`` names ONNX
     Runtime's execution providers instead, first choice first, with or without their
     ending. ``threads`` is how many a run may use (None: one a core). ``arena`` off
-    gives memory back after every run, for a little speed. Raises BackendUnavailable
+    gives memory back after every run, for a little speed. ``graph`` is what to open in the
+    file's place, where it was rewritten in memory. Raises BackendUnavailable
     where onnxruntime or a provider can't be had, or, with ``require_device``, where
     anything but the device ``cpu`` was asked for and the CPU is what ONNX Runtime took;
     ModelUnavailable where the file can't be loaded.
@@ -72,6 +74,7 @@ class OnnxSession:
         require_device: bool = False,
         threads: int | None = None,
         arena: bool = True,
+        graph: bytes | None = None,
     ) -> None:
         ort = import_onnxruntime()
         self.threads = threads
@@ -80,8 +83,9 @@ class OnnxSession:
         weights = weight_precision(path)
         wanted = _wanted(device, providers, ort.get_available_providers(), require_device)
         options = _options(ort, weights, threads, arena)
+        opened = partial(ort.InferenceSession, graph or path, options)
         with flush_denormals():  # also leaves the thread as it was, which ONNX Runtime does not
-            self._session = _open(ort, path, options, wanted, require_device)
+            self._session = _open(opened, path, wanted, require_device)
         # A provider that fails later must be an error, not a quiet move to the CPU.
         self._session.disable_fallback()
         self.provider: str = self._session.get_providers()[0]
@@ -233,9 +237,9 @@ def _confinement() -> int:
     return usable if usable < (os.cpu_count() or 1) else 0
 
 
-def _open(ort: Any, path: Path, options: Any, wanted: _Wanted, required: bool) -> Any:
+def _open(engine: Callable[..., Any], path: Path, wanted: _Wanted, required: bool) -> Any:
     def open_with(providers: _Wanted) -> Any:
-        return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
+        return engine(providers=providers, enable_fallback=0)
 
     try:
         return open_with(wanted)

@@ -3,16 +3,26 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rapidocr.ch_ppocr_det.main import TextDetector
-from rapidocr.ch_ppocr_det.utils import DBPostProcess, DetPreProcess
-from rapidocr.utils.process_img import get_rotate_crop_image
+import numpy as np
 
-from hearth.backends import Array, Session
+from hearth.backends import Session
 from hearth.errors import ModelFailed
 from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
-from hearth.models.ocr.outputs import finite_rows, run_one
-from hearth.models.ocr.page import Page, Polygon, polygons
+from hearth.models.ocr.boxes import Box, Heat, in_reading_order
+from hearth.models.ocr.cutting import cut_tightly
+from hearth.models.ocr.outputs import run_one
+from hearth.models.ocr.page import Page, Polygon, polygon
+from hearth.models.ocr.scales import (
+    Mask,
+    View,
+    detail_of,
+    on_grid,
+    overview_scale,
+    tiles,
+    view_at,
+)
+from hearth.models.ocr.search import Search
 
 
 class Found(NamedTuple):
@@ -29,32 +39,57 @@ class Detector:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._prepare = DetPreProcess(
-            p.DET_LIMIT_SIDE_LEN, p.DET_LIMIT_TYPE, list(p.DET_MEAN), list(p.DET_STD)
-        )
-        self._boxes = DBPostProcess(
-            thresh=p.DET_THRESH,
-            box_thresh=p.DET_BOX_THRESH,
-            max_candidates=p.DET_MAX_CANDIDATES,
-            unclip_ratio=p.DET_UNCLIP_RATIO,
-            use_dilation=p.DET_USE_DILATION,
-            score_mode=p.DET_SCORE_MODE,
-        )
 
     def __call__(self, pages: Sequence[Page]) -> list[Found | ModelFailed]:
-        """The lines of each page."""
+        """Find the lines of each page."""
         return [self._look(page) for page in pages]
 
     def _look(self, page: Page) -> Found | ModelFailed:
-        heat = run_one(self._session, self._prepare(page.pixels))
-        [found] = finite_rows(heat, "detection", lambda heat: [self._find(page, heat)])
-        return found
+        try:
+            boxes = in_reading_order(self._find(page.pixels))
+        except ModelFailed as failure:
+            return failure
+        return Found(
+            [polygon(page, box.corners) for box in boxes],
+            [cut_tightly(page.pixels, box.corners) for box in boxes],
+        )
 
-    def _find(self, page: Page, heat: Array) -> Found:
-        pixels = page.pixels
-        boxes, _ = self._boxes(heat, pixels.shape[:2])
-        if not len(boxes):
-            return Found([], [])
-        boxes = TextDetector.sorted_boxes(boxes)
-        lines = [get_rotate_crop_image(pixels, box.copy()) for box in boxes]
-        return Found(polygons(page, boxes), lines)
+    def _find(self, pixels: Pixels) -> list[Box]:
+        """Find boxes in the pixels of the page, from an overview to ever closer looks."""
+        height, width = pixels.shape[:2]
+        scale = overview_scale(width, height)
+        view = view_at(pixels, scale)
+        detail = detail_of(pixels, view)
+        search = Search(pixels, detail.shape)
+        everything = np.ones_like(detail)
+        # Letters over half the picture come to pieces on the overview.
+        search.take(self._heat(view_at(pixels, scale / p.GLANCE), everything), least=p.HUGE)
+        closest = min(p.CLOSEST, float((p.MOST_PIXELS / (width * height)) ** 0.5))
+        heat = self._heat(view, everything)
+        while True:
+            closer = min(2 * view.scale, closest)
+            last = closer <= view.scale
+            unread = search.take(heat, least=0 if last else p.CLEAR)
+            # Print that is too small for the overview may not even be faint on it.
+            shown = heat if view.scale > scale or scale == 1 else None
+            if last or not (unclear := search.open(detail, shown, unread)).any():
+                break
+            view = view_at(pixels, closer)
+            heat = self._heat(view, unclear)
+        return search.boxes
+
+    def _heat(self, view: View, wanted: Mask) -> Heat:
+        """Map where text is, in the pixels of the view; nothing where nothing is wanted."""
+        heat = np.zeros(view.pixels.shape[:2], np.uint8)
+        for tile in tiles(view, wanted):
+            rows, columns = tile.seen
+            shown = on_grid(view.pixels[rows, columns])
+            batch = shown[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32)
+            batch = batch / np.float32(127.5) - np.float32(1)
+            numbers = run_one(self._session, np.ascontiguousarray(batch))[0, 0]
+            if not np.isfinite(numbers).all():
+                raise ModelFailed("the detection model gave numbers that aren't finite")
+            top, left = tile.part[0].start - rows.start, tile.part[1].start - columns.start
+            part = heat[tile.part]
+            part[:] = 255 * numbers[top : top + part.shape[0], left : left + part.shape[1]]
+        return heat

@@ -16,7 +16,7 @@ from hearth.models.manager import Progress
 from hearth.models.ocr import parameters
 from hearth.models.ocr.detection import Detector, Found
 from hearth.models.ocr.memory import IdleTrim
-from hearth.models.ocr.orientation import Orienter
+from hearth.models.ocr.orientation import Orienter, read_either_way, telling
 from hearth.models.ocr.page import Page, Polygon, page_of
 from hearth.models.ocr.readers import LineReader
 from hearth.models.ocr.recognition import Reading, Recogniser, padded_width
@@ -24,12 +24,11 @@ from hearth.models.ocr.scripts import ScriptClassifier
 from hearth.models.options import QueueOptions
 from hearth.models.shared import SharedStatistics, SharedWork, key_of
 from hearth.models.tuning import facts_of, tuned
-from hearth.plan import Plan, Step
 
-PAGES_AHEAD = 4
+PAGES_AHEAD = 3
 """Pages under way, from their decoding until their last line is read; twice as many for several
-clients. The others wait as files: detection is faster than reading, and a page takes up to
-12 MB, its lines, cut out, as much again."""
+clients: one is read, one looked at, one decoded. The others wait as files, for a page takes up to
+72 MB (12 megapixels: 36) until its lines are cut out of it, and these less."""
 
 _LINES = 2 * PAGES_AHEAD * parameters.DET_MAX_CANDIDATES
 """Lines that may wait: all that can come of the pages under way. A page is refused before it
@@ -92,6 +91,7 @@ class OcrModel:
             dict.fromkeys(script for reader in recognisers for script in reader.scripts)
         )
         read = LineReader(recognisers, None if scripts is None else ScriptClassifier(scripts))
+        self._key = read.key
         # A page has a size of its own: two of them seldom fit into one batch.
         self._pages = BatchQueue[Page, Found](
             find,
@@ -170,28 +170,29 @@ class OcrModel:
     async def read_lines(self, lines: Sequence[Pixels], ticket: Ticket = NO_HURRY) -> list[Reading]:
         """What lines of any size say, in order; each BGR (height, width, 3), uint8.
 
-        A line that stands on its head is turned first; what a line says depends on no
-        other. Raises ModelFailed, and what a batch queue raises.
+        A line that stands on its head is read the other way round. Raises ModelFailed, and
+        what a batch queue raises.
         """
         if not lines:
             return []
-        answers = await _LINES_PLAN.run((self, ticket), {"lines": lines})
-        readings: list[Reading] = answers["readings"]
-        return readings
+        return await read_either_way(
+            lines,
+            lambda lines: self._recognise(lines, ticket),
+            upside_down=await self._stand_on_heads(lines, ticket),
+        )
 
-    async def _turn(self, lines: Sequence[Pixels], ticket: Ticket) -> list[Pixels]:
-        """The lines, those that stand on their heads turned."""
-        turned = await self._orientation.submit_all([(line, None) for line in lines], ticket=ticket)
-        return [
-            line[::-1, ::-1].copy() if upside_down else line
-            for line, upside_down in zip(lines, turned, strict=True)
-        ]
+    async def _stand_on_heads(self, lines: Sequence[Pixels], ticket: Ticket) -> bool:
+        """Guess whether most lines of a page stand on their heads."""
+        asked = [(line, None) for line in telling(lines)]
+        guesses = await self._orientation.submit_all(asked, ticket=ticket) if asked else []
+        return sum(guesses) > parameters.TELLING_SHARE * len(asked)
 
     async def _recognise(self, upright: Sequence[Pixels], ticket: Ticket) -> list[Reading]:
         widths = [padded_width(line) for line in upright]
-        order = sorted(range(len(upright)), key=widths.__getitem__)
+        # Longest first: none is left for the end, when the other cores have nothing to do.
+        order = sorted(range(len(upright)), key=widths.__getitem__, reverse=True)
         readings = await self._recognition.submit_all(
-            [(upright[index], widths[index]) for index in order], ticket=ticket
+            [(upright[index], self._key(upright[index])) for index in order], ticket=ticket
         )
         in_order = dict(zip(order, readings, strict=True))
         return [in_order[index] for index in range(len(upright))]
@@ -246,16 +247,6 @@ class OcrModel:
             queue.close()
         for session in filter(None, (*self._sessions, self._classifier)):
             session.close()
-
-
-_LINES_PLAN = Plan(
-    (
-        Step("upright", lambda asked, lines: asked[0]._turn(lines, asked[1]), ("lines",)),
-        Step("readings", lambda asked, lines: asked[0]._recognise(lines, asked[1]), ("upright",)),
-    ),
-    given=("lines",),
-)
-"""From the lines of a page to what they say."""
 
 
 def _page(reader: ImageReader, file: File) -> Page:

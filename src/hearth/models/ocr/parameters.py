@@ -33,21 +33,70 @@ REC_IMAGE_SHAPE = (3, 48, 320)
 
 # ------------------------------------------------------------------------------------------
 
-TALLEST = 8
-"""A taller image (height to width) is given a margin on its right up to this ratio.
-
-Detection scales the shortest edge up to 736 pixels: a strip of 50 × 2000 would become
-one of 736 × 29440, and take gigabytes. rapidocr does as much for wide images only."""
-
-WIDEST = 100
-"""A wider image (width to height) is given a margin below up to this ratio: past 117,
-rapidocr's scaling fails, or makes gigabytes of a few pixels."""
-
-WIDTH_STEP = 64
-"""Lines are padded to a multiple of this many pixels, so that lines of about one length
-share a batch while none of them is mostly padding; and a line's padding, and so its text,
-depends on the line alone. (rapidocr pads each batch to its longest line.)"""
+WIDTH_STEP = 16
+LEAST_WIDTH = 128
+"""Lines are padded to a multiple of this many pixels, and to the least width: a line's padding,
+and so its text, depends on the line alone. (rapidocr pads each batch to its longest line, and to
+320, which a short line costs as much time: 2.5 times as much as 128.)"""
 
 WIDEST_BATCH = 2560
 """Pixels that the lines of one run may have together. Recognition answers with 18,710
 numbers for every 8 pixels: this is 24 MB; longer runs are no faster on a CPU (measured)."""
+
+OVERVIEW_PIXELS = 736 * 544
+"""Pixels of a page as it is looked at first. Print of 6 pixels and more is found on it, all
+of it (measured, 9 to 28 pixels high, shrunk to 6); of 4 pixels neighbours flow together, and under
+3 nothing shows at all."""
+
+LONGEST = 25_000
+"""Pixels of a page's longer edge, as it is looked at first; the shorter one has 32 at least."""
+
+GLANCE = 3
+HUGE = 40
+"""Times that a page is shrunk once more to look for huge letters, and the least height of a box
+there: letters of some 100 pixels of the overview. It costs a ninth of the overview."""
+
+CLOSEST = 1.5
+"""The largest scale at which a page is looked at: small print is found more surely, enlarged."""
+
+CLEAR = 9.5
+"""The least height of a box, in pixels of the map that it is found on, at which neighbouring
+lines are told apart: print of 6 pixels has boxes of 9.8 to 13 (measured)."""
+
+FAINT = 0.1
+"""What the map of text shows at least where there is print of 3 pixels."""
+
+DETAIL = 8
+"""Shades of grey that a page must differ from its overview, on the mean, for a closer look."""
+
+TILE = 896
+TILE_MARGIN = 64
+"""Pixels of a closer look that are worked on at once, and what is shown around them: the map
+is the same as without tiles (tested)."""
+
+MOST_PIXELS = 24_000_000
+"""Pixels of a page: larger ones are shrunk to them, for several pages wait as pixels."""
+
+SURE = 0.9
+"""The confidence from which on a line isn't read the other way round as well: upright lines have
+0.97 and more, those upside down 0.78 at most (measured)."""
+
+SURER = 0.1
+"""How much more confidence turns a line: noise reads as well either way."""
+
+DISBELIEVED = 0.3
+"""A reading that wasn't believed, for its script, has less confidence: only what is SURE the other
+way round is the right way then, for nonsense in other scripts has up to 0.84 (measured)."""
+
+TELLING_RATIO = 3
+LEAST_TELLING = 3
+MOST_TELLING = 8
+"""The orientation model is asked of lines so many times as long as high, of so many of a page."""
+
+TELLING_SHARE = 2 / 3
+"""The share of these lines by which a page stands on its head."""
+
+TIGHT = 2.3
+"""Times that a cut-out line is higher than its ink, at most. An overview's boxes are loose: small
+print would be read at half its size, and lose letters (ll, rn); tighter cuts cost more time
+than they gain (measured at 1.3 to 2.5)."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hearth.backends import Array
+from hearth.backends.parallel import ParallelSession
 from hearth.errors import ModelFailed
 from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
@@ -33,7 +34,7 @@ _ROWS = 8
 
 
 class LineReader:
-    """Lines of one padded width to their texts, each read by a recogniser for its script.
+    """Lines to their texts, each read by a recogniser for its script.
 
     The first recogniser that can clearly write a line reads it, or the likeliest one. Where that
     leaves doubt and there are others, the likeliest of these reads it as well, and the surer
@@ -46,15 +47,27 @@ class LineReader:
         """``recognisers``: the preferred first. Without a classifier it reads, and is believed."""
         self._recognisers = tuple(recognisers)
         self._classifier = classifier
+        session = self._recognisers[0].session
+        self._side_by_side = session if isinstance(session, ParallelSession) else None
+
+    def key(self, line: Pixels) -> int | None:
+        """Name what lines must share to be read together; None: nothing.
+
+        Each has a run of its own where runs go side by side.
+        """
+        return padded_width(line) if self._side_by_side is None else None
 
     def __call__(self, lines: Sequence[Pixels]) -> list[Reading | ModelFailed]:
-        """What each line says; each BGR (height, width, 3), uint8."""
-        width = padded_width(lines[0])
-        at_once = max(1, p.WIDEST_BATCH // width)
-        readings: list[Reading | ModelFailed] = []
-        for start in range(0, len(lines), at_once):
-            readings += self._read(batch_of(lines[start : start + at_once], width))
-        return readings
+        """Read lines of one ``key``; each BGR (height, width, 3), uint8."""
+        if self._side_by_side is not None:
+            readings = self._side_by_side.map(lambda line: self._read_together([line]), lines)
+            return [reading for [reading] in readings]
+        at_once = max(1, p.WIDEST_BATCH // padded_width(lines[0]))
+        parts = [lines[start : start + at_once] for start in range(0, len(lines), at_once)]
+        return [reading for part in parts for reading in self._read_together(part)]
+
+    def _read_together(self, lines: Sequence[Pixels]) -> list[Reading | ModelFailed]:
+        return self._read(batch_of(lines, padded_width(lines[0])))
 
     def _read(self, batch: Array) -> list[Reading | ModelFailed]:
         if self._classifier is None:
@@ -109,12 +122,12 @@ def believed(
 ) -> Reading | ModelFailed:
     """A reading with the confidence that it deserves.
 
-    It isn't believed where more of the line can't be written than the reading is sure of, after
+    None where nothing but spaces was read. It isn't believed where more of the line can't be written than the reading is sure of, after
     what it leaves out. ``tools/train_scripts.py`` measures how often that is wrong.
     """
     if isinstance(draft, ModelFailed):
         return draft
-    confidence = draft.confidence
+    confidence = draft.confidence if draft.text.strip() else 0.0
     if unwritable >= SUSPECT:
         left_out = max(unread_share(line, draft.letters), stray_share(draft.text, scripts))
         if unwritable >= confidence - left_out:

@@ -11,6 +11,7 @@ from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
 
 from hearth.backends import Array, Session
 from hearth.errors import ModelFailed, ModelUnavailable
+from hearth.graphs.best_class import CLASSES
 from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
 from hearth.models.ocr.outputs import finite_rows, run_one
@@ -38,34 +39,38 @@ class Draft(NamedTuple):
 class Recogniser:
     """Lines to their texts; ``session`` takes (n, 3, 48, width) and carries its alphabet.
 
-    The alphabet stands in the graph's metadata, ``character``, a character on each line. Raises
-    ModelUnavailable where there is none, or none that fits what the graph answers.
+    The alphabet stands in the graph's metadata, ``character``, a character on each line. It answers
+    with a number for each character, or with the best one and its number where the graph chooses
+    (see ``graphs.best_class``): (n, positions, characters or 2). Raises ModelUnavailable where
+    there is no alphabet, or none that fits what the graph answers.
     """
 
     def __init__(self, session: Session) -> None:
         characters = alphabet_of(session)
         self.scripts = scripts_of(characters)
-        self._session = session
+        self.session = session
         _require_classes(session, len(characters))
         # Adds the blank in front, and a space behind.
         self._decode = CTCLabelDecode(character=characters)
 
     def read(self, batch: Array) -> list[Draft | ModelFailed]:
         """What each line says; ``batch`` is float32 (n, 3, 48, width), see ``batch_of``."""
-        at_once = self._session.batch_sizes.limit(len(batch))
+        at_once = self.session.batch_sizes.limit(len(batch))
         drafts: list[Draft | ModelFailed] = []
         for start in range(0, len(batch), at_once):
             part = batch[start : start + at_once]
             # Where a graph runs one size alone, the rest of it is filled up.
             full = np.concatenate([part, np.repeat(part[-1:], at_once - len(part), 0)])
-            numbers = run_one(self._session, full)[: len(part)]
+            numbers = run_one(self.session, full)[: len(part)]
             drafts += finite_rows(numbers, "recognition", self._drafts)
         return drafts
 
     def _drafts(self, numbers: Array) -> list[Draft]:
-        """``numbers``: for each line and column, the probability of each character."""
-        best = numbers.argmax(2)
-        sure = np.take_along_axis(numbers, best[..., None], 2)[..., 0]
+        """Decode what the graph answers for each line and column."""
+        if CLASSES in self.session.metadata:
+            best, sure = numbers[..., 0].astype(np.int64), numbers[..., 1]
+        else:
+            best, sure = numbers.argmax(2), numbers.max(2)
         texts, _ = self._decode.decode(best, sure, remove_duplicate=True)
         # The blank is the first, the space the last.
         letters = (best != 0) & (best != len(self._decode.character) - 1)
@@ -103,7 +108,8 @@ def require_lines(session: Session) -> None:
 
 def _require_classes(session: Session, characters: int) -> None:
     """Refuse an alphabet of another graph: each letter would be read as another."""
-    classes = session.outputs[0].shape[-1]
+    chosen_from = session.metadata.get(CLASSES)
+    classes = session.outputs[0].shape[-1] if chosen_from is None else int(chosen_from)
     if classes is None:  # only a run tells
         _, flat, least = p.REC_IMAGE_SHAPE
         size = session.batch_sizes.limit(1)
@@ -144,8 +150,7 @@ def in_reading_order(text: str) -> str:
 
 
 def padded_width(line: Pixels) -> int:
-    """How wide a line is for recognition: 48 pixels high, its width rounded up."""
+    """Pixels that a line is wide for recognition: 48 pixels high, its width rounded up."""
     height, width = line.shape[:2]
-    _, flat, least = p.REC_IMAGE_SHAPE
-    steps = math.ceil(math.ceil(flat * width / height) / p.WIDTH_STEP)
-    return max(least, int(steps) * p.WIDTH_STEP)
+    steps = math.ceil(math.ceil(p.REC_IMAGE_SHAPE[1] * width / height) / p.WIDTH_STEP)
+    return max(p.LEAST_WIDTH, int(steps) * p.WIDTH_STEP)

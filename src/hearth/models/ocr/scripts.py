@@ -49,6 +49,9 @@ _LETTERS: Mapping[str, str] = {
 }
 """By script: the letters that no text can do without; small ones, where there are two cases."""
 
+_LEAST_WIDTH = 320
+"""Pixels that a line had at least, its padding included, when the classifier was trained."""
+
 _OF_CLASSIFIER: Mapping[str, str] = {"Kana": "Hiragana"}
 """Classes of the classifier that go by another name: it takes both kinds of kana for one."""
 
@@ -96,6 +99,9 @@ class ScriptClassifier:
 
         ``batch`` is what recognition takes: float32 (n, 3, 48, width).
         """
+        missing = _LEAST_WIDTH - batch.shape[3]
+        if missing > 0:
+            batch = np.pad(batch, ((0, 0), (0, 0), (0, 0), (0, missing)))
         return run_one(self._session, batch)
 
     def writable(self, scripts: Iterable[str]) -> Array:

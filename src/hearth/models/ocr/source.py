@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hearth.backends import require_backend
+from hearth.backends import Session, require_backend
 from hearth.errors import ModelUnavailable, SetupError, how_to_install
 from hearth.hub.store import BARRED, HubStore
+from hearth.machine import usable_cores
 from hearth.media import ImageReader
 from hearth.models.manager import About, Progress
 from hearth.models.ocr.catalogue import (
@@ -117,10 +118,12 @@ class OcrSource:
         """Open the sessions; raises SetupError."""
         _require_package()
         from hearth.backends.onnx import OnnxSession
+        from hearth.graphs.best_class import with_best_class
 
-        on_device = self._settings.model_dump(include={"device", "require_device", "threads"}) | {
+        on_device = self._settings.model_dump(include={"device", "require_device"}) | {
             "providers": self._settings.ort_providers
         }
+        threads = self._settings.threads
         package = _folder()
         graphs = [self._graph(name) for name in self._recognisers]
         # rapidocr takes half a second to import, ONNX Runtime nearly as long to open
@@ -132,8 +135,13 @@ class OcrSource:
                 made = OnnxSession(path, arena=False, **options)
                 return opened.enter_context(closing(made))
 
-            paths = (package / DETECTION, package / ORIENTATION, *graphs)
-            opening = [aside.submit(session, path, **on_device) for path in paths]
+            def reading(path: Path) -> OnnxSession:
+                # A line's run takes one thread of a CPU: lines are read side by side.
+                return session(path, threads=1, graph=with_best_class(path), **on_device)
+
+            paths = (package / DETECTION, package / ORIENTATION)
+            opening = [aside.submit(session, path, threads=threads, **on_device) for path in paths]
+            opening += [aside.submit(reading, path) for path in graphs]
             # Too small to be worth a device, or a second thread.
             classifier = aside.submit(session, _SCRIPTS, device="cpu", threads=1)
             try:
@@ -144,15 +152,19 @@ class OcrSource:
             for graph, recogniser in zip(graphs, recognisers, strict=True):
                 if graph.parent != package:
                     _complete(graph, recogniser)
+            side_by_side = [
+                _side_by_side(recogniser, threads or usable_cores(), threads)
+                for recogniser in recognisers
+            ]
             model = OcrModel(
                 model_id=self.model_id,
                 detection=detection,
                 orientation=orientation,
-                recognition=recognisers[0],
-                further=recognisers[1:],
+                recognition=side_by_side[0],
+                further=side_by_side[1:],
                 scripts=classifier.result(),
                 reader=self._reader,
-                files=paths,
+                files=(*paths, *graphs),
                 options=self._options,
             )
             opened.pop_all()
@@ -181,6 +193,16 @@ class OcrSource:
         if snapshot is None:
             raise ModelUnavailable(f"{name.text} isn't downloaded")
         return recogniser_in(snapshot / name.inside)
+
+
+def _side_by_side(session: "OnnxSession", runs: int, threads: int | None) -> Session:
+    """Have a recogniser's runs go side by side, where they are of single lines on a CPU."""
+    from hearth.backends.parallel import ParallelSession
+
+    fixed = session.batch_sizes.fixed
+    if session.device != "cpu" or (fixed and 1 not in fixed):
+        return session
+    return ParallelSession(session, runs=runs, threads=threads)
 
 
 def _complete(graph: Path, session: "OnnxSession") -> None:
