@@ -122,9 +122,9 @@ def believed(
 ) -> Reading | ModelFailed:
     """A reading with the confidence that it deserves.
 
-    None where nothing but spaces was read. It isn't believed where more of the line can't be written
-    than the reading is sure of, after what it leaves out. ``tools/train_scripts.py`` measures how
-    often that is wrong.
+    None where nothing but spaces was read. It isn't believed where more of the line can't be
+    written than the reading is sure of, after what it leaves out. ``tools/train_scripts.py``
+    measures how often that is wrong.
     """
     if isinstance(draft, ModelFailed):
         return draft
