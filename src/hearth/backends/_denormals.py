@@ -3,7 +3,8 @@
 A CPU may need a hundred times as long for numbers below 1.2e-38 as for others, and a model's
 activations can fade to such. Whether they count as zero is a mode of each thread. ONNX Runtime
 sets it in threads of its own, but of those that call it only in the one that makes the first
-session of the process, and there for good; so we set it around each run, and set it back.
+session of the process, and there for good; so we set it around each run, and set it back. Threads
+of torch take over the mode of the thread that first gives them work.
 """
 
 import ctypes
