@@ -199,7 +199,8 @@ def test_a_graph_that_reads_no_lines_is_refused(tmp_path):
 
 def test_a_lost_folder_is_told_before_the_start(tmp_path):
     lost = tmp_path / "lost"
-    assert source(tmp_path, recognition=(str(lost),)).about().fault == f"there is no folder {lost}"
+    fault = source(tmp_path, recognition=(str(lost),)).about().fault
+    assert fault == f"there is no folder {lost} (ocr.recognition)"
 
 
 # --- the hub --------------------------------------------------------------------------------

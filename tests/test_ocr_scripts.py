@@ -52,14 +52,18 @@ def both(tmp_path_factory: pytest.TempPathFactory, cyrillic: Path) -> Iterator[N
         yield running
 
 
-async def read(node: NodeThread, picture: bytes, **meta: str) -> dict[str, Any]:
+async def asked(node: NodeThread, picture: bytes, **meta: str) -> pb.InferResponse:
     request = pb.InferRequest(
         correlation_id="1", task="ocr", payload=picture, payload_mime="image/png", meta=meta
     )
     async with stub_of(node.node) as stub:
         [answer] = await talk(stub, [request])
     assert not answer.error.code, answer.error.message
-    content: dict[str, Any] = json.loads(answer.result)
+    return answer
+
+
+async def read(node: NodeThread, picture: bytes, **meta: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((await asked(node, picture, **meta)).result)
     return content
 
 
@@ -83,6 +87,8 @@ async def test_lines_that_cant_be_written_are_left_out_unless_asked_for(case, al
     assert await read(alone, picture) == {
         "items": [], "count": 0, "model_id": "PP-OCRv6-small"
     }  # fmt: skip
+    lines = 2 if case != "cyrillic" else 3
+    assert (await asked(alone, picture)).meta["unread"] == str(lines)
     uncertain = await read(alone, picture, min_confidence="0")
     assert all(item["confidence"] < 0.5 for item in uncertain["items"])
     if case != "arabic":  # of which the recogniser makes blanks

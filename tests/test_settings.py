@@ -183,6 +183,16 @@ def test_links_to_services_are_no_settings(made_by, service):
     assert (got, said) == (Settings(), [])
 
 
+def test_variables_without_a_value_are_not_set():
+    environment = {
+        "HEARTH_PORT": "",
+        "HEARTH_DATA_DIR": "",
+        "HEARTH_SERVICES": "",
+        "BATCH_SIZE": "",
+    }
+    assert settings(environment=environment) == settings()
+
+
 def test_settings_beside_links_count():
     environment = kubernetes("hearth-metrics") | kubernetes("clip") | {
         "HEARTH_PORT": "7", "CLIP_BACKEND": "torch", "CLIP_MDNS_NAME": "attic",

@@ -429,10 +429,10 @@ def _from_environment(
     for name, value in own.items():
         if not name.startswith(PREFIX) or name in CLIENT_NAMES:
             continue
-        if name.upper() in known:
-            yield known[name.upper()], value, name
-        else:
+        if name.upper() not in known:
             unknown.append(name)
+        elif value:  # Compose's ${NAME:-} leaves empty ones: these aren't set
+            yield known[name.upper()], value, name
     if unknown:
         warn(unknown_names_warning(unknown, (*known, *CLIENT_NAMES)))
 

@@ -1,6 +1,6 @@
 """Answers for people: one renderable for each schema of the contract."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -25,10 +25,18 @@ def answer(outcome: Outcome) -> RenderableType:
             grid.add_row(Text(entry), answer(part))
         return grid
     shown = _answer(outcome)
+    notes = [Text(note, style="dim") for note in _notes(outcome)]
+    return Group(shown, *notes) if notes else shown
+
+
+def _notes(outcome: Outcome) -> Iterator[str]:
+    """What else there is to be had."""
     if pages := outcome.meta.get("pages"):
-        note = f"one of {pages} pages: -o page=2 asks for the second"
-        return Group(shown, Text(note, style="dim"))
-    return shown
+        page = outcome.meta.get("page", "1")
+        more = ": -o page=2 asks for the second" if page == "1" else ""
+        yield f"page {page} of {pages}{more}"
+    if unread := outcome.meta.get("unread"):
+        yield f"{unread} more found, too uncertain to tell: -o min_confidence=0 shows what was read"
 
 
 def _answer(outcome: Outcome) -> RenderableType:

@@ -124,7 +124,8 @@ class ImageReader:
         width, height = opened.size
         if width * height > self.max_pixels:
             raise InvalidInput(
-                f"the image has {width}×{height} pixels; at most {self.max_pixels:,} are allowed"
+                f"the image has {width}×{height} pixels; at most {self.max_pixels:,} are "
+                "allowed (the node's max_image_pixels)"
             )
         return opened
 

@@ -76,7 +76,8 @@ def read_raw(payload: bytes, form: RawForm, max_pixels: int) -> Pixels:
     """
     if form.width * form.height > max_pixels:
         raise InvalidInput(
-            f"the frame has {form.width}×{form.height} pixels; at most {max_pixels:,} are allowed"
+            f"the frame has {form.width}×{form.height} pixels; at most {max_pixels:,} are "
+            "allowed (the node's max_image_pixels)"
         )
     if len(payload) != form.size:
         raise InvalidInput(

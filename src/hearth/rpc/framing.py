@@ -319,7 +319,9 @@ class Assembler:
         self._share.hold(-request.weight)
 
     def _too_large(self) -> InvalidInput:
-        return InvalidInput(f"the payload is larger than {self._largest_request} bytes")
+        return InvalidInput(
+            f"the payload is larger than {self._largest_request} bytes (the node's max_payload_mb)"
+        )
 
 
 def _read(message: Message) -> Whole:

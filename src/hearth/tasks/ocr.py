@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # the model brings OpenCV and rapidocr along
     from hearth.models.ocr.model import Line, OcrModel
 
 SCHEMA = "ocr_v1"
+UNREAD = "unread"
+"""Of an answer's meta: how many lines were found and are left out, where there are some."""
 
 MIN_CONFIDENCE = Option(
     "min_confidence",
@@ -32,13 +34,12 @@ MIN_CONFIDENCE = Option(
 )
 
 
-async def _read(model: "OcrModel", file: File, call: Call) -> "list[Line]":
-    return await model.read(
-        file, min_confidence=call.options[MIN_CONFIDENCE.name], ticket=call.ticket
-    )
+async def _read(model: "OcrModel", file: File, call: Call) -> "tuple[Line, ...]":
+    return await model.read_all(file, call.ticket)
 
 
-def _render(model: "OcrModel", lines: "list[Line]", _: Call) -> Result:
+def _render(model: "OcrModel", found: "tuple[Line, ...]", call: Call) -> Result:
+    lines = [line for line in found if line.is_read(call.options[MIN_CONFIDENCE.name])]
     content = {
         "items": [
             {"box": line.box, "text": line.text, "confidence": line.confidence} for line in lines
@@ -47,6 +48,8 @@ def _render(model: "OcrModel", lines: "list[Line]", _: Call) -> Result:
         "model_id": model.model_id,
     }
     meta = {"count": str(len(lines)), render.MODEL_ID: model.model_id}
+    if unread := len(found) - len(lines):
+        meta[UNREAD] = str(unread)
     return render.as_json(content, SCHEMA, meta)
 
 

@@ -10,7 +10,7 @@ from hearth.batching import Ticket
 from hearth.errors import DeadlinePassed, InvalidInput, NotReady, UnknownTask
 from hearth.lifecycle.readiness import Readiness
 from hearth.lifecycle.slot import ModelSlot
-from hearth.tasks.options import PRIORITY, TIMEOUT, read_all
+from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, read_all
 from hearth.tasks.prepared import PAGES, pages_of
 from hearth.tasks.task import Call, Parts, Request, Result, Stages, Task
 
@@ -98,7 +98,7 @@ class Router:
             return rendered
         body, mime, schema, meta = rendered
         if (pages := await pages_of(request.payload)) > 1:
-            meta = {**meta, PAGES: str(pages)}
+            meta = {**meta, PAGES: str(pages), PAGE.name: str(PAGE.read(request.meta))}
         ended = time.perf_counter()
         stages.encode = ended - answered
         return Result(body, mime, schema, _with_times(meta, ended - started, stages))

@@ -113,10 +113,12 @@ def recogniser_in(path: Path) -> Path:
     """The recognition graph in a folder, or at a path; raises ModelUnavailable."""
     if path.suffix == ".onnx" and not path.is_dir():
         if not path.is_file():
-            raise ModelUnavailable(f"no such file: {path}")
+            raise ModelUnavailable(f"no such file: {path} (ocr.recognition)")
         return path
+    if path.is_file():
+        raise ModelUnavailable(f"{path} is no .onnx file (ocr.recognition)")
     if not path.is_dir():
-        raise ModelUnavailable(f"there is no folder {path}")
+        raise ModelUnavailable(f"there is no folder {path} (ocr.recognition)")
     for graph, *_ in LAYOUTS:
         if (path / graph).is_file():
             return path / graph

@@ -49,6 +49,10 @@ class Line(NamedTuple):
     text: str
     confidence: float
 
+    def is_read(self, min_confidence: float) -> bool:
+        """Whether it says something, with at least this confidence."""
+        return bool(self.text.strip()) and self.confidence >= min_confidence
+
 
 class OcrModel:
     """A loaded PP-OCR; satisfies ``models.manager.Manager``.
@@ -137,28 +141,32 @@ class OcrModel:
         """The text lines of a picture, from top to bottom and left to right.
 
         Lines with less than ``min_confidence`` (0 to 1), and those that turn out to say
-        nothing, are left out; no line at all is an empty list. Raises InvalidInput for
-        anything but a picture, ModelFailed, and what a batch queue raises.
+        nothing, are left out; no line at all is an empty list. Raises as ``read_all``.
         """
+        lines = await self.read_all(file, ticket)
+        return [line for line in lines if line.is_read(min_confidence)]
 
+    async def read_all(self, file: File, ticket: Ticket = NO_HURRY) -> tuple[Line, ...]:
+        """Read every line of a picture, however uncertain, and if it says nothing.
+
+        Raises InvalidInput for anything but a picture, ModelFailed, and what a batch queue
+        raises.
+        """
         claim = Claim()
 
         def read() -> Awaitable[tuple[Line, ...]]:
             return self._read(file, ticket, claim)
 
-        if self._options.cache_entries:
-            lines = await self._work.get(
-                await key_of(file),
-                read,
-                claim=claim,
-                lend=lambda other: self._pages.lend(other, ticket),
-            )
-        else:
-            lines = await read()
-        return [line for line in lines if line.text.strip() and line.confidence >= min_confidence]
+        if not self._options.cache_entries:
+            return await read()
+        return await self._work.get(
+            await key_of(file),
+            read,
+            claim=claim,
+            lend=lambda other: self._pages.lend(other, ticket),
+        )
 
     async def _read(self, file: File, ticket: Ticket, claim: Claim) -> tuple[Line, ...]:
-        """Every line, however uncertain."""
         looking = self._pages.passing(file, self._prepare, ticket=ticket, claim=claim)
         with self._idle.busy():
             async with looking as found:
