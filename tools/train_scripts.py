@@ -13,12 +13,14 @@ Needs babel and fonttools beside the development environment, fontconfig, and De
 of the measurement: fonts-noto-core, -noto-cjk, -liberation, -freefont-ttf, -texgyre, -paratype,
 -gfs-*, -hosny-amiri, -thai-tlwg, -nanum, -lohit-* and some seventy more). What is written comes of
 the lines' numbers and a seed; other fonts make another file. The one in the repository had three
-rounds, two more with --resume, and five more. Measured on drawn lines of held-out fonts and words,
-slanted, blurred, noisy and as JPEG: of 4,836 lines that PP-OCRv6 small can write 9 were left out for
-it: 2 that were scribbles, 5 that had been misread, one that was right, and one but for spaces. (What
-counts as doubt was chosen with such lines in view.) Of lines in Cyrillic, recognition alone showed 52
-of 100, now 12; Greek 94, 30; Arabic 41, 5; Hebrew 77, 11; Thai 53, 10; Devanagari 59, 1; Hangul 33, 1;
-Georgian 78, 13; Armenian 88, 23.
+rounds, two more with --resume, and five more.
+
+Measured on drawn lines of held-out fonts and words, slanted, blurred, noisy and as JPEG: of 4,836
+lines that PP-OCRv6 small can write 9 were left out for it: 2 that were scribbles, 5 that had been
+misread, one that was right, and one but for spaces. (What counts as doubt was chosen with such
+lines in view.) Of 100 lines in Cyrillic, recognition alone showed 52, now 12; Greek 94, 30;
+Arabic 41, 5; Hebrew 77, 11; Thai 53, 10; Devanagari 59, 1; Hangul 33, 1; Georgian 78, 13;
+Armenian 88, 23.
 """
 
 import argparse
