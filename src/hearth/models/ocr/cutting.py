@@ -36,7 +36,7 @@ def cut(pixels: Pixels, corners: Corners, highest: int = p.REC_IMAGE_SHAPE[1]) -
 def cut_tightly(pixels: Pixels, corners: Corners) -> Pixels:
     """Cut a line like ``cut``, no more than ``TIGHT`` times as high as its ink."""
     line = cut(pixels, corners)
-    rows = np.flatnonzero((ink := ink_of(line)) > 0.15 * np.percentile(ink, 90))
+    rows = _own_rows(ink := ink_of(line))
     if not len(rows):
         return line
     first, last = rows[0] / len(ink), (rows[-1] + 1) / len(ink)
@@ -44,7 +44,7 @@ def cut_tightly(pixels: Pixels, corners: Corners) -> Pixels:
     if share > 0.95:
         return line
     above = min(max(0.0, (first + last - share) / 2), 1 - share)
-    return cut(pixels, _narrowed(corners, above, above + share))
+    return cut(pixels, narrowed(corners, above, above + share))
 
 
 def ink_of(line: Pixels) -> NDArray[np.float64]:
@@ -55,8 +55,19 @@ def ink_of(line: Pixels) -> NDArray[np.float64]:
     return rows
 
 
-def _narrowed(corners: Corners, first: float, last: float) -> Corners:
-    """The part of a box between two shares of what is its line's height."""
+def _own_rows(ink: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Number the rows with much ink, but for those of the neighbours above and below.
+
+    A box leaves room around its line: what reaches in from over its edge is another's.
+    """
+    rows = np.flatnonzero(ink > 0.15 * np.percentile(ink, 90))
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 2) + 1)
+    own = [run for run in runs if len(run) and run[0] > 0 and run[-1] < len(ink) - 1]
+    return np.concatenate(own) if own else rows
+
+
+def narrowed(corners: Corners, first: float, last: float) -> Corners:
+    """Take the part of a box between two shares of what is its line's height."""
     top_left, top_right, bottom_right, bottom_left = corners
     if _stands(corners):  # laid down, its right edge is on top
         across, along = top_left - top_right, bottom_left - bottom_right
