@@ -81,6 +81,18 @@ def narrowed(corners: Corners, first: float, last: float) -> Corners:
     ], np.float32)  # fmt: skip
 
 
+def around(corners: Corners) -> Corners:
+    """Enclose corners in a level rectangle."""
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
+
+
+def length_to_height(corners: Corners) -> float:
+    """Tell how many times as long as high a box's line is."""
+    width, height = _size(corners)
+    return height / max(width, 1) if _stands(corners) else width / max(height, 1)
+
+
 def _size(corners: Corners) -> tuple[float, float]:
     top, right, bottom, left = np.linalg.norm(corners - np.roll(corners, -1, axis=0), axis=1)
     return max(float(top), float(bottom)), max(float(left), float(right))
@@ -96,20 +108,19 @@ def _laid_flat(pixels: Pixels, corners: Corners, shrunk: float, size: tuple[int,
     low, high = corners.min(axis=0), corners.max(axis=0)
     left, top = np.clip(np.floor(low), 0, (width - 1, height - 1)).astype(int)
     right, bottom = np.clip(np.ceil(high), (left + 1, top + 1), (width, height)).astype(int)
-    around = pixels[top:bottom, left:right]
-    rectangle = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
-    if np.abs(corners - rectangle).max() <= _LEVEL:
-        return resized(around, *size) if shrunk > 1 else around
+    part = pixels[top:bottom, left:right]
+    if np.abs(corners - around(corners)).max() <= _LEVEL:
+        return resized(part, *size) if shrunk > 1 else part
     across, down = size
     if shrunk > 1:
         # Averaged first: turning samples single pixels.
         wide, high_ = max(1, round((right - left) / shrunk)), max(1, round((bottom - top) / shrunk))
-        around = resized(around, wide, high_)
-    scale = np.array([around.shape[1] / (right - left), around.shape[0] / (bottom - top)])
+        part = resized(part, wide, high_)
+    scale = np.array([part.shape[1] / (right - left), part.shape[0] / (bottom - top)])
     source = ((corners - (left, top)) * scale).astype(np.float32)
     target = np.array([(0, 0), (across, 0), (across, down), (0, down)], np.float32)
     flat: Pixels = cv2.warpPerspective(
-        np.ascontiguousarray(around), cv2.getPerspectiveTransform(source, target), size,
+        np.ascontiguousarray(part), cv2.getPerspectiveTransform(source, target), size,
         borderMode=cv2.BORDER_REPLICATE, flags=cv2.INTER_CUBIC,
     )  # fmt: skip
     return flat
