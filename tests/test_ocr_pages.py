@@ -221,9 +221,9 @@ def test_what_reaches_into_a_box_from_other_lines_does_not_make_its_line_smaller
 def test_a_line_is_not_dropped_for_the_loose_boxes_of_its_neighbours():
     """Those of an overview reach into lines that only a closer look shows."""
     overview, closer = np.zeros((200, 800), np.uint8), np.zeros((400, 1600), np.uint8)
-    for top in (20, 32):
+    for top in (20, 33):
         overview[top : top + 4, 40:700] = 255
-    closer[54:59, 80:1400] = 255
+    closer[55:60, 80:1400] = 255
     search = Search(np.full((400, 1600, 3), 255, np.uint8), overview.shape)
     search.take(overview, least=0)
     assert len(search.boxes) == 2
