@@ -54,7 +54,6 @@ PICTURES = {
     "small print": drawn(size=(240, 230), height=13),
     "one long line": drawn((" ".join(TEXT),), (1100, 600)),
     "larger than detection takes": drawn(TEXT[:2], (2200, 900), 120),
-    "handwriting that isn't found": Image.fromarray(skimage.data.text()[:, :224]).convert("RGB"),
     "blank": Image.new("RGB", (300, 200), "white"),
     "a few pixels": Image.new("RGB", (5, 4), "white"),
 }
@@ -92,12 +91,6 @@ async def test_a_photographed_page_is_read(model: OcrModel) -> None:
     ]
     assert lines[-1].text.endswith("> markers = np.zeros_like(coins)")
     assert min(line.confidence for line in lines) > 0.95
-
-
-async def test_a_formula_by_hand_is_no_text(model: OcrModel) -> None:
-    """It is read as letters, at 0.57 and 0.67, where there are none to tell."""
-    picture = Image.fromarray(skimage.data.text()).convert("RGB")
-    assert await read(model, picture) == []
 
 
 async def test_short_lines_are_read_as_with_rapidocr(model: OcrModel, reference: RapidOCR) -> None:

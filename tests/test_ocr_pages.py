@@ -233,7 +233,7 @@ def test_a_line_is_not_dropped_for_the_loose_boxes_of_its_neighbours():
 
 
 async def test_a_line_with_a_doubtful_letter_is_read_once_more_and_the_surer_reading_counts():
-    pages = [np.zeros((48, width, 3), np.uint8) for width in (200, 300, 400, 500)]
+    lines = [np.zeros((20, width, 3), np.uint8) for width in (200, 300, 400, 500)]
     answers = {
         200: Reading("sure", 0.99, 0.9), 300: Reading("mattrer", 0.99, 0.55),
         321: Reading("matter", 0.98, 0.9), 400: Reading("wallet", 0.97, 0.5),
@@ -245,7 +245,7 @@ async def test_a_line_with_a_doubtful_letter_is_read_once_more_and_the_surer_rea
         asked.append([line.shape[1] for line in lines])
         return [answers[line.shape[1]] for line in lines]
 
-    readings = await read_again(pages, recognise)
+    readings = await read_again(lines, recognise)
     assert [reading.text for reading in readings] == ["sure", "matter", "wallet", "7I"]
     assert asked == [[200, 300, 400, 500], [321, 428]]
 

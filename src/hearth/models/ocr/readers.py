@@ -79,24 +79,18 @@ class LineReader:
         shares = self._classifier(batch)
         columns = [self._classifier.writable(reader.scripts) for reader in self._recognisers]
         writable = np.stack([shares[:, mask].sum(1) for mask in columns], 1)
-        unlettered = self._classifier.unlettered(shares)
         readings: list[Reading | ModelFailed] = [ModelFailed("not read")] * len(batch)
         asked = _first_asked(writable)
-        self._ask(asked, batch, writable, unlettered, readings)
+        self._ask(asked, batch, writable, readings)
         if len(self._recognisers) > 1:
             others = writable.copy()
             others[np.arange(len(batch)), asked] = -1
             second = np.where([_is_unsure(reading) for reading in readings], others.argmax(1), -1)
-            self._ask(second, batch, writable, unlettered, readings)
+            self._ask(second, batch, writable, readings)
         return readings
 
     def _ask(
-        self,
-        asked: Array,
-        batch: Array,
-        writable: Array,
-        unlettered: Array,
-        readings: list[Reading | ModelFailed],
+        self, asked: Array, batch: Array, writable: Array, readings: list[Reading | ModelFailed]
     ) -> None:
         """Have each line read by the recogniser of its number; -1: by none. Keeps the surer."""
         for index, recogniser in enumerate(self._recognisers):
@@ -106,9 +100,7 @@ class LineReader:
             drafts = recogniser.read(batch if len(rows) == len(batch) else batch[rows])
             for row, draft in zip(rows.tolist(), drafts, strict=True):
                 unwritable = 1 - float(writable[row, index])
-                reading = believed(
-                    draft, batch[row], unwritable, recogniser.scripts, float(unlettered[row])
-                )
+                reading = believed(draft, batch[row], unwritable, recogniser.scripts)
                 if _confidence(reading) >= _confidence(readings[row]):
                     readings[row] = reading
 
@@ -129,18 +121,13 @@ def _confidence(reading: Reading | ModelFailed) -> float:
 
 
 def believed(
-    draft: Draft | ModelFailed,
-    line: Array,
-    unwritable: float,
-    scripts: Sequence[str],
-    unlettered: float = 0,
+    draft: Draft | ModelFailed, line: Array, unwritable: float, scripts: Sequence[str]
 ) -> Reading | ModelFailed:
     """A reading with the confidence that it deserves.
 
     None where nothing but spaces was read. It isn't believed where more of the line can't be
     written than the reading is sure of, after what it leaves out. ``tools/train_scripts.py``
-    measures how often that is wrong. Nor are letters where it is surer that there are none, in a
-    scribble: of 110 words, blurred until few could be read, that cost none with 0.5 and more.
+    measures how often that is wrong.
     """
     if isinstance(draft, ModelFailed):
         return draft
@@ -149,16 +136,7 @@ def believed(
         left_out = max(unread_share(line, draft.letters), stray_share(draft.text, scripts))
         if unwritable >= confidence - left_out:
             confidence *= max(0.0, 1 - unwritable - left_out)
-    contradicted = unlettered * _letter_share(draft.text)
-    if contradicted >= confidence:
-        confidence *= 1 - contradicted
     return Reading(draft.text, confidence, draft.least)
-
-
-def _letter_share(text: str) -> float:
-    """Of a text's characters, but for spaces, the share that are letters."""
-    characters = "".join(text.split())
-    return sum(map(str.isalpha, characters)) / max(1, len(characters))
 
 
 def unread_share(line: Array, letters: Array) -> float:

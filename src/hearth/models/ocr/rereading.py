@@ -17,12 +17,16 @@ async def read_again(
     lines: Sequence[Pixels],
     recognise: Callable[[Sequence[Pixels]], Awaitable[Sequence[Reading]]],
 ) -> list[Reading]:
-    """Read lines, and those with a doubtful letter twice: the reading without the worse one counts.
+    """Read lines, and small ones with a doubtful letter twice: the surer letter decides.
 
     Lines are BGR (height, width, 3), uint8. Raises what ``recognise`` raises.
     """
     readings = list(await recognise(lines))
-    doubtful = [number for number, reading in enumerate(readings) if _is_doubtful(reading)]
+    doubtful = [
+        number
+        for number, (line, reading) in enumerate(zip(lines, readings, strict=True))
+        if len(line) <= p.SMALL and _is_doubtful(reading)
+    ]
     if doubtful:
         others = await recognise([_stretched(lines[number]) for number in doubtful])
         for number, other in zip(doubtful, others, strict=True):

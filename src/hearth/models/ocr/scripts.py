@@ -104,10 +104,6 @@ class ScriptClassifier:
             batch = np.pad(batch, ((0, 0), (0, 0), (0, 0), (0, missing)))
         return run_one(self._session, batch)
 
-    def unlettered(self, shares: Array) -> Array:
-        """How surely each line has no letters, of what the classifier answered: (n), 0 to 1."""
-        return shares[:, self._scripts.index(COMMON)]
-
     def writable(self, scripts: Iterable[str]) -> Array:
         """Which columns of an answer are scripts among these, or need none: bool (scripts)."""
         wanted = {COMMON, *scripts}
