@@ -1,5 +1,6 @@
 """From a map of where text is to the boxes of lines: DB's second half, as rapidocr does it."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,10 @@ Heat = NDArray[np.uint8]
 
 _THINNEST = 3
 """Pixels that the core of a line has at least; two more once it is a box. As in rapidocr."""
+
+_LEVEL = 1.25
+"""Pixels of the map, from one end of a line to the other, that make no slope: turning costs
+sharpness, and small print letters."""
 
 
 class Box(NamedTuple):
@@ -48,8 +53,14 @@ def boxes_of(heat: Heat) -> Iterator[Box]:
         size = width + grown, height + grown
         if min(size) < _THINNEST + 2:
             continue
-        corners = _clockwise(cv2.boxPoints((centre, size, angle)))
+        corners = _clockwise(cv2.boxPoints((centre, size, _levelled(angle, max(size)))))
         yield Box(np.clip(corners, 0, heat.shape[::-1]).astype(np.float32), min(size))
+
+
+def _levelled(angle: float, length: float) -> float:
+    """The angle in degrees of a line of some pixels; the level one where they can't tell."""
+    level = 90.0 * round(angle / 90)
+    return level if abs(math.radians(angle - level)) * length < _LEVEL else angle
 
 
 def in_reading_order(boxes: Sequence[Box]) -> list[Box]:

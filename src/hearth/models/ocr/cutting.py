@@ -36,7 +36,7 @@ def cut(pixels: Pixels, corners: Corners, highest: int = p.REC_IMAGE_SHAPE[1]) -
 def cut_tightly(pixels: Pixels, corners: Corners) -> Pixels:
     """Cut a line like ``cut``, no more than ``TIGHT`` times as high as its ink."""
     line = cut(pixels, corners)
-    rows = np.flatnonzero((ink := ink_of(line)) > 0.15 * np.percentile(ink, 90))
+    rows = _own_rows(ink := ink_of(line))
     if not len(rows):
         return line
     first, last = rows[0] / len(ink), (rows[-1] + 1) / len(ink)
@@ -44,7 +44,7 @@ def cut_tightly(pixels: Pixels, corners: Corners) -> Pixels:
     if share > 0.95:
         return line
     above = min(max(0.0, (first + last - share) / 2), 1 - share)
-    return cut(pixels, _narrowed(corners, above, above + share))
+    return cut(pixels, narrowed(corners, above, above + share))
 
 
 def ink_of(line: Pixels) -> NDArray[np.float64]:
@@ -55,8 +55,19 @@ def ink_of(line: Pixels) -> NDArray[np.float64]:
     return rows
 
 
-def _narrowed(corners: Corners, first: float, last: float) -> Corners:
-    """The part of a box between two shares of what is its line's height."""
+def _own_rows(ink: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Number the rows with much ink, but for those of the neighbours above and below.
+
+    A box leaves room around its line: what reaches in from over its edge is another's.
+    """
+    rows = np.flatnonzero(ink > 0.15 * np.percentile(ink, 90))
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 2) + 1)
+    own = [run for run in runs if len(run) and run[0] > 0 and run[-1] < len(ink) - 1]
+    return np.concatenate(own) if own else rows
+
+
+def narrowed(corners: Corners, first: float, last: float) -> Corners:
+    """Take the part of a box between two shares of what is its line's height."""
     top_left, top_right, bottom_right, bottom_left = corners
     if _stands(corners):  # laid down, its right edge is on top
         across, along = top_left - top_right, bottom_left - bottom_right
@@ -68,6 +79,18 @@ def _narrowed(corners: Corners, first: float, last: float) -> Corners:
         top_left + first * down, top_right + first * beside,
         top_right + last * beside, top_left + last * down,
     ], np.float32)  # fmt: skip
+
+
+def around(corners: Corners) -> Corners:
+    """Enclose corners in a level rectangle."""
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
+
+
+def length_to_height(corners: Corners) -> float:
+    """Tell how many times as long as high a box's line is."""
+    width, height = _size(corners)
+    return height / max(width, 1) if _stands(corners) else width / max(height, 1)
 
 
 def _size(corners: Corners) -> tuple[float, float]:
@@ -85,20 +108,19 @@ def _laid_flat(pixels: Pixels, corners: Corners, shrunk: float, size: tuple[int,
     low, high = corners.min(axis=0), corners.max(axis=0)
     left, top = np.clip(np.floor(low), 0, (width - 1, height - 1)).astype(int)
     right, bottom = np.clip(np.ceil(high), (left + 1, top + 1), (width, height)).astype(int)
-    around = pixels[top:bottom, left:right]
-    rectangle = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
-    if np.abs(corners - rectangle).max() <= _LEVEL:
-        return resized(around, *size) if shrunk > 1 else around
+    part = pixels[top:bottom, left:right]
+    if np.abs(corners - around(corners)).max() <= _LEVEL:
+        return resized(part, *size) if shrunk > 1 else part
     across, down = size
     if shrunk > 1:
         # Averaged first: turning samples single pixels.
         wide, high_ = max(1, round((right - left) / shrunk)), max(1, round((bottom - top) / shrunk))
-        around = resized(around, wide, high_)
-    scale = np.array([around.shape[1] / (right - left), around.shape[0] / (bottom - top)])
+        part = resized(part, wide, high_)
+    scale = np.array([part.shape[1] / (right - left), part.shape[0] / (bottom - top)])
     source = ((corners - (left, top)) * scale).astype(np.float32)
     target = np.array([(0, 0), (across, 0), (across, down), (0, down)], np.float32)
     flat: Pixels = cv2.warpPerspective(
-        np.ascontiguousarray(around), cv2.getPerspectiveTransform(source, target), size,
+        np.ascontiguousarray(part), cv2.getPerspectiveTransform(source, target), size,
         borderMode=cv2.BORDER_REPLICATE, flags=cv2.INTER_CUBIC,
     )  # fmt: skip
     return flat

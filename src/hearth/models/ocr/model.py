@@ -20,6 +20,7 @@ from hearth.models.ocr.orientation import Orienter, read_either_way, telling
 from hearth.models.ocr.page import Page, Polygon, page_of
 from hearth.models.ocr.readers import LineReader
 from hearth.models.ocr.recognition import Reading, Recogniser, padded_width
+from hearth.models.ocr.rereading import read_again
 from hearth.models.ocr.scripts import ScriptClassifier
 from hearth.models.options import QueueOptions
 from hearth.models.shared import SharedStatistics, SharedWork, key_of
@@ -172,7 +173,8 @@ class OcrModel:
             async with looking as found:
                 readings = await self.read_lines(found.lines, ticket)
         return tuple(
-            Line(box, *reading) for box, reading in zip(found.boxes, readings, strict=True)
+            Line(box, reading.text, reading.confidence)
+            for box, reading in zip(found.boxes, readings, strict=True)
         )
 
     async def read_lines(self, lines: Sequence[Pixels], ticket: Ticket = NO_HURRY) -> list[Reading]:
@@ -183,10 +185,12 @@ class OcrModel:
         """
         if not lines:
             return []
+
+        def recognise(lines: Sequence[Pixels]) -> Awaitable[list[Reading]]:
+            return read_again(lines, lambda lines: self._recognise(lines, ticket))
+
         return await read_either_way(
-            lines,
-            lambda lines: self._recognise(lines, ticket),
-            upside_down=await self._stand_on_heads(lines, ticket),
+            lines, recognise, upside_down=await self._stand_on_heads(lines, ticket)
         )
 
     async def _stand_on_heads(self, lines: Sequence[Pixels], ticket: Ticket) -> bool:

@@ -63,6 +63,9 @@ CLEAR = 9.5
 """The least height of a box, in pixels of the map that it is found on, at which neighbouring
 lines are told apart: print of 6 pixels has boxes of 9.8 to 13 (measured)."""
 
+LOOSE = 3
+"""Pixels of the map by which a box is higher than its line, and reaches into its neighbours."""
+
 FAINT = 0.1
 """What the map of text shows at least where there is print of 3 pixels."""
 
@@ -87,6 +90,17 @@ SURER = 0.1
 DISBELIEVED = 0.3
 """A reading that wasn't believed, for its script, has less confidence: only what is SURE the other
 way round is the right way then, for nonsense in other scripts has up to 0.84 (measured)."""
+
+DOUBTFUL = 0.57
+"""The confidence of a single letter up to which its line is read once more, if it is SURE
+otherwise: letters that were doubled or dropped had 0.53 to 0.57; a line in seven has such a one."""
+
+SMALL = 24
+"""Pixels of height up to which a line is: print of 13 pixels. For larger print it would cost
+a seventh of recognition, and mends a line in 250 (measured)."""
+
+STRETCH = 1.07
+"""Times that a line is made wider for that: the letters fall between other columns then."""
 
 TELLING_RATIO = 3
 LEAST_TELLING = 3

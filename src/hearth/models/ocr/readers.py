@@ -72,7 +72,10 @@ class LineReader:
     def _read(self, batch: Array) -> list[Reading | ModelFailed]:
         if self._classifier is None:
             drafts = self._recognisers[0].read(batch)
-            return [d if isinstance(d, ModelFailed) else Reading(*d[:2]) for d in drafts]
+            return [
+                d if isinstance(d, ModelFailed) else Reading(d.text, d.confidence, d.least)
+                for d in drafts
+            ]
         shares = self._classifier(batch)
         columns = [self._classifier.writable(reader.scripts) for reader in self._recognisers]
         writable = np.stack([shares[:, mask].sum(1) for mask in columns], 1)
@@ -133,7 +136,7 @@ def believed(
         left_out = max(unread_share(line, draft.letters), stray_share(draft.text, scripts))
         if unwritable >= confidence - left_out:
             confidence *= max(0.0, 1 - unwritable - left_out)
-    return Reading(draft.text, confidence)
+    return Reading(draft.text, confidence, draft.least)
 
 
 def unread_share(line: Array, letters: Array) -> float:

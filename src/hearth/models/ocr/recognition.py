@@ -24,6 +24,8 @@ class Reading(NamedTuple):
     text: str
     confidence: float
     """0 to 1: the mean over the characters."""
+    least: float = 1
+    """0 to 1: the confidence of the least sure character."""
 
 
 class Draft(NamedTuple):
@@ -34,6 +36,8 @@ class Draft(NamedTuple):
     """0 to 1: the mean over the characters."""
     letters: Array
     """Bool (columns): from left to right, where there is a character that is no space."""
+    least: float
+    """0 to 1: the confidence of the least sure character."""
 
 
 class Recogniser:
@@ -74,9 +78,12 @@ class Recogniser:
         texts, _ = self._decode.decode(best, sure, remove_duplicate=True)
         # The blank is the first, the space the last.
         letters = (best != 0) & (best != len(self._decode.character) - 1)
+        # As in decoding, a character counts where it begins.
+        begins = (best != 0) & (np.diff(best, axis=1, prepend=0) != 0)
+        least = np.where(begins, sure, 1).min(1)
         return [
-            Draft(in_reading_order(text), float(confidence), row)
-            for (text, confidence), row in zip(texts, letters, strict=True)
+            Draft(in_reading_order(text), float(confidence), row, float(unsure))
+            for (text, confidence), row, unsure in zip(texts, letters, least, strict=True)
         ]
 
 

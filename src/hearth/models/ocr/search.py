@@ -6,9 +6,12 @@ import numpy as np
 from hearth.media.raw import Pixels
 from hearth.models.ocr import parameters as p
 from hearth.models.ocr.boxes import Box, Heat, boxes_of, fill, share_within
-from hearth.models.ocr.cutting import cut, ink_of
+from hearth.models.ocr.cutting import around, cut, ink_of, length_to_height, narrowed
 from hearth.models.ocr.page import Corners
 from hearth.models.ocr.scales import Mask
+
+_STOUT = 6
+"""Times that a box is longer than high, below which it may well hold a paragraph."""
 
 
 class Search:
@@ -31,15 +34,18 @@ class Search:
         unless ``least`` is 0.
         """
         unread: Mask = np.zeros_like(self._covered)
+        # What one map shows twice are neighbours: their boxes are loose, and overlap.
+        known = self._covered.copy()
         height, width = self._pixels.shape[:2]
         across, down = width / heat.shape[1], height / heat.shape[0]
         for box in (found.scaled(across, down) for found in boxes_of(heat)):
             place = self._place(box)
-            if share_within(self._covered, place) > 0.5:
+            if share_within(known, place) > 0.5:
                 continue
             if not least or (box.thickness >= least and self._is_one_line(box)):
                 self.boxes.append(box)
-                fill(self._covered, place)
+                loose = p.LOOSE / 2 / max(box.thickness, 2 * p.LOOSE)
+                fill(self._covered, narrowed(place, loose, 1 - loose))
             else:
                 fill(unread, place)
         return unread
@@ -60,8 +66,12 @@ class Search:
 
     def _is_one_line(self, box: Box) -> bool:
         """Whether a box holds a line, and not several that flowed together."""
+        ways = [box.corners]
+        if length_to_height(box.corners) < _STOUT:
+            # A paragraph's box may lean where its lines don't.
+            ways.append(around(box.corners))
         # High enough for the gaps between the lines of a whole paragraph.
-        return is_one_line(cut(self._pixels, box.corners, 10 * p.REC_IMAGE_SHAPE[1]))
+        return all(is_one_line(cut(self._pixels, way, 10 * p.REC_IMAGE_SHAPE[1])) for way in ways)
 
     def _place(self, box: Box) -> Corners:
         """The box's corners in pixels of the overview."""
