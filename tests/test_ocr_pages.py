@@ -87,6 +87,13 @@ async def test_every_line_of_a_page_is_read_once_and_in_order(node, width, heigh
     assert alike(await read(node, png(image))) == alike(lines)
 
 
+async def test_small_print_on_a_very_large_sheet_is_found(node):
+    block, lines = page(420, 180, 14)
+    sheet = Image.new("RGB", (5000, 4600), "white")
+    sheet.paste(block, (3100, 2700))  # 1.8 pixels high on the overview: nothing shows there
+    assert alike(await read(node, png(sheet))) == alike(lines)
+
+
 @pytest.mark.parametrize("word", ["STOP", "A", "EXIT"])
 async def test_letters_over_half_the_picture_are_read_as_one_word(node, word):
     font = ImageFont.load_default(800)

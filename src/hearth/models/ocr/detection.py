@@ -16,6 +16,7 @@ from hearth.models.ocr.page import Page, Polygon, polygon
 from hearth.models.ocr.scales import (
     Mask,
     View,
+    densest,
     detail_of,
     on_grid,
     overview_scale,
@@ -72,11 +73,25 @@ class Detector:
             unread = search.take(heat, least=0 if last else p.CLEAR)
             # Print that is too small for the overview may not even be faint on it.
             shown = heat if view.scale > scale or scale == 1 else None
-            if last or not (unclear := search.open(detail, shown, unread)).any():
+            unclear = search.open(detail, shown, unread)
+            if view.scale * p.LEAST_PRINT < p.FAINT_PRINT:
+                silent = search.open(detail, None, unread)
+                if self._has_print(pixels, silent):
+                    unclear |= silent
+            if last or not unclear.any():
                 break
             view = view_at(pixels, closer)
             heat = self._heat(view, unclear)
         return search.boxes
+
+    def _has_print(self, pixels: Pixels, silent: Mask) -> bool:
+        """Whether samples of a page show print, where the mask says that it has detail."""
+        for rows, columns in densest(silent, pixels.shape[:2]):
+            sample = view_at(pixels[rows, columns], 1.0)
+            heat = self._heat(sample, np.ones((1, 1), np.uint8))
+            if (heat > 255 * p.DET_THRESH).mean() > p.SAMPLED_TEXT:
+                return True
+        return False
 
     def _heat(self, view: View, wanted: Mask) -> Heat:
         """Map where text is, in the pixels of the view; nothing where nothing is wanted."""

@@ -69,6 +69,20 @@ LOOSE = 3
 FAINT = 0.1
 """What the map of text shows at least where there is print of 3 pixels."""
 
+FAINT_PRINT = 3
+LEAST_PRINT = 9
+"""Pixels of print at which it is faint, and of the smallest print that is looked for. Where that
+isn't faint yet on the second look (pages of over 14 megapixels), a few samples decide."""
+
+SAMPLES = 3
+SAMPLE = 256
+"""Samples of a page that are looked at as they are, where it has the most detail, and their edges
+in pixels."""
+
+SAMPLED_TEXT = 0.01
+"""The share of a sample's pixels that are text, from which on there is print: photographs have
+less (measured)."""
+
 DETAIL = 8
 """Shades of grey that a page must differ from its overview, on the mean, for a closer look."""
 

@@ -77,6 +77,22 @@ def detail_of(pixels: Pixels, overview: View) -> Mask:
     return thick
 
 
+def densest(mask: Mask, size: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
+    """Find where a mask has the most: rows and columns of samples of a page (height, width)."""
+    height, width = size
+    down, across = height / mask.shape[0], width / mask.shape[1]
+    edge = max(1, round(p.SAMPLE / max(down, across)))
+    density = cv2.boxFilter(mask.astype(np.float32), -1, (edge, edge))
+    for _ in range(p.SAMPLES):
+        if not density.any():
+            return
+        row, column = np.unravel_index(int(density.argmax()), density.shape)
+        density[max(0, row - edge) : row + edge + 1, max(0, column - edge) : column + edge + 1] = 0
+        top = max(0, min(int(row * down) - p.SAMPLE // 2, height - p.SAMPLE))
+        left = max(0, min(int(column * across) - p.SAMPLE // 2, width - p.SAMPLE))
+        yield slice(top, top + p.SAMPLE), slice(left, left + p.SAMPLE)
+
+
 def tiles(view: View, wanted: Mask) -> Iterator[Tile]:
     """Cut what is ``wanted`` of a view into tiles, each no larger than it must be."""
     height, width = view.pixels.shape[:2]
