@@ -100,6 +100,27 @@ def test_a_text_that_begins_like_an_image_is_none(text):
         READER.read(text)
 
 
+PROLOG = b'<?xml version="1.0"?>\n<!-- a > b -->\n<!-- made by hand --><!---->'
+DOCTYPES = (
+    b"<!DOCTYPE svg>",
+    b'<!DOCTYPE svg PUBLIC "-//W3C" "svg11.dtd" [\n<!ENTITY a "b">\n]>\n',
+)
+
+
+@pytest.mark.parametrize("doctype", (b"", *DOCTYPES))
+def test_a_drawing_is_known_behind_all_that_may_precede_it(doctype):
+    with pytest.raises(InvalidInput, match="SVG"):
+        READER.read(PROLOG + doctype + b'<svg xmlns="">')
+
+
+@pytest.mark.parametrize("part", [b"<!---->", b"<?xml>", b"<!doctype svg>", b"<!-->-->", b"\n"])
+def test_parts_that_may_be_repeated_are_read_once(part):
+    """Exponential in their number, this would never end; it holds the interpreter besides."""
+    for count in (40, 10**6):
+        with pytest.raises(InvalidInput, match="not an image"):
+            READER.read(b"<!---->" + part * count + b"x")
+
+
 # --- HEIC -------------------------------------------------------------------------------------
 
 
