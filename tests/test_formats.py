@@ -17,6 +17,7 @@ from heif_kit import (
     OTHERS,
     Item,
     Reference,
+    box,
     exif,
     extent,
     grid,
@@ -209,6 +210,25 @@ def test_an_item_without_a_sound_name_is_refused_and_ends_no_process(kind):
     payload = heif([CODED, notes], references=[Reference(b"cdsc", 2, (1,))])
     with pytest.raises(InvalidInput, match="broken"):
         READER.read(payload)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 1 << 24])
+def test_an_item_of_a_size_that_none_has_is_refused(size):
+    payload = heif()
+    at = payload.index(b"infe") - 4
+    with pytest.raises(InvalidInput, match="broken"):
+        READER.read(payload[:at] + size.to_bytes(4) + payload[at + 4 :])
+
+
+@pytest.mark.parametrize("entry", [box(b"infe", bytes(8)), box(b"free")])
+def test_more_boxes_than_any_file_has_are_refused(entry):
+    brand = box(b"ftyp", b"heic", bytes(4))
+    with pytest.raises(InvalidInput, match="HEIF"):
+        READER.read(brand + box(b"meta", bytes(4), entry * 20_000))
+    # Each claims all that follows: to look at it would take days.
+    claims = b"".join((8 * n).to_bytes(4) + b"infe" for n in range(500_000, 0, -1))
+    with pytest.raises(InvalidInput, match="HEIF"):
+        READER.read(brand + box(b"meta", bytes(4), claims))
 
 
 def test_without_its_decoder_heic_is_refused_by_name_and_not_offered(monkeypatch):
