@@ -106,10 +106,11 @@ def _item_types(payload: bytes) -> Iterator[bytes]:
     # A file has one box of either kind: 8.11.1 and 8.11.6 of ISO/IEC 14496-12.
     meta = next(_boxes(payload, b"meta"), memoryview(b""))
     info = next(_boxes(meta[4:], b"iinf"), memoryview(b""))
-    for entry in _boxes(info[6 if info[:1] == b"\0" else 8 :], b"infe"):
-        if entry[:1] in (b"\2", b"\3"):
+    head = 6 if info[:1].tobytes() == b"\0" else 8
+    for entry in _boxes(info[head:], b"infe"):
+        if len(entry) and entry[0] in _TYPE_AT:
             at = _TYPE_AT[entry[0]]
-            yield bytes(entry[at : at + 4])
+            yield entry[at : at + 4].tobytes()
 
 
 def _boxes(content: bytes | memoryview, kind: bytes) -> Iterator[memoryview]:
