@@ -1,6 +1,7 @@
 """Every image format is read as it is meant, or refused by its name."""
 
 import sys
+from collections.abc import Iterator
 from io import BytesIO
 from itertools import product
 
@@ -231,11 +232,32 @@ def test_more_boxes_than_any_file_has_are_refused(entry):
         READER.read(brand + box(b"meta", bytes(4), claims))
 
 
-def test_without_its_decoder_heic_is_refused_by_name_and_not_offered(monkeypatch):
+@pytest.fixture
+def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """For pretending that packages are missing: what was found is forgotten before and after."""
+    found = (formats.heif.heic_opener, formats.jpeg_xl.is_installed)
+    for each in found:
+        each.cache_clear()
+    yield monkeypatch
+    for each in found:
+        each.cache_clear()
+
+
+def test_packages_are_looked_for_once(packages):
+    [ocr] = OCR_TASKS
+    formats.import_decoders()
+    readable = ocr.readable
+    for module in ("pi_heif", "pi_heif.as_plugin", "pillow_jxl"):
+        packages.setitem(sys.modules, module, None)
+    assert ocr.readable == readable
+
+
+def test_without_its_decoder_heic_is_refused_by_name_and_not_offered(packages):
     [ocr] = OCR_TASKS
     assert {"image/heic", "image/heif"} <= set(ocr.readable)
+    formats.heif.heic_opener.cache_clear()
     for module in ("pi_heif", "pi_heif.as_plugin"):
-        monkeypatch.setitem(sys.modules, module, None)
+        packages.setitem(sys.modules, module, None)
     with pytest.raises(InvalidInput, match=r"a HEIC image: .*pip install pi-heif"):
         READER.read(heif())
     assert not {"image/heic", "image/heif"} & set(ocr.readable)
@@ -286,9 +308,9 @@ def test_a_jpeg_xl_that_is_cut_short_is_called_so(jpeg_xl):
             READER.read(payload[:end])
 
 
-def test_without_its_plugin_jpeg_xl_is_refused_by_name_and_not_offered(monkeypatch):
+def test_without_its_plugin_jpeg_xl_is_refused_by_name_and_not_offered(packages):
     [ocr] = OCR_TASKS
-    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    packages.setitem(sys.modules, "pillow_jxl", None)
     for payload in (b"\xff\x0a" + bytes(40), b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40)):
         with pytest.raises(InvalidInput, match=r"a JPEG XL image: .*pip install pillow-jxl-plugin"):
             READER.read(payload)

@@ -96,6 +96,12 @@ _IS_THERE: Mapping[str, Callable[[], bool]] = {
 }
 
 
+def import_decoders() -> None:
+    """Import the packages of ``PACKAGES``, which takes milliseconds that a loop hasn't."""
+    for is_there in _IS_THERE.values():
+        is_there()
+
+
 def names() -> str:
     """The formats that are read here, for people."""
     more = [name for name, is_there in _IS_THERE.items() if is_there()]

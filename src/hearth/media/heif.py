@@ -8,6 +8,7 @@ no instruction in HEIF, and ``pi_heif`` sets it to 1.
 import re
 import struct
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal
 
 from PIL import ImageFile
@@ -84,6 +85,7 @@ def check_items(payload: bytes) -> None:
                 raise _broken_item() from None
 
 
+@cache
 def heic_opener() -> type[ImageFile.ImageFile] | None:
     """What opens HEIC images, as Pillow's own classes do; None where ``pi_heif`` is missing."""
     try:
