@@ -1,6 +1,7 @@
 """RAW files show the picture that the camera made of them, or are refused by their names."""
 
 import struct
+import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
 
@@ -156,6 +157,23 @@ def test_any_part_of_a_file_is_a_picture_or_refused(camera: Camera):
             assert READER.pixels(file[:end]).shape == (200, 300, 3)
         except InvalidInput as error:
             assert "\n" not in str(error)
+
+
+def test_a_file_full_of_previews_is_no_copy_of_itself_for_each():
+    """A thousand that each take all of the file; what is copied is the one that is chosen."""
+    tags = {513: 8, 514: 1 << 20}
+    preview = jpeg(photo(*SIZE))
+    file = camera_file(*[sensor(*SIZE)] + [tags] * 1000)
+    file += bytes((1 << 20) - len(file))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput, match="a RAW file"):
+            READER.read(file)
+        assert READER.pixels(nef(preview)).shape == (*SIZE[::-1], 3)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 << 20
 
 
 def test_directories_inside_of_themselves_end():

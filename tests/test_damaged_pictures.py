@@ -3,6 +3,7 @@
 OpenCV has a libjpeg-turbo and a libpng of its own, and shares nothing with Pillow.
 """
 
+import struct
 import time
 import zlib
 
@@ -27,6 +28,7 @@ from damage_kit import (
 from hearth.errors import InvalidInput
 from hearth.media import ImageReader
 from hearth.media.jpeg_file import MOST_SCANS, JpegFile
+from hearth.media.png_file import PngFile
 
 READER = ImageReader(max_pixels=1_000_000)
 SEEDS = range(40)
@@ -297,6 +299,48 @@ def test_a_png_that_lacks_pixels_is_refused(name):
     for what, payload in lacking.items():
         assert read(payload) is None, what
         assert by_opencv(payload) is None, what
+
+
+def by_hand(kind: int, bits: int, size: tuple[int, int], interlaced: bool) -> tuple[bytes, bytes]:
+    """A PNG's head for any layout, and its data: all zeros, rows of the passes after each other."""
+    width, height = size
+    head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, interlaced)
+    palette = chunk(b"PLTE", bytes(range(6))) if kind == 3 else b""
+    starts = [(0, 0, 1, 1)]
+    if interlaced:  # 8.1: the seven passes
+        starts = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
+                  (1, 0, 2, 2), (0, 1, 1, 2)]  # fmt: skip
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    rows = b""
+    for left, top, across, down in starts:
+        columns, count = len(range(left, width, across)), len(range(top, height, down))
+        rows += bytes(count * (1 + -(-columns * samples * bits // 8))) if columns else b""
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + palette, rows
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [(0, 1), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 2), (3, 8), (4, 8), (6, 8), (6, 16)],
+)
+def test_dark_and_transparent_pictures_are_unpacked_once_and_no_row_is_overlooked(
+    kind, bits, interlaced, monkeypatch
+):
+    """All zeros, as what Pillow leaves where rows are missing; of all lengths, to the last byte."""
+    unpacked = []
+    is_whole = PngFile.is_whole
+    monkeypatch.setattr(PngFile, "is_whole", lambda file: unpacked.append(file) or is_whole(file))
+    for size in ((40, 30), (41, 31), (33, 1), (40, 2)):
+        head, rows = by_hand(kind, bits, size, interlaced)
+        for data in (rows, rows[:-1], rows[: len(rows) // 2]):
+            file = head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+            unpacked.clear()
+            pixels = read(file)
+            if data == rows:
+                assert np.array_equal(pixels, by_opencv(file))
+                assert unpacked == []
+            else:
+                assert pixels is None
 
 
 def test_black_rows_at_the_end_are_no_missing_ones():

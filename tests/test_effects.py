@@ -152,7 +152,7 @@ def test_strips_leave_no_seams(monkeypatch):
     pixels, mask = portrait(161, 117)
     whole = [effects.blurred(pixels, mask, sigma) for sigma in (2, 5, 20)]
     whole += [effects.replaced(pixels, mask, (1, 2, 3)), effects.cut_out(pixels, mask)]
-    monkeypatch.setattr("hearth.media.mask._STRIP_PIXELS", 161 * 7)
+    monkeypatch.setattr("hearth.media.strips._STRIP_PIXELS", 161 * 7)
     parts = [effects.blurred(pixels, mask, sigma) for sigma in (2, 5, 20)]
     parts += [effects.replaced(pixels, mask, (1, 2, 3)), effects.cut_out(pixels, mask)]
     for one, other in zip(whole, parts, strict=True):

@@ -109,6 +109,19 @@ async def test_entries_of_a_composed_request_have_their_own_pages(node: NodeThre
         assert got["vector"].meta["pages"] == "2"
 
 
+async def test_only_files_have_pages(node: NodeThread):
+    """Whatever the pixels of a frame, or a text, happen to begin with."""
+    payload = file("two_pages.tif")
+    frame = ask(payload, "clip_image_embed")
+    frame.payload_mime = f"image/x-raw;format=gray;width={len(payload) // 8};height=8"
+    frame.payload = payload[: len(payload) // 8 * 8]
+    text = ask(b"II*\0" + b"page" * 9, "clip_text_embed")
+    text.payload_mime = "text/plain"
+    for request in (frame, text):
+        [answer] = await answers(node, [request])
+        assert not answer.HasField("error") and "pages" not in answer.meta
+
+
 def two_photos() -> tuple[bytes, list[Image.Image]]:
     photos = [photo(64, 48, 0), photo(48, 64, 3).rotate(180)]
     buffer = BytesIO()

@@ -1,6 +1,7 @@
 """Every image format is read as it is meant, or refused by its name."""
 
 import sys
+from collections.abc import Iterator
 from io import BytesIO
 from itertools import product
 
@@ -17,6 +18,7 @@ from heif_kit import (
     OTHERS,
     Item,
     Reference,
+    box,
     exif,
     extent,
     grid,
@@ -98,6 +100,27 @@ def test_what_nobody_knows_is_told_what_is_read(payload):
 def test_a_text_that_begins_like_an_image_is_none(text):
     with pytest.raises(InvalidInput, match="not an image"):
         READER.read(text)
+
+
+PROLOG = b'<?xml version="1.0"?>\n<!-- a > b -->\n<!-- made by hand --><!---->'
+DOCTYPES = (
+    b"<!DOCTYPE svg>",
+    b'<!DOCTYPE svg PUBLIC "-//W3C" "svg11.dtd" [\n<!ENTITY a "b">\n]>\n',
+)
+
+
+@pytest.mark.parametrize("doctype", (b"", *DOCTYPES))
+def test_a_drawing_is_known_behind_all_that_may_precede_it(doctype):
+    with pytest.raises(InvalidInput, match="SVG"):
+        READER.read(PROLOG + doctype + b'<svg xmlns="">')
+
+
+@pytest.mark.parametrize("part", [b"<!---->", b"<?xml>", b"<!doctype svg>", b"<!-->-->", b"\n"])
+def test_parts_that_may_be_repeated_are_read_once(part):
+    """Exponential in their number, this would never end; it holds the interpreter besides."""
+    for count in (40, 10**6):
+        with pytest.raises(InvalidInput, match="not an image"):
+            READER.read(b"<!---->" + part * count + b"x")
 
 
 # --- HEIC -------------------------------------------------------------------------------------
@@ -190,11 +213,51 @@ def test_an_item_without_a_sound_name_is_refused_and_ends_no_process(kind):
         READER.read(payload)
 
 
-def test_without_its_decoder_heic_is_refused_by_name_and_not_offered(monkeypatch):
+@pytest.mark.parametrize("size", [0, 1, 5000, 1 << 24])
+def test_an_item_of_a_size_that_none_has_is_refused(size):
+    payload = heif()
+    at = payload.index(b"infe") - 4
+    with pytest.raises(InvalidInput, match="broken"):
+        READER.read(payload[:at] + size.to_bytes(4) + payload[at + 4 :])
+
+
+@pytest.mark.parametrize("entry", [box(b"infe", bytes(8)), box(b"free")])
+def test_more_boxes_than_any_file_has_are_refused(entry):
+    brand = box(b"ftyp", b"heic", bytes(4))
+    with pytest.raises(InvalidInput, match="HEIF"):
+        READER.read(brand + box(b"meta", bytes(4), entry * 20_000))
+    # Each claims all that follows: to look at it would take days.
+    claims = b"".join((8 * n).to_bytes(4) + b"infe" for n in range(500_000, 0, -1))
+    with pytest.raises(InvalidInput, match="HEIF"):
+        READER.read(brand + box(b"meta", bytes(4), claims))
+
+
+@pytest.fixture
+def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """For pretending that packages are missing: what was found is forgotten before and after."""
+    found = (formats.heif.heic_opener, formats.jpeg_xl.is_installed)
+    for each in found:
+        each.cache_clear()
+    yield monkeypatch
+    for each in found:
+        each.cache_clear()
+
+
+def test_packages_are_looked_for_once(packages):
+    [ocr] = OCR_TASKS
+    formats.import_decoders()
+    readable = ocr.readable
+    for module in ("pi_heif", "pi_heif.as_plugin", "pillow_jxl"):
+        packages.setitem(sys.modules, module, None)
+    assert ocr.readable == readable
+
+
+def test_without_its_decoder_heic_is_refused_by_name_and_not_offered(packages):
     [ocr] = OCR_TASKS
     assert {"image/heic", "image/heif"} <= set(ocr.readable)
+    formats.heif.heic_opener.cache_clear()
     for module in ("pi_heif", "pi_heif.as_plugin"):
-        monkeypatch.setitem(sys.modules, module, None)
+        packages.setitem(sys.modules, module, None)
     with pytest.raises(InvalidInput, match=r"a HEIC image: .*pip install pi-heif"):
         READER.read(heif())
     assert not {"image/heic", "image/heif"} & set(ocr.readable)
@@ -245,9 +308,9 @@ def test_a_jpeg_xl_that_is_cut_short_is_called_so(jpeg_xl):
             READER.read(payload[:end])
 
 
-def test_without_its_plugin_jpeg_xl_is_refused_by_name_and_not_offered(monkeypatch):
+def test_without_its_plugin_jpeg_xl_is_refused_by_name_and_not_offered(packages):
     [ocr] = OCR_TASKS
-    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    packages.setitem(sys.modules, "pillow_jxl", None)
     for payload in (b"\xff\x0a" + bytes(40), b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40)):
         with pytest.raises(InvalidInput, match=r"a JPEG XL image: .*pip install pillow-jxl-plugin"):
             READER.read(payload)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from hearth.errors import InvalidInput
-from hearth.media import HeavyImage, ImageReader, depth
+from hearth.media import HeavyImage, ImageReader
 from heif_kit import CASES
 from raw_kit import jpeg, nef
 
@@ -130,7 +130,7 @@ def test_deep_greys_are_scaled_alike_in_all_their_parts(
     payload = tiff(GREY.astype(dtype))
     whole = read(payload)
     for pixels in (1, 70, 60 * 7, 60 * 39):
-        monkeypatch.setattr(depth, "_STRIP_PIXELS", pixels)
+        monkeypatch.setattr("hearth.media.strips._STRIP_PIXELS", pixels)
         assert np.array_equal(read(payload), whole)
 
 

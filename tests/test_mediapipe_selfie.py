@@ -11,7 +11,8 @@ from PIL import Image
 import reference_kit as kit
 from hearth.errors import InvalidInput
 from hearth.media import Picture
-from hearth.media.mask import SoftMask, runs, stretched, strips
+from hearth.media.mask import SoftMask, runs, stretched
+from hearth.media.strips import strips
 from hearth.models.mediapipe.frame import Frame
 from node_kit import stub_of
 from vision_kit import Answer, answers, frame, mime_of, vision_node
@@ -80,7 +81,7 @@ def test_masks_are_enlarged_in_strips_as_they_would_be_whole(small, size, monkey
     whole = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
     parts = [stretched(values, size, *strip) for strip in strips(*size)]
     assert np.abs(np.concatenate(parts) - whole).max() <= 1e-5
-    monkeypatch.setattr("hearth.media.mask._STRIP_PIXELS", 5 * size[0])
+    monkeypatch.setattr("hearth.media.strips._STRIP_PIXELS", 5 * size[0])
     again = [stretched(values, size, *strip) for strip in strips(*size, 3)]
     assert np.abs(np.concatenate(again) - whole).max() <= 1e-5
 

@@ -321,7 +321,6 @@ def test_a_picture_is_converted_in_parts_without_seams(monkeypatch):
     payload = encoded(PHOTO, "PNG", icc_profile=profile_of("adobe"))
     transparent = WAYS["png"](text((0, 90, 0), (0, 0, 0)))
     wholes = form_of(payload, SRGB), form_of(transparent, READABLE)
-    for module in ("colours", "forms"):
-        monkeypatch.setattr(f"hearth.media.{module}._STRIP_PIXELS", 75 * 7)
+    monkeypatch.setattr("hearth.media.strips._STRIP_PIXELS", 75 * 7)
     assert np.array_equal(form_of(payload, SRGB), wholes[0])
     assert np.array_equal(form_of(transparent, READABLE), wholes[1])

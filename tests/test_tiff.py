@@ -247,7 +247,7 @@ def test_a_preview_alone_is_no_picture():
 
 def test_directories_that_lead_in_circles_end():
     payload = bytearray(pages_of(10, 20))
-    first, second = directories.top_directories(bytes(payload))
+    first, second = directories.read_directories(bytes(payload)).top
     at = payload.rindex(bytes(4), 0, len(payload))  # the last directory's next
     for place in range(second.offset, len(payload) - 3):
         if payload[place : place + 4] == bytes(4):
@@ -264,6 +264,68 @@ def test_more_directories_than_any_document_has_are_refused():
     with pytest.raises(InvalidInput, match="more than 10,000"):
         READER.read(b"II*\0" + struct.pack("<I", 8) + body)
     assert time.process_time() - began < 5
+
+
+def directory(*entries: tuple[int, int, int, int], following: int = 0) -> bytes:
+    """Entries are tag, type, count and value."""
+    fields = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return struct.pack("<H", len(entries)) + fields + struct.pack("<I", following)
+
+
+def test_directories_that_share_their_entries_cost_no_more_than_others():
+    """Nine thousand of 4,096 entries each, in 170 KB: read one by one they took gigabytes."""
+    step, inside = 18 + 4 * 8, 8
+    shared = 8 + 1000 * step
+    body = b""
+    for number in range(1000):
+        at = 8 + number * step
+        offsets = [shared + 2 * (inside * number + place) for place in range(inside)]
+        body += directory((330, 4, inside, at + 18), following=(at + step) * (number < 999))
+        body += struct.pack(f"<{inside}I", *offsets)
+    payload = b"II*\0" + struct.pack("<I", 8) + body + b"\0\x10" * 60_000
+    found = directories.read_directories(payload)
+    assert (len(found.top), len(found.inside)) == (1000, 8000)
+    assert page_count(payload) == 1000
+
+
+def test_a_long_scan_is_read_whole():
+    step = 6 + 12 * 20
+    body = b"".join(
+        directory(*((tag, 4, 1, 9) for tag in range(256, 276)),
+                  following=(8 + step * (page + 1)) * (page < 9_999))
+        for page in range(10_000)
+    )  # fmt: skip
+    assert page_count(b"II*\0" + struct.pack("<I", 8) + body) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(11, 0x7FC00000), (11, 0x7F800000), (11, 0x41000000), (9, 0xFFFFFFF0), (8, 0xFFF0)],
+)  # fmt: skip
+def test_offsets_that_are_no_offsets_lead_nowhere(kind, value):
+    """Not a number, infinite, a fraction; and below 0, which would be counted from the end."""
+    payload = bytearray(pages_of(10, 20))
+    first, _ = directories.read_directories(bytes(payload)).top
+    (count,) = struct.unpack_from("<H", payload, first.offset)
+    end = first.offset + 2 + 12 * count
+    (following,) = struct.unpack_from("<I", payload, end)
+    entries = struct.iter_unpack("<HHII", payload[first.offset + 2 : end])
+    inside = directory(*entries, (330, kind, 1, value), following=following)
+    payload[4:8] = struct.pack("<I", len(payload))
+    payload += inside + directory((256, 4, 1, 9)) * 4
+    assert directories.read_directories(bytes(payload)).inside == []
+    assert page_count(bytes(payload)) == 2
+    assert (READER.pixels(bytes(payload)) == 10).all()
+
+
+@pytest.mark.parametrize("tag", ["ImageWidth", "StripOffsets"])
+def test_numbers_below_zero_are_none(tag):
+    payload = bytearray(tiff(np.full((20, 30), 9, np.uint16), photometric="minisblack"))
+    with tifffile.TiffFile(BytesIO(payload)) as file:
+        at = file.pages[0].tags[tag].offset
+    struct.pack_into("<HIi", payload, at + 2, 9, 1, -5)
+    with pytest.raises(InvalidInput, match="broken"):
+        READER.read(bytes(payload))
 
 
 @pytest.mark.parametrize(

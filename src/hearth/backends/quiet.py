@@ -3,9 +3,12 @@
 import logging
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_CACHE_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -37,15 +40,17 @@ def quietly() -> Iterator[None]:
 def no_compiler_cache() -> Iterator[None]:
     """No folder of torch's compiler in /tmp: it makes one when it is imported, used or not.
 
-    Whoever has set TORCHINDUCTOR_CACHE_DIR has chosen one.
+    Whoever has set TORCHINDUCTOR_CACHE_DIR has chosen one. Models that load at once take turns:
+    the environment is the whole process's.
     """
     variable = "TORCHINDUCTOR_CACHE_DIR"
-    if variable in os.environ:
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="hearth-") as folder:
-        os.environ[variable] = folder
-        try:
+    with _CACHE_LOCK:
+        if variable in os.environ:
             yield
-        finally:
-            del os.environ[variable]
+            return
+        with tempfile.TemporaryDirectory(prefix="hearth-") as folder:
+            os.environ[variable] = folder
+            try:
+                yield
+            finally:
+                os.environ.pop(variable, None)

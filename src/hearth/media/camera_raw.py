@@ -5,12 +5,14 @@ its largest JPEG, if that has at least half the length of the picture, or else r
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from hearth.errors import InvalidInput
 from hearth.media import tiff
-from hearth.media.tiff import Directory
+from hearth.media.jpeg_file import FrameHeader, frame_header
+from hearth.media.tiff import Directories, Directory
 
 # Tags of TIFF 6.0, Exif 2.32 and DNG 1.7; the last two Panasonic's, as ExifTool names them.
 _COMPRESSION, _PHOTOMETRIC, _MAKE = 259, 262, 271
@@ -24,6 +26,14 @@ _SENSORS = (32803, 34892)
 """PhotometricInterpretation: a colour filter array, and linear values of a camera's colours."""
 _JPEGS = (6, 7)
 """Compression: JPEG, in the old way and the new."""
+
+_SHOWN = (0xC0, 0xC1, 0xC2)
+"""SOF0, 1 and 2: the frames that JPEG readers show; others are a sensor's, without loss."""
+
+_MOST_JPEGS = 32
+"""In one file that are looked at; cameras write some five."""
+_LONGEST_HEAD = 4 << 20
+"""Bytes in front of a JPEG's frame."""
 
 _NAMES = {
     b"nikon": "NEF", b"canon": "CR2", b"sony": "ARW", b"pentax": "PEF", b"ricoh": "PEF",
@@ -41,39 +51,27 @@ class Preview(NamedTuple):
     """Exif's, as the RAW file says it; None: as the JPEG says it."""
 
 
-class _Frame(NamedTuple):
-    """The head of a JPEG's frame: ITU T.81, B.2.2."""
-
-    is_picture: bool
-    """Whether it is one that is shown, and not a sensor's values without loss."""
-    longest: int
-    """Pixels of the longer side."""
-
-
-def is_raw_tiff(payload: bytes, directories: Sequence[Directory]) -> bool:
+def is_raw_tiff(payload: bytes, directories: Directories) -> bool:
     """Whether a file that is built like a TIFF holds what a sensor has seen."""
-    return payload[8:10] == b"CR" or any(
-        each.number(_PHOTOMETRIC) in _SENSORS for each in directories
-    )
+    return payload[8:10] == b"CR" or any(map(_holds_sensor, directories.all()))
 
 
-def preview_of_tiff(payload: bytes, directories: Sequence[Directory]) -> Preview:
+def preview_of_tiff(payload: bytes, directories: Directories) -> Preview:
     """The preview in a DNG, NEF, CR2, ARW, PEF or their like; raises InvalidInput."""
-    head = directories[0]
-    jpegs = [jpeg for each in directories for jpeg in _jpegs_of(each)]
-    # Canon's old format says no size of the sensor's values but in their JPEG.
-    lengths = [max(each.size) for each in directories if _holds_sensor(each)]
-    lengths += [frame.longest for jpeg in jpegs if (frame := _frame(jpeg)) and not frame.is_picture]
+    head = directories.top[0]
+    places = (place for each in directories.all() for place in _jpegs_of(each))
+    jpegs = [memoryview(payload)[place] for place in islice(places, _MOST_JPEGS)]
+    lengths = [max(each.size) for each in directories.all() if _holds_sensor(each)]
     lengths.append(_exif_length(head))
     return _largest(_name(head), jpegs, max(lengths), head.number(tiff.ORIENTATION) or None)
 
 
 def preview_of_panasonic(payload: bytes) -> Preview:
     """The preview in an RW2; raises InvalidInput."""
-    head = tiff.top_directories(payload)[0]
+    head = tiff.first_directory(payload)
     length = max(head.number(_SENSOR_WIDTH), head.number(_SENSOR_HEIGHT))
     orientation = head.number(tiff.ORIENTATION) or None
-    return _largest("RW2", [head.content(_JPEG_FROM_RAW)], length, orientation)
+    return _largest("RW2", [memoryview(head.content(_JPEG_FROM_RAW))], length, orientation)
 
 
 def preview_of_fuji(payload: bytes) -> Preview:
@@ -83,7 +81,7 @@ def preview_of_fuji(payload: bytes) -> Preview:
         length = _fuji_length(payload, records)
     except struct.error:
         raise InvalidInput("the RAW file (RAF) is broken or cut short") from None
-    return _largest("RAF", [payload[at : at + size]], length, None)
+    return _largest("RAF", [memoryview(payload)[at : at + size]], length, None)
 
 
 def refusal(name: str) -> InvalidInput:
@@ -94,30 +92,39 @@ def refusal(name: str) -> InvalidInput:
     )
 
 
-def _largest(name: str, jpegs: Sequence[bytes], length: int, orientation: int | None) -> Preview:
-    """The largest JPEG that is long enough for a picture of ``length`` pixels; 0: unknown."""
-    pictures = [
-        (frame.longest, jpeg) for jpeg in jpegs if (frame := _frame(jpeg)) and frame.is_picture
-    ]
-    longest, jpeg = max(pictures, key=lambda each: each[0], default=(0, b""))
+def _largest(
+    name: str, jpegs: Iterable[memoryview], length: int, orientation: int | None
+) -> Preview:
+    """Copy the largest JPEG that is long enough for a picture of ``length`` pixels; 0: unknown."""
+    longest, chosen = 0, memoryview(b"")
+    for jpeg in jpegs:
+        frame = _frame(jpeg)
+        if frame is None:
+            continue
+        if frame.marker not in _SHOWN:
+            # Canon's old format says no size of the sensor's values but here, told apart into
+            # components that stand side by side.
+            length = max(length, frame.height, frame.width * frame.components)
+        elif max(frame.width, frame.height) > longest:
+            longest, chosen = max(frame.width, frame.height), jpeg
     if not length or 2 * longest < length:
         raise refusal(name)
-    return Preview(jpeg, orientation)
+    return Preview(bytes(chosen), orientation)
 
 
 def _holds_sensor(directory: Directory) -> bool:
     return directory.number(_PHOTOMETRIC) in _SENSORS
 
 
-def _jpegs_of(directory: Directory) -> Iterator[bytes]:
-    """The JPEGs of one directory, each whole and in one piece."""
+def _jpegs_of(directory: Directory) -> Iterator[slice]:
+    """Where the JPEGs of one directory are, each whole and in one piece."""
     places = [(_JPEG_OFFSET, _JPEG_LENGTH)]
     if directory.number(_COMPRESSION) in _JPEGS and not _holds_sensor(directory):
         places.append((_STRIP_OFFSETS, _STRIP_BYTE_COUNTS))
     for offsets, sizes in places:
-        if len(directory.values(offsets)) == len(directory.values(sizes)) == 1:
+        if len(directory.numbers(offsets)) == len(directory.numbers(sizes)) == 1:
             at = directory.number(offsets)
-            yield directory.payload[at : at + directory.number(sizes)]
+            yield slice(at, at + directory.number(sizes))
 
 
 def _name(head: Directory) -> str:
@@ -133,24 +140,14 @@ def _exif_length(head: Directory) -> int:
     return max(exif.number(_EXIF_WIDTH), exif.number(_EXIF_LENGTH)) if exif is not None else 0
 
 
-def _frame(jpeg: bytes) -> _Frame | None:
-    """The head of a JPEG's first frame; None where there is none."""
-    if not jpeg.startswith(b"\xff\xd8\xff"):
+def _frame(jpeg: memoryview) -> FrameHeader | None:
+    """The head of a JPEG's frame; None where there is none."""
+    if jpeg[:3].tobytes() != b"\xff\xd8\xff":
         return None
-    at = 2
-    while at + 10 <= len(jpeg) and jpeg[at] == 0xFF:
-        marker = jpeg[at + 1]
-        if marker == 0xFF:  # filling
-            at += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width, components = struct.unpack_from(">HHB", jpeg, at + 5)
-            # SOF0, 1 and 2 are what JPEG readers show. Canon's sensors are told apart into
-            # components that stand side by side.
-            is_picture = marker <= 0xC2
-            return _Frame(is_picture, max(height, width if is_picture else width * components))
-        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-    return None
+    try:
+        return frame_header(jpeg[:_LONGEST_HEAD])
+    except InvalidInput:
+        return None
 
 
 def _fuji_length(payload: bytes, records: int) -> int:

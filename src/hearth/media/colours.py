@@ -8,11 +8,10 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from hearth.media.raw import Pixels
+from hearth.media.strips import strips
 
 _LARGEST_PROFILE = 4 << 20
 """Bytes. Those of printing presses have two millions."""
-
-_STRIP_PIXELS = 1 << 20
 
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 """Pillow's modes by a profile's data colour space: ICC.1:2022, 7.2.6."""
@@ -45,10 +44,8 @@ def colours_of(profile: bytes, image_mode: str, inks: Image.Image | None = None)
 def to_srgb(rgb: Pixels, colours: Colours) -> Pixels:
     """Convert a picture, uint8 (height, width, 3), to sRGB."""
     height, width, _ = rgb.shape
-    rows = max(1, _STRIP_PIXELS // width)
     converted = np.empty_like(rgb)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
+    for top, bottom in strips(width, height):
         if colours.inks is not None:
             strip = colours.inks.crop((0, top, width, bottom))
         else:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hearth.media.raw import Pixels
+from hearth.media.strips import strips
 
 Samples = NDArray[Any]
-
-_STRIP_PIXELS = 1 << 20
 
 _BRIGHTEST = 0.01
 """Of the samples of floats, the share that may pass their scale: lights that shine more than
@@ -34,9 +33,9 @@ def to_eight_bit(image: Image.Image) -> Image.Image:
     """
     top = 65535.0
     if not image.mode.startswith("I;16"):
-        top = scale_of((values for _, values in _strips(image)), is_float=image.mode == "F")
+        top = scale_of((values for _, values in _parts(image)), is_float=image.mode == "F")
     result = np.empty((image.height, image.width), np.uint8)
-    for rows, values in _strips(image):
+    for rows, values in _parts(image):
         result[rows] = to_bytes(values, top)
     return Image.fromarray(result)
 
@@ -73,9 +72,7 @@ def scale_of(parts: Iterable[Samples], *, is_float: bool) -> float:
     return next((scale for scale, more in zip(scales, beyond, strict=True) if more <= spared), peak)
 
 
-def _strips(image: Image.Image) -> Iterator[tuple[slice, Samples]]:
-    """The pixels, some rows at a time: a scan in floats would be four times its own size."""
-    height = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, height):
-        bottom = min(top + height, image.height)
+def _parts(image: Image.Image) -> Iterator[tuple[slice, Samples]]:
+    """The pixels in strips: a scan in floats would be four times its own size."""
+    for top, bottom in strips(*image.size):
         yield slice(top, bottom), np.asarray(image.crop((0, top, image.width, bottom)))

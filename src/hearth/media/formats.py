@@ -78,9 +78,8 @@ def page_count(payload: bytes) -> int:
     if payload[:4] not in tiff.MAGIC:
         return 1
     try:
-        if camera_raw.is_raw_tiff(payload, tiff.all_directories(payload)):
-            return 1
-        return len(tiff.pages(payload))
+        directories = tiff.read_directories(payload)
+        return 1 if camera_raw.is_raw_tiff(payload, directories) else len(tiff.pages(directories))
     except InvalidInput:
         return 1  # what reads it says so
 
@@ -95,6 +94,12 @@ _IS_THERE: Mapping[str, Callable[[], bool]] = {
     "HEIC": lambda: heif.heic_opener() is not None,
     "JPEG XL": jpeg_xl.is_installed,
 }
+
+
+def import_decoders() -> None:
+    """Import the packages of ``PACKAGES``, which takes milliseconds that a loop hasn't."""
+    for is_there in _IS_THERE.values():
+        is_there()
 
 
 def names() -> str:
@@ -114,7 +119,7 @@ class PlainTiff(TiffImagePlugin.TiffImageFile):
         except (SyntaxError, KeyError):
             assert self.fp is not None
             self.fp.seek(0)
-            raise unreadable(layout_of(tiff.top_directories(self.fp.read())[0])) from None
+            raise unreadable(layout_of(tiff.first_directory(self.fp.read()))) from None
 
     def load(self) -> Any:
         """Decode the image, once."""
@@ -131,12 +136,12 @@ class PlainTiff(TiffImagePlugin.TiffImageFile):
 
 
 def _of_tiff(payload: bytes, page: int) -> Source:
-    directories = tiff.all_directories(payload)
+    directories = tiff.read_directories(payload)
     if camera_raw.is_raw_tiff(payload, directories):
         if page != 1:
             raise InvalidInput(f"page = {page}: a RAW file has 1 page")
         return _of_preview(camera_raw.preview_of_tiff(payload, directories))
-    pages = tiff.pages(payload)
+    pages = tiff.pages(directories)
     if page > len(pages):
         raise InvalidInput(
             f"page = {page}: this TIFF has {len(pages)} page{'s' if len(pages) > 1 else ''}"

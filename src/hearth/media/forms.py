@@ -8,8 +8,7 @@ from PIL import Image
 
 from hearth.media.colours import Colours, to_srgb
 from hearth.media.raw import Pixels
-
-_STRIP_PIXELS = 1 << 20
+from hearth.media.strips import strips
 
 _BACKGROUNDS = (255, 0, 128)
 """Lightness of what is laid under a transparent picture, the likelier first: print is dark."""
@@ -63,7 +62,8 @@ def alpha_of(image: Image.Image) -> Image.Image | None:
 def _on_background(rgb: Pixels, alpha: Pixels) -> Pixels:
     background = _background(rgb, alpha)
     laid = np.empty_like(rgb)
-    for rows in _strips(rgb):
+    for top, bottom in strips(*alpha.shape[::-1]):
+        rows = slice(top, bottom)
         share = alpha[rows, :, None].astype(np.uint16)
         mixed = rgb[rows] * share
         mixed += (255 - share) * background + 128
@@ -77,7 +77,8 @@ def _background(rgb: Pixels, alpha: Pixels) -> int:
     rapidocr goes by their mean, which hides what is darker in a picture that is mostly light.
     """
     weights = np.zeros(256)
-    for rows in _strips(rgb):
+    for top, bottom in strips(*alpha.shape[::-1]):
+        rows = slice(top, bottom)
         # ITU-R BT.601
         light = rgb[rows] @ np.array((0.299, 0.587, 0.114), np.float32)
         weights += np.bincount(np.rint(light).astype(np.uint8).ravel(), alpha[rows].ravel(), 256)
@@ -87,9 +88,3 @@ def _background(rgb: Pixels, alpha: Pixels) -> int:
         return float(weights @ np.maximum(0, 1 - np.abs(levels - background) / _CONTRAST))
 
     return min(_BACKGROUNDS, key=hidden)
-
-
-def _strips(pixels: Pixels) -> list[slice]:
-    """Cut into some rows at a time: what is computed in between takes much more memory."""
-    rows = max(1, _STRIP_PIXELS // pixels.shape[1])
-    return [slice(top, top + rows) for top in range(0, len(pixels), rows)]

@@ -8,6 +8,7 @@ no instruction in HEIF, and ``pi_heif`` sets it to 1.
 import re
 import struct
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal
 
 from PIL import ImageFile
@@ -20,7 +21,10 @@ BRANDS = _HEVC | _AV1 | {b"mif1", b"mif2", b"msf1", b"miaf"}
 """Of files whose images are stills, and sequences of them."""
 
 _MOST_BOXES = 10_000
-"""Boxes of one kind that are looked at: an image of 100 megapixels has some 400 tiles."""
+"""In one other, or one after another: an image of 100 megapixels has some 400 tiles."""
+
+_SHORTEST_ITEM, _LONGEST_ITEM = 12, 4096
+"""Bytes of an item's entry: its head, numbers, a short name and the name of a type."""
 
 _TYPE_AT = {2: 8, 3: 10}
 """Where an item's type stands in its entry, by the version of that."""
@@ -67,16 +71,21 @@ def check_items(payload: bytes) -> None:
     Wherever in the file's description an item seems to be: no other way of walking through the
     boxes is to find one that isn't checked.
     """
+    count = 0
     for meta in _boxes(payload, b"meta"):
         for mark in re.finditer(b"infe", meta):
+            count += 1
             size = int.from_bytes(meta[max(0, mark.start() - 4) : mark.start()], "big")
-            entry = meta[mark.end() : mark.start() - 4 + size]
+            if count > _MOST_BOXES or not _SHORTEST_ITEM <= size <= _LONGEST_ITEM:
+                raise _broken_item()
+            entry = bytes(meta[mark.end() : mark.start() - 4 + size])
             try:
-                entry[_TYPE_AT.get(entry[0] if entry else 0, 8) :].decode()
+                entry[_TYPE_AT.get(entry[0], 8) :].decode()
             except UnicodeDecodeError:
-                raise InvalidInput("the image is broken or cut short (HEIF: an item)") from None
+                raise _broken_item() from None
 
 
+@cache
 def heic_opener() -> type[ImageFile.ImageFile] | None:
     """What opens HEIC images, as Pillow's own classes do; None where ``pi_heif`` is missing."""
     try:
@@ -90,32 +99,41 @@ def heic_opener() -> type[ImageFile.ImageFile] | None:
     return opener
 
 
+def _broken_item() -> InvalidInput:
+    return InvalidInput("the image is broken or cut short (HEIF: an item)")
+
+
 def _item_types(payload: bytes) -> Iterator[bytes]:
     """The types of all items: what they are coded as, or how they are made of others."""
-    for meta in _boxes(payload, b"meta"):
-        for info in _boxes(meta[4:], b"iinf"):
-            head = 6 if info[:1] == b"\0" else 8
-            for entry in _boxes(info[head:], b"infe"):
-                if entry[:1] in (b"\2", b"\3"):
-                    at = _TYPE_AT[entry[0]]
-                    yield entry[at : at + 4]
+    # A file has one box of either kind: 8.11.1 and 8.11.6 of ISO/IEC 14496-12.
+    meta = next(_boxes(payload, b"meta"), memoryview(b""))
+    info = next(_boxes(meta[4:], b"iinf"), memoryview(b""))
+    head = 6 if info[:1].tobytes() == b"\0" else 8
+    for entry in _boxes(info[head:], b"infe"):
+        if len(entry) and entry[0] in _TYPE_AT:
+            at = _TYPE_AT[entry[0]]
+            yield entry[at : at + 4].tobytes()
 
 
-def _boxes(content: bytes, kind: bytes) -> Iterator[bytes]:
-    """The contents of the boxes of one kind, of those that stand one after another."""
-    at = 0
+def _boxes(content: bytes | memoryview, kind: bytes) -> Iterator[memoryview]:
+    """Find the boxes of one kind, of those that stand one after another: their contents, uncopied.
+
+    Raises InvalidInput where there are more than any file has.
+    """
+    view, at = memoryview(content), 0
     for _ in range(_MOST_BOXES):
-        if at + 8 > len(content):
+        if at + 8 > len(view):
             return
-        size, name = struct.unpack_from(">I4s", content, at)
+        size, name = struct.unpack_from(">I4s", view, at)
         head = 8
-        if size == 1 and at + 16 <= len(content):
-            (size,) = struct.unpack_from(">Q", content, at + 8)
+        if size == 1 and at + 16 <= len(view):
+            (size,) = struct.unpack_from(">Q", view, at + 8)
             head = 16
         if size == 0:
-            size = len(content) - at
+            size = len(view) - at
         if size < head:
             return
         if name == kind:
-            yield content[at + head : at + size]
+            yield view[at + head : at + size]
         at += size
+    raise InvalidInput(f"the HEIF file has more than {_MOST_BOXES:,} boxes in a row")

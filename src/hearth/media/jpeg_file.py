@@ -54,6 +54,42 @@ class Segment(NamedTuple):
     end: int
 
 
+class FrameHeader(NamedTuple):
+    """The head of a frame: B.2.2."""
+
+    marker: int
+    """Of the way of coding: C0 to CF."""
+    width: int
+    height: int
+    identifiers: bytes
+    """Of the components, a byte each."""
+
+    @property
+    def components(self) -> int:
+        """Number of channels."""
+        return len(self.identifiers)
+
+
+def frame_header(payload: bytes | memoryview) -> FrameHeader | None:
+    """The head of a JPEG's first frame; None where none precedes the coded data.
+
+    Raises InvalidInput for more segments than any file has.
+    """
+    for marker, start, end in _segments(payload):
+        if marker in _SOF:
+            return _frame_header(marker, payload[start + 4 : end])
+        if marker == _SOS:
+            break
+    return None
+
+
+def _frame_header(marker: int, body: bytes | memoryview) -> FrameHeader | None:
+    if len(body) < 6 or not body[5] or len(body) < 6 + 3 * body[5]:
+        return None
+    height, width = int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
+    return FrameHeader(marker, width, height, bytes(body[6 : 6 + 3 * body[5] : 3]))
+
+
 class JpegFile:
     """The first picture of a JPEG: what its segments say of it, and where they stand.
 
@@ -144,8 +180,12 @@ class JpegFile:
                 self.has_end = True
                 break
             if marker in _SOF:
-                if self._missing or not self._read_frame(self.payload[start + 4 : end]):
+                frame = _frame_header(marker, self.payload[start + 4 : end])
+                if self._missing or frame is None:
                     break
+                self.width, self.height = frame.width, frame.height
+                self.components = frame.components
+                self._missing = dict.fromkeys(frame.identifiers, (1 << 64) - 1)
                 progressive = self.has_multiple_scans = marker in _PROGRESSIVE
             if marker == _SOS:
                 scans += 1
@@ -165,15 +205,6 @@ class JpegFile:
             else:
                 self._read_metadata(segment)
         return scans
-
-    def _read_frame(self, body: bytes) -> bool:
-        """Read a start of frame (B.2.2): size and components. False where it is none."""
-        if len(body) < 6 or len(body) < 6 + 3 * body[5]:
-            return False
-        self.height, self.width = int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
-        self.components = body[5]
-        self._missing = {body[6 + 3 * index]: (1 << 64) - 1 for index in range(self.components)}
-        return self.components > 0
 
     def _read_scan(self, body: bytes, progressive: bool) -> int:
         """Read the head of a scan (B.2.3): the number of its components, 0 where it is none."""
@@ -203,7 +234,7 @@ class JpegFile:
             self._profile.append((view[12], segment))
 
 
-def _segments(payload: bytes) -> Iterator[Segment]:
+def _segments(payload: bytes | memoryview) -> Iterator[Segment]:
     """Yield the segments up to the first thing that is none; libjpeg ends there as well."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
@@ -233,7 +264,7 @@ def _segments(payload: bytes) -> Iterator[Segment]:
     raise InvalidInput(f"the JPEG has more than {_MOST_SEGMENTS:,} segments")
 
 
-def _end_of_data(payload: bytes, start: int) -> int:
+def _end_of_data(payload: bytes | memoryview, start: int) -> int:
     """Find the end of the coded data that begins at ``start``: a marker, or the file's end.
 
     FF is followed there by 00, or makes a restart marker: B.1.1.5. As everywhere, any number

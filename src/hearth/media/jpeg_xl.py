@@ -5,6 +5,7 @@ codestream's head: ISO/IEC 18181-1, SizeHeader.
 """
 
 import struct
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -48,6 +49,7 @@ class JpegXlFile(ImageFile.ImageFile):
         return super().load()
 
 
+@cache  # Python doesn't remember imports that failed
 def is_installed() -> bool:
     """Whether JPEG XL can be read."""
     try:

@@ -4,18 +4,15 @@ A mask is enlarged some rows at a time, so one of a large photograph takes no mo
 that of a small one.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hearth.media.raw import Pixels
+from hearth.media.strips import strips
 
 Floats = NDArray[np.float32]
-
-_STRIP_PIXELS = 1 << 18
-"""Floats of three channels take 3 MiB then, which stay in a core's cache."""
 
 IN_FRONT = 0.5
 """From more than this on a pixel counts as one in front, where nobody says otherwise."""
@@ -52,13 +49,6 @@ class SoftMask(NamedTuple):
             else:
                 np.multiply(front, np.uint8(255), out=whole[top:bottom])
         return whole, in_front / whole.size
-
-
-def strips(width: int, height: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
-    """(top, bottom) of parts of a picture; tops are multiples of ``multiple``."""
-    rows = max(1, _STRIP_PIXELS // (width * multiple)) * multiple
-    for top in range(0, height, rows):
-        yield top, min(top + rows, height)
 
 
 def stretched(small: Floats, size: tuple[int, int], top: int, bottom: int) -> Floats:

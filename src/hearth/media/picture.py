@@ -4,7 +4,7 @@ import threading
 
 from PIL import Image
 
-from hearth.media.formats import FilePage
+from hearth.media.formats import FilePage, page_count
 from hearth.media.forms import Decoded, PixelForm
 from hearth.media.images import ImageReader
 from hearth.media.raw import Pixels, RawForm, is_raw, raw_alpha, raw_form, read_raw
@@ -27,6 +27,7 @@ class Picture:
         """None for an image file."""
         self._decoded: Decoded | None = None
         self._pixels: dict[PixelForm, Pixels] = {}
+        self._page_count = 0
         self._lock = threading.Lock()
 
     def is_ready(self, form: PixelForm = PixelForm.STORED) -> bool:
@@ -49,6 +50,13 @@ class Picture:
                 pixels.flags.writeable = False
                 self._pixels[form] = pixels
             return self._pixels[form]
+
+    def page_count(self) -> int:
+        """How many pages the file has, counted once; a raw frame has 1."""
+        with self._lock:
+            if not self._page_count:
+                self._page_count = 1 if self.form is not None else page_count(self.payload)
+            return self._page_count
 
     def image(self, reader: ImageReader) -> Image.Image:
         """A copy of the form STORED as an image of Pillow's, which takes four bytes a pixel."""

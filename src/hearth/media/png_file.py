@@ -101,6 +101,16 @@ class PngFile:
         pieces: list[bytes | memoryview] = [_SIGNATURE, *self._kept, head, *self._data, end]
         return b"".join(pieces)
 
+    def last_pixels(self) -> tuple[int, slice]:
+        """Where the pixels are that the data ends with: their row and their columns."""
+        width, height = self._dimensions
+        passes = [
+            (top + (height - 1 - top) // down * down, slice(left, None, across))
+            for left, top, across, down in (_PASSES if self._header[12] else _WHOLE)
+            if left < width and top < height
+        ]
+        return passes[-1]
+
     def is_whole(self) -> bool:
         """Whether the data, unpacked, is enough for the picture; as slow as decoding it.
 
@@ -120,9 +130,13 @@ class PngFile:
     def _colour_type(self) -> int:
         return self._header[9]
 
+    @property
+    def _dimensions(self) -> tuple[int, int]:
+        return int.from_bytes(self._header[:4]), int.from_bytes(self._header[4:8])
+
     def _size(self) -> int:
         """Count the bytes of all rows, each with its filter: 7.2."""
-        width, height = int.from_bytes(self._header[:4]), int.from_bytes(self._header[4:8])
+        width, height = self._dimensions
         bits = self._header[8] * _SAMPLES.get(self._colour_type, 0)
         total = 0
         for left, top, across, down in _PASSES if self._header[12] else _WHOLE:
@@ -203,6 +217,6 @@ def _unpacked(data: memoryview) -> bytes:
 def _from_hexadecimal(text: bytes) -> bytes:
     """Read a raw profile: its name, its length, then lines of digits."""
     try:
-        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
-    except ValueError:
+        return bytes.fromhex(text.split(b"\n", 3)[3].decode("ascii"))
+    except (ValueError, IndexError):
         return b""

@@ -3,7 +3,7 @@
 import re
 
 _HEAD = 1024
-"""Bytes by which a text is told from other files."""
+"""Bytes by which files are told from one another; more of them is never looked at."""
 
 _Mark = tuple[re.Pattern[bytes], str]
 
@@ -22,8 +22,8 @@ _IMAGES = _marks(
     (rb"DDS \x7c\0\0\0", "a DirectDraw texture (DDS)"),
     (rb"\x76\x2f\x31\x01", "an OpenEXR image"),
     (rb"#\?(RADIANCE|RGBE)", "a Radiance image (HDR)"),
-    (rb"P[1-6]\s+[0-9#]|P7\nWIDTH", "a PNM image (PBM, PGM or PPM)"),
-    (rb"PF\s+[0-9]", "a PFM image"),
+    (rb"P[1-6]\s++[0-9#]|P7\nWIDTH", "a PNM image (PBM, PGM or PPM)"),
+    (rb"PF\s++[0-9]", "a PFM image"),
     (rb"qoif", "a QOI image"),
     (rb"FLIF[1Aa]", "a FLIF image"),
     (rb"BPG\xfb", "a BPG image"),
@@ -39,12 +39,14 @@ _IMAGES = _marks(
     (rb"FOVb", "a RAW file (X3F)"),
     (rb"\0MRM", "a RAW file (MRW)"),
     (rb"II\x1a\0\0\0HEAPCCDR", "a RAW file (CRW)"),
-    (rb"(?i:(<\?xml.{0,200}?>\s*)?(<!--.{0,500}?-->\s*)*(<!doctype svg.{0,200}?>\s*)?<svg\b)",
+    # Each part ends in one place alone, and none is tried again: hostile ones repeat them.
+    (rb"(?i:(?:(?:<\?xml[^>]{0,200}+>|<!--(?:(?!-->).){0,500}+-->|"
+     rb"<!doctype svg[^>\[]{0,200}+(?:\[[^\]]{0,500}+\]\s*+)?+>)\s*+)*+<svg\b)",
      "an SVG drawing"),
 )  # fmt: skip
 
 _OTHERS = _marks(
-    (rb"\s*%PDF-", "a PDF: send its pages as images"),
+    (rb"\s*+%PDF-", "a PDF: send its pages as images"),
     (rb"\0.{3}ftypM4[AB] |ID3[\x02-\x04]|fLaC|"
      rb"\xff[\xf1-\xf3\xf9-\xfb]|RIFF.{4}WAVE|FORM.{4}AIF|#!AMR",
      "a sound"),
@@ -73,12 +75,13 @@ _TEXTS = _marks(
 
 def what_it_is(payload: bytes) -> str:
     """A file that is no image we read, as the beginning of a sentence."""
-    head = payload[:_HEAD].removeprefix(b"\xef\xbb\xbf").lstrip()
+    start = payload[:_HEAD]
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     # TGA files begin with nothing of their own.
     is_tga = payload.endswith(b"TRUEVISION-XFILE.\0")
-    if name := _first(payload, _IMAGES) or _first(head, _IMAGES) or is_tga * "a TGA image":
+    if name := _first(start, _IMAGES) or _first(text, _IMAGES) or is_tga * "a TGA image":
         return f"not an image that is read here but {name}"
-    name = _first(payload, _OTHERS) or ("" if _is_binary(payload[:_HEAD]) else _first(head, _TEXTS))
+    name = _first(start, _OTHERS) or ("" if _is_binary(start) else _first(text, _TEXTS))
     return f"not an image but {name}" if name else "not an image that is read here"
 
 

@@ -7,7 +7,8 @@ offsets ends where it began.
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from hearth.errors import InvalidInput
 
 MOST_DIRECTORIES = 10_000
-"""In one file; a walk over so many takes some 100 ms."""
+"""In one file; a walk over so many takes some 100 ms, however many entries they share."""
 
 DEEPEST = 3
 """How far directories are followed into one another: DNG needs 1, some cameras 2."""
@@ -47,6 +48,10 @@ def broken(what: str) -> InvalidInput:
     return InvalidInput(f"the image is broken or cut short (TIFF: {what})")
 
 
+_CLASSIC, _BIG = ("H", "HHI4s", "I"), ("Q", "HHQ8s", "Q")
+"""How the count of entries, an entry and an offset are written."""
+
+
 class _Header(NamedTuple):
     order: str
     is_big: bool
@@ -64,6 +69,8 @@ class _Field(NamedTuple):
 class Directory:
     """One directory: what is said of one image of the file. Raises InvalidInput where it ends
     past the file's end.
+
+    Its entries stay in the file until one is asked for: thousands of directories may overlap.
     """
 
     def __init__(self, payload: bytes, header: _Header, offset: int) -> None:
@@ -75,33 +82,38 @@ class Directory:
         """``<`` or ``>``, as struct and numpy write it."""
         self.is_big = header.is_big
         """Whether the file is a BigTIFF."""
-        counts, entry, place = ("Q", "HHQ8s", "Q") if header.is_big else ("H", "HHI4s", "I")
-        inline, step = struct.calcsize(place), struct.calcsize("=" + entry)
-        start = offset + struct.calcsize(counts)
-        if start > len(payload):
+        counts, entry, place = _BIG if header.is_big else _CLASSIC
+        self._entry, self._place = struct.Struct(self.order + entry), self.order + place
+        step = self._entry.size
+        self._start = offset + struct.calcsize(counts)
+        if self._start > len(payload):
             raise broken("a directory")
         (count,) = struct.unpack_from(self.order + counts, payload, offset)
-        end = start + count * step
+        end = self._start + count * step
         if count > _MOST_ENTRIES or end > len(payload):
             raise broken("a directory")
-        entries = struct.iter_unpack(self.order + entry, payload[start:end])
-        self._fields: dict[int, _Field] = {}
-        for number, (tag, kind, length, value) in enumerate(entries):
-            size = length * np.dtype(_NUMBERS.get(kind, "u8")).itemsize
-            at = start + (number + 1) * step - inline
-            if size > inline:
-                (at,) = struct.unpack(self.order + place, value)
-            self._fields.setdefault(tag, _Field(kind, length, at))
-        following = payload[end : end + inline]
+        self._tags = np.ndarray(count, f"{self.order}u2", payload, self._start, step)
+        following = payload[end : end + struct.calcsize(place)]
         self.next = int.from_bytes(following, "little" if self.order == "<" else "big")
         """Where the next directory is; 0: this is the last."""
 
     def __contains__(self, tag: int) -> bool:
-        return tag in self._fields
+        return self._field(tag) is not None
+
+    def _field(self, tag: int) -> _Field | None:
+        """The first entry of a tag."""
+        matches = np.flatnonzero(self._tags == tag)
+        if not len(matches):
+            return None
+        start = self._start + int(matches[0]) * self._entry.size
+        _, kind, length, value = self._entry.unpack_from(self.payload, start)
+        if length * np.dtype(_NUMBERS.get(kind, "u8")).itemsize <= len(value):
+            return _Field(kind, length, start + self._entry.size - len(value))
+        return _Field(kind, length, *struct.unpack(self._place, value))
 
     def values(self, tag: int) -> NDArray[np.generic]:
         """The numbers of a field; empty where it is missing, of another type, or past the end."""
-        field = self._fields.get(tag)
+        field = self._field(tag)
         if field is None or field.type not in _NUMBERS:
             return np.empty(0, np.uint8)
         kind = np.dtype(self.order + _NUMBERS[field.type])
@@ -109,10 +121,15 @@ class Directory:
             return np.empty(0, np.uint8)
         return np.frombuffer(self.payload, kind, field.length, field.at)
 
-    def number(self, tag: int, default: int = 0) -> int:
-        """The first whole number of a field."""
+    def numbers(self, tag: int) -> NDArray[Any]:
+        """The values of a field whose type has no sign, such as offsets; empty for others."""
         values = self.values(tag)
-        return int(values[0]) if len(values) and values.dtype.kind in "ui" else default
+        return values if values.dtype.kind == "u" else np.empty(0, np.uint8)
+
+    def number(self, tag: int, default: int = 0) -> int:
+        """The first of ``numbers``."""
+        values = self.numbers(tag)
+        return int(values[0]) if len(values) else default
 
     def content(self, tag: int) -> bytes:
         """The bytes of a field."""
@@ -139,37 +156,55 @@ class Directory:
         return not kind & (_REDUCED | _MASK) and self.number(SUBFILE_TYPE) != 2
 
 
-def top_directories(payload: bytes) -> list[Directory]:
-    """The chain of directories of a TIFF file; raises InvalidInput where it is broken."""
+class Directories(NamedTuple):
+    """The directories of a file."""
+
+    top: list[Directory]
+    """The chain, of one at least."""
+    inside: list[Directory]
+    """Those inside of others (SubIFDs)."""
+
+    def all(self) -> Iterator[Directory]:
+        """Each of them."""
+        return chain(self.top, self.inside)
+
+
+def first_directory(payload: bytes) -> Directory:
+    """The first of a TIFF file's directories; raises InvalidInput where it is broken."""
     header = _header(payload)
-    return list(_chain(payload, header, header.first, set()))
+    return next(_chain(payload, header, header.first, set()))
 
 
-def all_directories(payload: bytes) -> list[Directory]:
-    """The chain with the directories inside of them (SubIFDs), each before its own."""
+def read_directories(payload: bytes) -> Directories:
+    """All directories of a TIFF file; raises InvalidInput where its chain is broken, or endless.
+
+    What is broken inside of others is passed over, as are those that are too many.
+    """
     header = _header(payload)
     seen: set[int] = set()
+    top = list(_chain(payload, header, header.first, seen))
+    inside: list[Directory] = []
+    level = top
+    for _ in range(DEEPEST):
+        level = [
+            directory
+            for around in level
+            for offset in around.numbers(SUB_DIRECTORIES)[:_MOST_INSIDE].tolist()
+            for directory in _chain_inside(payload, header, offset, seen)
+        ]
+        inside += level
+    return Directories(top, inside)
 
-    def below(first: int, depth: int) -> Iterator[Directory]:
-        for directory in _chain(payload, header, first, seen):
-            yield directory
-            if depth < DEEPEST and len(seen) < MOST_DIRECTORIES:
-                for offset in directory.values(SUB_DIRECTORIES)[:_MOST_INSIDE]:
-                    with suppress(InvalidInput):  # what is beside a picture may be broken
-                        yield from below(int(offset), depth + 1)
 
-    return list(below(header.first, 0))
-
-
-def pages(payload: bytes) -> list[Directory]:
+def pages(directories: Directories) -> list[Directory]:
     """The pictures of a TIFF file: at full size, and no masks.
 
     Where the chain has none, it may hold smaller versions of pictures that are inside. Raises
-    InvalidInput where there are none, and where the file is broken.
+    InvalidInput where there are none.
     """
-    top = [directory for directory in top_directories(payload) if directory.is_page]
-    if found := top or [each for each in all_directories(payload) if each.is_page]:
-        return found
+    for each in directories:
+        if found := [directory for directory in each if directory.is_page]:
+            return found
     raise InvalidInput("the TIFF has no picture but a preview or a mask: send the picture itself")
 
 
@@ -198,6 +233,9 @@ def _header(payload: bytes) -> _Header:
 
 
 def _chain(payload: bytes, header: _Header, first: int, seen: set[int]) -> Iterator[Directory]:
+    """Follow a chain as far as it is whole; raises InvalidInput where it isn't from the first."""
+    if not first:
+        raise broken("it has no directory")
     offset = first
     while offset and offset not in seen:
         if len(seen) >= MOST_DIRECTORIES:
@@ -211,3 +249,12 @@ def _chain(payload: bytes, header: _Header, first: int, seen: set[int]) -> Itera
             return  # the pictures before are whole
         yield directory
         offset = directory.next
+
+
+def _chain_inside(
+    payload: bytes, header: _Header, first: int, seen: set[int]
+) -> Iterator[Directory]:
+    """Follow a chain inside of a directory, as far as it goes."""
+    if first and first not in seen and len(seen) < MOST_DIRECTORIES:
+        with suppress(InvalidInput):
+            yield from _chain(payload, header, first, seen)

@@ -30,6 +30,9 @@ _OTHERS: Mapping[int, str] = {
     34934: "JPEG XR", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
 }  # fmt: skip
 
+_MOST_SAMPLES = 0xFFFF
+"""In a pixel: their number has 16 bits."""
+
 UINT, INT, FLOAT = 1, 2, 3
 ASSOCIATED, UNASSOCIATED = 1, 2
 
@@ -93,17 +96,19 @@ class Layout(NamedTuple):
 def layout_of(page: Directory) -> Layout:
     """The layout of a picture; raises InvalidInput where it has none that is sound."""
     width, height = page.size
-    bits, formats = set(page.values(BITS).tolist()), set(page.values(FORMAT).tolist())
+    bits, formats, extra = (
+        page.numbers(tag)[:_MOST_SAMPLES].tolist() for tag in (BITS, FORMAT, EXTRA)
+    )
     if not width or not height:
         raise tiff.broken("it has no size")
-    if len(bits) > 1 or len(formats) > 1:
+    if len({*bits}) > 1 or len({*formats}) > 1:
         raise InvalidInput("a TIFF whose channels differ in bits isn't read here")
     # 4, undefined, is what old programs write for plain numbers.
     kind = next(iter(formats), UINT)
     return Layout(
         width, height, next(iter(bits), 1), UINT if kind == 4 else kind,
         page.number(SAMPLES, 1), page.number(PLANAR, 1) == 2, page.number(PHOTOMETRIC, -1),
-        tuple(page.values(EXTRA).tolist()), page.number(COMPRESSION, NONE),
+        tuple(extra), page.number(COMPRESSION, NONE),
     )  # fmt: skip
 
 

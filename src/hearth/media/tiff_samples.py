@@ -64,7 +64,7 @@ class SampledTiff(ImageFile.ImageFile):
 
     def _open(self) -> None:
         assert self.fp is not None
-        page = tiff.top_directories(self.fp.read())[0]
+        page = tiff.first_directory(self.fp.read())
         self._page: Directory | None = page
         self._layout = layout = layout_of(page)
         self._size = (layout.width, layout.height)
@@ -125,8 +125,8 @@ class _Samples:
         self._row_bytes = -(-self._width * self._channels * layout.bits // 8)
         if self._row_bytes * self._rows > _LARGEST_SEGMENT:
             raise unreadable(layout, f", in one piece of over {_LARGEST_SEGMENT >> 20} MiB")
-        self._offsets = page.values(_TILE_OFFSETS if self._tiled else _STRIP_OFFSETS)
-        self._sizes = page.values(_TILE_BYTE_COUNTS if self._tiled else _STRIP_BYTE_COUNTS)
+        self._offsets = page.numbers(_TILE_OFFSETS if self._tiled else _STRIP_OFFSETS)
+        self._sizes = page.numbers(_TILE_BYTE_COUNTS if self._tiled else _STRIP_BYTE_COUNTS)
         planes = layout.samples if layout.is_planar else 1
         self._count = self._across * self._down * planes
         if not len(self._sizes) and layout.compression == NONE:  # told by no old program

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from hearth.media.raw import is_raw
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.tensors import PREPROCESSINGS, Tensor
 from hearth.tasks.options import PAGE
-from hearth.tasks.task import Call
+from hearth.tasks.task import Call, Request
 
 KIND = "lumen.input.kind"
 SHAPE = "lumen.tensor.shape"
@@ -48,12 +49,14 @@ def picture_of(call: Call) -> File:
     return request.payload if page == 1 else FilePage(request.payload, page)
 
 
-async def pages_of(payload: bytes) -> int:
-    """How many pages an image file has; more than 1 has a TIFF alone."""
-    if payload[:4] not in tiff.MAGIC:
+async def pages_of(request: Request) -> int:
+    """How many pages the image file of a request has: 1 of tensors, raw frames and most files."""
+    payload, picture = request.payload, request.picture
+    if payload[:4] not in tiff.MAGIC or is_raw(request.mime) or _kind(request.meta) == "tensor":
         return 1
-    # A walk through the file: not on the loop.
-    return await asyncio.get_running_loop().run_in_executor(None, page_count, payload)
+    # A walk through the file: not on the loop, and once for all who look at the picture.
+    count = picture.page_count if picture is not None else partial(page_count, payload)
+    return await asyncio.get_running_loop().run_in_executor(None, count)
 
 
 def file_of(_: Any, call: Call) -> File:
@@ -82,12 +85,16 @@ def file_or_tensor_of(model: ClipModel, call: Call) -> File | Tensor:
 
 
 def _is_tensor(meta: Mapping[str, str]) -> bool:
-    kind = meta.get(KIND, "").strip().lower() if meta else ""
+    kind = _kind(meta)
     if kind in ("", "image", "bytes", "raw"):
         return False
     if kind != "tensor":
         raise InvalidInput(f"{KIND} = {kind!r}: choose image or tensor")
     return True
+
+
+def _kind(meta: Mapping[str, str]) -> str:
+    return meta.get(KIND, "").strip().lower() if meta else ""
 
 
 def _shape(text: str) -> Any:

@@ -10,6 +10,7 @@ from hearth.batching import Ticket
 from hearth.errors import DeadlinePassed, InvalidInput, NotReady, UnknownTask
 from hearth.lifecycle.readiness import Readiness
 from hearth.lifecycle.slot import ModelSlot
+from hearth.media.formats import import_decoders
 from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, read_all
 from hearth.tasks.prepared import PAGES, pages_of
 from hearth.tasks.task import Call, Parts, Request, Result, Stages, Task
@@ -37,6 +38,8 @@ class Router:
         self.readiness = readiness
         self._by_name = {name: task for task in self.tasks for name in task.names}
         self._draining = False
+        if any(task.takes_pictures for task in self.tasks):
+            import_decoders()  # or the first who asks what can be read waits for it, on the loop
 
     def answer(self, request: Request) -> Coroutine[Any, Any, Result | Parts]:
         """The answer to one request; waits for models that are about to be ready.
@@ -97,7 +100,7 @@ class Router:
         if isinstance(rendered, Parts):
             return rendered
         body, mime, schema, meta = rendered
-        if (pages := await pages_of(request.payload)) > 1:
+        if task.takes_pictures and (pages := await pages_of(request)) > 1:
             meta = {**meta, PAGES: str(pages), PAGE.name: str(PAGE.read(request.meta))}
         ended = time.perf_counter()
         stages.encode = ended - answered

@@ -171,16 +171,17 @@ class Task:
     tensors: bool = False
     """Pictures that the client has prepared are taken too, where the model's ``preprocess_id``
     says how."""
+    takes_pictures: bool = field(init=False)
+    """Whether image files are what the task is done to."""
+
+    def __post_init__(self) -> None:
+        takes_pictures = not set(PICTURES).isdisjoint(self.inputs)
+        object.__setattr__(self, "takes_pictures", takes_pictures)
 
     @property
     def readable(self) -> tuple[str, ...]:
         """Those of ``inputs`` that can be read with what is installed."""
         return tuple(mime for mime in self.inputs if is_read(mime))
-
-    @property
-    def takes_pictures(self) -> bool:
-        """Whether image files are what the task is done to."""
-        return not set(PICTURES).isdisjoint(self.inputs)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.media.mask import SoftMask, stretched, strips
+from hearth.media.mask import SoftMask, stretched
 from hearth.media.raw import Pixels
+from hearth.media.strips import strips
 
 Floats = NDArray[np.float32]
 Color = tuple[int, int, int]
