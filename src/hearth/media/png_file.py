@@ -17,7 +17,7 @@ _MOST_CHUNKS = 200_000
 """64 MB of data in chunks of 8 KB, as libpng writes them, are 8,000."""
 
 _MOST_METADATA = 4 << 20
-"""Bytes of a profile, unpacked."""
+"""Bytes of a profile, unpacked, and of Exif."""
 
 _PIECE = 1 << 16
 """Bytes that are unpacked at once."""
@@ -101,7 +101,7 @@ class PngFile:
     def exif(self) -> bytes:
         """Exif; empty where there is none that is sound."""
         if self._exif is not None:
-            return bytes(self._exif)
+            return bytes(self._exif[:_MOST_METADATA])
         if self._raw_exif is None:
             return b""
         kind, text = self._raw_exif

@@ -109,6 +109,11 @@ class Directory:
             return np.empty(0, np.uint8)
         return np.frombuffer(self.payload, kind, field.length, field.at)
 
+    def count(self, tag: int) -> int:
+        """How many values a field is said to have, of whatever type; 0 where it is missing."""
+        field = self._fields.get(tag)
+        return field.length if field else 0
+
     def number(self, tag: int, default: int = 0) -> int:
         """The first whole number of a field."""
         values = self.values(tag)
