@@ -262,5 +262,15 @@ def _strips(
     at = tables + offsets.nbytes + sizes.nbytes
     file = b"".join((struct.pack("<2sHI", b"II", 42, at), body, offsets.tobytes(), sizes.tobytes(),
                      directory, bytes(4)))  # fmt: skip
-    with TiffImagePlugin.TiffImageFile(BytesIO(file)) as image:
+    with _Bytes(BytesIO(file)) as image:
         return np.asarray(image).reshape(-1)
+
+
+class _Bytes(TiffImagePlugin.TiffImageFile):
+    """Bytes that aren't pixels: Pillow's limit for these isn't theirs, ``_LARGEST_SEGMENT`` is."""
+
+    def load_prepare(self) -> None:
+        """Make room for them."""
+        if self._im is None:
+            self.im = Image.new(self.mode, self.size).im
+        super().load_prepare()
