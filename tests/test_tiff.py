@@ -3,6 +3,7 @@
 import itertools
 import struct
 import time
+import warnings
 from io import BytesIO
 
 import cv2
@@ -347,6 +348,15 @@ def test_a_strip_of_more_bytes_than_pillow_allows_pixels_is_read(monkeypatch):
     payload = tiff(samples, photometric="rgb", compression="zlib", rowsperstrip=HEIGHT)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", WIDTH * HEIGHT)
     near(payload, expected(samples, 16))
+
+
+def test_floats_beyond_all_scales_show_without_a_word():
+    samples = np.full((2, 600), 1.0)
+    samples[0, :6] = 1e300, np.inf, 1e39, -1e300, -np.inf, np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shown = READER.pixels(tiff(samples, photometric="minisblack"))
+    assert shown[0, :7, 0].tolist() == [255, 255, 255, 0, 0, 0, 255]
 
 
 @pytest.mark.parametrize("tag", [258, 282, 338, 339])
