@@ -99,7 +99,10 @@ async def test_sources_may_come_slowly_and_their_answers_do_not_wait() -> None:
 async def test_a_source_that_cannot_be_read_is_its_own_error(tmp_path: Path) -> None:
     good = tmp_path / "good.txt"
     good.write_text("x")
-    sources = [good, tmp_path / "missing.jpg", tmp_path, 5, str(good), b"bytes"]
+    huge = tmp_path / "huge.iso"
+    with huge.open("wb") as file:
+        file.truncate(200 << 30)  # it takes no room on the disk
+    sources = [good, tmp_path / "missing.jpg", tmp_path, 5, str(good), b"bytes", huge]
     async with client_of(Script()) as client:
         answers = await gathered(client.map("echo", sources))
     told = [answer.error and (answer.error.code, answer.error.message) for answer in answers]
@@ -107,6 +110,8 @@ async def test_a_source_that_cannot_be_read_is_its_own_error(tmp_path: Path) -> 
     assert told[1] == ("UNREADABLE", "can't be read: no such file or directory")
     assert told[2] == ("UNREADABLE", "can't be read: is a directory")
     assert told[3] and told[3][0] == "UNREADABLE" and "int is no source" in told[3][1]
+    too_large = "the file has 214,748,364,800 bytes: nodes take up to 1024 MiB"
+    assert told[6] == ("UNREADABLE", too_large)
     assert [answer.node == "" for answer in answers] == [error is not None for error in told]
 
 

@@ -13,7 +13,7 @@ from clip_kit import call_of, cosine, decoded, pictures
 from hearth.errors import InvalidInput, NotReady
 from hearth.models.labels import IMAGENET, SCENES, LabelSet
 from hearth.models.manager import no_progress
-from hearth.tasks.charset import CODECS, decode
+from hearth.tasks.charset import CODECS, charset_of, decode
 from hearth.tasks.clip import CLIP_TASKS
 from hearth.tasks.task import Result
 from hearth.tasks.vectors import LONGEST_NAME
@@ -208,6 +208,17 @@ async def test_what_is_no_encoding_of_texts_is_no_charset(model, charset):
 def test_charsets_are_texts_encodings_and_add_no_characters(codec):
     assert codecs.lookup(codec)._is_text_encoding
     assert decode("a cat".encode(codec), codec) == "a cat"
+
+
+@pytest.mark.parametrize(
+    ("label", "codec"),
+    [("x-sjis", "cp932"), ("x-mac-roman", "mac_roman"), ("X-GBK", "gbk"), ("x-cp1252", "cp1252"),
+     ("unicode", "utf-16"), ("ucs-2", "utf-16-le"), ("iso-8859-8-i", "iso8859-8"),
+     ("'utf-8'", "utf-8")],
+)  # fmt: skip
+def test_charsets_may_have_the_names_that_browsers_know(label, codec):
+    text = {"cp932": "①猫", "gbk": "猫", "iso8859-8": "חתול", "utf-8": "猫"}.get(codec, "café")
+    assert decode(text.encode(codec), charset_of(f"text/plain;charset={label}")) == text
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from damage_kit import (
     tail,
 )
 from hearth.errors import InvalidInput
-from hearth.media import ImageReader
+from hearth.media import ImageReader, PixelForm
 from hearth.media.jpeg_file import MOST_SCANS, JpegFile
 from hearth.media.png_file import PngFile
 
@@ -269,6 +269,18 @@ def test_bytes_behind_a_png_and_no_end_change_nothing(name):
     file = PNGS[name]
     for payload in (file + FILM + rng.bytes(999), file[:-12], file[:-5], file[:-12] + tail(rng)):
         assert np.array_equal(read(payload), by_opencv(file))
+
+
+def test_thousands_of_metadata_chunks_cost_no_more_than_one():
+    profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(b"first" * 800_000))
+    other = chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(4_000_000)))
+    raw = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"z" * 4_000_000))
+    head, rest = PNGS["RGB"][:33], PNGS["RGB"][33:]
+    payload = head + profile + 3000 * (other + raw) + rest
+    assert PngFile(payload).profile == b"first" * 800_000
+    began = time.process_time()
+    assert np.array_equal(READER.pixels(payload, PixelForm.SRGB), READER.pixels(PNGS["RGB"]))
+    assert time.process_time() - began < 5
 
 
 def rebuilt(file: bytes, data: bytes, **options: int) -> bytes:

@@ -1,6 +1,8 @@
 """Every format, mode and orientation comes out as the upright RGB image it shows."""
 
 import contextlib
+import subprocess
+import sys
 import threading
 from io import BytesIO
 
@@ -221,6 +223,34 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(file_format: str) -
     with pytest.raises(InvalidInput, match="500×400 pixels; at most 199,999"):
         ImageReader(max_pixels=199_999).read(payload)
     assert ImageReader(max_pixels=200_000).read(encode(Image.new("RGB", (500, 400)), file_format))
+
+
+@pytest.mark.parametrize("size", [(1, 1_000_001), (1_000_001, 1)])
+def test_edges_that_no_picture_has_are_refused(size: tuple[int, int]) -> None:
+    reader = ImageReader(max_pixels=10**9)
+    with pytest.raises(InvalidInput, match=f"{size[0]}×{size[1]} pixels; edges of at most 1,000,0"):
+        reader.read(encode(Image.new("L", size), "PNG"))
+    assert reader.read(encode(Image.new("L", (1_000_000, 1)), "PNG")).size == (1_000_000, 1)
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_image() -> None:
+    """In a process that may take 100 MB more than it has: a picture of 39 megapixels, as RGB."""
+    program = """
+import resource, sys
+from hearth.errors import Overloaded
+from hearth.media import ImageReader
+payload, reader = sys.stdin.buffer.read(), ImageReader(10**8)
+reader.read(payload)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000,) * 2)
+try:
+    reader.read(payload)
+except Overloaded as error:
+    print(error)
+"""
+    payload = encode(Image.new("RGB", (7500, 5200)), "PNG")
+    output = subprocess.check_output([sys.executable, "-c", program], input=payload)
+    assert output == b"the node has no memory left to read the image: try again later\n"
 
 
 @pytest.mark.parametrize(

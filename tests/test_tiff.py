@@ -3,6 +3,7 @@
 import itertools
 import struct
 import time
+import warnings
 from io import BytesIO
 
 import cv2
@@ -350,6 +351,95 @@ def test_numbers_that_lie_cost_nothing(changes):
         assert "\n" not in str(error)
     else:
         assert pixels.shape == (HEIGHT, WIDTH, 3)
+
+
+GREY = np.random.default_rng(2).integers(1, 255, (100, 100), np.uint8)
+FIELDS = {256: 100, 257: 100, 258: 8, 259: 1, 262: 1, 277: 1, 278: 10}
+
+
+def built(fields: dict[int, int | list[int]], body: bytes = GREY.tobytes()) -> bytes:
+    """A TIFF of these fields, as 32-bit numbers, and with ``body`` from byte 2000 on."""
+    entries, lists = b"", b""
+    for tag, value in sorted(fields.items()):
+        values = value if isinstance(value, list) else [value]
+        if len(values) > 1:
+            place = struct.pack("<I", 1000 + len(lists))
+            lists += struct.pack(f"<{len(values)}I", *values)
+        else:
+            place = struct.pack("<I", *values)
+        entries += struct.pack("<HHI", tag, 4, len(values)) + place
+    head = b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries
+    return (head.ljust(1000, b"\0") + lists).ljust(2000, b"\0") + body
+
+
+def grey_of(sizes: list[int], bits: int = 8, offsets: int = 10, step: int = 1000, **more) -> bytes:
+    """``GREY`` in ten strips, as far as they are there."""
+    places = [2000 + step * n for n in range(offsets)]
+    return built({**FIELDS, 258: bits, 257: 800 // bits, 278: 80 // bits,
+                  273: places, 279: sizes}, **more)  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_picture_that_lacks_strips_or_tiles_is_refused(bits):
+    whole, height = [1000] * 10, 800 // bits
+    count = 7 * -(-height // 16) - 1
+    tiles = {256: 100, 257: height, 322: 16, 323: 16, 324: [2000] * count, 325: [512] * count}
+    lacking = {
+        "half of the strips": grey_of([1000] * 5, bits, offsets=5),
+        "all but one": grey_of([1000], bits, offsets=1),
+        "the last one's end": grey_of(whole, bits)[:-1],
+        "every strip's end": grey_of([500] * 10, bits, step=500),
+        "tiles": built({**{tag: FIELDS[tag] for tag in (259, 262, 277)}, 258: bits, **tiles}),
+    }
+    for payload in lacking.values():
+        with pytest.raises(InvalidInput, match="broken or cut short"):
+            READER.read(payload)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_sizes_that_are_wrong_take_no_pixels_away(bits):
+    right = READER.pixels(grey_of([1000] * 10, bits))
+    if bits == 8:
+        assert np.array_equal(right[..., 0], GREY)
+    for sizes in ([0] * 10, [10] * 10, [9999] * 10, [1000] * 9 + [1]):
+        assert np.array_equal(READER.pixels(grey_of(sizes, bits)), right)
+
+
+def test_a_strip_of_more_bytes_than_pillow_allows_pixels_is_read(monkeypatch):
+    samples = as_samples(colours(), "uint16")
+    payload = tiff(samples, photometric="rgb", compression="zlib", rowsperstrip=HEIGHT)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", WIDTH * HEIGHT)
+    near(payload, expected(samples, 16))
+
+
+def test_floats_beyond_all_scales_show_without_a_word():
+    samples = np.full((2, 600), 1.0)
+    samples[0, :6] = 1e300, np.inf, 1e39, -1e300, -np.inf, np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shown = READER.pixels(tiff(samples, photometric="minisblack"))
+    assert shown[0, :7, 0].tolist() == [255, 255, 255, 0, 0, 0, 255]
+
+
+@pytest.mark.parametrize("tag", [258, 282, 338, 339])
+@pytest.mark.parametrize("kind", [4, 5])
+def test_fields_of_millions_of_values_cost_nothing(tag, kind):
+    count = 2_000_000
+    field = struct.pack("<HHII", tag, kind, count, 2000)
+    whole = built({**FIELDS, 273: [2000 + 1000 * n for n in range(10)], 279: [1000] * 10, tag: 8},
+                  bytes(range(1, 201)) * 80_000)  # fmt: skip
+    payload = whole.replace(struct.pack("<HHII", tag, 4, 1, 8), field)
+    assert payload != whole
+    began = time.process_time()
+    with pytest.raises(InvalidInput, match=f"field {tag} has 2,000,000 values"):
+        READER.read(payload)
+    assert time.process_time() - began < 1
+
+
+def test_a_picture_in_more_strips_than_any_has_is_refused():
+    tiny = {**FIELDS, 256: 3000, 257: 3000, 322: 1, 323: 1, 324: 2000}
+    with pytest.raises(InvalidInput, match="in 9,000,000 strips or tiles; at most 250,000"):
+        READER.read(built(tiny))
 
 
 def test_a_large_picture_is_read_in_parts(monkeypatch):

@@ -8,7 +8,7 @@ Code below ``rpc`` raises these and never sees a status code; one table in
     │   └── UnknownTask         no task of that name
     ├── Unavailable             try again later, or elsewhere
     │   ├── NotReady            the model is downloading, loading, or failed; or the node drains
-    │   └── Overloaded          a queue is full
+    │   └── Overloaded          a queue is full, or the memory
     ├── DeadlinePassed          the client's deadline passed before the work was done
     ├── ModelFailed             the model itself failed on good input
     │   └── OutOfMemory         the device has no room for a batch of this size
@@ -45,7 +45,9 @@ class NotReady(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """A bounded queue is full; it is worth trying again after ``retry_after`` seconds."""
+    """A bounded queue is full, or the memory; it is worth trying again after ``retry_after``
+    seconds.
+    """
 
     def __init__(self, message: str, retry_after: float = 0.25) -> None:
         super().__init__(message)

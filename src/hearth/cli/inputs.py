@@ -4,13 +4,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hearth.cli.console import shown
 from hearth.client import TaskInfo
 from hearth.client.mime import TEXT
-from hearth.client.sources import Payload, of_file
+from hearth.client.sources import Payload, of_file, read
 
 STDIN = "-"
 LONGEST_LABEL = 40
@@ -60,7 +59,7 @@ class Input:
     def _bytes(self) -> bytes:
         if self.file == STDIN:
             return sys.stdin.buffer.read()
-        return Path(str(self.file)).read_bytes()
+        return read(str(self.file))
 
 
 def writable(name: str) -> str:

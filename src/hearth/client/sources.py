@@ -29,6 +29,9 @@ Source = Union[str, os.PathLike[str], bytes, bytearray, memoryview, "np.ndarray"
 """A file by its name or Path; the bytes of one; pixels, as uint8 (height, width, 3), RGB, or
 (height, width), grey. For a task that takes texts alone, a ``str`` is the text itself."""
 
+LARGEST_FILE = 1 << 30
+"""Bytes: the most that any node can be set to take (``max_payload_mb``)."""
+
 FORMATS = {1: "gray", 3: "rgb", 4: "rgba"}
 """Of raw frames, by their channels."""
 
@@ -42,7 +45,7 @@ def load(source: Source, task: TaskInfo, mime: str = "") -> Payload:
     if isinstance(source, str) and task.takes_text:
         return Payload(source.encode(), mime or TEXT)
     if isinstance(source, str | os.PathLike):
-        return of_file(Path(source).read_bytes(), str(source), task, mime)
+        return of_file(read(source), str(source), task, mime)
     if isinstance(source, bytes):
         return Payload(source, mime or guess(source))
     if isinstance(source, bytearray | memoryview):
@@ -58,6 +61,14 @@ def load(source: Source, task: TaskInfo, mime: str = "") -> Payload:
     if hasattr(source, "load"):
         return source.load(task)
     raise TypeError(f"{kind} is no source: give a file's name, bytes, or an array of uint8")
+
+
+def read(file: str | os.PathLike[str]) -> bytes:
+    """A file's content; raises OSError, and ValueError for one that no node takes."""
+    path = Path(file)
+    if (size := path.stat().st_size) > LARGEST_FILE:
+        raise ValueError(f"the file has {size:,} bytes: nodes take up to {LARGEST_FILE >> 20} MiB")
+    return path.read_bytes()
 
 
 def of_file(content: bytes, name: str, task: TaskInfo, mime: str = "") -> Payload:

@@ -48,7 +48,8 @@ def to_bytes(values: Samples, top: float) -> Pixels:
     if values.dtype.kind == "u" and values.dtype.itemsize == 2 and top == 65535:
         # The same in whole numbers: exact for all 65536, and faster.
         return ((values.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)
-    scaled = np.multiply(values, 255 / top, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # floats may be what they like
+        scaled = np.multiply(values, 255 / top, dtype=np.float32)
     if values.dtype.kind == "f":
         np.nan_to_num(scaled, copy=False, nan=0, posinf=255, neginf=0)
     np.rint(scaled, out=scaled)

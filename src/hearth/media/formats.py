@@ -23,8 +23,9 @@ from PIL import (
 from hearth.errors import InvalidInput
 from hearth.media import camera_raw, heif, jpeg_xl, tiff
 from hearth.media.strangers import what_it_is
-from hearth.media.tiff_layout import layout_of, unreadable
+from hearth.media.tiff_layout import OLD_JPEG, layout_of, unreadable
 from hearth.media.tiff_samples import SampledTiff
+from hearth.media.tiff_segments import segments_of
 
 PACKAGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "HEIC": (("image/heic", "image/heif"), "pi-heif"),
@@ -150,6 +151,8 @@ def _of_tiff(payload: bytes, page: int) -> Source:
     layout = layout_of(chosen)
     # Pillow 13 overlooks that a file is a BigTIFF where its highest bytes come first.
     if layout.is_plain and not (chosen.is_big and chosen.order == ">"):
+        if layout.compression != OLD_JPEG:  # which keeps them in a way of its own
+            segments_of(chosen, layout)  # Pillow would leave black what is missing
         return Source(PlainTiff, tiff.starting_with(chosen))
     if layout.is_readable:
         orientation = chosen.number(tiff.ORIENTATION, 1)

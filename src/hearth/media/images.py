@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from hearth.errors import InvalidInput, one_line
+from hearth.errors import InvalidInput, Overloaded, one_line
 from hearth.media import jpeg
 from hearth.media.formats import FilePage, find_source
 from hearth.media.forms import Decoded, PixelForm
@@ -21,6 +21,9 @@ from hearth.media.raw import Pixels
 
 _HEAVY_PIXELS = 40_000_000
 """An image with more of them costs hundreds of megabytes while it is read: one at a time."""
+
+_LONGEST_EDGE = 1_000_000
+"""Pixels: libpng's own limit. Decoders keep something for each row, and hold whole rows."""
 
 
 class HeavyImage(Exception):
@@ -64,7 +67,8 @@ class ImageReader:
         54 dB against a full decode and a quarter of its time.
 
         Raises InvalidInput for anything that isn't a whole image of a known format
-        with at most ``max_pixels`` pixels, and nothing else.
+        with at most ``max_pixels`` pixels and edges of a million, Overloaded where the
+        node has no memory left to read it, and nothing else.
         """
         with _refusing():
             opened = self._open(file)
@@ -127,6 +131,11 @@ class ImageReader:
                 f"the image has {width}×{height} pixels; at most {self.max_pixels:,} are "
                 "allowed (the node's max_image_pixels)"
             )
+        if max(width, height) > _LONGEST_EDGE:
+            raise InvalidInput(
+                f"the image has {width}×{height} pixels; edges of at most {_LONGEST_EDGE:,} "
+                "are read"
+            )
         return opened
 
     def _turn(self, opened: Opened, at_least: int | None) -> AbstractContextManager[object]:
@@ -145,12 +154,17 @@ class ImageReader:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Parsers of hostile bytes raise whatever they trip over: InvalidInput, all of it."""
+    """Parsers of hostile bytes raise whatever they trip over: InvalidInput, all of it.
+
+    A lack of memory is no fault of an image that has passed the limits: Overloaded.
+    """
     _silence_pillow()
     try:
         yield
     except (InvalidInput, HeavyImage):
         raise
+    except MemoryError:
+        raise Overloaded("the node has no memory left to read the image: try again later") from None
     except Exception as error:
         raise InvalidInput(f"the image is broken or cut short ({one_line(error, 120)})") from None
 

@@ -6,6 +6,7 @@ not, as libpng has it.
 
 import zlib
 from collections.abc import Iterator
+from functools import cached_property
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp\0\0\0"
@@ -16,7 +17,7 @@ _MOST_CHUNKS = 200_000
 """64 MB of data in chunks of 8 KB, as libpng writes them, are 8,000."""
 
 _MOST_METADATA = 4 << 20
-"""Bytes of a profile, unpacked."""
+"""Bytes of a profile, unpacked, and of Exif."""
 
 _PIECE = 1 << 16
 """Bytes that are unpacked at once."""
@@ -60,7 +61,11 @@ class PngFile:
     """The picture of a PNG. Raises ValueError where something is broken that pixels depend on."""
 
     def __init__(self, payload: bytes) -> None:
-        self.exif = self.xmp = self.profile = b""
+        self.xmp = b""
+        self._exif: memoryview | None = None
+        self._raw_exif: tuple[bytes, memoryview] | None = None
+        """The chunk's kind, and what follows the keyword."""
+        self._profile: memoryview | None = None
         self.is_cut = False
         """Whether the file ends within the data."""
         self._colours = 0
@@ -91,6 +96,21 @@ class PngFile:
             raise ValueError("there is no palette")
         if not self._data:
             raise ValueError("there are no pixels")
+
+    @cached_property
+    def exif(self) -> bytes:
+        """Exif; empty where there is none that is sound."""
+        if self._exif is not None:
+            return bytes(self._exif[:_MOST_METADATA])
+        if self._raw_exif is None:
+            return b""
+        kind, text = self._raw_exif
+        return _from_hexadecimal(bytes(text) if kind == b"tEXt" else _unpacked(text[1:]))
+
+    @cached_property
+    def profile(self) -> bytes:
+        """ICC profile; empty where there is none that is sound."""
+        return b"" if self._profile is None else _unpacked(self._profile)
 
     def minimal(self) -> bytes:
         """Write the picture without all that its pixels don't need."""
@@ -158,7 +178,11 @@ class PngFile:
         self._data.append(chunk.data)
 
     def _read(self, chunk: _PngChunk) -> None:
-        """Take what is of use in a chunk that may be broken."""
+        """Take what is of use in a chunk that may be broken.
+
+        Of chunks that may stand there once the first counts, as in libpng, and nothing is
+        unpacked before somebody asks for it: a file has room for thousands.
+        """
         kind, data = chunk.kind, chunk.data
         if kind not in (b"tRNS", b"eXIf", b"iTXt", b"iCCP", b"tEXt", b"zTXt") or not chunk.is_sound:
             return
@@ -168,15 +192,14 @@ class PngFile:
             if not self._data and len(data) in lengths.get(self._colour_type, ()):
                 self._kept.append(chunk.whole)
         elif kind == b"eXIf":
-            self.exif = bytes(data)
+            self._exif = self._exif or data
         elif kind == b"iTXt" and data[: len(_XMP)] == _XMP:
-            self.xmp = bytes(data[len(_XMP) :])
-        elif kind == b"iCCP":
+            self.xmp = self.xmp or bytes(data[len(_XMP) :])
+        elif kind == b"iCCP" and self._profile is None:
             name = bytes(data[:80]).partition(b"\0")[0]
-            self.profile = _unpacked(data[len(name) + 2 :])
-        elif data[: len(_RAW_EXIF)] == _RAW_EXIF and not self.exif:
-            text = data[len(_RAW_EXIF) :]
-            self.exif = _from_hexadecimal(bytes(text) if kind == b"tEXt" else _unpacked(text[1:]))
+            self._profile = data[len(name) + 2 :]
+        elif data[: len(_RAW_EXIF)] == _RAW_EXIF:
+            self._raw_exif = self._raw_exif or (kind, data[len(_RAW_EXIF) :])
 
 
 def _chunks(payload: bytes) -> Iterator[_PngChunk]:

@@ -121,6 +121,11 @@ class Directory:
             return np.empty(0, np.uint8)
         return np.frombuffer(self.payload, kind, field.length, field.at)
 
+    def count(self, tag: int) -> int:
+        """How many values a field is said to have, of whatever type; 0 where it is missing."""
+        field = self._field(tag)
+        return field.length if field else 0
+
     def numbers(self, tag: int) -> NDArray[Any]:
         """The values of a field whose type has no sign, such as offsets; empty for others."""
         values = self.values(tag)

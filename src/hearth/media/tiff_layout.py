@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from hearth.errors import InvalidInput
 from hearth.media import tiff
 from hearth.media.tiff import Directory
@@ -14,14 +16,15 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, _RGB, _PALETTE, CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5
 COLOURS: Mapping[int, int] = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, _RGB: 3, CMYK: 4}
 """Channels by PhotometricInterpretation, of what is read here."""
 
-NONE = 1
+NONE, OLD_JPEG = 1, 6
 _LOSSLESS: Mapping[int, str] = {
     NONE: "", 5: "LZW", 8: "Deflate", 32773: "PackBits", 32946: "Deflate",
     34925: "LZMA", 50000: "Zstandard",
 }  # fmt: skip
 """Compressions that give the samples as they are; libtiff has them all."""
 _OF_PILLOW: Mapping[int, str] = {
-    2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", 6: "old JPEG", 7: "JPEG", 32771: "CCITT RLE",
+    2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", OLD_JPEG: "old JPEG", 7: "JPEG",
+    32771: "CCITT RLE",
 }  # fmt: skip
 """Further ones of which Pillow gives pictures."""
 _OTHERS: Mapping[int, str] = {
@@ -30,8 +33,11 @@ _OTHERS: Mapping[int, str] = {
     34934: "JPEG XR", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
 }  # fmt: skip
 
-_MOST_SAMPLES = 0xFFFF
-"""In a pixel: their number has 16 bits."""
+_MOST_VALUES = 3 << 16
+"""In fields that have one value, one for each channel, or three for each colour of a palette of
+16 bits; Pillow makes numbers of them one by one."""
+_OF_FEW_VALUES = (256, 257, BITS, COMPRESSION, PHOTOMETRIC, 266, 274, SAMPLES, 278, 282, 283,
+                  PLANAR, 296, 317, 320, 322, 323, EXTRA, FORMAT)  # fmt: skip
 
 UINT, INT, FLOAT = 1, 2, 3
 ASSOCIATED, UNASSOCIATED = 1, 2
@@ -96,19 +102,19 @@ class Layout(NamedTuple):
 def layout_of(page: Directory) -> Layout:
     """The layout of a picture; raises InvalidInput where it has none that is sound."""
     width, height = page.size
-    bits, formats, extra = (
-        page.numbers(tag)[:_MOST_SAMPLES].tolist() for tag in (BITS, FORMAT, EXTRA)
-    )
     if not width or not height:
         raise tiff.broken("it has no size")
-    if len({*bits}) > 1 or len({*formats}) > 1:
+    for tag in _OF_FEW_VALUES:
+        if page.count(tag) > _MOST_VALUES:
+            raise tiff.broken(f"field {tag} has {page.count(tag):,} values")
+    if any(len(np.unique(page.numbers(tag))) > 1 for tag in (BITS, FORMAT)):
         raise InvalidInput("a TIFF whose channels differ in bits isn't read here")
     # 4, undefined, is what old programs write for plain numbers.
-    kind = next(iter(formats), UINT)
+    kind = page.number(FORMAT, UINT)
     return Layout(
-        width, height, next(iter(bits), 1), UINT if kind == 4 else kind,
+        width, height, page.number(BITS, 1), UINT if kind == 4 else kind,
         page.number(SAMPLES, 1), page.number(PLANAR, 1) == 2, page.number(PHOTOMETRIC, -1),
-        tuple(extra), page.number(COMPRESSION, NONE),
+        tuple(page.numbers(EXTRA).tolist()), page.number(COMPRESSION, NONE),
     )  # fmt: skip
 
 

@@ -37,18 +37,19 @@ from hearth.media.tiff_layout import (
     layout_of,
     unreadable,
 )
+from hearth.media.tiff_segments import (
+    ROWS_PER_STRIP,
+    STRIP_BYTE_COUNTS,
+    STRIP_OFFSETS,
+    segments_of,
+)
 
 # Tags of TIFF 6.0, and Adobe's for a colour profile.
-_FILL_ORDER, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTE_COUNTS = 266, 273, 278, 279
-_PREDICTOR = 317
-_TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTE_COUNTS = 322, 323, 324, 325
-_PROFILE = 34675
+_FILL_ORDER, _PREDICTOR, _PROFILE = 266, 317, 34675
 
 _GROUP = 8 << 20
 """Bytes of samples that are worked on at a time."""
 _GROUP_SEGMENTS = 4096
-_MOST_SEGMENTS = 250_000
-"""Strips and tiles: those of 65,000 rows in three planes come to fewer, and take seconds."""
 _LARGEST_SEGMENT = 512 << 20
 """Bytes of samples in one strip or tile, which has to be undone in one piece."""
 
@@ -111,30 +112,10 @@ class _Samples:
     def __init__(self, page: Directory, layout: Layout) -> None:
         self._page = page
         self._layout = layout
-        self._tiled = _TILE_OFFSETS in page
-        width, height = layout.width, layout.height
-        if self._tiled:
-            self._width, self._rows = page.number(_TILE_WIDTH), page.number(_TILE_LENGTH)
-        else:
-            self._width = width
-            self._rows = min(page.number(_ROWS_PER_STRIP, height) or height, height)
-        if not self._width or not self._rows:
-            raise tiff.broken("its tiles have no size")
-        self._across, self._down = -(-width // self._width), -(-height // self._rows)
-        self._channels = 1 if layout.is_planar else layout.samples
-        self._row_bytes = -(-self._width * self._channels * layout.bits // 8)
-        if self._row_bytes * self._rows > _LARGEST_SEGMENT:
+        self._segments = segments = segments_of(page, layout)
+        if segments.size > _LARGEST_SEGMENT:
             raise unreadable(layout, f", in one piece of over {_LARGEST_SEGMENT >> 20} MiB")
-        self._offsets = page.numbers(_TILE_OFFSETS if self._tiled else _STRIP_OFFSETS)
-        self._sizes = page.numbers(_TILE_BYTE_COUNTS if self._tiled else _STRIP_BYTE_COUNTS)
-        planes = layout.samples if layout.is_planar else 1
-        self._count = self._across * self._down * planes
-        if not len(self._sizes) and layout.compression == NONE:  # told by no old program
-            self._sizes = np.full(self._count, self._row_bytes * self._rows)
-        if self._count > _MOST_SEGMENTS:
-            raise unreadable(layout, f", in {self._count:,} strips")
-        if min(len(self._offsets), len(self._sizes)) < self._count:
-            raise tiff.broken("its strips aren't all there")
+        self._channels = 1 if layout.is_planar else layout.samples
 
     def pixels(self) -> Pixels:
         """(height, width, channels) uint8: the colours, and alpha where there is one."""
@@ -171,47 +152,38 @@ class _Samples:
 
     def _blocks(self) -> Iterator[_Block]:
         """All of the picture, in parts."""
-        layout = self._layout
-        group = max(1, min(_GROUP_SEGMENTS, _GROUP // (self._row_bytes * self._rows)))
-        per_plane = self._across * self._down
-        for first in range(0, self._count, group):
-            numbers = range(first, min(first + group, self._count))
+        layout, segments = self._layout, self._segments
+        group = max(1, min(_GROUP_SEGMENTS, _GROUP // segments.size))
+        per_plane = segments.across * segments.down
+        for first in range(0, segments.count, group):
+            numbers = range(first, min(first + group, segments.count))
             content, start = self._undone(numbers), 0
             for number in numbers:
                 plane, place = divmod(number, per_plane)
-                down, across = divmod(place, self._across)
-                top, left = down * self._rows, across * self._width
-                rows = self._rows_of(number)
-                end = start + rows * self._row_bytes
-                values = self._values(content[start:end].reshape(rows, self._row_bytes))
+                down, across = divmod(place, segments.across)
+                top, left = down * segments.rows, across * segments.width
+                rows = segments.rows_of(number)
+                end = start + rows * segments.row_bytes
+                values = self._values(content[start:end].reshape(rows, segments.row_bytes))
                 values = values[: layout.height - top, : layout.width - left]
-                for row in range(0, len(values), some := max(1, _GROUP // self._row_bytes)):
+                for row in range(0, len(values), some := max(1, _GROUP // segments.row_bytes)):
                     yield _Block(top + row, left, plane, values[row : row + some])
                 start = end
 
-    def _rows_of(self, number: int) -> int:
-        """Rows that a strip or tile holds; the last strip may have fewer."""
-        down = number % (self._across * self._down) // self._across
-        left = self._layout.height - down * self._rows
-        return self._rows if self._tiled else min(self._rows, left)
-
     def _undone(self, numbers: range) -> Pixels:
         """The bytes of these strips or tiles, one after another, uncompressed."""
-        parts, rows = [], [self._rows_of(number) for number in numbers]
+        segments, compression = self._segments, self._layout.compression
+        parts, rows = [], [segments.rows_of(number) for number in numbers]
         # No compression takes so much: strips that overlap are to fill no memory.
-        most = 2 * self._rows * self._row_bytes + 1024
+        most = 2 * segments.size + 1024
         payload = memoryview(self._page.payload)
         for number in numbers:
-            at, size = int(self._offsets[number]), min(int(self._sizes[number]), most)
+            at, size = int(segments.offsets[number]), min(int(segments.sizes[number]), most)
             parts.append(payload[at : at + size])
         fill_order = self._page.number(_FILL_ORDER, 1)
-        if self._layout.compression != NONE:
-            return _decompressed(parts, rows, self._row_bytes, self._layout.compression, fill_order)
-        sizes = [each * self._row_bytes for each in rows]
-        if any(len(part) < size for part, size in zip(parts, sizes, strict=True)):
-            raise tiff.broken("a strip ends too early")
-        whole = [part[:size] for part, size in zip(parts, sizes, strict=True)]
-        content = np.frombuffer(whole[0] if len(whole) == 1 else b"".join(whole), np.uint8)
+        if compression != NONE:
+            return _decompressed(parts, rows, segments.row_bytes, compression, fill_order)
+        content = np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), np.uint8)
         if fill_order == 2:  # the first of 8 bits is the lowest
             content = np.packbits(np.unpackbits(content, bitorder="little"))
         return content
@@ -219,7 +191,7 @@ class _Samples:
     def _values(self, rows: Pixels) -> NDArray[Any]:
         """Bytes (rows, bytes of a row) as numbers (rows, width, channels)."""
         layout, predictor = self._layout, self._page.number(_PREDICTOR, 1)
-        shape = (len(rows), self._width, self._channels)
+        shape = (len(rows), self._segments.width, self._channels)
         if layout.bits not in (8, 16, 32, 64):
             if predictor != 1:
                 raise unreadable(layout, ", as differences")
@@ -277,12 +249,12 @@ def _strips(
     tables = head + len(body)
     fields = {
         tiff.WIDTH: row_bytes, tiff.LENGTH: sum(rows), BITS: 8, COMPRESSION: compression,
-        PHOTOMETRIC: BLACK_IS_ZERO, _FILL_ORDER: fill_order, _STRIP_OFFSETS: tables,
-        SAMPLES: 1, _ROWS_PER_STRIP: rows[0], _STRIP_BYTE_COUNTS: tables + offsets.nbytes,
+        PHOTOMETRIC: BLACK_IS_ZERO, _FILL_ORDER: fill_order, STRIP_OFFSETS: tables,
+        SAMPLES: 1, ROWS_PER_STRIP: rows[0], STRIP_BYTE_COUNTS: tables + offsets.nbytes,
     }  # fmt: skip
     if len(parts) == 1:  # a value that fits stands in its field
-        fields |= {_STRIP_OFFSETS: head, _STRIP_BYTE_COUNTS: len(body)}
-    lists = (_STRIP_OFFSETS, _STRIP_BYTE_COUNTS)
+        fields |= {STRIP_OFFSETS: head, STRIP_BYTE_COUNTS: len(body)}
+    lists = (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
     directory = struct.pack("<H", len(fields)) + b"".join(
         struct.pack("<HHII", tag, 4, len(parts) if tag in lists else 1, value)
         for tag, value in fields.items()
@@ -290,5 +262,15 @@ def _strips(
     at = tables + offsets.nbytes + sizes.nbytes
     file = b"".join((struct.pack("<2sHI", b"II", 42, at), body, offsets.tobytes(), sizes.tobytes(),
                      directory, bytes(4)))  # fmt: skip
-    with TiffImagePlugin.TiffImageFile(BytesIO(file)) as image:
+    with _Bytes(BytesIO(file)) as image:
         return np.asarray(image).reshape(-1)
+
+
+class _Bytes(TiffImagePlugin.TiffImageFile):
+    """Bytes that aren't pixels: Pillow's limit for these isn't theirs, ``_LARGEST_SEGMENT`` is."""
+
+    def load_prepare(self) -> None:
+        """Make room for them."""
+        if self._im is None:
+            self.im = Image.new(self.mode, self.size).im
+        super().load_prepare()

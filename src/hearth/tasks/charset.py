@@ -34,14 +34,17 @@ CODECS = frozenset(
 """Python's names of the encodings that are taken: one pass over the bytes, and no more characters
 than bytes. UTF-7 isn't among them, as in browsers."""
 
-_MORE_ALIASES = {"windows_874": "cp874", "windows_31j": "cp932"}
-"""IANA's names that Python doesn't have."""
+_MORE_ALIASES = {
+    "windows_874": "cp874", "windows_31j": "cp932", "x_sjis": "cp932", "iso_8859_8_i": "iso8859_8",
+    "unicode": "utf_16", "ucs_2": "utf_16",
+}  # fmt: skip
+"""Names that Python doesn't have: IANA's, and browsers' (WHATWG's Encoding Standard, 4.2)."""
 
 
 def charset_of(mime: str) -> str:
     """The ``charset`` of a mime, as the client spelt it; empty where it names none."""
     named = _CHARSET.search(mime)
-    return (named[1] or named[2] or "").strip() if named else ""
+    return (named[1] or named[2] or "").strip().strip("'") if named else ""
 
 
 def decode(payload: bytes, charset: str) -> str:
@@ -65,7 +68,8 @@ def decode(payload: bytes, charset: str) -> str:
 
 def _codec(charset: str) -> str:
     name = "_".join(charset.lower().replace("-", " ").replace(".", " ").split())
-    codec = _MORE_ALIASES.get(name) or aliases.get(name, name)
+    plain = name.removeprefix("x_")  # x-mac-roman, x-gbk
+    codec = _MORE_ALIASES.get(name) or aliases.get(plain, plain)
     if codec not in CODECS:
         raise InvalidInput(f"no charset {charset[:40]!r} is known here: send the text in UTF-8")
     return codec
