@@ -76,18 +76,22 @@ def test_json_comes_in_the_order_of_the_inputs_with_errors_in_their_place(
 ):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8\xff no picture")
-    files = [PAGE, "missing.png", COFFEE, bad]
+    huge = tmp_path / "huge.jpg"
+    with huge.open("wb") as file:
+        file.truncate(200 << 30)  # it takes no room on the disk
+    files = [PAGE, "missing.png", COFFEE, bad, huge]
     done = infer(node, "ocr", "--json", *files)
     assert done.code == 1
     assert [line["file"] for line in done.lines] == [str(file) for file in files]
-    assert [line["task"] for line in done.lines] == ["ocr"] * 4
-    page, missing, coffee, broken = done.lines
+    assert [line["task"] for line in done.lines] == ["ocr"] * 5
+    page, missing, coffee, broken, large = done.lines
     assert page["result"]["items"][0]["text"] == TITLE and page["error"] is None
     assert page["meta"]["lumen.model.id"] == page["result"]["model_id"]
     assert coffee["error"] is None
     assert missing["result"] is None
     assert missing["error"]["message"] == "can't be read: no such file or directory"
     assert broken["error"]["code"] == "INVALID_ARGUMENT"
+    assert large["error"]["message"].startswith("the file has 214,748,364,800 bytes: nodes take up")
 
 
 def test_many_files_travel_over_one_call_and_each_is_answered_once(
