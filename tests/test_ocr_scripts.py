@@ -17,7 +17,7 @@ import hearth
 from hearth.backends.onnx import OnnxSession
 from hearth.contract import ml_service_pb2 as pb
 from hearth.models.ocr.readers import LineReader
-from hearth.models.ocr.recognition import Recogniser, in_reading_order
+from hearth.models.ocr.recognition import Recogniser, in_logical_order
 from hearth.models.ocr.scripts import ScriptClassifier, scripts_of
 from node_kit import NodeThread, stub_of, talk
 from ocr_kit import TEXT, Watched, drawn, png, session
@@ -219,4 +219,4 @@ def test_the_scripts_of_an_alphabet_are_those_of_which_the_basic_letters_are_the
     ],
 )
 def test_what_runs_from_right_to_left_comes_as_it_is_spoken(seen, spoken):
-    assert in_reading_order(seen) == spoken
+    assert in_logical_order(seen) == spoken

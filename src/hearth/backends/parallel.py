@@ -23,7 +23,6 @@ class ParallelSession:
     def __init__(self, session: Session, *, runs: int, threads: int | None = None) -> None:
         self._session = session
         self.threads = threads
-        self.runs = runs
         self._pool = ThreadPoolExecutor(runs, thread_name_prefix="run")
 
     def __getattr__(self, name: str) -> Any:

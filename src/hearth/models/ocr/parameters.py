@@ -5,23 +5,13 @@ A test holds them against the installed package. What is ours is below the line.
 
 # Global
 TEXT_SCORE = 0.5
-MIN_SIDE_LEN = 30
-MAX_SIDE_LEN = 2000
-MIN_HEIGHT = 30
-WIDTH_HEIGHT_RATIO = 8
 
 # Det
-DET_LIMIT_SIDE_LEN = 736
-DET_LIMIT_TYPE = "min"
-DET_MEAN = (0.5, 0.5, 0.5)
-DET_STD = (0.5, 0.5, 0.5)
 DET_THRESH = 0.3
 DET_BOX_THRESH = 0.5
 DET_MAX_CANDIDATES = 1000
 """Also the most lines that an image can have."""
 DET_UNCLIP_RATIO = 1.6
-DET_USE_DILATION = True
-DET_SCORE_MODE = "fast"
 
 # Cls: (channels, height, width)
 CLS_IMAGE_SHAPE = (3, 48, 192)

@@ -17,7 +17,7 @@ from hearth.models.ocr import parameters as p
 from hearth.models.ocr.recognition import Draft, Reading, Recogniser, batch_of, padded_width
 from hearth.models.ocr.scripts import ScriptClassifier, stray_share
 
-CLEAR = 0.8
+CLEAR_SHARE = 0.8
 """Share of a line's letters that a recogniser can write, from which on it is asked first."""
 
 SUSPECT = 0.5
@@ -107,7 +107,7 @@ class LineReader:
 
 def _first_asked(writable: Array) -> Array:
     """For each line the first recogniser to which it is clear, or else the likeliest: (n)."""
-    clear = writable >= CLEAR
+    clear = writable >= CLEAR_SHARE
     asked: Array = np.where(clear.any(1), clear.argmax(1), writable.argmax(1))
     return asked
 
@@ -125,9 +125,9 @@ def believed(
 ) -> Reading | ModelFailed:
     """A reading with the confidence that it deserves.
 
-    None where nothing but spaces was read. It isn't believed where more of the line can't be
-    written than the reading is sure of, after what it leaves out. ``tools/train_scripts.py``
-    measures how often that is wrong.
+    It is 0 where nothing but spaces was read. A reading isn't believed where more of the line
+    can't be written than the reading is sure of, after what it leaves out.
+    ``tools/train_scripts.py`` measures how often that is wrong.
     """
     if isinstance(draft, ModelFailed):
         return draft

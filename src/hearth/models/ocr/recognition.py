@@ -82,7 +82,7 @@ class Recogniser:
         begins = (best != 0) & (np.diff(best, axis=1, prepend=0) != 0)
         least = np.where(begins, sure, 1).min(1)
         return [
-            Draft(in_reading_order(text), float(confidence), row, float(unsure))
+            Draft(in_logical_order(text), float(confidence), row, float(unsure))
             for (text, confidence), row, unsure in zip(texts, letters, least, strict=True)
         ]
 
@@ -145,7 +145,7 @@ _RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 _LEFT_TO_RIGHT = re.compile(r"[A-Za-z0-9]+(?:[ .,:/*%+@_-]+[A-Za-z0-9]+)*")
 
 
-def in_reading_order(text: str) -> str:
+def in_logical_order(text: str) -> str:
     """A text that was read from left to right, as it is spoken and stored.
 
     Arabic and Hebrew come the wrong way round, their numbers and Latin words don't: PP-OCR's

@@ -118,6 +118,7 @@ class OcrSource:
         """Open the sessions; raises SetupError."""
         _require_package()
         from hearth.backends.onnx import OnnxSession
+        from hearth.backends.parallel import ParallelSession
         from hearth.graphs.best_class import with_best_class
 
         on_device = self._settings.model_dump(include={"device", "require_device"}) | {
@@ -136,8 +137,12 @@ class OcrSource:
                 return opened.enter_context(closing(made))
 
             def reading(path: Path) -> OnnxSession:
-                # A line's run takes one thread of a CPU: lines are read side by side.
-                return session(path, threads=1, graph=with_best_class(path), **on_device)
+                graph = with_best_class(path)
+                single = session(path, threads=1, graph=graph, **on_device)
+                if _runs_single_lines(single):
+                    return single
+                single.close()
+                return session(path, threads=threads, graph=graph, **on_device)
 
             paths = (package / DETECTION, package / ORIENTATION)
             opening = [aside.submit(session, path, threads=threads, **on_device) for path in paths]
@@ -152,16 +157,18 @@ class OcrSource:
             for graph, recogniser in zip(graphs, recognisers, strict=True):
                 if graph.parent != package:
                     _complete(graph, recogniser)
-            side_by_side = [
-                _side_by_side(recogniser, threads or usable_cores(), threads)
+            readers: list[Session] = [
+                ParallelSession(recogniser, runs=threads or usable_cores(), threads=threads)
+                if _runs_single_lines(recogniser)
+                else recogniser
                 for recogniser in recognisers
             ]
             model = OcrModel(
                 model_id=self.model_id,
                 detection=detection,
                 orientation=orientation,
-                recognition=side_by_side[0],
-                further=side_by_side[1:],
+                recognition=readers[0],
+                further=readers[1:],
                 scripts=classifier.result(),
                 reader=self._reader,
                 files=(*paths, *graphs),
@@ -195,14 +202,10 @@ class OcrSource:
         return recogniser_in(snapshot / name.inside)
 
 
-def _side_by_side(session: "OnnxSession", runs: int, threads: int | None) -> Session:
-    """Have a recogniser's runs go side by side, where they are of single lines on a CPU."""
-    from hearth.backends.parallel import ParallelSession
-
+def _runs_single_lines(session: "OnnxSession") -> bool:
+    """Whether lines are best read side by side, each by one thread of a CPU."""
     fixed = session.batch_sizes.fixed
-    if session.device != "cpu" or (fixed and 1 not in fixed):
-        return session
-    return ParallelSession(session, runs=runs, threads=threads)
+    return session.device == "cpu" and (not fixed or 1 in fixed)
 
 
 def _complete(graph: Path, session: "OnnxSession") -> None:
