@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 
 from hearth.backends.onnx import OnnxSession
 from hearth.backends.parallel import ParallelSession
-from hearth.graphs.best_class import with_best_class
+from hearth.graphs.best_class import CLASSES, with_best_class
+from hearth.models.ocr.readers import LineReader
 from hearth.models.ocr.recognition import Recogniser
 from hearth.models.ocr.source import RECOGNITION
 from ocr_kit import TEXT, drawn
@@ -28,7 +29,7 @@ def test_the_best_class_and_its_value_are_those_of_all():
     )
     batch = np.random.default_rng(0).random((2, 3, 48, 256), np.float32)
     [numbers], [chosen] = (session.run({"x": batch}).values() for session in (whole, best))
-    assert best.metadata == whole.metadata
+    assert best.metadata == {**whole.metadata, CLASSES: str(numbers.shape[2])}
     assert chosen.shape == (*numbers.shape[:2], 2)
     assert np.array_equal(chosen[..., 0], numbers.argmax(axis=2))
     assert np.array_equal(chosen[..., 1], numbers.max(axis=2))
@@ -36,10 +37,10 @@ def test_the_best_class_and_its_value_are_those_of_all():
 
 def test_runs_side_by_side_read_what_one_after_the_other_does():
     session = OnnxSession(GRAPH, threads=1, graph=with_best_class(GRAPH))
-    plain = Recogniser(OnnxSession(GRAPH, threads=1))
+    plain = LineReader([Recogniser(OnnxSession(GRAPH, threads=1))], None)
     one_by_one = [plain([line])[0] for line in lines() * 2]
     parallel = ParallelSession(session, runs=3)
-    together = Recogniser(parallel)(lines() * 2)
+    together = LineReader([Recogniser(parallel)], None)(lines() * 2)
     parallel.close()
     assert together[0].text == TEXT[0]
     assert together == one_by_one

@@ -21,19 +21,28 @@ from hub_kit import HubServer
 from lan_kit import Host, Lan, require_tools
 
 HUB = "hub.hearth.test"
-SOURCE = Path(__file__).parent.parent / "src"
+ROOT = Path(__file__).resolve().parent.parent
+THERE = Path("/mnt/checkout")
+"""Where the checkout is seen: its own place may be one of those that are empty, as /tmp is."""
 
 TIDY = ("home", "cache", "work", "tmp", "var-tmp", "shm")
 """Folders in which nothing may be left, as they lie under /mnt."""
 
 SEE = """
 mount --bind {folder} /mnt
+mount --bind {root} {there}
 mount --bind /mnt/tmp /tmp
 mount --bind /mnt/var-tmp /var/tmp
 mount --bind /mnt/shm /dev/shm
 mount --bind /mnt/resolv.conf /etc/resolv.conf
 cd /mnt/work && exec "$@"
 """
+
+
+def there(path: str) -> str:
+    """A path of the checkout as the commands see it; others stay as they are."""
+    own = Path(path)
+    return str(THERE / own.relative_to(ROOT)) if own.is_relative_to(ROOT) else path
 
 
 class NameServer:
@@ -83,14 +92,16 @@ class Watched:
 
     def __init__(self, host: Host, folder: Path, hub: HubServer) -> None:
         self.folder = folder
-        for name in (*TIDY, "data"):
+        for name in (*TIDY, "data", "checkout"):
             (folder / name).mkdir()
         (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
-        see = f"set -e\n{SEE.format(folder=folder)}"
-        self._prefix = host.command("unshare", "--mount", "sh", "-c", see, "sh", *HEARTH)
+        see = f"set -e\n{SEE.format(folder=folder, root=ROOT, there=THERE)}"
+        self._prefix = host.command(
+            "unshare", "--mount", "sh", "-c", see, "sh", *map(there, HEARTH)
+        )
         # Nothing is handed down: tests switch telemetry off for themselves.
         self._environment = {
-            "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PYTHONPATH": str(SOURCE),
+            "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PYTHONPATH": str(THERE / "src"),
             "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/mnt/home", "XDG_CACHE_HOME": "/mnt/cache",
             "HEARTH_HUB__ENDPOINT": f"http://{HUB}:{hub.port}", "HEARTH_DATA_DIR": "/mnt/data",
             # Whoever asks for it the other way round is not heard.
