@@ -111,7 +111,7 @@ class Watched:
     def run(self, *arguments: object) -> Done:
         """Run a command to its end."""
         done = subprocess.run(
-            [*self._prefix, *map(str, arguments)], env=self._environment,
+            [*self._prefix, *(there(str(each)) for each in arguments)], env=self._environment,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         return Done(done.returncode, done.stdout, done.stderr)
