@@ -85,7 +85,7 @@ def preview_of_fuji(payload: bytes) -> Preview:
 
 
 def refusal(name: str) -> InvalidInput:
-    """That a RAW file can't be read."""
+    """Say that a RAW file can't be read."""
     return InvalidInput(
         f"a RAW file ({name}) without a preview of at least half its size that is read here: "
         "send the image as JPEG or TIFF"

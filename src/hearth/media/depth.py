@@ -17,7 +17,7 @@ from hearth.media.strips import strips
 Samples = NDArray[Any]
 
 _BRIGHTEST = 0.01
-"""Of the samples of floats, the share that may pass their scale: lights that shine more than
+"""Share of float samples that may pass their scale: lights that shine more than
 white paper, and come out white."""
 
 

@@ -18,7 +18,7 @@ from hearth.errors import InvalidInput
 _HEVC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AV1 = {b"avif", b"avis"}
 BRANDS = _HEVC | _AV1 | {b"mif1", b"mif2", b"msf1", b"miaf"}
-"""Of files whose images are stills, and sequences of them."""
+"""Brands of files with still images, and with sequences of them."""
 
 _MOST_BOXES = 10_000
 """In one other, or one after another: an image of 100 megapixels has some 400 tiles."""

@@ -58,11 +58,11 @@ class FrameHeader(NamedTuple):
     """The head of a frame: B.2.2."""
 
     marker: int
-    """Of the way of coding: C0 to CF."""
+    """Marker of the way of coding: C0 to CF."""
     width: int
     height: int
     identifiers: bytes
-    """Of the components, a byte each."""
+    """Identifiers of the components, a byte each."""
 
     @property
     def components(self) -> int:

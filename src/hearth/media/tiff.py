@@ -44,7 +44,7 @@ _NUMBERS: Mapping[int, str] = {
 
 
 def broken(what: str) -> InvalidInput:
-    """That a TIFF file isn't whole, and what of it."""
+    """Say that a TIFF file isn't whole, and what of it."""
     return InvalidInput(f"the image is broken or cut short (TIFF: {what})")
 
 
@@ -167,7 +167,7 @@ class Directories(NamedTuple):
     top: list[Directory]
     """The chain, of one at least."""
     inside: list[Directory]
-    """Those inside of others (SubIFDs)."""
+    """Directories inside of others (SubIFDs)."""
 
     def all(self) -> Iterator[Directory]:
         """Each of them."""

@@ -49,11 +49,11 @@ class Layout(NamedTuple):
     width: int
     height: int
     bits: int
-    """Of a sample."""
+    """Bits of a sample."""
     format: int
     """1 for whole numbers without a sign, 2 with a sign, 3 floats."""
     samples: int
-    """Of a pixel."""
+    """Samples of a pixel."""
     is_planar: bool
     photometric: int
     extra: tuple[int, ...]
@@ -119,5 +119,5 @@ def layout_of(page: Directory) -> Layout:
 
 
 def unreadable(layout: Layout, more: str = "") -> InvalidInput:
-    """That a TIFF can't be read, and what it is."""
+    """Say that a TIFF can't be read, and what it is."""
     return InvalidInput(f"{layout}{more}: not read here; send the image with 8-bit RGB samples")

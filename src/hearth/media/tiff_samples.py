@@ -241,7 +241,7 @@ def _decompressed(
 def _strips(
     parts: list[memoryview], rows: list[int], row_bytes: int, compression: int, fill_order: int
 ) -> Pixels:
-    """As a grey TIFF of ``row_bytes`` × rows pixels, to be read by Pillow."""
+    """Write a grey TIFF of ``row_bytes`` × rows pixels, to be read by Pillow."""
     head = struct.calcsize("<2sHI")
     sizes = np.array([len(part) for part in parts], "<u4")
     offsets = (head + np.concatenate(([0], np.cumsum(sizes)[:-1]))).astype("<u4")

@@ -24,11 +24,11 @@ class Segments:
     """Strips or tiles of one picture, plane by plane, rows of them from the top."""
 
     height: int
-    """Of the picture, in pixels."""
+    """Height of the picture, in pixels."""
     width: int
-    """Of one of them, in pixels."""
+    """Width of a strip or tile, in pixels."""
     rows: int
-    """Of one of them; the last strip may have fewer."""
+    """Rows of a strip or tile; the last strip may have fewer."""
     is_tiled: bool
     across: int
     down: int

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the model brings OpenCV and rapidocr along
 
 SCHEMA = "ocr_v1"
 UNREAD = "unread"
-"""Of an answer's meta: how many lines were found and are left out, where there are some."""
+"""Key of an answer's meta: how many lines were found and left out, where there are some."""
 
 MIN_CONFIDENCE = Option(
     "min_confidence",

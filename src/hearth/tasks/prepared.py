@@ -20,7 +20,7 @@ KIND = "lumen.input.kind"
 SHAPE = "lumen.tensor.shape"
 PREPROCESS = "lumen.preprocess.id"
 PAGES = "pages"
-"""Of an answer's meta: how many pages the file has, where there are several."""
+"""Key of an answer's meta: how many pages the file has, where there are several."""
 
 _ONLY = {
     "lumen.tensor.dtype": "fp32",

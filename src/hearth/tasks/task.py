@@ -180,7 +180,7 @@ class Task:
 
     @property
     def readable(self) -> tuple[str, ...]:
-        """Those of ``inputs`` that can be read with what is installed."""
+        """Mimes of ``inputs`` that can be read with what is installed."""
         return tuple(mime for mime in self.inputs if is_read(mime))
 
     @property

@@ -41,17 +41,17 @@ LAYOUTS = (
 _REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)((?:/[\w.-]+)*)", re.ASCII)
 
 _MOST_BYTES = 4 << 20
-"""Of a file with an alphabet; the longest there is has 150 kB."""
+"""Bytes that a file with an alphabet may have; the longest there is has 150 kB."""
 
 
 class RecognitionName(NamedTuple):
     """A recogniser as the setting ``ocr.recognition`` names it."""
 
     text: str
-    """As the user wrote it."""
+    """Name as the user wrote it."""
     model_id: str
     repository: str = ""
-    """Of the hub; empty for a local path and for the packaged model."""
+    """Repository of the hub; empty for a local path and for the packaged model."""
     inside: str = ""
     """Folder or ONNX file within the repository; empty: the top."""
     path: Path | None = None

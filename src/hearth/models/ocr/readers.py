@@ -27,7 +27,7 @@ _REACH = 20
 """Pixels of a line 48 high to either side of a letter's middle that the letter stands for."""
 
 _INK = 0.4
-"""Of the line's contrast, what a pixel must have to be ink."""
+"""Share of the line's contrast that a pixel must have to be ink."""
 
 _ROWS = 8
 """Rows of 48 with ink that a column of pixels must have to be a letter's."""
@@ -140,7 +140,7 @@ def believed(
 
 
 def unread_share(line: Array, letters: Array) -> float:
-    """Of a line's ink, the share that is far from any letter that was read: 0 to 1.
+    """Measure the share of a line's ink that is far from any letter that was read: 0 to 1.
 
     ``line`` is float32 (3, 48, width); ``letters`` bool (columns), where one was read.
     """

@@ -15,7 +15,7 @@ COMMON = "Common"
 """The classifier's word for what has no letters, or can't be told: figures, scribbles."""
 
 _ENOUGH = 0.9
-"""Of a script's basic letters, the share that an alphabet needs to write it. PP-OCRv6 has the
+"""Share of a script's basic letters that an alphabet needs to write it. PP-OCRv6 has the
 24 letters of Greek as mathematics uses them, and none that has an accent: 0.75."""
 
 _LETTERS: Mapping[str, str] = {
@@ -70,7 +70,7 @@ def scripts_of(alphabet: Iterable[str]) -> tuple[str, ...]:
 
 
 def stray_share(text: str, scripts: Iterable[str]) -> float:
-    """Of a text's letters, the share of those of scripts other than these: 0 to 1.
+    """Measure the share of a text's letters that are of other scripts than these: 0 to 1.
 
     One or two are none: a sign of mathematics or a unit.
     """

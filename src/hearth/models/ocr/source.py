@@ -66,7 +66,7 @@ class OcrSource:
 
     @property
     def model_id(self) -> str:
-        """That of the recognisers, with + between several."""
+        """Names of the recognisers, with + between several."""
         return "+".join(
             MODEL_ID if name.is_packaged else name.model_id for name in self._recognisers
         )
