@@ -45,7 +45,7 @@ def _hosts() -> Iterator[tuple[str, list[str], list[str]]]:
     if os.geteuid() != 0 or shutil.which("ip") is None:
         yield "this machine's network", [], []
         return
-    sys.path.insert(0, str(HERE.parent / "tests"))
+    sys.path.insert(0, str(HERE.parent / "tests" / "kits"))
     import lan_kit
 
     with lan_kit.lan("node", "client") as lan:

@@ -1,6 +1,6 @@
 """Four cameras before four people, and a node that follows them all at once.
 
-Each films one of tests/reference_kit.py's people, at another place of its picture, while it
+Each films one of tests/kits/reference_kit.py's people, at another place of its picture, while it
 moves; so where a person's points are in each frame is known, from mediapipe's answer for the
 photograph and from how the camera moves, and is near no other camera's.
 """

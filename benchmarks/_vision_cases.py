@@ -8,7 +8,7 @@ MODES = ("raw", "jpeg", "video")
 
 
 class Case(NamedTuple):
-    """A task's inputs, by their names in tests/reference_kit.py."""
+    """A task's inputs, by their names in tests/kits/reference_kit.py."""
 
     picture: str
     video: str | None = None

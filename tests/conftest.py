@@ -1,26 +1,25 @@
 """Fixtures that several test modules share; each block belongs to the kit it names."""
 
+from __future__ import annotations
+
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
-import cli_kit
-import clip_kit
-import graphs_kit
-import lan_kit
-import media_kit
-import node_kit
-from batch_kit import Gate
-from hearth.batching import BatchQueue, Workers
 from hearth.environment import switch_off_telemetry
-from hub_kit import HubServer
-from lan_kit import Lan
+
+if TYPE_CHECKING:  # a kit is imported by the fixture that needs it, with what it needs itself
+    from batch_kit import Gate
+    from hearth.batching import BatchQueue, Workers
+    from hub_kit import HubServer
+    from lan_kit import Lan
+    from node_kit import NodeThread
 
 # Before any test imports an engine, with hearth or without it.
 switch_off_telemetry()
@@ -44,6 +43,8 @@ hypothesis.settings.load_profile("any machine")
 @pytest.fixture
 def hub() -> Iterator[HubServer]:
     """A model hub of our own on loopback; hub_kit.py says what it can be told to do."""
+    from hub_kit import HubServer
+
     with HubServer() as server:
         yield server
 
@@ -54,6 +55,8 @@ def hub() -> Iterator[HubServer]:
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     """A model that stands still until it is let go."""
+    from batch_kit import Gate
+
     made = Gate()
     yield made
     made.open()
@@ -62,6 +65,8 @@ def gate() -> Iterator[Gate]:
 @pytest.fixture
 def workers() -> Iterator[Workers]:
     """Two threads that prepare."""
+    from hearth.batching import Workers
+
     made = Workers(2)
     yield made
     made.close()
@@ -70,6 +75,8 @@ def workers() -> Iterator[Workers]:
 @pytest.fixture
 def queue(gate: Gate, workers: Workers) -> Iterator[BatchQueue[Any, Any]]:
     """Batches of at most four, for the gate."""
+    from hearth.batching import BatchQueue
+
     made: BatchQueue[Any, Any] = BatchQueue(gate, name="test", max_batch=4, workers=workers)
     yield made
     gate.open()
@@ -82,6 +89,8 @@ def queue(gate: Gate, workers: Workers) -> Iterator[BatchQueue[Any, Any]]:
 @pytest.fixture(scope="session")
 def lan() -> Iterator[Lan]:
     """Hosts ``node``, ``second`` and ``client`` on one LAN, for the whole session."""
+    import lan_kit
+
     with lan_kit.lan("node", "second", "client") as hosts:
         yield hosts
 
@@ -92,18 +101,24 @@ def lan() -> Iterator[Lan]:
 @pytest.fixture(scope="session")
 def tiny_module() -> Any:
     """A tiny open_clip model with random weights, on the CPU."""
+    import clip_kit
+
     return clip_kit.tiny_module()
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tiny_module: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model in a folder named ``tiny``, as open_clip publishes models."""
+    import clip_kit
+
     return clip_kit.write_open_clip(tmp_path_factory.mktemp("open_clip") / "tiny", tiny_module)
 
 
 @pytest.fixture(scope="session")
 def tiny_export(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as a folder of ONNX files; not to be written to."""
+    import clip_kit
+
     return clip_kit.export(tiny_folder, tmp_path_factory.mktemp("onnx") / "tiny")
 
 
@@ -112,6 +127,8 @@ def tiny_variant(
     tiny_export: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:
     """The tiny export in ``int8`` or ``fp16``, made when first asked for; not to be written to."""
+    import clip_kit
+
     data = tmp_path_factory.mktemp("variants")
     return cache(lambda precision: clip_kit.variant(tiny_export, precision, data))
 
@@ -121,6 +138,8 @@ def tiny_published(
     tiny_export: Path, tiny_module: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The tiny model as immich-app publishes models (graphs_kit.py); not to be written to."""
+    import graphs_kit
+
     folder = tmp_path_factory.mktemp("published") / "tiny"
     return graphs_kit.write_published(tiny_export, tiny_module, folder)
 
@@ -128,6 +147,8 @@ def tiny_published(
 @pytest.fixture(scope="session")
 def vit_b_32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
     """A ViT-B-32 with random weights and the folder of its ONNX files (600 MB for a while)."""
+    import clip_kit
+
     folder = tmp_path_factory.mktemp("vit") / "ViT-B-32"
     yield clip_kit.vit_b_32(folder)
     shutil.rmtree(folder)
@@ -139,6 +160,8 @@ def vit_b_32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Pa
 @pytest.fixture(scope="session")
 def media() -> Callable[[str], Path]:
     """One of media_kit.MEDIA by its name; skips (in CI fails) where its registry can't be had."""
+    import lan_kit
+    import media_kit
 
     def path_of(name: str) -> Path:
         try:
@@ -172,14 +195,18 @@ def node_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def node(tiny_export: Path, node_data: Path) -> Iterator[node_kit.NodeThread]:
+def node(tiny_export: Path, node_data: Path) -> Iterator[NodeThread]:
     """A ready node with ``clip`` (the tiny model on ONNX Runtime) and ``ocr``; no mDNS."""
+    import node_kit
+
     flags = {"services": "clip,ocr", "clip.model": str(tiny_export), "clip.templates": "single"}
     with node_kit.NodeThread(**flags, data_dir=node_data) as running:
         yield running
 
 
 @pytest.fixture
-def measured(node: node_kit.NodeThread, node_data: Path, tmp_path: Path) -> Path:
+def measured(node: NodeThread, node_data: Path, tmp_path: Path) -> Path:
     """``tmp_path``, in which a node with ocr starts at once: its curves are known from ``node``."""
+    import cli_kit
+
     return cli_kit.place_curves(node_data, tmp_path)

@@ -7,7 +7,7 @@ environment of its own, build/mediapipe-venv, made when it is first needed; in t
 _mediapipe_answers.py does the work. Python 3.11 or 3.12 on x86-64: that version has wheels
 for little else.
 
-The pictures come from tests/reference_kit.py. Each is seen by two fresh graphs, whose largest
+The pictures come from tests/kits/reference_kit.py. Each is seen by two fresh graphs, whose largest
 difference is kept as ``repeats_within``, the noise below which no comparison means anything;
 and twice in a row by one graph, which should change nothing but does for Holistic's hands
 (``carried_over``). ``--check`` writes nothing, and exits 1 where an answer is another than the
@@ -58,7 +58,7 @@ def main() -> int:
     chosen = parser.parse_args()
     surroundings = {
         **os.environ,
-        "PYTHONPATH": str(ROOT / "tests"),
+        "PYTHONPATH": str(ROOT / "tests" / "kits"),
         "GLOG_minloglevel": "2",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }

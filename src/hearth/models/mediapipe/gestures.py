@@ -3,8 +3,8 @@
 Only what stays the same when a hand is turned, moved, enlarged or mirrored is looked at: so a
 Thumb_Up is a fist with its thumb stretched out, wherever the thumb points, and a left hand
 signs as a right one does. Thresholds are our own, set between the poses of an articulated
-hand (tests/gesture_kit.py) and checked on what MediaPipe's model sees in drawn hands
-(tests/hand_kit.py).
+hand (tests/kits/gesture_kit.py) and checked on what MediaPipe's model sees in drawn hands
+(tests/kits/hand_kit.py).
 """
 
 from typing import NamedTuple
