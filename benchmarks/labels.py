@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 import _kit as kit
 from _models import FOLDER
-from hearth.models.labels import Classifier, LabelIndex, LabelStore, Query
+from hearth.models.labels.classifier import Classifier
+from hearth.models.labels.index import LabelIndex, Query
+from hearth.models.labels.making.store import LabelStore
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.names import Names
 from hearth.models.labels.sets.source import TREE_OF_LIFE

@@ -1,12 +1,12 @@
 """hearth: the inference node for a home or office network, and its client."""
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from hearth._version import __version__
 
 if TYPE_CHECKING:
     from hearth.client import Client, SyncClient
 
-__version__ = version("hearth")
 __all__ = ["Client", "SyncClient", "__version__"]
 
 

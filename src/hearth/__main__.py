@@ -2,7 +2,7 @@
 
 import sys
 
-from hearth.cli import main
+from hearth.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

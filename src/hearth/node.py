@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from hearth import __version__
+from hearth._version import __version__
 from hearth.aside import aside
 from hearth.errors import SettingsError
 from hearth.lifecycle.readiness import WAIT_SECONDS, Changes, Readiness

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from hearth import __version__
+from hearth._version import __version__
 from hearth.batching import Workers
 from hearth.errors import SettingsError
 from hearth.machine import usable_cores

@@ -40,7 +40,7 @@ def test_the_version_is_the_package_s():
 
 def test_help_lists_the_commands_and_imports_nothing_heavy():
     script = (
-        "import sys; from hearth.cli import main; main(['--help']); "
+        "import sys; from hearth.cli.main import main; main(['--help']); "
         f"print('heavy:', [name for name in {HEAVY} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -54,7 +54,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
 def test_ctrl_c_while_it_still_imports_is_quiet():
     script = """
         import sys
-        from hearth.cli import main
+        from hearth.cli.main import main
 
         class Impatient:
             def find_spec(self, name, *_):

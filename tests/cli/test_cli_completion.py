@@ -60,7 +60,7 @@ def test_each_line_is_one_word_with_its_help(shell: str):
 
 def test_completing_imports_nothing_heavy():
     script = (
-        "import sys\nfrom hearth.cli import main\n"
+        "import sys\nfrom hearth.cli.main import main\n"
         "try: main([])\n"
         f"finally: print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )

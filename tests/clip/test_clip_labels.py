@@ -4,7 +4,7 @@ import pytest
 
 import clip_kit
 from clip_kit import pictures
-from hearth.models.labels import IMAGENET, SCENES, LabelSet
+from hearth.models.labels.sets.source import IMAGENET, SCENES, LabelSet
 from hearth.models.manager import no_progress
 
 PHOTO = pictures()["photo.jpg"]

@@ -16,7 +16,7 @@ from hearth.media import ImageReader
 from hearth.models.clip.model import LONGEST_TEXT, ClipModel
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.transform import ImageTransform
-from hearth.models.labels import LabelSet
+from hearth.models.labels.sets.source import LabelSet
 from hearth.models.manager import no_progress
 from hearth.models.options import QueueOptions
 

@@ -11,7 +11,7 @@ import pytest
 import clip_kit
 from clip_kit import call_of, cosine, decoded, pictures
 from hearth.errors import InvalidInput, NotReady
-from hearth.models.labels import IMAGENET, SCENES, LabelSet
+from hearth.models.labels.sets.source import IMAGENET, SCENES, LabelSet
 from hearth.models.manager import no_progress
 from hearth.tasks.charset import CODECS, charset_of, decode
 from hearth.tasks.clip import CLIP_TASKS

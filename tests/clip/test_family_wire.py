@@ -22,7 +22,7 @@ from clip_kit import cosine, decoded, pictures
 from family_kit import SIGLIP, SPECIES, letter_ids, prompt_of, tensor_meta, tensor_of
 from hearth.contract import ml_service_pb2 as pb
 from hearth.media import ImageReader
-from hearth.models.labels import scenes
+from hearth.models.labels.sets.bundled import scenes
 from hearth.tasks.smart import ANIMAL_LIKE
 from hub_kit import HubServer
 from node_kit import NodeThread, stub_of, talk

@@ -10,17 +10,12 @@ from hearth.batching import Ticket
 from hearth.errors import InvalidInput, ModelUnavailable, NotReady, Overloaded
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models import labels as room
-from hearth.models.labels import LabelSet, tree_of_life
-from hearth.models.labels.sets.tree_of_life import label_of, prompt_of
+from hearth.models.labels.sets.source import LabelSet
+from hearth.models.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
 TOOLS = LabelSet("tools", ("saw", "axe", "rake"), (("saw",), ("axe",), ("rake",)), "test")
 VECTOR = kit.embedded("a picture")
-
-
-def test_all_that_the_room_offers_is_there():
-    assert all(getattr(room, name) is not None for name in room.__all__)
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import disk_kit
 import labels_kit as kit
 from hearth.errors import ModelUnavailable, NotReady
 from hearth.hub.progress import no_progress
-from hearth.models.labels import LabelSet, verify_folder
+from hearth.models.labels.making.checks import verify_folder
 from hearth.models.labels.making.growing import GrowingVectors
+from hearth.models.labels.sets.source import LabelSet
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
 VECTOR = kit.embedded("a picture")

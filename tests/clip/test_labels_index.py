@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import labels_kit as kit
-from hearth.models.labels import MOST_ANSWERS, RANKS, LabelIndex, Query
-from hearth.models.labels.index import best
+from hearth.models.labels.index import LabelIndex, Query, best
+from hearth.models.labels.limits import MOST_ANSWERS
+from hearth.models.labels.ranks import RANKS
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.names import Names
 from hearth.models.labels.sets.tree_of_life import label_of

@@ -12,9 +12,11 @@ from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
 from hearth.models.clip.openclip import import_open_clip
-from hearth.models.labels import LabelSet, imagenet, own_labels, scenes, tree_of_life
+from hearth.models.labels.sets.bundled import imagenet, scenes
+from hearth.models.labels.sets.own import own_labels
 from hearth.models.labels.sets.rows_of_json import _CHUNK, rows_of
-from hearth.models.labels.sets.tree_of_life import label_of, prompt_of
+from hearth.models.labels.sets.source import LabelSet
+from hearth.models.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
 
@@ -46,7 +48,7 @@ import importlib.util
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name == "open_clip" else find(name, *rest)
 from hearth.errors import SettingsError
-from hearth.models.labels import imagenet
+from hearth.models.labels.sets.bundled import imagenet
 labels = imagenet("auto")
 assert len(labels.labels) == 1000 and labels.origin == "single", labels.origin
 try:

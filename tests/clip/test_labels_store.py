@@ -15,8 +15,9 @@ from checkout import KITS
 from hearth.errors import ModelUnavailable
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.labels import LabelSet, tree_of_life, verify_folder
-from hearth.models.labels.sets.tree_of_life import label_of, prompt_of
+from hearth.models.labels.making.checks import verify_folder
+from hearth.models.labels.sets.source import LabelSet
+from hearth.models.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
 TOOLS = LabelSet("tools", ("saw", "axe", "rake"), (("saw",), ("axe",), ("rake",)), "test")

@@ -77,7 +77,8 @@ def hearth_here(*arguments: object, cwd: Path | None = None, **changes: str) -> 
 
     For what a command does; how a process starts and ends is for ``hearth``.
     """
-    from hearth.cli import console, main
+    from hearth.cli import console
+    from hearth.cli.main import main
 
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with (

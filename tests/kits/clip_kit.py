@@ -30,7 +30,7 @@ from hearth.models.clip.openclip import import_open_clip
 from hearth.models.clip.origins import export_folder
 from hearth.models.clip.services import clip_labels
 from hearth.models.clip.source import ClipSource
-from hearth.models.labels import LabelSet
+from hearth.models.labels.sets.source import LabelSet
 from hearth.models.manager import no_progress
 from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings

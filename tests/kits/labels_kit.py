@@ -12,8 +12,10 @@ import numpy as np
 
 from hearth.batching import NO_HURRY, Ticket
 from hearth.hub.progress import Progress, no_progress
-from hearth.models.labels import Classifier, LabelSet, LabelStore
+from hearth.models.labels.classifier import Classifier
+from hearth.models.labels.making.store import LabelStore
 from hearth.models.labels.sets.catalogue import Catalogue
+from hearth.models.labels.sets.source import LabelSet
 from hearth.models.labels.sets.taxonomy import TaxonomyBuilder
 from hearth.models.labels.sets.tree_of_life import label_of, prompt_of
 

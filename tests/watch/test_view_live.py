@@ -13,7 +13,8 @@ import orjson
 import pytest
 
 from client_kit import Requests, ScriptedNode, echo, serving
-from hearth.cli import FAILURE, OK, console
+from hearth.cli import console
+from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.view.captures import Capture
 from hearth.cli.view.newest import Newest
 from hearth.cli.view.running import Wishes, watch

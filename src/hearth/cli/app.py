@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from hearth.cli import discover, doctor, infer, models, serve
+from hearth.cli import discover, doctor, infer, serve
 from hearth.cli.bench.command import bench
 from hearth.cli.completion import WithCompletion
 from hearth.cli.help import WithSettings, WithTasks
+from hearth.cli.models.app import app as models
 from hearth.cli.view.command import watch
 
 app = typer.Typer(
@@ -23,13 +24,13 @@ app.command("discover")(discover.discover)
 app.command("infer", cls=WithTasks)(infer.infer)
 app.command("watch")(watch)
 app.command("bench", cls=WithTasks)(bench)
-app.add_typer(models.app, name="models")
+app.add_typer(models, name="models")
 app.command("doctor")(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from hearth import __version__
+        from hearth._version import __version__
 
         typer.echo(f"hearth {__version__}")
         raise typer.Exit

@@ -27,8 +27,8 @@ def discover(
     import asyncio
     from contextlib import aclosing
 
-    from hearth.cli import FAILURE, OK
     from hearth.cli.console import hint
+    from hearth.cli.exit_codes import FAILURE, OK
     from hearth.cli.nodes import EventLines, NodeLines, NodeTable, View
     from hearth.cli.watch import watch_nodes
 

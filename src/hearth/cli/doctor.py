@@ -20,9 +20,9 @@ def doctor(
 
     The exit code is 1 where something that is configured can't work.
     """
-    from hearth.cli import FAILURE, OK
     from hearth.cli.checks import State, everything
     from hearth.cli.console import output, print_json
+    from hearth.cli.exit_codes import FAILURE, OK
 
     settings = settings_of(config, data_dir, others)
     bad = 0

@@ -10,8 +10,8 @@ from functools import partial
 from typing import NamedTuple
 
 from hearth.aside import aside
-from hearth.cli import FAILURE, OK
 from hearth.cli.console import complain, hint, notes, warn
+from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.files import expand
 from hearth.cli.inputs import gather
 from hearth.cli.meta import warn_of_unknown

@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 from typing import Self
 
-from hearth.cli import INTERRUPTED
+from hearth.cli.exit_codes import INTERRUPTED
 
 _SHELLS_OWN = 128
 """Shells add it to a signal's number for the exit code."""

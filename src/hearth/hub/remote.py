@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from hearth import __version__
+from hearth._version import __version__
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub import names
 from hearth.hub.failures import NONSENSE, of_answer, of_connection

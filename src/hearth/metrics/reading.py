@@ -6,7 +6,7 @@ from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from hearth import __version__
+from hearth._version import __version__
 from hearth.batching import QueueStatistics
 from hearth.lifecycle.slot import ModelSlot, ModelState
 from hearth.metrics import families

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hearth.models.labels import PROMPT
+from hearth.models.labels.sets.source import PROMPT
 from hearth.tasks import render, vectors
 from hearth.tasks.aliases import ALIASES
 from hearth.tasks.options import LABELS, RANK, TOP_K

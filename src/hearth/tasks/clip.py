@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hearth.models.labels import PROMPT, SCENES
+from hearth.models.labels.sets.source import PROMPT, SCENES
 from hearth.tasks import render, vectors
 from hearth.tasks.aliases import ALIASES
 from hearth.tasks.options import LABELS, TOP_K

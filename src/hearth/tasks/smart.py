@@ -7,7 +7,8 @@ from hearth.batching import Ticket
 from hearth.media import File
 from hearth.models.clip.model import ClipModel, shared_picture
 from hearth.models.clip.pictures import SharedPicture
-from hearth.models.labels import SCENES, Scored
+from hearth.models.labels.index import Scored
+from hearth.models.labels.sets.source import SCENES
 from hearth.plan import Plan, Step
 from hearth.tasks import render, vectors
 from hearth.tasks.aliases import ALIASES

@@ -7,7 +7,8 @@ from hearth.errors import InvalidInput
 from hearth.media import File
 from hearth.models.clip.model import LONGEST_TEXT, ClipModel
 from hearth.models.clip.tensors import Tensor
-from hearth.models.labels import PROMPT, Scored
+from hearth.models.labels.index import Scored
+from hearth.models.labels.sets.source import PROMPT
 from hearth.models.labels.vectors import Vector
 from hearth.tasks import render
 from hearth.tasks.aliases import ALIASES

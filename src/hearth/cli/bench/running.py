@@ -9,12 +9,12 @@ from typing import NamedTuple
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hearth.aside import aside
-from hearth.cli import FAILURE, OK
 from hearth.cli.bench.figures import Measured, Plan
 from hearth.cli.bench.loops import Extent, Level
 from hearth.cli.bench.sending import Sender
 from hearth.cli.bench.showing import facts, table
 from hearth.cli.console import complain, hint, notes, output, print_json, warn
+from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.files import expand
 from hearth.cli.inputs import gather
 from hearth.cli.meta import warn_of_unknown

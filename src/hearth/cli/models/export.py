@@ -36,8 +36,8 @@ def export(  # noqa: PLR0917
     In fp32 the original is open_clip's, and torch is needed. In another precision it is the
     ONNX files in fp32: those that a node would load, or, where none are here, an export.
     """
-    from hearth.cli import OK
     from hearth.cli.console import output
+    from hearth.cli.exit_codes import OK
     from hearth.cli.models.meant import model_of
     from hearth.cli.progress import Bar
     from hearth.settings import Settings

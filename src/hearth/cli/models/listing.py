@@ -21,8 +21,8 @@ def list_models(
     json: Annotated[bool, typer.Option("--json", help="A line of JSON for each.")] = False,
 ) -> int:
     """List the models that are configured, and all model files that are here."""
-    from hearth.cli import OK
     from hearth.cli.console import hint, output, print_json
+    from hearth.cli.exit_codes import OK
     from hearth.cli.models.configured import configured
     from hearth.cli.models.inventory import items
 

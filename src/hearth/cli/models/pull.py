@@ -52,9 +52,9 @@ def pull(
 
     The exit code is 1 where any of it can't be had; the others are fetched all the same.
     """
-    from hearth.cli import FAILURE, OK
     from hearth.cli.checks import INSTALL_SERVER, has_server
     from hearth.cli.console import complain
+    from hearth.cli.exit_codes import FAILURE, OK
     from hearth.cli.models.transfers import Transfers
     from hearth.errors import SetupError
     from hearth.hub.names import is_data_set, is_repository

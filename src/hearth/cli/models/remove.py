@@ -27,8 +27,8 @@ def remove(
     others: Others = None,
 ) -> int:
     """Remove model files. A node that runs keeps what it has open."""
-    from hearth.cli import FAILURE, OK
     from hearth.cli.console import complain, hint, output
+    from hearth.cli.exit_codes import FAILURE, OK
 
     settings = settings_of(config, data_dir, others)
     chosen = chosen_of(items(settings.data_dir), names)

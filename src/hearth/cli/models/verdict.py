@@ -142,7 +142,7 @@ def _hub(data_dir: Path) -> "HubStore":
 
 def _label_vectors(item: Item) -> Verdict:
     try:
-        from hearth.models.labels import verify_folder
+        from hearth.models.labels.making.checks import verify_folder
     except ImportError:
         return Verdict(item, "unchecked", note="needs a node's packages")
     problems = list(verify_folder(item.path))

@@ -23,8 +23,8 @@ def verify(
     the next start, or `hearth models pull`, fetches that file anew. An export that is wrong
     isn't taken by a node until it is made anew.
     """
-    from hearth.cli import FAILURE, OK
     from hearth.cli.console import hint, output, print_json
+    from hearth.cli.exit_codes import FAILURE, OK
     from hearth.cli.models.verdict import Checker
     from hearth.cli.progress import Bar
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, nullcontext
 from typing import Any, NamedTuple
 
-from hearth.cli import FAILURE, OK
 from hearth.cli.console import complain, hint
+from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.meta import warn_of_unknown
 from hearth.cli.stopping import Stopping
 from hearth.cli.view.asking import Asking

@@ -15,7 +15,10 @@ from hearth.models.clip.pictures import Pictures, SharedPicture
 from hearth.models.clip.tensors import Tensor, preprocessing_of
 from hearth.models.clip.tower import Tower
 from hearth.models.heavy import lightly
-from hearth.models.labels import Classifier, LabelSource, LabelStore, Scored
+from hearth.models.labels.classifier import Classifier
+from hearth.models.labels.index import Scored
+from hearth.models.labels.making.store import LabelStore
+from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Vector
 from hearth.models.manager import Progress
 from hearth.models.options import QueueOptions

@@ -5,7 +5,10 @@ from typing import Any
 
 from hearth.hub.store import HubStore
 from hearth.models.clip.source import ClipSource
-from hearth.models.labels import LabelSource, imagenet, own_labels, scenes, tree_of_life
+from hearth.models.labels.sets.bundled import imagenet, scenes
+from hearth.models.labels.sets.own import own_labels
+from hearth.models.labels.sets.source import LabelSource
+from hearth.models.labels.sets.tree_of_life import tree_of_life
 from hearth.settings import ClipSettings, Settings
 
 

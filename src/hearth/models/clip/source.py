@@ -20,7 +20,8 @@ from hearth.models.clip.origins import (
 )
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.weights import OpenClipModel
-from hearth.models.labels import LabelSource, LabelStore
+from hearth.models.labels.making.store import LabelStore
+from hearth.models.labels.sets.source import LabelSource
 from hearth.models.manager import About, Progress
 from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings

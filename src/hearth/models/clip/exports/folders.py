@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hearth import __version__
+from hearth._version import __version__
 from hearth.errors import ModelUnavailable
 from hearth.files import fingerprint
 from hearth.hub.hashes import content

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from hearth import __version__
+from hearth._version import __version__
 from hearth.aside import aside
 from hearth.files import write_whole
 from hearth.models.labels.limits import LARGE
