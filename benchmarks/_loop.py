@@ -34,12 +34,17 @@ Prepare = Callable[[bytes], Any]
 Run = Callable[[Sequence[Any]], Any]
 
 
-def own(model: Path) -> tuple[Prepare, Run]:
-    """As the node does it, without its queue."""
+def clip_model(model: Path) -> Any:
+    """The node's CLIP around an image tower, loaded as the node loads it."""
     settings = load({"services": "clip", "clip.onnx_image": model, "data_dir": FOLDER},
                     environment={})  # fmt: skip
     [source] = sources_of(settings)
-    clip: Any = source.load()
+    return source.load()
+
+
+def own(model: Path) -> tuple[Prepare, Run]:
+    """As the node does it, without its queue."""
+    clip = clip_model(model)
     session = clip._image.session
     name, stacker = session.inputs[0].name, Stacker()
 
