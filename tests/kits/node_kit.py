@@ -22,7 +22,7 @@ from hearth.errors import InvalidInput
 from hearth.lifecycle.readiness import WAIT_SECONDS
 from hearth.lifecycle.slot import ModelState
 from hearth.models.manager import Progress
-from hearth.models.shared import SharedStatistics
+from hearth.models.single_flight import SharedStatistics
 from hearth.node import Node
 from hearth.settings import load
 from hearth.tasks.options import TOP_K
@@ -131,11 +131,11 @@ def _parse(_: Lab, call: Call) -> bytes:
 
 
 async def _ask(lab: Lab, payload: bytes, call: Call) -> bytes:
-    return await lab.queue.submit(payload, ticket=call.ticket)
+    return await lab.queue.submit(payload, context=call.context)
 
 
 async def _ask_aside(lab: Lab, payload: bytes, call: Call) -> bytes:
-    return await lab.queue.submit_raw(payload, _checked, ticket=call.ticket)
+    return await lab.queue.submit_raw(payload, _checked, context=call.context)
 
 
 def _render(lab: Lab, answer: bytes, call: Call) -> Result:

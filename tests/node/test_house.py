@@ -12,7 +12,7 @@ import hearth
 
 ROOT = Path(hearth.__file__).parent
 
-BASE = {"_version", "cpu", "environment", "errors", "files", "machine", "aside", "plan"}
+BASE = {"_version", "cpu", "environment", "errors", "files", "machine", "blocking", "plan"}
 MAY_IMPORT = {
     "_version": set(),
     "hearth": {"_version", "client"},
@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "errors": set(),
     "files": set(),
     "machine": set(),
-    "aside": set(),
+    "blocking": set(),
     "plan": {"errors"},
     "contract": set(),
     "settings": BASE,

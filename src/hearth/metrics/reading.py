@@ -11,7 +11,7 @@ from hearth.batching import QueueStatistics
 from hearth.lifecycle.slot import ModelSlot, ModelState
 from hearth.metrics import families
 from hearth.models.manager import Manager
-from hearth.models.shared import SharedStatistics
+from hearth.models.single_flight import SharedStatistics
 from hearth.rpc.admission import AdmissionStatistics
 from hearth.rpc.tally import TallyStatistics
 
