@@ -16,6 +16,7 @@ import grpc
 
 from batch_kit import Panic, upper
 from hearth.batching import BatchQueue, Workers
+from hearth.catalog import SchemaInfo
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
@@ -25,8 +26,8 @@ from hearth.models.manager import Progress
 from hearth.models.single_flight import SharedStatistics
 from hearth.node import Node
 from hearth.settings import load
-from hearth.tasks.options import TOP_K
 from hearth.tasks.task import Call, Result, Task
+from hearth.tasks.vectors import TOP_K
 
 
 class Lab:
@@ -151,14 +152,15 @@ async def _nothing(_: Lab, payload: bytes, call: Call) -> bytes:
     return payload
 
 
+LAB_V1 = SchemaInfo("lab_v1", "what the lab answers")
 LAB_TASKS = (
-    Task("upper", "lab", "upper case", ("text/plain",), "lab_v1", _parse, _ask, _render,
+    Task("upper", "lab", "upper case", ("text/plain",), LAB_V1, _parse, _ask, _render,
          options=(TOP_K,), aliases=("shout",)),
-    Task("upper_aside", "lab", "upper case, prepared aside", ("text/plain",), "lab_v1", _payload,
+    Task("upper_aside", "lab", "upper case, prepared aside", ("text/plain",), LAB_V1, _payload,
          _ask_aside, _render, options=(TOP_K,)),
-    Task("later", "lab", "never ready", ("text/plain",), "lab_v1", _parse, _ask, _render,
+    Task("later", "lab", "never ready", ("text/plain",), LAB_V1, _parse, _ask, _render,
          missing=lambda _, __: "still being made (7 %)"),
-    Task("noop", "lab", "nothing", ("application/octet-stream",), "lab_v1", _parse, _nothing,
+    Task("noop", "lab", "nothing", ("application/octet-stream",), LAB_V1, _parse, _nothing,
          _render, options=(TOP_K,)),
 )  # fmt: skip
 

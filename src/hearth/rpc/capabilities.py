@@ -9,7 +9,7 @@ from hearth.lifecycle.slot import ModelSlot
 from hearth.models.manager import Manager
 from hearth.models.tuning import described
 from hearth.rpc.admission import AdmissionStatistics
-from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, Option, in_full
+from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, Option
 from hearth.tasks.router import Router
 from hearth.tasks.task import RAW, Task
 
@@ -135,7 +135,7 @@ def _io_task(name: str, task: Task, limits: dict[str, str], manager: Manager) ->
         limits={
             **limits,
             **task.limits,
-            **{option.name: _describe(option) for option in _options(task)},
+            **{option.name: option.in_words() for option in _options(task)},
         },
     )
 
@@ -145,19 +145,6 @@ def _options(task: Task) -> list[Option]:
     usual = "interactive" if task.interactive else "bulk"
     pages = [PAGE] if task.takes_pictures else []
     return [*task.options, *pages, replace(PRIORITY, default=usual), TIMEOUT]
-
-
-def _describe(option: Option) -> str:
-    parts: list[str] = [option.kind]
-    if option.default not in (None, ""):
-        parts.append(f"default {option.default}")
-    if option.least is not None:
-        parts.append(f"at least {in_full(option.least)}")
-    if option.most is not None:
-        parts.append(f"at most {in_full(option.most)}")
-    if option.choices:
-        parts.append("one of " + " ".join(choice for choice in option.choices if choice))
-    return ", ".join(parts)
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from hearth.batching import RequestContext, Timings
+from hearth.catalog import SchemaInfo
 from hearth.lifecycle.readiness import Readiness
 from hearth.media import Picture
 from hearth.media.formats import is_read
@@ -141,7 +142,8 @@ class Task:
     service: str
     summary: str
     inputs: tuple[str, ...]
-    schema: str
+    schema: SchemaInfo | None
+    """Schema of the JSON that ``render`` writes; None of a task whose answers have others'."""
     parse: Callable[[Any, Call], Any]
     """Raises InvalidInput. It runs on the loop: reading a text, or taking the payload as it is."""
     call: Callable[[Any, Any, Call], Awaitable[Any]]
