@@ -20,11 +20,11 @@ from hearth.catalog import SchemaInfo
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
-from hearth.lifecycle.readiness import WAIT_SECONDS
-from hearth.lifecycle.slot import ModelState
 from hearth.models.manager import Progress
 from hearth.models.single_flight import SharedStatistics
 from hearth.node import Node
+from hearth.serving.managed_model import ModelState
+from hearth.serving.readiness import WAIT_SECONDS
 from hearth.settings import load
 from hearth.tasks.task import Call, Result, Task
 from hearth.tasks.vectors import TOP_K
@@ -205,7 +205,7 @@ async def stub_of(node: Node) -> AsyncIterator[pb_grpc.InferenceStub]:
 
 def queue_of(node: Node) -> BatchQueue[Any, Any]:
     """The lab's queue."""
-    [queue] = node.slots["lab"].require().queues
+    [queue] = node.models["lab"].require().queues
     return queue
 
 
@@ -279,10 +279,10 @@ class NodeThread:
         await self.node.wait_until(
             lambda: (
                 all(
-                    slot.derived if self._derived else slot.manager is not None
-                    for slot in self.node.slots.values()
+                    slot.artifacts_ready if self._derived else slot.model is not None
+                    for slot in self.node.models.values()
                 )
-                or any(slot.state == ModelState.FAILED for slot in self.node.slots.values())
+                or any(slot.state == ModelState.FAILED for slot in self.node.models.values())
             )
         )
 

@@ -45,12 +45,12 @@ MAY_IMPORT = {
     "media": BASE,
     "discovery": {*BASE, "settings"},
     "models": {*BASE, "settings", "batching", "backends", "graphs", "hub", "media"},
-    "lifecycle": {*BASE, "models"},
-    "tasks": {*BASE, "lifecycle", "models", "batching", "backends", "media"},
-    "rpc": {*BASE, "contract", "tasks", "lifecycle", "models", "batching"},
-    "metrics": {*BASE, "batching", "lifecycle", "models", "rpc"},
+    "serving": {*BASE, "contract", "tasks", "models", "batching", "media"},
+    "tasks": {*BASE, "models", "batching", "backends", "media"},
+    "rpc": {*BASE, "contract", "serving", "tasks", "models", "batching"},
+    "metrics": {*BASE, "batching", "models", "serving"},
     "wiring": {*BASE, "models", "media", "hub", "discovery", "settings", "batching"},
-    "node": {*BASE, "wiring", "rpc", "lifecycle", "tasks", "models", "settings", "metrics"},
+    "node": {*BASE, "wiring", "rpc", "serving", "tasks", "models", "settings", "metrics"},
     "client": {*BASE, "contract", "discovery"},
 }
 ABOVE_ALL = {"cli", "__main__"}
