@@ -243,7 +243,7 @@ async def capability(stub: pb_grpc.InferenceStub) -> pb.Capability:
 async def test_the_capabilities_tell_the_curve_and_the_batch_in_force():
     async with lab_node() as node, stub_of(node) as stub:
         assert "curve.lab" not in (await capability(stub)).extra
-        node.slots["lab"].require().queues[0].tune(CURVE)
+        node.models["lab"].require().queues[0].tune(CURVE)
         lab = await capability(stub)
         assert lab.extra["curve.lab"] == "1: 10 ms, 2: 15 ms, 4: 28 ms"
         assert lab.extra["max_batch"] == lab.extra["max_batch.lab"] == str(CURVE.best())
@@ -267,7 +267,7 @@ async def test_the_capabilities_tell_that_memory_was_short():
         assert await asyncio.to_thread(entered.wait, 10)
         await write_all(stream, [ask(b"more") for _ in range(8)])
         await stream.done_writing()
-        queue = node.slots["lab"].require().queues[0]
+        queue = node.models["lab"].require().queues[0]
         while queue.statistics().waiting < 8:
             await asyncio.sleep(0)
         gate.set()

@@ -121,7 +121,7 @@ class Camera:
 async def filming(film: Film, cameras: int = 1) -> AsyncIterator[Any]:
     """A node with the film, and so many clients; the node's models come first."""
     async with vision_node(film.task, *MEDIAPIPE_TASKS) as node:
-        model = node.slots["mediapipe"].require()
+        model = node.models["mediapipe"].require()
         stubs = [stub_of(node) for _ in range(cameras)]
         open_stubs = [await stub.__aenter__() for stub in stubs]
         try:

@@ -177,7 +177,7 @@ async def test_under_load_each_frame_has_just_one_answer():
             return await answers(stub, requests)
 
         by_client = await asyncio.gather(*(film_many(client) for client in range(3)))
-        statistics = [queue.statistics() for queue in node.slots["mediapipe"].require().queues]
+        statistics = [queue.statistics() for queue in node.models["mediapipe"].require().queues]
     for told in by_client:
         assert len(told) == len({answer.cid for answer in told}) == 80
         done = [answer for answer in told if not answer.json.get("dropped")]

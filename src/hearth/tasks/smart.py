@@ -11,10 +11,9 @@ from hearth.models.labels.index import Scored
 from hearth.models.labels.sets.source import SCENES
 from hearth.plan import Plan, Step
 from hearth.tasks import render, vectors
-from hearth.tasks.aliases import ALIASES
-from hearth.tasks.options import TOP_K
 from hearth.tasks.prepared import file_of
 from hearth.tasks.task import PICTURES, Call, Result, Task
+from hearth.tasks.vectors import TOP_K
 
 ANIMAL_LIKE = frozenset({"animal", "bird", "insect"})
 """Scenes of ``assets/scenes.txt`` that BioCLIP is asked about."""
@@ -76,12 +75,12 @@ def _render(_: ClipModel, answer: Answer, __: Call) -> Result:
 SMART_TASKS: tuple[Task, ...] = (
     Task(
         name="smart_classify",
-        aliases=ALIASES["smart_classify"],
+        aliases=("smartclip_classify",),
         service="clip",
         uses={"bioclip": lambda model: model.labels_missing(model.classes)},
         summary="which species a picture of an animal shows, and of any other picture the scene",
         inputs=PICTURES,
-        schema=render.LABELS,
+        schema=render.LABELS_V1,
         parse=file_of,
         call=_classify,
         render=_render,

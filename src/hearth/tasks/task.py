@@ -12,6 +12,7 @@ from collections.abc import (
     Callable,
     Coroutine,
     Hashable,
+    Iterable,
     Mapping,
 )
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from hearth.batching import Spent, Ticket
-from hearth.lifecycle.readiness import Readiness
+from hearth.catalog import SchemaInfo
 from hearth.media import Picture
 from hearth.media.formats import is_read
 from hearth.media.raw import MIME as RAW_FRAME
@@ -113,8 +114,20 @@ class Parts:
         await self._parts.aclose()
 
 
+class Waits(Protocol):
+    """Who waits for models that load; ``serving.readiness.Readiness`` is the real one."""
+
+    def give_up_at(self) -> float:
+        """Until when a request waits that comes now, on the clock of ``time.monotonic()``."""
+        ...
+
+    async def wait_for_any(self, services: Iterable[str], until: float | None = None) -> None:
+        """Wait until one of these models is loaded, or none of them is about to be."""
+        ...
+
+
 class Asks(Protocol):
-    """Who answers requests; ``tasks.router.Router`` is the real one."""
+    """Who answers requests; ``serving.router.Router`` is the real one."""
 
     def find(self, name: str) -> "Task":
         """The task of that name; raises UnknownTask and InvalidInput."""
@@ -125,7 +138,7 @@ class Asks(Protocol):
         ...
 
     @property
-    def readiness(self) -> Readiness:
+    def readiness(self) -> Waits:
         """Which models are about to be ready, and how long they are waited for."""
         ...
 
@@ -152,7 +165,8 @@ class Task:
     service: str
     summary: str
     inputs: tuple[str, ...]
-    schema: str
+    schema: SchemaInfo | None
+    """Schema of the JSON that ``render`` writes; None of a task whose answers have others'."""
     parse: Callable[[Any, Call], Any]
     """Raises InvalidInput. It runs on the loop: reading a text, or taking the payload as it is."""
     call: Callable[[Any, Any, Call], Awaitable[Any]]

@@ -8,9 +8,9 @@ from typing import Any
 
 from hearth.batching import Ticket
 from hearth.errors import DeadlinePassed, InvalidInput, NotReady, UnknownTask
-from hearth.lifecycle.readiness import Readiness
-from hearth.lifecycle.slot import ModelSlot
 from hearth.media.formats import import_decoders
+from hearth.serving.managed_model import ManagedModel
+from hearth.serving.readiness import Readiness
 from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, read_all
 from hearth.tasks.prepared import PAGES, pages_of
 from hearth.tasks.task import Call, Parts, Request, Result, Stages, Task
@@ -22,19 +22,19 @@ SHUTTING_DOWN = "this node is shutting down"
 
 
 class Router:
-    """Answers requests with the models of the node; ``readiness`` is that of its ``slots``."""
+    """Answers requests with the models of the node; ``readiness`` is that of its ``models``."""
 
     def __init__(
-        self, tasks: Iterable[Task], slots: Mapping[str, ModelSlot], readiness: Readiness
+        self, tasks: Iterable[Task], models: Mapping[str, ManagedModel], readiness: Readiness
     ) -> None:
-        self.tasks = tuple(task for task in tasks if {task.service, *task.uses} <= slots.keys())
+        self.tasks = tuple(task for task in tasks if {task.service, *task.uses} <= models.keys())
         # What isn't served here for want of a service, so that it can be said which.
         self._elsewhere = {
-            name: [service for service in (task.service, *task.uses) if service not in slots]
+            name: [service for service in (task.service, *task.uses) if service not in models]
             for task in tasks
             for name in task.names
         }
-        self.slots = slots
+        self.models = models
         self.readiness = readiness
         self._by_name = {name: task for task in self.tasks for name in task.names}
         self._draining = False
@@ -86,8 +86,8 @@ class Router:
             await self.readiness.wait_for_all((task.service, *task.uses), request.ready_by)
             if self._draining and self._lacks_models(task):
                 raise NotReady(SHUTTING_DOWN)
-        manager = self.slots[task.service].require()
-        others = {name: self.slots[name].require() for name in task.uses}
+        manager = self.models[task.service].require()
+        others = {name: self.models[name].require() for name in task.uses}
         options = read_all(task.options, request.meta)
         if (reason := self.missing(task, options)) is not None:
             raise NotReady(reason)
@@ -107,21 +107,23 @@ class Router:
         return Result(body, mime, schema, _with_times(meta, ended - started, stages))
 
     def _lacks_models(self, task: Task) -> bool:
-        if self.slots[task.service].manager is None:
+        if self.models[task.service].model is None:
             return True
         # Few tasks use others: the usual one pays for no loop.
-        return bool(task.uses) and any(self.slots[name].manager is None for name in task.uses)
+        return bool(task.uses) and any(self.models[name].model is None for name in task.uses)
 
     def missing(self, task: Task, options: Mapping[str, Any] = NO_OPTIONS) -> str | None:
         """Why a task of models that are ready, or not, can't be done yet; None: it can."""
         for service, lacking in task.uses.items():
-            slot = self.slots[service]
-            other = slot.manager
+            managed = self.models[service]
+            other = managed.model
             if other is None:
-                return f"{service} is {slot.state}" + (f": {slot.reason}" if slot.reason else "")
+                return f"{service} is {managed.state}" + (
+                    f": {managed.reason}" if managed.reason else ""
+                )
             if (reason := lacking(other)) is not None:
                 return f"{service}: {reason}"
-        manager = self.slots[task.service].manager
+        manager = self.models[task.service].model
         return None if manager is None else task.missing(manager, options)
 
     def refuse(self) -> None:

@@ -14,7 +14,7 @@ CANCELLED = "CANCELLED"
 STAGES = ("decode", "wait", "run", "encode")
 
 
-class TallyStatistics(NamedTuple):
+class RequestStatistics(NamedTuple):
     """Counts since the node was made. Tasks are named as declared; ``""``: no such task."""
 
     requests: Mapping[tuple[str, str], int]
@@ -25,7 +25,7 @@ class TallyStatistics(NamedTuple):
     """By task and one of STAGES, in seconds; only the stages that a request went through."""
 
 
-class Tally:
+class RequestMetrics:
     """Counts requests on the loop's thread, and is read there."""
 
     def __init__(self) -> None:
@@ -46,9 +46,9 @@ class Tally:
             counts.wait.observe(stages.wait)
             counts.run.observe(stages.run)
 
-    def statistics(self) -> TallyStatistics:
+    def statistics(self) -> RequestStatistics:
         """A consistent reading."""
-        return TallyStatistics(
+        return RequestStatistics(
             {
                 (task, code): count
                 for task, counts in self._tasks.items()
