@@ -427,6 +427,7 @@ def test_the_client_imports_no_server_code() -> None:
     ).stdout.split()
     allowed = (
         "hearth.blocking",
+        "hearth._version",
         "hearth.client",
         "hearth.contract",
         "hearth.discovery",
