@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hearth._version import __version__
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.errors import SettingsError
 from hearth.models.manager import ModelSource, Progress, no_progress
 from hearth.rpc.server import MIB, Server
@@ -173,7 +173,7 @@ class Node:
 
     async def _close_models(self) -> None:
         """Free what can be freed now; a batch that still runs ends with the process."""
-        closing = [aside(managed.close) for managed in self.models.values()]
+        closing = [run_blocking(managed.close) for managed in self.models.values()]
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await asyncio.gather(*closing)

@@ -21,7 +21,7 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
 from hearth.models.manager import Progress
-from hearth.models.shared import SharedStatistics
+from hearth.models.single_flight import SharedStatistics
 from hearth.node import Node
 from hearth.serving.managed_model import ModelState
 from hearth.serving.readiness import WAIT_SECONDS
@@ -132,11 +132,11 @@ def _parse(_: Lab, call: Call) -> bytes:
 
 
 async def _ask(lab: Lab, payload: bytes, call: Call) -> bytes:
-    return await lab.queue.submit(payload, ticket=call.ticket)
+    return await lab.queue.submit(payload, context=call.context)
 
 
 async def _ask_aside(lab: Lab, payload: bytes, call: Call) -> bytes:
-    return await lab.queue.submit_raw(payload, _checked, ticket=call.ticket)
+    return await lab.queue.submit_raw(payload, _checked, context=call.context)
 
 
 def _render(lab: Lab, answer: bytes, call: Call) -> Result:

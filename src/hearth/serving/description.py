@@ -69,8 +69,8 @@ def _batching_of(queues: Sequence[BatchQueue[object, object]]) -> dict[str, str]
         facts["max_batch"] = str(min(queue.max_batch for queue in queues))
     for queue in queues:
         facts[f"max_batch.{queue.name}"] = str(queue.max_batch)
-        if queue.curve is not None:
-            facts[f"curve.{queue.name}"] = described(queue.curve)
+        if queue.profile is not None:
+            facts[f"curve.{queue.name}"] = described(queue.profile)
         if shrunk := queue.statistics().shrunk:
             facts[f"shrunk.{queue.name}"] = f"{shrunk} (for lack of memory)"
     return facts

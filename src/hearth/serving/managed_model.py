@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, SetupError
 from hearth.models.manager import Manager, ModelSource, Progress, Unit, no_progress
 
@@ -98,20 +98,20 @@ class ManagedModel:
 
     async def _bring_up(self, retry_seconds: float) -> Manager:
         """The manager, once it has shown that it works."""
-        if not await aside(self._source.is_local):
+        if not await run_blocking(self._source.is_local):
             await self._fetch(retry_seconds)
         try:
             return await self._load_and_test()
         except (ModelUnavailable, OSError):
             # Somebody may have taken files away at this very moment: once more, from the start.
-            if await aside(self._source.is_local):
+            if await run_blocking(self._source.is_local):
                 raise
             await self._fetch(retry_seconds)
             return await self._load_and_test()
 
     async def _load_and_test(self) -> Manager:
         self._move(ModelState.LOADING)
-        manager = await aside(self._load)
+        manager = await run_blocking(self._load)
         await self._smoke_test(manager)
         return manager
 
@@ -119,9 +119,9 @@ class ManagedModel:
         """See that the model works before it is called ready."""
         try:
             await manager.warm_up()
-            await aside(manager.load_derived)
+            await run_blocking(manager.load_derived)
         except BaseException:
-            await aside(manager.close)
+            await run_blocking(manager.close)
             raise
 
     async def _derive(self, manager: Manager, retry_seconds: float) -> None:
@@ -144,7 +144,7 @@ class ManagedModel:
             self.startup_done = True
             self._move(ModelState.DOWNLOADING, quiet=bool(told))
             try:
-                await aside(partial(self._source.download, self._relay()))
+                await run_blocking(partial(self._source.download, self._relay()))
             except ModelUnavailable as error:
                 self._move(ModelState.ABSENT, str(error), quiet=True)
                 if self.reason != told:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from hearth.batching import Spent, Ticket
+from hearth.batching import RequestContext, Timings
 from hearth.catalog import OptionInfo, SchemaInfo, TaskInfo
 from hearth.media import Picture
 from hearth.media.formats import is_read
@@ -41,17 +41,6 @@ PICTURES = (*IMAGES, RAW_FRAME)
 NO_META: Mapping[str, str] = MappingProxyType({})
 
 
-class Stages(Spent):
-    """Where a request's time went, in seconds: in the queues, and in making its answer."""
-
-    __slots__ = ("encode",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encode = 0.0
-        """Rendering the answer as bytes."""
-
-
 class Request(NamedTuple):
     """One whole request, put together from its chunks."""
 
@@ -63,7 +52,7 @@ class Request(NamedTuple):
     """On the clock of ``time.monotonic()``."""
     source: Hashable = None
     """Whose it is: requests of different sources take turns."""
-    stages: Stages | None = None
+    timings: Timings | None = None
     """Filled in on the way."""
     picture: Picture | None = None
     """The payload as a picture that several requests look at."""
@@ -92,7 +81,7 @@ class Part(NamedTuple):
     result: Result | None
     error: BaseException | None
     seconds: float
-    stages: Stages
+    timings: Timings
 
 
 class Parts:
@@ -149,7 +138,7 @@ class Call(NamedTuple):
     request: Request
     options: Mapping[str, Any]
     """The task's options by name, checked and with their defaults."""
-    ticket: Ticket
+    context: RequestContext
     """For the queues of the model."""
     others: Mapping[str, Any] = MappingProxyType({})
     """The models of the services that the task uses beside its own."""
