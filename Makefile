@@ -11,7 +11,7 @@ INSTALL := $(PIP) install --quiet --quiet --no-deps --require-hashes
 export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo serve test bench lint format stubs front tables references pins tools clean
+.PHONY: help demo serve test check bench lint format stubs front tables references pins tools clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ serve: $(VENV)/.demo ## start a node with this folder's settings
 
 test: lint ## what CI runs: linters, types, tests
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+check: lint ## what a change needs while it is made: lint, types, the tests that need no node
+	$(BIN)/pytest --unit --quiet --numprocesses auto --maxprocesses 4
 
 bench: $(VENV)/.dev ## every benchmark, short, against its goals
 	@missed=; for script in benchmarks/[a-z]*.py; do \

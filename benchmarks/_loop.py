@@ -24,7 +24,7 @@ from PIL import Image
 from _models import FOLDER, jpegs, photographs
 from hearth.backends.onnx import OnnxSession
 from hearth.models.clip.transform import OPENAI_MEAN, OPENAI_STD
-from hearth.models.rows import Stacker
+from hearth.models.rows import BatchBuilder
 from hearth.settings import load
 from hearth.wiring import sources_of
 
@@ -34,14 +34,19 @@ Prepare = Callable[[bytes], Any]
 Run = Callable[[Sequence[Any]], Any]
 
 
-def own(model: Path) -> tuple[Prepare, Run]:
-    """As the node does it, without its queue."""
+def clip_model(model: Path) -> Any:
+    """The node's CLIP around an image tower, loaded as the node loads it."""
     settings = load({"services": "clip", "clip.onnx_image": model, "data_dir": FOLDER},
                     environment={})  # fmt: skip
     [source] = sources_of(settings)
-    clip: Any = source.load()
+    return source.load()
+
+
+def own(model: Path) -> tuple[Prepare, Run]:
+    """As the node does it, without its queue."""
+    clip = clip_model(model)
     session = clip._image.session
-    name, stacker = session.inputs[0].name, Stacker()
+    name, stacker = session.inputs[0].name, BatchBuilder()
 
     def run(items: Sequence[Any]) -> Any:
         return session.run({name: stacker.stack(items, len(items)).array})

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from hearth.batching import BatchQueue
 from hearth.contract import ml_service_pb2 as pb
-from hearth.lifecycle.slot import ModelSlot
 from hearth.models.manager import Manager
 from hearth.models.tuning import described
-from hearth.rpc.admission import AdmissionStatistics
-from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, Option, in_full
-from hearth.tasks.router import Router
+from hearth.serving.admission import AdmissionStatistics
+from hearth.serving.managed_model import ManagedModel
+from hearth.serving.router import Router
+from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, Option
 from hearth.tasks.task import RAW, Task
 
 # Clients of family C route to no node whose capability has an empty version.
@@ -19,7 +19,7 @@ PROTOCOL_VERSION = "1.0.0"
 
 def of_services(router: Router, *, largest_request: int) -> list[pb.Capability]:
     """One Capability for each service, ready or not."""
-    return [_capability(slot, router, largest_request) for slot in router.slots.values()]
+    return [_capability(managed, router, largest_request) for managed in router.models.values()]
 
 
 def load(held: AdmissionStatistics) -> dict[str, str]:
@@ -61,23 +61,23 @@ def one_runtime(runtimes: Iterable[str]) -> str:
     return distinct.pop() if len(distinct) == 1 else "mixed" if distinct else "none"
 
 
-def _capability(slot: ModelSlot, router: Router, largest_request: int) -> pb.Capability:
-    extra = {"state": str(slot.state)}
-    if slot.reason:
-        extra["reason"] = slot.reason
-    manager = slot.manager
+def _capability(managed: ManagedModel, router: Router, largest_request: int) -> pb.Capability:
+    extra = {"state": str(managed.state)}
+    if managed.reason:
+        extra["reason"] = managed.reason
+    manager = managed.model
     if manager is None:
         return pb.Capability(
-            service_name=slot.service, extra=extra, protocol_version=PROTOCOL_VERSION
+            service_name=managed.service, extra=extra, protocol_version=PROTOCOL_VERSION
         )
-    tasks = [task for task in router.tasks if task.service == slot.service]
+    tasks = [task for task in router.tasks if task.service == managed.service]
     missing = _missing(tasks, router)
     batching = _of_queues(manager.queues)
     limits = {"max_payload_bytes": str(largest_request)}
     if "max_batch" in batching:
         limits["max_batch"] = batching["max_batch"]
     return pb.Capability(
-        service_name=slot.service,
+        service_name=managed.service,
         model_ids=[manager.model_id] if manager.model_id else [],
         runtime=manager.runtime,
         # The narrowest of the queues that a request may go through.
@@ -107,8 +107,8 @@ def _of_queues(queues: Sequence[BatchQueue[object, object]]) -> dict[str, str]:
         facts["max_batch"] = str(min(queue.max_batch for queue in queues))
     for queue in queues:
         facts[f"max_batch.{queue.name}"] = str(queue.max_batch)
-        if queue.curve is not None:
-            facts[f"curve.{queue.name}"] = described(queue.curve)
+        if queue.profile is not None:
+            facts[f"curve.{queue.name}"] = described(queue.profile)
         if shrunk := queue.statistics().shrunk:
             facts[f"shrunk.{queue.name}"] = f"{shrunk} (for lack of memory)"
     return facts
@@ -135,7 +135,7 @@ def _io_task(name: str, task: Task, limits: dict[str, str], manager: Manager) ->
         limits={
             **limits,
             **task.limits,
-            **{option.name: _describe(option) for option in _options(task)},
+            **{option.name: option.in_words() for option in _options(task)},
         },
     )
 
@@ -145,19 +145,6 @@ def _options(task: Task) -> list[Option]:
     usual = "interactive" if task.interactive else "bulk"
     pages = [PAGE] if task.takes_pictures else []
     return [*task.options, *pages, replace(PRIORITY, default=usual), TIMEOUT]
-
-
-def _describe(option: Option) -> str:
-    parts: list[str] = [option.kind]
-    if option.default not in (None, ""):
-        parts.append(f"default {option.default}")
-    if option.least is not None:
-        parts.append(f"at least {in_full(option.least)}")
-    if option.most is not None:
-        parts.append(f"at most {in_full(option.most)}")
-    if option.choices:
-        parts.append("one of " + " ".join(choice for choice in option.choices if choice))
-    return ", ".join(parts)
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

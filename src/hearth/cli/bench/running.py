@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.cli.bench.figures import Measured, Plan
 from hearth.cli.bench.loops import Extent, Level
 from hearth.cli.bench.sending import Sender
@@ -84,7 +84,7 @@ class Bench:
             node = await client.ready(self._task)
             info = node.capabilities.tasks[self._task]
             warn_of_unknown(info, self._given.options)
-            payloads = await aside(partial(_read, self._given, info))
+            payloads = await run_blocking(partial(_read, self._given, info))
             sender = Sender(client, self._task, payloads, self._given.options)
             for plan in plans:
                 measured = Measured(plan)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class AsyncWriter(Generic[T]):
             while batch := self._waiting:
                 self._waiting = []
                 self._room.set()
-                await aside(partial(self._write_each, batch))
+                await run_blocking(partial(self._write_each, batch))
 
     def _write_each(self, batch: Sequence[T]) -> None:
         for each in batch:

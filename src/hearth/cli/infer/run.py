@@ -9,7 +9,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import NamedTuple
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.cli.console import complain, hint, notes, warn
 from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.infer.async_writer import AsyncWriter
@@ -113,7 +113,7 @@ class Running:
             node = await self._ready(client, wishes.model_id)
             task = node.capabilities.tasks[wishes.task]
             warn_of_unknown(task, wishes.options)
-            report = self._report = await aside(partial(self._prepare, task))
+            report = self._report = await run_blocking(partial(self._prepare, task))
             with report:
                 if report.model_id is not None:
                     await self._find(client, report)

@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from hearth.errors import HearthError, InvalidInput, ModelFailed
 from hearth.media import File, FilePage, Picture
 
-__all__ = ["SharedStatistics", "SharedWork", "digest", "key_of"]
+__all__ = ["SharedStatistics", "SingleFlightCache", "digest", "key_of"]
 
 Value = TypeVar("Value")
 Claimed = Any
@@ -52,16 +52,16 @@ _Outcome = _Done[Value] | InvalidInput | ModelFailed | None
 class _Flight(Generic[Value]):
     """Work that is being done."""
 
-    __slots__ = ("claim", "waiting")
+    __slots__ = ("handle", "waiting")
 
-    def __init__(self, claim: object) -> None:
-        self.claim = claim
+    def __init__(self, handle: object) -> None:
+        self.handle = handle
         """Of whoever does it."""
         self.waiting: list[asyncio.Future[_Outcome[Value]]] = []
         """Who waits for it, in the order in which they came."""
 
 
-class SharedWork(Generic[Value]):
+class SingleFlightCache(Generic[Value]):
     """Joins identical work in flight, and keeps the values used last.
 
     ``capacity`` is how many values are kept, or, where ``weigh`` says what each comes to
@@ -84,13 +84,13 @@ class SharedWork(Generic[Value]):
         key: Hashable,
         make: Callable[[], Awaitable[Value]],
         *,
-        claim: Claimed | None = None,
-        lend: Callable[[Claimed], None] = lambda _: None,
+        handle: Claimed | None = None,
+        inherit_priority: Callable[[Claimed], None] = lambda _: None,
     ) -> Value:
         """The value of ``key``: kept, or being made by somebody, or made now by ``make``.
 
-        Who comes to work in flight calls ``lend`` with the ``claim`` of whoever does it:
-        to wait for a stranger's turn must take no longer than one's own turn would.
+        Who comes to work in flight calls ``inherit_priority`` with the ``handle`` of whoever
+        does it: to wait for a stranger's turn must take no longer than one's own turn would.
         Raises what ``make`` raises. InvalidInput and ModelFailed are about the work
         itself, and everybody who waited for it gets an error of their own that says
         the same. Whatever else ends the one who works (a cancel, a deadline, a full
@@ -106,14 +106,14 @@ class SharedWork(Generic[Value]):
         flight = self._flying.get(key)
         if flight is None:
             self._misses += 1
-            flight = self._flying[key] = _Flight(claim)
+            flight = self._flying[key] = _Flight(handle)
         else:
             self._joined += 1
-            lend(flight.claim)
+            inherit_priority(flight.handle)
             done = await self._turn(key, flight)
             if done is not None:
                 return done.value
-            flight.claim = claim
+            flight.handle = handle
         try:
             value = await make()
         except BaseException as error:

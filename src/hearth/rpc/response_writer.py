@@ -9,7 +9,7 @@ from typing import NamedTuple
 import grpc
 
 from hearth.contract import ml_service_pb2 as pb
-from hearth.rpc.admission import Share
+from hearth.serving.admission import StreamBudget
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 NOTHING = Answer((), 0)
 
 
-class Outbox:
+class ResponseWriter:
     """Sends the answers of a stream one after another: gRPC allows one write at a time.
 
     What a request holds of the node's room is given back when its answer is written; until
@@ -36,12 +36,12 @@ class Outbox:
     """
 
     def __init__(
-        self, context: Context, share: Share, patience: float, give_up: Callable[[], object]
+        self, context: Context, budget: StreamBudget, patience: float, give_up: Callable[[], object]
     ) -> None:
         self.broken = False
         """The client has left, or is left: nothing is written any more."""
         self._context = context
-        self._share = share
+        self._budget = budget
         self._waiting: deque[tuple[Answer, int, int]] = deque()
         self.writer: asyncio.Task[None] | None = None
         """Whoever is writing."""
@@ -59,7 +59,7 @@ class Outbox:
     def put(self, answer: Answer, size: int, *, last: bool = True) -> None:
         """Have an answer sent by whoever writes; or a part of one, which isn't the last."""
         self._waiting.append((answer, size + answer.size, int(last)))
-        self._share.answer(answer.size)
+        self._budget.answer(answer.size)
 
     async def write(self) -> None:
         """Write all that waits.
@@ -113,4 +113,4 @@ class Outbox:
                 log.debug("an answer could not be written: %s", error)
                 self.broken = True
         self._progress += 1
-        self._share.give_back(size, items)
+        self._budget.give_back(size, items)

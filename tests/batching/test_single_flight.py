@@ -19,7 +19,7 @@ from hearth.errors import (
     Overloaded,
     UnknownTask,
 )
-from hearth.models.shared import SharedStatistics, SharedWork, digest
+from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest
 
 
 class Work:
@@ -78,7 +78,7 @@ async def settled() -> None:
 
 
 async def callers(
-    shared: SharedWork, work: Callable[[], Awaitable[object]], count: int
+    shared: SingleFlightCache, work: Callable[[], Awaitable[object]], count: int
 ) -> list[asyncio.Task]:
     tasks = [asyncio.create_task(shared.get("key", work)) for _ in range(count)]
     await settled()
@@ -100,7 +100,7 @@ async def never() -> object:
 
 
 async def test_identical_work_in_flight_is_done_once(work):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     tasks = await callers(shared, work, 5)
     answer = object()
     work.end(answer)
@@ -112,7 +112,7 @@ async def test_identical_work_in_flight_is_done_once(work):
 
 
 async def test_different_work_is_done_side_by_side(work):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     first = asyncio.create_task(shared.get("a", work))
     await settled()
     assert await shared.get("b", value(2)) == 2
@@ -121,7 +121,7 @@ async def test_different_work_is_done_side_by_side(work):
 
 
 async def test_none_is_a_value_like_any_other(work):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     tasks = await callers(shared, work, 3)
     work.end(None)
     assert await asyncio.gather(*tasks) == [None, None, None]
@@ -130,7 +130,7 @@ async def test_none_is_a_value_like_any_other(work):
 
 
 async def test_an_error_can_be_a_value(work):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     tasks = await callers(shared, value(ModelFailed("one of many")), 1)
     assert str(await tasks[0]) == "one of many"
     assert str(await shared.get("key", never)) == "one of many"
@@ -140,7 +140,7 @@ async def test_an_error_can_be_a_value(work):
 
 
 async def test_when_the_one_who_works_is_cancelled_the_next_takes_over(work):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     leader, *others = await callers(shared, work, 4)
     leader.cancel()
     await settled()
@@ -152,7 +152,7 @@ async def test_when_the_one_who_works_is_cancelled_the_next_takes_over(work):
 
 
 async def test_one_who_waits_can_leave_and_nobody_notices(work):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     leader, leaving, staying = await callers(shared, work, 3)
     leaving.cancel()
     await settled()
@@ -163,7 +163,7 @@ async def test_one_who_waits_can_leave_and_nobody_notices(work):
 
 
 async def test_a_turn_passes_on_when_it_comes_to_one_who_leaves_at_that_moment(work):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     leader, *others = await callers(shared, work, 4)
     leader.cancel()
     await asyncio.sleep(0)  # the turn has come to the first of the others, who still sleeps
@@ -176,7 +176,7 @@ async def test_a_turn_passes_on_when_it_comes_to_one_who_leaves_at_that_moment(w
 
 
 async def test_those_who_have_left_are_passed_over(work):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     leader, gone, also_gone, last = await callers(shared, work, 4)
     for task in (gone, also_gone, leader):
         task.cancel()
@@ -187,7 +187,7 @@ async def test_those_who_have_left_are_passed_over(work):
 
 
 async def test_when_all_have_left_the_next_begins_anew(work):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     for task in await callers(shared, work, 3):
         task.cancel()
     await settled()
@@ -202,7 +202,7 @@ async def test_when_all_have_left_the_next_begins_anew(work):
 
 @pytest.mark.parametrize("kind", [InvalidInput, UnknownTask, ModelFailed, OutOfMemory])
 async def test_an_error_of_the_work_is_everybodys(work, kind):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     tasks = await callers(shared, work, 3)
     work.end(kind("it can't be done"))
     errors = await asyncio.gather(*tasks, return_exceptions=True)
@@ -214,7 +214,7 @@ async def test_an_error_of_the_work_is_everybodys(work, kind):
 
 @pytest.mark.parametrize("kind", [DeadlinePassed, Overloaded, NotReady, KeyError])
 async def test_an_error_of_the_one_who_works_is_theirs_alone(work, kind):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     leader, *others = await callers(shared, work, 3)
     work.end(kind("too late"))
     with pytest.raises(kind, match="too late"):
@@ -226,7 +226,7 @@ async def test_an_error_of_the_one_who_works_is_theirs_alone(work, kind):
 
 
 async def test_errors_are_not_kept(work):
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     [task] = await callers(shared, work, 1)
     work.end(InvalidInput("not this time"))
     with pytest.raises(InvalidInput):
@@ -248,7 +248,7 @@ async def test_errors_leave_no_payloads_and_no_cycles_behind():
     gc.collect()
     gc.disable()
     try:
-        shared = SharedWork(4)
+        shared = SingleFlightCache(4)
         tasks = [asyncio.create_task(shared.get("key", make)) for _ in range(3)]
         errors = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(error) for error in errors] == [InvalidInput] * 3
@@ -264,14 +264,14 @@ async def test_errors_leave_no_payloads_and_no_cycles_behind():
 
 
 async def test_what_is_known_is_answered_without_any_work():
-    shared = SharedWork(4)
+    shared = SingleFlightCache(4)
     assert await shared.get("key", value(1)) == 1
     assert await shared.get("key", never) == 1
     assert shared.statistics() == SharedStatistics(1, 1, 0, 1, 4)
 
 
 async def test_the_values_used_last_are_kept():
-    shared = SharedWork(3)
+    shared = SingleFlightCache(3)
     for key in "abc":
         await shared.get(key, value(1))
     await shared.get("a", never)
@@ -283,7 +283,7 @@ async def test_the_values_used_last_are_kept():
 
 
 async def test_off_means_neither_joining_nor_keeping(work):
-    shared = SharedWork(0)
+    shared = SingleFlightCache(0)
     tasks = await callers(shared, work, 2)
     assert work.begun == 2
     for end in work._ends:
@@ -293,7 +293,7 @@ async def test_off_means_neither_joining_nor_keeping(work):
 
 
 async def test_what_is_kept_is_bounded_by_what_it_weighs():
-    shared = SharedWork(10, weigh=len)
+    shared = SingleFlightCache(10, weigh=len)
     for key, weight in (("a", 4), ("b", 3), ("c", 3)):
         await shared.get(key, value("x" * weight))
     assert shared.statistics().entries == 10
@@ -304,7 +304,7 @@ async def test_what_is_kept_is_bounded_by_what_it_weighs():
 
 
 async def test_a_value_heavier_than_all_that_may_be_kept_drives_nothing_out():
-    shared = SharedWork(10, weigh=len)
+    shared = SingleFlightCache(10, weigh=len)
     await shared.get("light", value("x"))
     assert await shared.get("heavy", value("x" * 11)) == "x" * 11
     assert await shared.get("heavy", value("x" * 12)) == "x" * 12
@@ -327,7 +327,7 @@ CALLER = st.tuples(
 @given(st.lists(CALLER, max_size=12), st.integers(1, 3))
 def test_everybody_gets_the_right_answer_once(plan, capacity):
     """Each caller: a key, when it comes, how long its work takes, how it ends, when it leaves."""
-    shared = SharedWork(capacity)
+    shared = SingleFlightCache(capacity)
     working: set[str] = set()
     made: set[tuple[str, int]] = set()
     failed: set[tuple[type, str]] = set()

@@ -23,7 +23,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)
 
 
-async def aside(work: Callable[[], T]) -> T:
+async def run_blocking(work: Callable[[], T]) -> T:
     """Run ``work`` on a daemon thread that has nothing else to do; its result, or what it raised.
 
     What isn't even an Exception (a panic in a native library) comes as a RuntimeError.
@@ -61,7 +61,7 @@ def _on_a_thread(run: Callable[[], None]) -> None:
         inbox = _idle.pop()
     except IndexError:
         inbox = SimpleQueue()
-        threading.Thread(target=_live, args=(inbox,), name="aside", daemon=True).start()
+        threading.Thread(target=_live, args=(inbox,), name="blocking", daemon=True).start()
     inbox.put(run)
 
 

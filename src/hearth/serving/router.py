@@ -6,14 +6,14 @@ from collections.abc import Coroutine, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from hearth.batching import Ticket
+from hearth.batching import RequestContext, Timings
 from hearth.errors import DeadlinePassed, InvalidInput, NotReady, UnknownTask
-from hearth.lifecycle.readiness import Readiness
-from hearth.lifecycle.slot import ModelSlot
 from hearth.media.formats import import_decoders
+from hearth.serving.managed_model import ManagedModel
+from hearth.serving.readiness import Readiness
 from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, read_all
 from hearth.tasks.prepared import PAGES, pages_of
-from hearth.tasks.task import Call, Parts, Request, Result, Stages, Task
+from hearth.tasks.task import Call, Parts, Request, Result, Task
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -22,19 +22,19 @@ SHUTTING_DOWN = "this node is shutting down"
 
 
 class Router:
-    """Answers requests with the models of the node; ``readiness`` is that of its ``slots``."""
+    """Answers requests with the models of the node; ``readiness`` is that of its ``models``."""
 
     def __init__(
-        self, tasks: Iterable[Task], slots: Mapping[str, ModelSlot], readiness: Readiness
+        self, tasks: Iterable[Task], models: Mapping[str, ManagedModel], readiness: Readiness
     ) -> None:
-        self.tasks = tuple(task for task in tasks if {task.service, *task.uses} <= slots.keys())
+        self.tasks = tuple(task for task in tasks if {task.service, *task.uses} <= models.keys())
         # What isn't served here for want of a service, so that it can be said which.
         self._elsewhere = {
-            name: [service for service in (task.service, *task.uses) if service not in slots]
+            name: [service for service in (task.service, *task.uses) if service not in models]
             for task in tasks
             for name in task.names
         }
-        self.slots = slots
+        self.models = models
         self.readiness = readiness
         self._by_name = {name: task for task in self.tasks for name in task.names}
         self._draining = False
@@ -86,14 +86,16 @@ class Router:
             await self.readiness.wait_for_all((task.service, *task.uses), request.ready_by)
             if self._draining and self._lacks_models(task):
                 raise NotReady(SHUTTING_DOWN)
-        manager = self.slots[task.service].require()
-        others = {name: self.slots[name].require() for name in task.uses}
+        manager = self.models[task.service].require()
+        others = {name: self.models[name].require() for name in task.uses}
         options = read_all(task.options, request.meta)
         if (reason := self.missing(task, options)) is not None:
             raise NotReady(reason)
-        stages = request.stages or Stages()
-        ticket = Ticket(request.deadline, request.source, _is_urgent(task, request), stages)
-        call = Call(request, options, ticket, others, self)
+        timings = request.timings or Timings()
+        context = RequestContext(
+            request.deadline, request.source, _is_interactive(task, request), timings
+        )
+        call = Call(request, options, context, others, self)
         answer = await task.call(manager, task.parse(manager, call), call)
         answered = time.perf_counter()
         rendered = task.render(manager, answer, call)
@@ -103,25 +105,27 @@ class Router:
         if task.takes_pictures and (pages := await pages_of(request)) > 1:
             meta = {**meta, PAGES: str(pages), PAGE.name: str(PAGE.read(request.meta))}
         ended = time.perf_counter()
-        stages.encode = ended - answered
-        return Result(body, mime, schema, _with_times(meta, ended - started, stages))
+        timings.encode = ended - answered
+        return Result(body, mime, schema, _with_times(meta, ended - started, timings))
 
     def _lacks_models(self, task: Task) -> bool:
-        if self.slots[task.service].manager is None:
+        if self.models[task.service].model is None:
             return True
         # Few tasks use others: the usual one pays for no loop.
-        return bool(task.uses) and any(self.slots[name].manager is None for name in task.uses)
+        return bool(task.uses) and any(self.models[name].model is None for name in task.uses)
 
     def missing(self, task: Task, options: Mapping[str, Any] = NO_OPTIONS) -> str | None:
         """Why a task of models that are ready, or not, can't be done yet; None: it can."""
         for service, lacking in task.uses.items():
-            slot = self.slots[service]
-            other = slot.manager
+            managed = self.models[service]
+            other = managed.model
             if other is None:
-                return f"{service} is {slot.state}" + (f": {slot.reason}" if slot.reason else "")
+                return f"{service} is {managed.state}" + (
+                    f": {managed.reason}" if managed.reason else ""
+                )
             if (reason := lacking(other)) is not None:
                 return f"{service}: {reason}"
-        manager = self.slots[task.service].manager
+        manager = self.models[task.service].model
         return None if manager is None else task.missing(manager, options)
 
     def refuse(self) -> None:
@@ -151,16 +155,16 @@ class Router:
         raise UnknownTask(f"no task {name!r} here; GetCapabilities lists those that are")
 
 
-def _is_urgent(task: Task, request: Request) -> bool:
+def _is_interactive(task: Task, request: Request) -> bool:
     priority = PRIORITY.read(request.meta) if request.meta else None
     return task.interactive if priority is None else priority == "interactive"
 
 
-def _with_times(meta: Mapping[str, str], took: float, stages: Stages) -> dict[str, str]:
+def _with_times(meta: Mapping[str, str], took: float, timings: Timings) -> dict[str, str]:
     """The answer's meta, and of time: milliseconds, and who it shared a batch with."""
     told = dict(meta)
     told["lat_ms"] = f"{took * 1000:.2f}"
-    if stages.batch:
-        told["queue_ms"] = f"{stages.wait * 1000:.2f}"
-        told["batch"] = str(stages.batch)
+    if timings.batch:
+        told["queue_ms"] = f"{timings.wait * 1000:.2f}"
+        told["batch"] = str(timings.batch)
     return told

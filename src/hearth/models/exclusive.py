@@ -4,14 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from hearth.batching import Alone
+from hearth.batching import Exclusive
 from hearth.media import HeavyImage, ImageReader
 
 File = TypeVar("File")
 Item = TypeVar("Item")
 
 
-def lightly(
+def exclusive_when_heavy(
     prepare: Callable[[ImageReader, File], Item], reader: ImageReader
 ) -> Callable[[File], Item]:
     """``prepare`` for a batch queue, whose threads leave heavy pictures to the one for these.
@@ -24,6 +24,6 @@ def lightly(
         try:
             return prepare(reader.light, payload)
         except HeavyImage:
-            raise Alone(alone) from None
+            raise Exclusive(alone) from None
 
     return light

@@ -7,7 +7,7 @@ SHORTEST, LONGEST = 0.05, 30.0
 """Seconds that anybody is told to wait."""
 
 
-class Rounds:
+class ServiceRate:
     """The rate at which requests are served while there are any, measured in rounds.
 
     A round is over when as many were served as were in flight when it began. So it is made
@@ -41,7 +41,7 @@ class Rounds:
         self._rate = rate if self._rate is None else (self._rate + rate) / 2
         self.begin(in_flight)
 
-    def patience(self, in_flight: int) -> float:
+    def retry_after(self, in_flight: int) -> float:
         """Seconds until half of what is in flight is likely to be served.
 
         However fast earlier rounds were: at least as the present one goes.

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from hearth.errors import Overloaded
-from hearth.rpc.rounds import Rounds
+from hearth.serving.service_rate import ServiceRate
 
 MOST_IN_FLIGHT = 256
 """Requests of one stream: the largest batch four times over, one that runs, two that are
@@ -65,15 +65,15 @@ class Admission:
         self.streams = 0
         """Shares with something in flight."""
         self.refused = 0
-        self.rounds = Rounds(clock)
+        self.service_rate = ServiceRate(clock)
         # The stream whose turn it is to be looked at comes first.
-        self._waiting: OrderedDict[Share, asyncio.Future[None]] = OrderedDict()
+        self._waiting: OrderedDict[StreamBudget, asyncio.Future[None]] = OrderedDict()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def open(self) -> "Share":
+    def open(self) -> "StreamBudget":
         """The part of a new stream: nothing yet."""
-        return Share(self)
+        return StreamBudget(self)
 
     async def idle(self) -> None:
         """Return when nothing is in flight: all answers are written."""
@@ -90,7 +90,7 @@ class Admission:
         self.streams += 1
         if self.streams == 1:
             self._idle.clear()
-            self.rounds.begin(1)
+            self.service_rate.begin(1)
 
     def left(self) -> None:
         """A stream has nothing in flight any more."""
@@ -98,37 +98,37 @@ class Admission:
         if not self.streams:
             self._idle.set()
 
-    async def turn(self, share: "Share") -> None:
+    async def turn(self, budget: "StreamBudget") -> None:
         """Return when a stream that waits has room."""
-        waiter = self._waiting[share] = asyncio.get_running_loop().create_future()
+        waiter = self._waiting[budget] = asyncio.get_running_loop().create_future()
         try:
             await waiter
         finally:
-            self._waiting.pop(share, None)
+            self._waiting.pop(budget, None)
 
-    def wake(self, share: "Share", others: int = 1) -> None:
+    def wake(self, budget: "StreamBudget", others: int = 1) -> None:
         """A stream gave something back: look at it, and in turn at some of those that wait.
 
         So nobody wakes a herd, and nobody is forgotten: a stream that waits has something
         in flight, and is looked at again when that is given back.
         """
         if self._waiting:
-            self._look_at(share)
+            self._look_at(budget)
             for other in list(islice(self._waiting, others)):
                 self._look_at(other)
 
-    def _look_at(self, share: "Share") -> None:
-        if (waiter := self._waiting.get(share)) is None:
+    def _look_at(self, budget: "StreamBudget") -> None:
+        if (waiter := self._waiting.get(budget)) is None:
             return
-        if share.is_full:
-            self._waiting.move_to_end(share)
+        if budget.is_full:
+            self._waiting.move_to_end(budget)
             return
-        del self._waiting[share]
+        del self._waiting[budget]
         if not waiter.done():
             waiter.set_result(None)
 
 
-class Share:
+class StreamBudget:
     """What one stream holds of the node's room."""
 
     def __init__(self, node: Admission) -> None:
@@ -167,7 +167,7 @@ class Share:
         return min(self.spare, self._node.most_incomplete - self._node.incomplete)
 
     async def room(self) -> None:
-        """Wait while the share is full; streams that wait have their turns."""
+        """Wait while the budget is full; streams that wait have their turns."""
         while self.is_full:
             await self._node.turn(self)
 
@@ -188,7 +188,7 @@ class Share:
         return Overloaded(
             f"this node is full: it holds at most {node.most_items} requests, "
             f"and {node.most_bytes >> 20} MiB of them",
-            retry_after=node.rounds.patience(node.items),
+            retry_after=node.service_rate.retry_after(node.items),
         )
 
     def take(self, size: int) -> None:
@@ -206,10 +206,10 @@ class Share:
 
     def served(self) -> None:
         """One of the requests in flight was served; its answer is still to be written."""
-        rounds = self._node.rounds
-        rounds.left -= 1
-        if rounds.left <= 0:
-            rounds.over(self._node.items)
+        service_rate = self._node.service_rate
+        service_rate.left -= 1
+        if service_rate.left <= 0:
+            service_rate.over(self._node.items)
 
     def answer(self, size: int) -> None:
         """One of the requests in flight has an answer, whose ``size`` bytes it holds too."""

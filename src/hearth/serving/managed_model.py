@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, SetupError
 from hearth.models.manager import Manager, ModelSource, Progress, Unit, no_progress
 
@@ -23,7 +23,7 @@ class ModelState(StrEnum):
     FAILED = "failed"
 
 
-class ModelSlot:
+class ManagedModel:
     """The place of one model: its state, why it stands so, and its manager once it is ready.
 
     ``changed`` is called on the loop after every change, ``progress`` during long work.
@@ -41,9 +41,9 @@ class ModelSlot:
         self.reason = ""
         self.startup_done = False
         """Whether it is loaded, has failed, or turned out to be one that must be downloaded."""
-        self.derived = False
+        self.artifacts_ready = False
         """True once all that is derived from the model (label vectors) is there as well."""
-        self.manager: Manager | None = None
+        self.model: Manager | None = None
         self._source = source
         self._changed = changed
         self._progress = progress
@@ -53,14 +53,14 @@ class ModelSlot:
     @property
     def is_loading(self) -> bool:
         """Whether it is about to be ready: its files are here, or nobody knows otherwise yet."""
-        return self.manager is None and self.state == ModelState.LOADING
+        return self.model is None and self.state == ModelState.LOADING
 
     def require(self) -> Manager:
         """The manager, or NotReady with the reason."""
-        if self.manager is None:
+        if self.model is None:
             why = f": {self.reason}" if self.reason else ""
             raise NotReady(f"{self.service} is {self.state}{why}")
-        return self.manager
+        return self.model
 
     async def run(self, *, retry_seconds: float) -> None:
         """Bring the model up. Downloads are tried again, other failures are final.
@@ -77,14 +77,14 @@ class ModelSlot:
             self.startup_done = True
             self._report_failure(error)
             return
-        self.manager, self.startup_done = manager, True
+        self.model, self.startup_done = manager, True
         self._move(ModelState.READY)
         await self._derive(manager, retry_seconds)
 
     def close(self) -> None:
         """End the model's queues and sessions; blocking, and safe while it still loads."""
         self._closed = True
-        manager, self.manager = self.manager, None
+        manager, self.model = self.model, None
         if manager is not None:
             manager.close()
 
@@ -98,36 +98,36 @@ class ModelSlot:
 
     async def _bring_up(self, retry_seconds: float) -> Manager:
         """The manager, once it has shown that it works."""
-        if not await aside(self._source.is_local):
+        if not await run_blocking(self._source.is_local):
             await self._fetch(retry_seconds)
         try:
-            return await self._load_and_prove()
+            return await self._load_and_test()
         except (ModelUnavailable, OSError):
             # Somebody may have taken files away at this very moment: once more, from the start.
-            if await aside(self._source.is_local):
+            if await run_blocking(self._source.is_local):
                 raise
             await self._fetch(retry_seconds)
-            return await self._load_and_prove()
+            return await self._load_and_test()
 
-    async def _load_and_prove(self) -> Manager:
+    async def _load_and_test(self) -> Manager:
         self._move(ModelState.LOADING)
-        manager = await aside(self._load)
-        await self._prove(manager)
+        manager = await run_blocking(self._load)
+        await self._smoke_test(manager)
         return manager
 
-    async def _prove(self, manager: Manager) -> None:
+    async def _smoke_test(self, manager: Manager) -> None:
         """See that the model works before it is called ready."""
         try:
             await manager.warm_up()
-            await aside(manager.load_derived)
+            await run_blocking(manager.load_derived)
         except BaseException:
-            await aside(manager.close)
+            await run_blocking(manager.close)
             raise
 
     async def _derive(self, manager: Manager, retry_seconds: float) -> None:
         """Have what is derived made. What stands in the way may go away: it is tried again."""
         told = ""
-        while not self.derived:
+        while not self.artifacts_ready:
             try:
                 await manager.derive(self._relay())
             except Exception as error:
@@ -135,7 +135,7 @@ class ModelSlot:
                 told = self.reason
                 await asyncio.sleep(retry_seconds)
             else:
-                self.derived = True
+                self.artifacts_ready = True
         self._move(ModelState.READY)
 
     async def _fetch(self, retry_seconds: float) -> None:
@@ -144,7 +144,7 @@ class ModelSlot:
             self.startup_done = True
             self._move(ModelState.DOWNLOADING, quiet=bool(told))
             try:
-                await aside(partial(self._source.download, self._relay()))
+                await run_blocking(partial(self._source.download, self._relay()))
             except ModelUnavailable as error:
                 self._move(ModelState.ABSENT, str(error), quiet=True)
                 if self.reason != told:

@@ -19,23 +19,23 @@ _BUDGET_SECONDS = 4.0
 """For one session: a model that takes longer is measured at fewer sizes, and less often."""
 
 
-class Curve:
+class LatencyProfile:
     """Seconds for a batch of each size, from a few measured sizes. Raises ValueError for none."""
 
     def __init__(self, times: Mapping[int, float]) -> None:
         if not times or any(s < 1 or not 0 < took < math.inf for s, took in times.items()):
-            raise ValueError(f"no curve: {dict(times)}")
+            raise ValueError(f"no profile: {dict(times)}")
         self.times: Mapping[int, float] = dict(sorted(times.items()))
         self._sizes = list(self.times)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Curve) and self.times == other.times
+        return isinstance(other, LatencyProfile) and self.times == other.times
 
     def __hash__(self) -> int:
         return hash(tuple(self.times.items()))
 
     def __repr__(self) -> str:
-        return f"Curve({dict(self.times)})"
+        return f"LatencyProfile({dict(self.times)})"
 
     def seconds(self, size: int) -> float:
         """For a batch of ``size``: between measured sizes along a line, beyond in proportion.
@@ -76,7 +76,7 @@ def measured(
     sizes: Iterable[int],
     *,
     clock: Callable[[], float] = time.perf_counter,
-) -> Curve:
+) -> LatencyProfile:
     """Run batches of ascending sizes and note the least time of each.
 
     Goes no further where three sizes in a row brought nothing, where the next would take
@@ -107,10 +107,10 @@ def measured(
         for size, least in list(times.items()):
             if clock() + least < ends:
                 times[size] = min(least, time_once(size))
-    return Curve(times)
+    return LatencyProfile(times)
 
 
 def _flat(times: Mapping[int, float]) -> bool:
     """Whether the last three sizes were no better than one before them."""
     sizes = list(times)
-    return len(sizes) > 3 and Curve(times).best() not in sizes[-3:]
+    return len(sizes) > 3 and LatencyProfile(times).best() not in sizes[-3:]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
-from hearth.lifecycle.slot import ModelSlot
+from hearth.serving.managed_model import ManagedModel
 
 WAIT_SECONDS = 8.0
 """Clients of the field give a question for capabilities 10 s, and the older ones ask once for
@@ -40,18 +40,18 @@ class Readiness:
     """Waits for models whose files are here and that aren't loaded yet.
 
     What must be downloaded first, or has failed, is waited for by nobody. ``changes`` are those
-    of the ``slots``, which are by service. Waits that reach their end return like the others:
+    of the ``models``, which are by service. Waits that reach their end return like the others:
     whoever waits looks at what is there.
     """
 
     def __init__(
         self,
-        slots: Mapping[str, ModelSlot],
+        models: Mapping[str, ManagedModel],
         changes: Changes,
         *,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
-        self._slots = slots
+        self._models = models
         self._changes = changes
         self._wait_seconds = wait_seconds
         self._ended = False
@@ -59,7 +59,7 @@ class Readiness:
     @property
     def is_startup_done(self) -> bool:
         """Whether every model whose files were here at the start is loaded, or has failed."""
-        return all(slot.startup_done for slot in self._slots.values())
+        return all(managed.startup_done for managed in self._models.values())
 
     def give_up_at(self) -> float:
         """Until when somebody waits who comes now, on the clock of ``time.monotonic()``."""
@@ -67,21 +67,21 @@ class Readiness:
 
     async def wait_for_all(self, services: Iterable[str], until: float | None = None) -> None:
         """Wait until all of these models are loaded, or one of them is not about to be."""
-        slots = [self._slots[service] for service in services]
+        models = [self._models[service] for service in services]
 
         def decided() -> bool:
-            missing = [slot for slot in slots if slot.manager is None]
-            return not missing or not all(slot.is_loading for slot in missing)
+            missing = [managed for managed in models if managed.model is None]
+            return not missing or not all(managed.is_loading for managed in missing)
 
         await self._wait(decided, until)
 
     async def wait_for_any(self, services: Iterable[str], until: float | None = None) -> None:
         """Wait until one of these models is loaded, or none of them is about to be."""
-        slots = [self._slots[service] for service in services]
+        models = [self._models[service] for service in services]
 
         def decided() -> bool:
-            loaded = any(slot.manager is not None for slot in slots)
-            return loaded or not any(slot.is_loading for slot in slots)
+            loaded = any(managed.model is not None for managed in models)
+            return loaded or not any(managed.is_loading for managed in models)
 
         await self._wait(decided, until)
 
