@@ -52,6 +52,8 @@ MAY_IMPORT = {
     "wiring": {*BASE, "models", "media", "hub", "discovery", "settings", "batching"},
     "node": {*BASE, "wiring", "rpc", "serving", "tasks", "models", "settings", "metrics"},
     "client": {*BASE, "contract", "discovery"},
+    "output_files": {"errors"},
+    "watch": {*BASE, "client", "media", "models", "output_files"},
 }
 ABOVE_ALL = {"cli", "__main__"}
 
