@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from hearth.client.capabilities import Capabilities
-from hearth.client.known import service_of
 from hearth.client.pin import Pin
 from hearth.environment import NODES
+from hearth.known import TASKS
 
 NOBODY = (
     "no node found on this network: start one with `hearth serve`, or name one with "
@@ -22,6 +22,11 @@ def unfit(task: str, pin: Pin, models: Iterable[Iterable[str]]) -> str:
     return f"no node has the model {pin.asked} for {task}" + (
         f"; there is {', '.join(names)}" if names else ""
     )
+
+
+def service_of(task: str) -> str | None:
+    """Name the service that does a task, or None where it is none of hearth's own."""
+    return next((service for service, tasks in TASKS.items() if task in tasks), None)
 
 
 def missing(task: str, nodes: Mapping[str, Capabilities]) -> str:
