@@ -10,7 +10,7 @@ import orjson
 
 from hearth.cli.inputs import STDIN, Input, left_of
 from hearth.cli.outfile import renewed
-from hearth.client.pin import MODEL
+from hearth.client.affinity import MODEL
 from hearth.errors import SettingsError
 
 START = b'{"file":'
