@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.errors import one_line
 from hearth.models.labels.making.embedding import Blocks, PromptEmbedder
 from hearth.models.labels.making.legacy import legacy_vectors
@@ -93,7 +93,7 @@ async def _fitting(
 ) -> Matrix | None:
     """The vectors of a candidate, where there are any and they are the model's."""
     try:
-        matrix = await aside(opened)
+        matrix = await run_blocking(opened)
     except Exception as error:  # files may come from anywhere
         job.unused(name, one_line(error))
         return None
@@ -124,15 +124,15 @@ def _mended(job: Job, name: str, matrix: Matrix, prompts: PromptEmbedder) -> Blo
         bad = 0
         texts, at = None, 0
         for begin in range(start, matrix.rows, BLOCK):
-            vectors, wrong = await aside(partial(_unit_block, matrix, begin))
+            vectors, wrong = await run_blocking(partial(_unit_block, matrix, begin))
             bad += len(wrong)
             if bad > _MOST_BAD * matrix.rows:
                 raise Unfit(f"{bad} of the first {begin + len(vectors)} have no direction")
             if len(wrong):
                 rows = [begin + int(row) for row in wrong]
                 if texts is None:
-                    texts = await aside(job.source.prompts)
-                labels = await aside(partial(chosen, texts, rows, at))
+                    texts = await run_blocking(job.source.prompts)
+                labels = await run_blocking(partial(chosen, texts, rows, at))
                 at = rows[-1] + 1
                 vectors[wrong] = await prompts.embed(labels)
             yield vectors

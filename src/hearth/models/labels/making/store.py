@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from hearth._version import __version__
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.files import write_whole
 from hearth.models.labels.limits import LARGE
 from hearth.models.labels.making.checks import (
@@ -155,8 +155,8 @@ class LabelStore:
         lock = filelock.FileLock(path, thread_local=False)
         while not lock.is_locked:
             try:
-                await aside(partial(self.folder.mkdir, parents=True, exist_ok=True))
-                await aside(partial(lock.acquire, timeout=0))
+                await run_blocking(partial(self.folder.mkdir, parents=True, exist_ok=True))
+                await run_blocking(partial(lock.acquire, timeout=0))
             except filelock.Timeout:
                 waits()
                 await asyncio.sleep(_WAIT_SECONDS)
@@ -164,7 +164,7 @@ class LabelStore:
                 log.debug("%s can't be locked: %s", path, error)
                 break
         try:
-            await aside(self._sweep)
+            await run_blocking(self._sweep)
             yield
         finally:
             lock.release()
