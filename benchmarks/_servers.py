@@ -79,7 +79,7 @@ async def serve(node: Node, profile: str | None) -> None:
     async with node:
         await node.wait_until(lambda: node.status == "ready")
         # Label vectors would be made in the background of what is measured.
-        await node.wait_until(lambda: all(slot.derived for slot in node.slots.values()))
+        await node.wait_until(lambda: all(slot.artifacts_ready for slot in node.models.values()))
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell, node)
         print(node.port, flush=True)
         await _told_to_end(profile)
@@ -87,7 +87,7 @@ async def serve(node: Node, profile: str | None) -> None:
 
 def tell(node: Node) -> None:
     """Print the statistics of the queues, by their names."""
-    managers = [slot.manager for slot in node.slots.values() if slot.manager is not None]
+    managers = [slot.model for slot in node.models.values() if slot.model is not None]
     queues = [queue for manager in managers for queue in manager.queues]
     print(json.dumps({queue.name: _plain(queue.statistics()) for queue in queues}), flush=True)
 

@@ -1,7 +1,7 @@
 """The exceptions of the house.
 
-Code below ``rpc`` raises these and never sees a status code; one table in
-``rpc/status.py`` maps them to the codes of the wire contract.
+Code below the doors raises these and never sees a status code; one table in
+``serving/status.py`` maps them to the codes of the wire contract.
 
     HearthError
     ├── InvalidInput            the request is at fault: bytes, mime, option, framing

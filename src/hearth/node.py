@@ -9,19 +9,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hearth._version import __version__
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.errors import SettingsError
-from hearth.lifecycle.readiness import WAIT_SECONDS, Changes, Readiness
-from hearth.lifecycle.slot import ModelSlot
 from hearth.models.manager import ModelSource, Progress, no_progress
-from hearth.rpc.admission import Admission
-from hearth.rpc.capabilities import one_runtime
 from hearth.rpc.server import MIB, Server
 from hearth.rpc.servicer import InferenceServicer
-from hearth.rpc.tally import Tally
+from hearth.serving.admission import Admission
+from hearth.serving.description import one_runtime
+from hearth.serving.managed_model import ManagedModel
+from hearth.serving.readiness import WAIT_SECONDS, Changes, Readiness
+from hearth.serving.request_metrics import RequestMetrics
+from hearth.serving.router import Router
 from hearth.settings import Settings
 from hearth.tasks.registry import TASKS
-from hearth.tasks.router import Router
 from hearth.tasks.task import Task
 from hearth.wiring import (
     Identity,
@@ -69,21 +69,21 @@ class Node:
         if sources is None:
             sources = sources_of(settings, self._workers)
         self._changes = Changes()
-        self.slots = {
-            source.service: ModelSlot(source, changed=self._changes.notify, progress=progress)
+        self.models = {
+            source.service: ManagedModel(source, changed=self._changes.notify, progress=progress)
             for source in (*sources, composer_of(settings, self._workers))
         }
-        readiness = Readiness(self.slots, self._changes, wait_seconds=wait_seconds)
-        self.router = Router(tasks, self.slots, readiness)
+        readiness = Readiness(self.models, self._changes, wait_seconds=wait_seconds)
+        self.router = Router(tasks, self.models, readiness)
         # A single request of the allowed size always finds room on an idle node.
         held = max(settings.max_held_mb, settings.max_payload_mb + 1) * MIB
         largest = settings.max_payload_mb * MIB
         self.admission = Admission(settings.queue_capacity, held, largest_request=largest)
-        self.tally = Tally()
+        self.request_metrics = RequestMetrics()
         servicer = InferenceServicer(
             self.router,
             self.admission,
-            self.tally,
+            self.request_metrics,
             largest_request=largest,
             version=__version__,
             about=self._about,
@@ -124,8 +124,8 @@ class Node:
         if self._presence is not None:
             self._run(self._presence.start())
         self._run(self._report_changes())
-        for slot in self.slots.values():
-            self._run(slot.run(retry_seconds=self.settings.hub.retry_seconds))
+        for managed in self.models.values():
+            self._run(managed.run(retry_seconds=self.settings.hub.retry_seconds))
 
     async def stop(self, grace: float | None = None) -> None:
         """Drain and end: requests in flight are answered for at most ``grace`` seconds."""
@@ -148,8 +148,8 @@ class Node:
         def read() -> Reading:
             return Reading(
                 status=self.status,
-                slots=self.slots.values(),
-                requests=self.tally.statistics(),
+                models=self.models.values(),
+                requests=self.request_metrics.statistics(),
                 admission=self.admission.statistics(),
             )
 
@@ -173,7 +173,7 @@ class Node:
 
     async def _close_models(self) -> None:
         """Free what can be freed now; a batch that still runs ends with the process."""
-        closing = [aside(slot.close) for slot in self.slots.values()]
+        closing = [run_blocking(managed.close) for managed in self.models.values()]
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await asyncio.gather(*closing)
@@ -214,22 +214,27 @@ class Node:
         return told
 
     def _condition(self) -> tuple[object, ...]:
-        return tuple((slot.state, slot.startup_done) for slot in self.slots.values())
+        return tuple((managed.state, managed.startup_done) for managed in self.models.values())
 
     def _summary(self) -> str:
         return ", ".join(
-            f"{slot.service} {slot.state}" + (f" ({slot.reason})" if slot.reason else "")
-            for slot in self.slots.values()
+            f"{managed.service} {managed.state}"
+            + (f" ({managed.reason})" if managed.reason else "")
+            for managed in self.models.values()
         )
 
     async def _report(self) -> None:
-        """Show the state where it is looked for; it lives here and in the slots alone."""
+        """Show the state where it is looked for; it lives here and in the models alone."""
         if self._server is not None:
             stays = self.status != "draining"
-            up = {name: stays and slot.manager is not None for name, slot in self.slots.items()}
+            up = {
+                name: stays and managed.model is not None for name, managed in self.models.items()
+            }
             await self._server.report(self.status == "ready", up)
         if self._presence is not None:
-            loaded = [slot.manager for slot in self.slots.values() if slot.manager is not None]
+            loaded = [
+                managed.model for managed in self.models.values() if managed.model is not None
+            ]
             await self._presence.set_runtime(one_runtime(manager.runtime for manager in loaded))
             await self._presence.set_status(self.status)
 

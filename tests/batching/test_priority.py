@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from batch_kit import Gate, until_waiting
-from hearth.rpc.tally import STAGES
+from hearth.serving.request_metrics import STAGES
 from hearth.tasks.clip import CLIP_TASKS
 from hearth.tasks.ocr import OCR_TASKS
 from node_kit import LabSource, ask, lab_node, queue_of, stub_of, talk, write_all
@@ -106,8 +106,8 @@ async def test_requests_are_counted_by_task_and_code_and_their_stages_timed():
             *(ask(task=f"made up {i}") for i in range(20)),
         ]
         await talk(stub, requests)
-        tally = node.tally.statistics()
-        assert tally.requests == {
+        metrics = node.request_metrics.statistics()
+        assert metrics.requests == {
             ("upper", "OK"): 2,
             ("upper", "INVALID_ARGUMENT"): 1,
             ("upper", "INTERNAL"): 1,
@@ -115,9 +115,9 @@ async def test_requests_are_counted_by_task_and_code_and_their_stages_timed():
             ("noop", "OK"): 1,
             ("", "NOT_FOUND"): 20,
         }
-        seconds = {task: sum(snapshot.counts) for task, snapshot in tally.seconds.items()}
+        seconds = {task: sum(snapshot.counts) for task, snapshot in metrics.seconds.items()}
         assert seconds == {"upper": 4, "upper_aside": 1, "noop": 1, "": 20}
-        stages = {key: sum(snapshot.counts) for key, snapshot in tally.stages.items()}
+        stages = {key: sum(snapshot.counts) for key, snapshot in metrics.stages.items()}
         assert stages.pop(("upper", "encode")) == 2
         assert stages.pop(("upper", "run")) == stages.pop(("upper", "wait")) >= 2
         assert stages == {("noop", "encode"): 1, **{("upper_aside", s): 1 for s in STAGES}}
@@ -132,4 +132,4 @@ async def test_who_left_before_the_answer_is_counted_as_cancelled():
         stream.cancel()
         await asyncio.wait_for(node.admission.idle(), 5)
         gate.open()
-        assert node.tally.statistics().requests == {("upper", "CANCELLED"): 1}
+        assert node.request_metrics.statistics().requests == {("upper", "CANCELLED"): 1}

@@ -84,7 +84,7 @@ async def test_a_request_that_is_late_is_told_so_and_its_stream_goes_on():
             "first": b"FIRST", "patient": b"PATIENT",
         }  # fmt: skip
         assert gate.batches == [[b"first"], [b"patient"]]
-        counted = node.tally.statistics().requests
+        counted = node.request_metrics.statistics().requests
         assert counted == {("upper", "OK"): 2, ("upper", "DEADLINE_EXCEEDED"): 1}
 
 

@@ -65,16 +65,16 @@ async def labels_of(node: NodeThread) -> Any:
 
 
 def texts_run(node: NodeThread) -> int:
-    return node.node.slots["bioclip"].require().queues[1].statistics().items
+    return node.node.models["bioclip"].require().queues[1].statistics().items
 
 
 def slot_of(node: NodeThread) -> Any:
-    return node.node.slots["bioclip"]
+    return node.node.models["bioclip"]
 
 
 async def settled(node: NodeThread) -> None:
     """Until all that is derived is there; on the node's own loop."""
-    node._do(node.node.wait_until(lambda: slot_of(node).derived))
+    node._do(node.node.wait_until(lambda: slot_of(node).artifacts_ready))
 
 
 async def test_a_start_with_everything_here_needs_no_network_and_computes_nothing(served, tmp_path):
@@ -90,7 +90,7 @@ async def test_a_start_with_everything_here_needs_no_network_and_computes_nothin
 async def test_vectors_that_fit_are_taken_and_not_computed(served, bioclip, tmp_path):
     with node_on(served, tmp_path) as node:
         # The proof takes a few texts, the measuring of batches a few more.
-        shown = slot_of(node).manager.facts["labels.tree_of_life"]
+        shown = slot_of(node).model.facts["labels.tree_of_life"]
         assert shown == str(len(SPECIES))
         assert await labels_of(node)
     assert meta_of(tmp_path)["origin"] == "shipped"

@@ -183,7 +183,7 @@ async def test_a_prepared_picture_is_classified_as_the_file_is(node, bioclip):
 
 
 async def test_tensors_of_different_streams_run_as_one_batch(node, monkeypatch):
-    model = node.node.slots["siglip"].require()
+    model = node.node.models["siglip"].require()
     session, queue = model._parts.floats, model.queues[0]
     real, sizes, opened = session.run, [], threading.Event()
 
@@ -361,7 +361,7 @@ async def test_rank_and_own_labels_exclude_each_other(node):
 async def test_three_requests_for_one_picture_run_the_image_tower_once(node):
     noise = np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8)
     buffer = clip_kit._saved(Image.fromarray(noise), "PNG")
-    model = node.node.slots["clip"].require()
+    model = node.node.models["clip"].require()
     before = model.queues[0].statistics().items
     tasks = ["smart_classify", "clip_image_embed", "clip_classify"]
     await answers(node, *(ask(task, buffer, str(n)) for n, task in enumerate(tasks)))

@@ -311,7 +311,7 @@ async def test_without_weights_the_tasks_are_absent_and_the_reason_is_told(lacki
         more, state = {"face.model": str(half)}, "failed"
         reason = f"{half} holds no graph for {lacking}"
     async with Node(settings_of(tmp_path, **more)) as lonely:
-        slot = lonely.slots["face"]
+        slot = lonely.models["face"]
         await lonely.wait_until(lambda: lonely.status == "ready" and slot.state == state)
         async with stub_of(lonely) as stub:
             face = await capability(stub)
@@ -338,7 +338,7 @@ async def test_ten_clients_at_once_share_batches_of_recognition(folder, tmp_path
         await node.wait_until(lambda: node.status == "ready")
         gate.clear()
         batches.clear()
-        queue = node.slots["face"].require().queues[2]
+        queue = node.models["face"].require().queues[2]
         before = queue.statistics()
 
         async def client(number: int) -> Any:

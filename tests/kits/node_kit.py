@@ -16,17 +16,18 @@ import grpc
 
 from batch_kit import Panic, upper
 from hearth.batching import BatchQueue, Workers
+from hearth.catalog import SchemaInfo
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
-from hearth.lifecycle.readiness import WAIT_SECONDS
-from hearth.lifecycle.slot import ModelState
 from hearth.models.manager import Progress
-from hearth.models.shared import SharedStatistics
+from hearth.models.single_flight import SharedStatistics
 from hearth.node import Node
+from hearth.serving.managed_model import ModelState
+from hearth.serving.readiness import WAIT_SECONDS
 from hearth.settings import load
-from hearth.tasks.options import TOP_K
 from hearth.tasks.task import Call, Result, Task
+from hearth.tasks.vectors import TOP_K
 
 
 class Lab:
@@ -131,11 +132,11 @@ def _parse(_: Lab, call: Call) -> bytes:
 
 
 async def _ask(lab: Lab, payload: bytes, call: Call) -> bytes:
-    return await lab.queue.submit(payload, ticket=call.ticket)
+    return await lab.queue.submit(payload, context=call.context)
 
 
 async def _ask_aside(lab: Lab, payload: bytes, call: Call) -> bytes:
-    return await lab.queue.submit_raw(payload, _checked, ticket=call.ticket)
+    return await lab.queue.submit_raw(payload, _checked, context=call.context)
 
 
 def _render(lab: Lab, answer: bytes, call: Call) -> Result:
@@ -151,14 +152,15 @@ async def _nothing(_: Lab, payload: bytes, call: Call) -> bytes:
     return payload
 
 
+LAB_V1 = SchemaInfo("lab_v1", "what the lab answers")
 LAB_TASKS = (
-    Task("upper", "lab", "upper case", ("text/plain",), "lab_v1", _parse, _ask, _render,
+    Task("upper", "lab", "upper case", ("text/plain",), LAB_V1, _parse, _ask, _render,
          options=(TOP_K,), aliases=("shout",)),
-    Task("upper_aside", "lab", "upper case, prepared aside", ("text/plain",), "lab_v1", _payload,
+    Task("upper_aside", "lab", "upper case, prepared aside", ("text/plain",), LAB_V1, _payload,
          _ask_aside, _render, options=(TOP_K,)),
-    Task("later", "lab", "never ready", ("text/plain",), "lab_v1", _parse, _ask, _render,
+    Task("later", "lab", "never ready", ("text/plain",), LAB_V1, _parse, _ask, _render,
          missing=lambda _, __: "still being made (7 %)"),
-    Task("noop", "lab", "nothing", ("application/octet-stream",), "lab_v1", _parse, _nothing,
+    Task("noop", "lab", "nothing", ("application/octet-stream",), LAB_V1, _parse, _nothing,
          _render, options=(TOP_K,)),
 )  # fmt: skip
 
@@ -203,7 +205,7 @@ async def stub_of(node: Node) -> AsyncIterator[pb_grpc.InferenceStub]:
 
 def queue_of(node: Node) -> BatchQueue[Any, Any]:
     """The lab's queue."""
-    [queue] = node.slots["lab"].require().queues
+    [queue] = node.models["lab"].require().queues
     return queue
 
 
@@ -277,10 +279,10 @@ class NodeThread:
         await self.node.wait_until(
             lambda: (
                 all(
-                    slot.derived if self._derived else slot.manager is not None
-                    for slot in self.node.slots.values()
+                    slot.artifacts_ready if self._derived else slot.model is not None
+                    for slot in self.node.models.values()
                 )
-                or any(slot.state == ModelState.FAILED for slot in self.node.slots.values())
+                or any(slot.state == ModelState.FAILED for slot in self.node.models.values())
             )
         )
 

@@ -89,7 +89,7 @@ async def test_frames_of_videos_overtake_others_unless_their_client_says_otherwi
         await camera.send(shot(1), shot(2, priority="bulk"), shot(3, priority="interactive"))
         await camera.send(frame(BLACK, "film", "single", frame_number=4))
         await camera.rest()
-    assert film.urgent == {1, 3}
+    assert film.interactive == {1, 3}
 
 
 # --- dropping ---------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ async def test_under_load_each_frame_has_just_one_answer():
             return await answers(stub, requests)
 
         by_client = await asyncio.gather(*(film_many(client) for client in range(3)))
-        statistics = [queue.statistics() for queue in node.slots["mediapipe"].require().queues]
+        statistics = [queue.statistics() for queue in node.models["mediapipe"].require().queues]
     for told in by_client:
         assert len(told) == len({answer.cid for answer in told}) == 80
         done = [answer for answer in told if not answer.json.get("dropped")]

@@ -15,7 +15,7 @@ import reference_kit
 from checkout import ROOT
 from cli_kit import environment
 from hearth.tasks.entries import MOST_ENTRIES, read_entries
-from hearth.tasks.face import FACE_TASKS, SCHEMA
+from hearth.tasks.face import FACE_TASKS, FACE_V1
 from hearth.tasks.registry import TASKS
 from mediapipe_kit import place
 from node_kit import NodeThread
@@ -51,7 +51,7 @@ def test_every_task_and_option_of_faces_is_told():
     for task in FACE_TASKS:
         for name in (*task.names, *(option.name for option in task.options)):
             assert f"`{name}`" in FACES, name
-    assert f"`{SCHEMA}`" in FACES
+    assert f"`{FACE_V1.name}`" in FACES
 
 
 def test_two_faces_are_compared_as_the_page_says(target: str, tmp_path: Path):

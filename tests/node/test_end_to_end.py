@@ -167,7 +167,7 @@ async def test_a_node_that_can_not_reach_the_hub_serves_on_and_says_so(measured)
              "hub.endpoint": "http://127.0.0.1:9"}  # fmt: skip
     async with Node(load(flags, environment={}, config=Path("/dev/null"))) as lonely:
         await lonely.wait_until(
-            lambda: lonely.status == "ready" and lonely.slots["clip"].state == "absent"
+            lambda: lonely.status == "ready" and lonely.models["clip"].state == "absent"
         )
         async with stub_of(lonely) as stub:
             capability = await stub.GetCapabilities(Empty())

@@ -13,7 +13,7 @@ from batch_kit import Gate, until
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.models.tuning import LARGEST
 from hearth.rpc import framing
-from hearth.rpc.admission import MOST_IN_FLIGHT, Admission
+from hearth.serving.admission import MOST_IN_FLIGHT, Admission
 from hearth.tasks.task import Request
 from node_kit import LabSource, ask, lab_node, stub_of, talk, write_all
 
@@ -35,7 +35,7 @@ def chunk(seq: int, total: int, payload: bytes, cid: str = "1", **fields):
 
 def payloads() -> list[bytes]:
     """Those of all requests that somebody still holds on to."""
-    kept = [o for o in gc.get_objects() if type(o) in (framing.Whole, Request)]
+    kept = [o for o in gc.get_objects() if type(o) in (framing.CompleteRequest, Request)]
     return list({id(request.payload): request.payload for request in kept}.values())
 
 
@@ -371,8 +371,8 @@ async def test_who_waits_is_woken_in_turn_and_never_as_a_herd():
     admission = Admission(4, 100)
     shares = [admission.open() for _ in range(20)]
     shares[0].take(60)  # past half of the bytes
-    for share in shares[1:4]:
-        share.take(0)
+    for budget in shares[1:4]:
+        budget.take(0)
     woken: list[int] = []
 
     async def wait(number: int) -> None:
@@ -386,8 +386,8 @@ async def test_who_waits_is_woken_in_turn_and_never_as_a_herd():
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert woken == [0]  # it has nothing in flight; three streams hold all that they may
-    for share in shares[1:4]:
-        share.give_back(0)
+    for budget in shares[1:4]:
+        budget.give_back(0)
     await asyncio.gather(*waiting)
     assert sorted(woken) == [0, 1, 2, 3]
     await asyncio.wait_for(admission.idle(), 1)
@@ -401,24 +401,24 @@ class Full:
 
     def __init__(self, in_flight: int) -> None:
         self.now = 1000.0
-        self.share = Admission(in_flight, MIB, clock=lambda: self.now).open()
+        self.budget = Admission(in_flight, MIB, clock=lambda: self.now).open()
         for _ in range(in_flight):
-            self.share.take(0)
+            self.budget.take(0)
 
     def serve(self, seconds: float, batch: int = 1) -> None:
         """A batch is served, and as many requests come after it."""
         self.now += seconds
         for _ in range(batch):
-            self.share.served()
-            self.share.give_back(0)
-            self.share.take(0)
+            self.budget.served()
+            self.budget.give_back(0)
+            self.budget.take(0)
 
     def refuse(self) -> float:
         """Refuse a request; the seconds that it is told."""
-        refusal = self.share.refusal(0)
+        refusal = self.budget.refusal(0)
         assert refusal is not None
-        self.share.take(0)
-        self.share.give_back(0)
+        self.budget.take(0)
+        self.budget.give_back(0)
         return refusal.retry_after
 
 
@@ -455,8 +455,8 @@ def test_a_rest_makes_no_node_slow():
     for _ in range(20):
         node.serve(0.1)
     before = node.refuse()
-    node.share.give_back(0, 16)
+    node.budget.give_back(0, 16)
     node.now += 3600.0
     for _ in range(16):
-        node.share.take(0)
+        node.budget.take(0)
     assert node.refuse() == pytest.approx(before)

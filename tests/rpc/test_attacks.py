@@ -53,7 +53,7 @@ async def impatient(node: Node, **timeouts: float) -> AsyncIterator[pb_grpc.Infe
     servicer = InferenceServicer(
         node.router,
         node.admission,
-        node.tally,
+        node.request_metrics,
         largest_request=largest,
         version="",
         timeouts=StreamTimeouts(**timeouts),
@@ -87,7 +87,7 @@ async def test_a_half_close_that_came_while_the_loop_stood_still_is_seen():
 
     async with lab_node() as node:
         asking = asyncio.create_task(asyncio.to_thread(client, node.port))
-        await until(lambda: bool(node.tally.statistics().requests))
+        await until(lambda: bool(node.request_metrics.statistics().requests))
         half_close.set()
         time.sleep(0.5)  # the loop stands still, and that is the point
         assert await asking == grpc.StatusCode.INVALID_ARGUMENT

@@ -18,11 +18,11 @@ from hearth.client import Client
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import BackendUnavailable, ModelUnavailable
-from hearth.lifecycle.slot import ModelState
 from hearth.models.pictures import PICTURES_AHEAD
 from hearth.node import Node
 from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
+from hearth.serving.managed_model import ModelState
 from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.task import IMAGES
 from node_kit import LAB_TASKS, Hold, LabSource, ask, lab_node, stub_of, talk, write_all
@@ -47,7 +47,7 @@ async def starting(hold: Callable[[], None], **flags) -> AsyncIterator[Node]:
     slow = LabSource(service="slow", load=hold)
     flags = {"wait_seconds": AWHILE, "tasks": TASKS, **flags}
     async with lab_node(others=[slow], settled=False, **flags) as node:
-        await node.wait_until(lambda: node.slots["lab"].state == ModelState.READY)
+        await node.wait_until(lambda: node.models["lab"].state == ModelState.READY)
         yield node
 
 
@@ -160,7 +160,7 @@ async def test_a_model_that_was_fetched_meanwhile_holds_up_its_own_requests_alon
     far = LabSource(service="slow", local=False, load=hold)
     node_of = lab_node(others=[far], tasks=TASKS, wait_seconds=AWHILE)
     async with node_of as node, stub_of(node) as stub:
-        slot = node.slots["slow"]
+        slot = node.models["slow"]
         await node.wait_until(lambda: slot.state == ModelState.LOADING and slot.startup_done)
         merged = await stub.GetCapabilities(EMPTY, timeout=5)
         assert merged.extra["slow.state"] == "loading"
@@ -233,7 +233,7 @@ async def test_nobody_waits_for_what_has_failed_or_must_be_downloaded(slow, why)
     node_of = lab_node(others=others, tasks=TASKS, wait_seconds=AWHILE)
     # A download is tried again, but not while the test runs.
     async with node_of as node, stub_of(node) as stub:
-        await node.wait_until(lambda: bool(node.slots["slow"].reason))
+        await node.wait_until(lambda: bool(node.models["slow"].reason))
         async with asyncio.timeout(10):
             assert "lab" in str(await stub.GetCapabilities(EMPTY))
             assert (await code_of(talk(stub, [ask(task="slow")])))[1] == why
@@ -352,7 +352,7 @@ class Peers(InferenceServicer):
     def __init__(self, node: Node) -> None:
         largest = node.settings.max_payload_mb << 20
         super().__init__(
-            node.router, node.admission, node.tally, largest_request=largest, version=""
+            node.router, node.admission, node.request_metrics, largest_request=largest, version=""
         )
         self.seen: list[str] = []
 

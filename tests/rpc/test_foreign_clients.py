@@ -1,4 +1,4 @@
-"""Clients that share no code with us talk to the real node: Go (`buf curl`) and Node.js."""
+"""Clients that budget no code with us talk to the real node: Go (`buf curl`) and Node.js."""
 
 import base64
 import json

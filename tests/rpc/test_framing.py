@@ -9,21 +9,21 @@ from hypothesis import strategies as st
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, Overloaded
 from hearth.rpc import framing
-from hearth.rpc.admission import Admission, Share
-from hearth.rpc.framing import Assembler, Broken, Whole
+from hearth.rpc.framing import Assembler, CompleteRequest, RejectedRequest
 from hearth.rpc.responses import failure, responses
-from hearth.rpc.status import status_of
+from hearth.serving.admission import Admission, StreamBudget
+from hearth.serving.status import status_of
 from hearth.tasks.task import Result
 
 MIB = 1024 * 1024
 
 
-def assembler(share: Share | None = None, **limits: int) -> Assembler:
+def assembler(budget: StreamBudget | None = None, **limits: int) -> Assembler:
     limits = {"largest_request": MIB, "largest_held": 4 * MIB, **limits}
-    return Assembler(share or share_of_a_node(), **limits)
+    return Assembler(budget or share_of_a_node(), **limits)
 
 
-def share_of_a_node(most_bytes: int = 4 * MIB) -> Share:
+def share_of_a_node(most_bytes: int = 4 * MIB) -> StreamBudget:
     return Admission(1024, most_bytes).open()
 
 
@@ -58,14 +58,14 @@ def feed_all(target: Assembler, messages) -> list[framing.Incoming]:
 @pytest.mark.parametrize("total", [0, 1])
 def test_a_message_with_total_up_to_one_is_whole(total):
     [request] = feed(assembler(), whole(total=total, meta={"topk": "3"}, payload_mime="text/plain"))
-    assert request == Whole("a", "t", b"x", "text/plain", {"topk": "3"})
+    assert request == CompleteRequest("a", "t", b"x", "text/plain", {"topk": "3"})
 
 
 @pytest.mark.parametrize("everywhere", [True, False])
 def test_chunks_come_out_as_one_request_whether_meta_is_repeated_or_not(everywhere):
     parts = [b"one", b"two", b"three"]
     out = feed_all(assembler(), chunks("a", parts, {"topk": "3"}, everywhere))
-    assert out == [Whole("a", "t", b"onetwothree", "image/png", {"topk": "3"})]
+    assert out == [CompleteRequest("a", "t", b"onetwothree", "image/png", {"topk": "3"})]
 
 
 def test_a_request_is_complete_with_its_last_chunk_and_not_before():
@@ -107,7 +107,7 @@ def test_a_batch_releases_no_first_message_of_another_size():
     feed(target, whole("a", seq=0, total=3))
     assert [r.correlation_id for r in feed(target, whole("b", seq=1, total=2))] == ["b"]
     [broken] = target.finish()
-    assert isinstance(broken, Broken) and "2 of 3 chunks are missing" in str(broken.error)
+    assert isinstance(broken, RejectedRequest) and "2 of 3 chunks are missing" in str(broken.error)
 
 
 def test_a_chunked_request_survives_a_batch_of_the_same_total():
@@ -145,7 +145,7 @@ def test_a_lone_first_message_of_many_is_incomplete_at_half_close():
     target = assembler()
     feed(target, whole(seq=0, total=2))
     [broken] = target.finish()
-    assert isinstance(broken, Broken)
+    assert isinstance(broken, RejectedRequest)
 
 
 def test_a_wrong_offset_breaks_the_request_and_no_other():
@@ -153,23 +153,23 @@ def test_a_wrong_offset_breaks_the_request_and_no_other():
     first, second = chunks("a", [b"12345", b"678"])
     second.offset = 4
     out = feed_all(target, [first, whole("b"), second, whole("c")])
-    assert [type(request) for request in out] == [Whole, Broken, Whole]
+    assert [type(request) for request in out] == [CompleteRequest, RejectedRequest, CompleteRequest]
     assert "chunk 1 starts at 4, not at 5" in str(out[1].error)
 
 
 def test_a_chunk_that_comes_twice_breaks_the_request():
     first, second, third = chunks("a", [b"1", b"2", b"3"])
     out = feed_all(assembler(), [first, second, second, third])
-    assert isinstance(out[0], Broken) and "twice" in str(out[0].error)
+    assert isinstance(out[0], RejectedRequest) and "twice" in str(out[0].error)
 
 
 def test_meta_counts_as_held_and_is_bounded_by_message():
-    share = share_of_a_node()
-    target = assembler(share, largest_held=20_000)
+    budget = share_of_a_node()
+    target = assembler(budget, largest_held=20_000)
     out = feed_all(
         target, (whole(f"{i}", seq=0, total=2, meta={"x": "y" * 1500}) for i in range(50))
     )
-    assert out == [] and 15_000 < share.incomplete <= 20_000
+    assert out == [] and 15_000 < budget.incomplete <= 20_000
     [broken] = feed(assembler(), whole(meta={"x": "y" * framing.LARGEST_OVERHEAD}))
     assert "meta" in str(broken.error)
 
@@ -178,7 +178,7 @@ def test_a_repeated_chunk_leaves_no_second_request_behind():
     target = assembler()
     first, second, third = chunks("a", [b"1", b"2", b"3"])
     out = feed_all(target, [first, second, second, third])
-    assert [type(request) for request in out] == [Broken]
+    assert [type(request) for request in out] == [RejectedRequest]
     assert target.finish() == [] and target.begun == 1
 
 
@@ -190,11 +190,11 @@ def test_a_chunk_past_the_end_breaks_the_request():
 
 
 def test_an_oversized_request_is_read_to_its_end_before_it_fails_and_its_bytes_are_dropped():
-    share = share_of_a_node()
-    target = assembler(share, largest_request=10)
+    budget = share_of_a_node()
+    target = assembler(budget, largest_request=10)
     messages = list(chunks("a", [b"123456"] * 4))
     assert feed_all(target, messages[:3]) == []
-    assert share.incomplete == 0
+    assert budget.incomplete == 0
     [broken] = feed(target, messages[3])
     assert "larger than 10 bytes" in str(broken.error)
 
@@ -205,60 +205,60 @@ def test_an_oversized_single_message_fails_at_once():
 
 
 def test_bytes_of_unfinished_requests_are_bounded_by_stream():
-    share = share_of_a_node()
-    target = assembler(share, largest_held=20_000)
+    budget = share_of_a_node()
+    target = assembler(budget, largest_held=20_000)
     out = feed_all(target, (whole(f"{i}", b"x" * 100, seq=0, total=2) for i in range(50)))
     assert out == []
-    assert 15_000 < share.incomplete <= 20_000
+    assert 15_000 < budget.incomplete <= 20_000
     kept = [len(request.chunks) for requests in target._open.values() for request in requests]
     assert 10 < sum(kept) < 20
 
 
 def test_a_chunk_that_the_node_has_no_room_for_breaks_its_request_alone():
-    share = share_of_a_node(most_bytes=30_000)
-    target = assembler(share)
+    budget = share_of_a_node(most_bytes=30_000)
+    target = assembler(budget)
     first, second, third = chunks("a", [b"x" * 15_000] * 3)
     assert feed(target, first) == []
-    assert share.bytes == share.incomplete >= 15_000
+    assert budget.bytes == budget.incomplete >= 15_000
     assert feed(target, second) == []
-    assert share.bytes == share.incomplete == 0
-    share.take(30_000)
-    assert feed(target, whole("b")) == [Whole("b", "t", b"x", "", {})]
+    assert budget.bytes == budget.incomplete == 0
+    budget.take(30_000)
+    assert feed(target, whole("b")) == [CompleteRequest("b", "t", b"x", "", {})]
     [broken] = feed(target, third)
     assert isinstance(broken.error, Overloaded)
 
 
 def test_whatever_becomes_of_a_request_its_bytes_count_no_longer():
-    share = share_of_a_node()
-    target = assembler(share)
+    budget = share_of_a_node()
+    target = assembler(budget)
     feed(target, whole("held", b"x" * 1000, seq=0, total=7))
     for message in chunks("whole", [b"x" * 1000] * 3):
         feed(target, message)
-    assert share.bytes == share.incomplete > 1000
+    assert budget.bytes == budget.incomplete > 1000
     feed(target, whole("next", seq=1, total=7))  # so that was whole as well
-    assert share.incomplete == 0
+    assert budget.incomplete == 0
     feed(target, whole("left", b"x" * 1000, seq=0, total=2))
-    assert share.incomplete > 1000
+    assert budget.incomplete > 1000
     assert len(target.finish()) == 1
-    assert share.bytes == share.incomplete == 0
+    assert budget.bytes == budget.incomplete == 0
 
 
 def test_chunks_without_a_byte_count_as_held_too():
-    share = share_of_a_node()
-    target = assembler(share)
+    budget = share_of_a_node()
+    target = assembler(budget)
     feed_all(target, (whole(f"{i}", b"", seq=0, total=2) for i in range(10)))
-    assert share.incomplete >= 10 * framing.CHUNK_COST
+    assert budget.incomplete >= 10 * framing.CHUNK_COST
 
 
 def test_unfinished_requests_are_bounded_by_stream_and_those_past_it_fail_alone():
-    share = share_of_a_node()
-    target = assembler(share, most_open=10)
+    budget = share_of_a_node()
+    target = assembler(budget, most_open=10)
     firsts = [whole(f"{i}", seq=0, total=2) for i in range(12)]
     out = feed_all(target, firsts)
     assert [broken.correlation_id for broken in out] == ["10", "11"]
     out = feed_all(target, [whole(f"{i}", b"y", seq=1, total=2, offset=1) for i in range(10)])
     assert [request.payload for request in out] == [b"xy"] * 10
-    assert target.begun == 12 and share.incomplete == 0
+    assert target.begun == 12 and budget.incomplete == 0
 
 
 def test_requests_begun_are_counted_once_each():
@@ -293,7 +293,7 @@ def test_any_interleaving_comes_out_as_it_went_in(data):
     assert target.finish() == []
     got: dict[tuple[str, bytes], int] = {}
     for request in out:
-        assert isinstance(request, Whole), request
+        assert isinstance(request, CompleteRequest), request
         key = request.correlation_id, request.payload
         got[key] = got.get(key, 0) + 1
     assert got == sent
@@ -330,7 +330,7 @@ def test_any_batches_of_whole_requests_come_out_as_they_went_in(sizes, data):
 def test_no_messages_however_wrong_raise_or_stay_behind(messages):
     target = assembler(largest_request=50, largest_held=2000)
     out = feed_all(target, messages) + target.finish()
-    assert all(isinstance(request, Whole | Broken) for request in out)
+    assert all(isinstance(request, CompleteRequest | RejectedRequest) for request in out)
     assert target.begun == len(out)
     assert target.finish() == []
 

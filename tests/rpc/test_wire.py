@@ -86,8 +86,8 @@ async def test_among_several_a_failure_is_in_band_and_the_others_are_served(requ
         assert by_id["before"].result == b"A" and by_id["after"].result == b"B"
         assert by_id["broken"].error.code == code and by_id["broken"].is_final
         assert by_id["broken"].error.message
-        assert len(answers) == 3 == sum(node.tally.statistics().requests.values())
-        assert node.tally.statistics().requests["upper", "OK"] == 2
+        assert len(answers) == 3 == sum(node.request_metrics.statistics().requests.values())
+        assert node.request_metrics.statistics().requests["upper", "OK"] == 2
         assert node.admission.statistics().in_flight == 0
 
 
@@ -210,7 +210,7 @@ async def test_failed_requests_leave_no_payloads_behind():
                 await status_of(stub, [ask(b"bad" + bytes(5_000_000), task=task)])
             await status_of(stub, [ask(b"poison")])
             await talk(stub, [ask(b"poison"), ask(b"poison")])
-        large = [o for o in gc.get_objects() if type(o) in (framing.Whole, Request)]
+        large = [o for o in gc.get_objects() if type(o) in (framing.CompleteRequest, Request)]
         assert not large
     finally:
         gc.enable()

@@ -19,9 +19,10 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, ModelFailed
 from hearth.media import ImageReader, Picture
 from hearth.tasks.compose import COMPOSE_TASKS
-from hearth.tasks.options import TOP_K, Option
+from hearth.tasks.options import Option
 from hearth.tasks.prepared import file_of
 from hearth.tasks.task import IMAGES, Result
+from hearth.tasks.vectors import TOP_K
 from node_kit import LAB_TASKS, Lab, LabSource, lab_node, stub_of, talk
 from picture_kit import picture
 
@@ -58,7 +59,7 @@ def _size(lab: Lab, file, call) -> Result:
 async def _measure(lab: Lab, file, call):
     reader = ImageReader(10**8)
     picture = reader.read(file) if isinstance(file, bytes) else file.image(reader)
-    await lab.queue.submit(b"x", ticket=call.ticket)
+    await lab.queue.submit(b"x", context=call.context)
     if call.options["faces"] == "fail":
         raise InvalidInput("this one is bad")
     if call.options["faces"] == "panic":
@@ -241,7 +242,7 @@ async def test_a_request_in_flight_is_finished_when_the_node_stops():
     ):
         entries = ["upper", {"id": "after", "task": "noop", "needs": ["upper"]}]
         answers = asyncio.create_task(talk(stub, [composed(entries, b"text")]))
-        queue = node.slots["lab"].require().queues[0]
+        queue = node.models["lab"].require().queues[0]
         await until(lambda: queue.statistics().running == 1)
         stopping = asyncio.create_task(node.stop())
         await until(lambda: node.status == "draining")
@@ -254,7 +255,7 @@ async def test_a_request_in_flight_is_finished_when_the_node_stops():
 async def test_a_client_that_takes_no_answers_holds_no_room_for_decoded_pictures():
     big = picture(2000, 1500) + bytes(6 << 20)  # what follows the picture is ignored
     async with node_with_all() as node:
-        places = node.slots["compose"].require().queues[0]
+        places = node.models["compose"].require().queues[0]
         async with AsyncExitStack() as stack:
             streams = []
             for _ in range(20):
@@ -288,7 +289,7 @@ async def test_raw_frames_and_texts_are_composed_as_well():
 async def test_composed_requests_of_many_clients_share_batches():
     async with node_with_all() as node:
         sizes = []
-        queue: BatchQueue = node.slots["lab"].require().queues[0]
+        queue: BatchQueue = node.models["lab"].require().queues[0]
         gate, run = threading.Event(), queue._run
 
         def held(items):
@@ -323,7 +324,7 @@ async def test_a_client_that_leaves_ends_all_entries():
     ):
         stream = stub.Infer()
         await stream.write(composed([{"id": str(n), "task": "size"} for n in range(16)]))
-        queue = node.slots["lab"].require().queues[0]
+        queue = node.models["lab"].require().queues[0]
         await until(lambda: queue.statistics().running == 1)
         stream.cancel()
         gate.set()

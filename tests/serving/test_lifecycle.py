@@ -13,8 +13,8 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from batch_kit import Gate, upper
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
-from hearth.lifecycle.slot import ModelState
 from hearth.models.manager import Progress
+from hearth.serving.managed_model import ModelState
 from node_kit import Hold, Lab, LabSource, ask, lab_node, stub_of, talk
 
 EMPTY = Empty()
@@ -43,7 +43,7 @@ async def test_a_node_is_starting_until_every_model_whose_files_are_here_is_up(c
     ]
     caplog.set_level(logging.INFO, "hearth")
     async with lab_node(others=others, settled=False) as node:
-        await node.wait_until(lambda: node.slots["lab"].state == ModelState.READY)
+        await node.wait_until(lambda: node.models["lab"].state == ModelState.READY)
         assert node.status == "starting" and "ready:" not in caplog.text
         assert await statuses_of(node) == {
             "": NOT_SERVING,
@@ -58,7 +58,7 @@ async def test_a_node_is_starting_until_every_model_whose_files_are_here_is_up(c
         assert "ready: lab ready, slow ready, distant downloading" in caplog.text
         assert "distant is ready" not in caplog.text
         far.let_go()
-        await node.wait_until(lambda: node.slots["distant"].state == ModelState.READY)
+        await node.wait_until(lambda: node.models["distant"].state == ModelState.READY)
         assert "distant is ready" in caplog.text
 
 
@@ -76,7 +76,7 @@ async def test_a_model_that_must_be_downloaded_holds_nobody_up():
     hold = Hold()
     source = LabSource(local=False, download=hold)
     async with lab_node(source) as node, stub_of(node) as stub:
-        slot = node.slots["lab"]
+        slot = node.models["lab"]
         await node.wait_until(lambda: slot.state == ModelState.DOWNLOADING)
         capability = await stub.GetCapabilities(EMPTY)
         assert capability.extra["lab.state"] == "downloading" and not capability.tasks
@@ -96,7 +96,7 @@ async def test_a_failed_download_is_told_and_tried_again():
             raise ModelUnavailable("the hub can't be reached")
 
     async with lab_node(LabSource(local=False, download=download)) as node, stub_of(node) as stub:
-        slot = node.slots["lab"]
+        slot = node.models["lab"]
         await node.wait_until(lambda: slot.state == ModelState.ABSENT)
         capability = await stub.GetCapabilities(EMPTY)
         assert capability.extra["lab.reason"] == "the hub can't be reached"
@@ -115,7 +115,7 @@ async def test_files_that_vanish_while_they_are_loaded_are_fetched_again():
 
     source = LabSource(load=load, download=lambda: steps.append("download"))
     async with lab_node(source) as node, stub_of(node) as stub:
-        await node.wait_until(lambda: node.slots["lab"].state == ModelState.READY)
+        await node.wait_until(lambda: node.models["lab"].state == ModelState.READY)
         assert (await talk(stub, [ask()]))[0].result == b"X"
     assert steps == ["load", "download", "load"]
 
@@ -132,10 +132,10 @@ async def test_what_is_derived_is_tried_again_whatever_went_wrong():
     source = LabSource()
     source.load = lambda: Stubborn(upper)
     async with lab_node(source) as node, stub_of(node) as stub:
-        slot = node.slots["lab"]
+        slot = node.models["lab"]
         await node.wait_until(lambda: slot.reason == "an odd file")
         assert (await talk(stub, [ask()]))[0].result == b"X"  # it needs nothing derived
-        await node.wait_until(lambda: slot.derived)
+        await node.wait_until(lambda: slot.artifacts_ready)
         assert (slot.state, slot.reason) == (ModelState.READY, "")
 
 

@@ -32,7 +32,7 @@ def tasks() -> Rows:
                 ", ".join(task.names),
                 task.service,
                 _kinds(task.inputs),
-                task.schema,
+                task.schema.name if task.schema else "each entry's own",
                 ", ".join(option.name for option in task.options),
                 task.summary,
             )

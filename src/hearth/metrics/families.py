@@ -15,9 +15,9 @@ from prometheus_client.metrics_core import (
 )
 
 from hearth.batching import HistogramSnapshot, QueueStatistics
-from hearth.models.shared import SharedStatistics
-from hearth.rpc.admission import AdmissionStatistics
-from hearth.rpc.tally import TallyStatistics
+from hearth.models.single_flight import SharedStatistics
+from hearth.serving.admission import AdmissionStatistics
+from hearth.serving.request_metrics import RequestStatistics
 
 Labels = tuple[str, ...]
 """The values of a sample's labels, in the order of the family's names."""
@@ -51,25 +51,25 @@ _UNKNOWN = "unknown"
 _OUTCOMES = {"hits": "hit", "misses": "miss", "joined": "joined"}
 
 
-def requests(tally: TallyStatistics) -> Iterator[Metric]:
+def requests(metrics: RequestStatistics) -> Iterator[Metric]:
     """The families of requests, labelled by task; what names no task here is ``unknown``."""
     yield counter(
         "hearth_requests",
         "Requests that came to an end, by gRPC status",
         ("task", "code"),
-        {(task or _UNKNOWN, code): count for (task, code), count in tally.requests.items()},
+        {(task or _UNKNOWN, code): count for (task, code), count in metrics.requests.items()},
     )
     yield histogram(
         "hearth_request_seconds",
         "Time from a request's last byte to its answer",
         ("task",),
-        {(task or _UNKNOWN,): snapshot for task, snapshot in tally.seconds.items()},
+        {(task or _UNKNOWN,): snapshot for task, snapshot in metrics.seconds.items()},
     )
     yield histogram(
         "hearth_request_stage_seconds",
         "Time of a request's stages: decode, wait, run and encode, where it has them",
         ("task", "stage"),
-        {(task or _UNKNOWN, stage): snapshot for (task, stage), snapshot in tally.stages.items()},
+        {(task or _UNKNOWN, stage): snapshot for (task, stage), snapshot in metrics.stages.items()},
     )
 
 

@@ -8,12 +8,12 @@ from prometheus_client.registry import Collector
 
 from hearth._version import __version__
 from hearth.batching import QueueStatistics
-from hearth.lifecycle.slot import ModelSlot, ModelState
 from hearth.metrics import families
 from hearth.models.manager import Manager
-from hearth.models.shared import SharedStatistics
-from hearth.rpc.admission import AdmissionStatistics
-from hearth.rpc.tally import TallyStatistics
+from hearth.models.single_flight import SharedStatistics
+from hearth.serving.admission import AdmissionStatistics
+from hearth.serving.managed_model import ManagedModel, ModelState
+from hearth.serving.request_metrics import RequestStatistics
 
 STATUSES = ("starting", "ready", "draining")
 """What a node's status may be."""
@@ -26,8 +26,8 @@ class Reading(Collector):
         self,
         *,
         status: str,
-        slots: Iterable[ModelSlot],
-        requests: TallyStatistics,
+        models: Iterable[ManagedModel],
+        requests: RequestStatistics,
         admission: AdmissionStatistics,
     ) -> None:
         self._status = status
@@ -37,10 +37,10 @@ class Reading(Collector):
         self._models: list[dict[str, str]] = []
         self._queues: dict[families.Labels, QueueStatistics] = {}
         self._caches: dict[families.Labels, SharedStatistics] = {}
-        for slot in slots:
-            self._states[slot.service] = str(slot.state)
-            if slot.manager is not None:
-                self._read(slot.service, slot.manager)
+        for managed in models:
+            self._states[managed.service] = str(managed.state)
+            if managed.model is not None:
+                self._read(managed.service, managed.model)
 
     def collect(self) -> Iterator[Metric]:
         """The families of metrics."""

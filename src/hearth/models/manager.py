@@ -12,7 +12,7 @@ from typing import Protocol
 
 from hearth.batching import BatchQueue
 from hearth.hub.progress import Progress, Unit, no_progress
-from hearth.models.shared import SharedStatistics
+from hearth.models.single_flight import SharedStatistics
 
 __all__ = ["About", "Manager", "ModelSource", "Progress", "Unit", "absent_of", "no_progress"]
 

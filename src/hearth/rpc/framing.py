@@ -18,7 +18,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from hearth.errors import HearthError, InvalidInput
-from hearth.rpc.admission import Share
+from hearth.serving.admission import StreamBudget
 
 LARGEST_OVERHEAD = 256 * 1024
 """Bytes of a message beside its payload: meta, names, ids."""
@@ -58,7 +58,7 @@ class Message(Protocol):
     def offset(self) -> int: ...
 
 
-class Whole(NamedTuple):
+class CompleteRequest(NamedTuple):
     """A request that is complete."""
 
     correlation_id: str
@@ -75,7 +75,7 @@ class Whole(NamedTuple):
         return len(self.payload) + self.overhead
 
 
-class Broken(NamedTuple):
+class RejectedRequest(NamedTuple):
     """A request that can't be put together."""
 
     correlation_id: str
@@ -84,13 +84,13 @@ class Broken(NamedTuple):
     """Where it is known."""
 
 
-Incoming = Whole | Broken
+Incoming = CompleteRequest | RejectedRequest
 
 
 class _Chunk(NamedTuple):
     """One message of several, its fields read once: protobuf copies the payload at every look."""
 
-    whole: Whole
+    whole: CompleteRequest
     """What the message would be as a request of its own."""
     offset: int
 
@@ -174,7 +174,7 @@ class _Open:
                 break
             end = chunk.end
         if self.error is not None:
-            return Broken(self.correlation_id, self.error, self.task)
+            return RejectedRequest(self.correlation_id, self.error, self.task)
         parts = [self.chunks[seq].whole for seq in range(self.total)]
         meta: dict[str, str] = {}
         for part in reversed(parts):
@@ -184,7 +184,7 @@ class _Open:
 
 
 class Assembler:
-    """Puts the requests of one stream together; what is incomplete counts to its ``share``.
+    """Puts the requests of one stream together; what is incomplete counts to its ``budget``.
 
     ``largest_request`` and ``largest_held`` are bytes: of one request, and of all
     requests of the stream that are still incomplete; ``most_open`` is how many of these
@@ -192,11 +192,16 @@ class Assembler:
     """
 
     def __init__(
-        self, share: Share, *, largest_request: int, largest_held: int, most_open: int = MOST_OPEN
+        self,
+        budget: StreamBudget,
+        *,
+        largest_request: int,
+        largest_held: int,
+        most_open: int = MOST_OPEN,
     ) -> None:
         self.begun = 0
         """How many requests the stream has carried so far, complete or not."""
-        self._share = share
+        self._budget = budget
         self._largest_request = largest_request
         self._largest_held = largest_held
         self._most_open = most_open
@@ -218,7 +223,7 @@ class Assembler:
         """Whether a request is incomplete."""
         return self._open_count > 0
 
-    def stalled(self) -> list[Broken]:
+    def stalled(self) -> list[RejectedRequest]:
         """Drop the requests that have got no chunk since the last call."""
         requests = [request for requests in self._open.values() for request in requests]
         stalled = [request for request in requests if not request.fresh]
@@ -227,25 +232,25 @@ class Assembler:
         error = InvalidInput("the rest of the request's chunks didn't come")
         for request in stalled:
             self._remove(request)
-        return [Broken(r.correlation_id, r.error or error, r.task) for r in stalled]
+        return [RejectedRequest(r.correlation_id, r.error or error, r.task) for r in stalled]
 
     def finish(self) -> list[Incoming]:
         """The client has half-closed: what is incomplete stays so."""
         incomplete = [request for requests in self._open.values() for request in requests]
         self._open.clear()
         self._open_count = 0
-        self._share.hold(-self._share.incomplete)
+        self._budget.hold(-self._budget.incomplete)
         return [request.finish() for request in incomplete]
 
     def _whole(self, message: Message) -> Incoming:
         self.begun += 1
         return self._checked(_read(message))
 
-    def _checked(self, whole: Whole) -> Incoming:
+    def _checked(self, whole: CompleteRequest) -> Incoming:
         if len(whole.payload) > self._largest_request:
-            return Broken(whole.correlation_id, self._too_large(), whole.task)
+            return RejectedRequest(whole.correlation_id, self._too_large(), whole.task)
         if _has_too_much_meta(whole):
-            return Broken(whole.correlation_id, _too_much_meta(), whole.task)
+            return RejectedRequest(whole.correlation_id, _too_much_meta(), whole.task)
         return whole
 
     def _release(self, total: int) -> Iterator[Incoming]:
@@ -267,7 +272,7 @@ class Assembler:
         if request is None:
             self.begun += 1
             error = InvalidInput(f"more than {self._most_open} unfinished requests on this stream")
-            return (Broken(whole.correlation_id, error),)
+            return (RejectedRequest(whole.correlation_id, error),)
         before = request.weight
         request.add(seq, chunk)
         more = request.weight - before
@@ -275,18 +280,18 @@ class Assembler:
             request.fail(self._too_large())
         elif _has_too_much_meta(whole):
             request.fail(_too_much_meta())
-        elif self._share.incomplete + more > self._largest_held:
+        elif self._budget.incomplete + more > self._largest_held:
             request.fail(InvalidInput("too many bytes in unfinished requests of this stream"))
-        elif more > self._share.spare_for_chunks:
-            request.fail(self._share.full())
-        self._share.hold(request.weight - before)
+        elif more > self._budget.spare_for_chunks:
+            request.fail(self._budget.full())
+        self._budget.hold(request.weight - before)
         if request.seen < request.total:
             return ()
         # A broken request is reported only now, when all of it was read: a client
         # that is still sending would see a send error instead of ours.
         self._remove(request)
         incoming = request.finish()
-        return (self._checked(incoming) if isinstance(incoming, Whole) else incoming,)
+        return (self._checked(incoming) if isinstance(incoming, CompleteRequest) else incoming,)
 
     def _request_of(self, correlation_id: str, total: int, seq: int, chunk: _Chunk) -> _Open | None:
         """The request that the chunk belongs to, or a new one; None where there is no room."""
@@ -316,7 +321,7 @@ class Assembler:
         if not self._open[key]:
             del self._open[key]
         self._open_count -= 1
-        self._share.hold(-request.weight)
+        self._budget.hold(-request.weight)
 
     def _too_large(self) -> InvalidInput:
         return InvalidInput(
@@ -324,7 +329,7 @@ class Assembler:
         )
 
 
-def _read(message: Message) -> Whole:
+def _read(message: Message) -> CompleteRequest:
     """The message as a request of its own; of too much meta as much as tells it."""
     entries = message.meta
     meta: dict[str, str] = {}
@@ -337,16 +342,16 @@ def _read(message: Message) -> Whole:
 
 def _counted(
     correlation_id: str, task: str, payload: bytes, mime: str, meta: dict[str, str]
-) -> Whole:
+) -> CompleteRequest:
     overhead = len(correlation_id) + len(task) + len(mime)
     if meta:
         overhead += sum(len(key) + len(value) + ENTRY_COST for key, value in meta.items())
-    return Whole(
+    return CompleteRequest(
         correlation_id, task, payload, mime, meta, overhead if overhead > CHUNK_COST else 0
     )
 
 
-def _has_too_much_meta(whole: Whole) -> bool:
+def _has_too_much_meta(whole: CompleteRequest) -> bool:
     return whole.overhead > LARGEST_OVERHEAD or len(whole.meta) > MOST_META
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from hearth.contract import ml_service_pb2 as pb
-from hearth.rpc.status import Status
+from hearth.serving.status import Status
 from hearth.tasks.task import Result
 
 # Clients receive at most 4 MiB a message; the rest of the message needs some room too.

@@ -9,11 +9,12 @@ from google.protobuf.empty_pb2 import Empty
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.rpc import capabilities
-from hearth.rpc.admission import Admission
 from hearth.rpc.stream import InferStream
-from hearth.rpc.tally import Tally
 from hearth.rpc.timeouts import STREAM_TIMEOUTS, StreamTimeouts
-from hearth.tasks.router import Router
+from hearth.serving.admission import Admission
+from hearth.serving.description import describe_services
+from hearth.serving.request_metrics import RequestMetrics
+from hearth.serving.router import Router
 
 ANSWER_SECONDS = 0.5
 """What is left of a client's deadline for capabilities to reach it."""
@@ -29,7 +30,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         self,
         router: Router,
         admission: Admission,
-        tally: Tally,
+        metrics: RequestMetrics,
         *,
         largest_request: int,
         version: str,
@@ -38,7 +39,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
     ) -> None:
         self._router = router
         self._admission = admission
-        self._tally = tally
+        self._metrics = metrics
         self._largest_request = largest_request
         self._version = version
         self._timeouts = timeouts
@@ -59,7 +60,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         stream = InferStream(
             self._router,
             self._admission,
-            self._tally,
+            self._metrics,
             context,
             largest_request=self._largest_request,
             timeouts=self._timeouts,
@@ -107,7 +108,8 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         left = context.time_remaining()
         until = None if left is None else time.monotonic() + left - ANSWER_SECONDS
         await self._router.readiness.wait_for_startup(until)
-        services = capabilities.of_services(self._router, largest_request=self._largest_request)
+        described = describe_services(self._router, largest_request=self._largest_request)
+        services = [capabilities.capability(service) for service in described]
         if not self._router.readiness.is_startup_done and not any(map(_has_model, services)):
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "models are loading; ask again in a second"

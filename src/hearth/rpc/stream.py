@@ -6,17 +6,18 @@ from contextlib import aclosing
 
 from google.protobuf.message import DecodeError
 
+from hearth.batching import Timings
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, Unavailable
 from hearth.rpc import framing
-from hearth.rpc.admission import Admission
-from hearth.rpc.outbox import NOTHING, Answer, Context, Outbox
+from hearth.rpc.response_writer import NOTHING, Answer, Context, ResponseWriter
 from hearth.rpc.responses import failure, responses
-from hearth.rpc.status import Status, status_of
-from hearth.rpc.tally import CANCELLED, OK, Tally
 from hearth.rpc.timeouts import StreamTimeouts
-from hearth.tasks.router import Router
-from hearth.tasks.task import Part, Parts, Request, Stages
+from hearth.serving.admission import Admission
+from hearth.serving.request_metrics import CANCELLED, OK, RequestMetrics
+from hearth.serving.router import Router
+from hearth.serving.status import Status, status_of
+from hearth.tasks.task import Part, Parts, Request
 
 LOOKS = 10
 """In how many parts a stream waits for its half-close: a loop that stands still takes the time
@@ -38,26 +39,26 @@ class InferStream:
         self,
         router: Router,
         admission: Admission,
-        tally: Tally,
+        metrics: RequestMetrics,
         context: Context,
         *,
         largest_request: int,
         timeouts: StreamTimeouts,
     ) -> None:
         self._router = router
-        self._tally = tally
+        self._metrics = metrics
         self._context = context
         remaining = context.time_remaining()
         self._deadline = None if remaining is None else time.monotonic() + remaining
         self._source = Source()  # requests of different streams take turns
-        self._share = admission.open()
+        self._budget = admission.open()
         self._assembler = framing.Assembler(
-            self._share,
+            self._budget,
             largest_request=largest_request,
             largest_held=max(LARGEST_HELD, largest_request + MIB),
         )
         self._timeouts = timeouts
-        self._outbox = Outbox(context, self._share, timeouts.reader, self._leave)
+        self._writer = ResponseWriter(context, self._budget, timeouts.reader, self._leave)
         self._loop = asyncio.get_running_loop()
         self._served_by = asyncio.current_task()
         self._requests: dict[int, asyncio.Task[None]] = {}
@@ -76,7 +77,7 @@ class InferStream:
         try:
             await self._read()
             await self._all_answered()
-            return None if self._outbox.broken else self._status
+            return None if self._writer.broken else self._status
         except asyncio.CancelledError:
             if self._cut_off is None or self._served_by is None:
                 raise
@@ -97,15 +98,15 @@ class InferStream:
 
     async def _end(self) -> None:
         """Leave nothing behind; there is something left only where the client left early."""
-        self._outbox.close()
+        self._writer.close()
         self._stop_watching()
         # gRPC takes no status while a write is cancelled half-way: it is waited for, without
         # its part of the room, until the client takes it or leaves.
-        spared = self._outbox.writer if self._cut_off is not None else None
+        spared = self._writer.writer if self._cut_off is not None else None
         for request in list(self._requests.values()):
             if request is not spared:
                 request.cancel()
-        self._share.close()
+        self._budget.close()
         await self._all_answered()
 
     async def _all_answered(self) -> None:
@@ -120,9 +121,9 @@ class InferStream:
         try:
             # Nothing of a message stays in this frame while it waits for the next.
             while self._take(await self._context.read()):
-                if self._share.is_full:
+                if self._budget.is_full:
                     self._stop_watching()  # it's us who don't read the next chunk
-                    await self._share.room()
+                    await self._budget.room()
                 if self._stall_watch is None and self._assembler.is_waiting:
                     self._watch_for_stalls()
         except DecodeError:
@@ -161,11 +162,14 @@ class InferStream:
 
     def _begin(self, incoming: framing.Incoming) -> None:
         size = 0
-        if isinstance(incoming, framing.Whole):
+        if isinstance(incoming, framing.CompleteRequest):
             size = incoming.weight
-            if (refusal := self._share.refusal(size)) is not None:
-                incoming, size = framing.Broken(incoming.correlation_id, refusal, incoming.task), 0
-        self._share.take(size)
+            if (refusal := self._budget.refusal(size)) is not None:
+                incoming, size = (
+                    framing.RejectedRequest(incoming.correlation_id, refusal, incoming.task),
+                    0,
+                )
+        self._budget.take(size)
         self._number = number = self._number + 1
         self._requests[number] = self._loop.create_task(self._serve(number, incoming, size))
 
@@ -173,25 +177,25 @@ class InferStream:
         try:
             answer = await self._answer(incoming)
             del incoming  # who sends may go on sending for long: the answers of others
-            await self._outbox.send(answer, size)
+            await self._writer.send(answer, size)
         finally:
             # By itself: a callback would cost each request another turn of the loop.
             del self._requests[number]
 
     async def _answer(self, incoming: framing.Incoming) -> Answer:
         """What a request is told, whatever becomes of it."""
-        started, stages, code = time.perf_counter(), Stages(), CANCELLED
+        started, timings, code = time.perf_counter(), Timings(), CANCELLED
         try:
-            if isinstance(incoming, framing.Whole):
+            if isinstance(incoming, framing.CompleteRequest):
                 correlation_id, task, payload, mime, meta, _ = incoming
-                request = Request(task, payload, mime, meta, self._deadline, self._source, stages)
+                request = Request(task, payload, mime, meta, self._deadline, self._source, timings)
                 result = await self._router.answer(request)
                 if isinstance(result, Parts):
                     answer = await self._parts(correlation_id, result)
                 else:
                     answer = Answer(responses(correlation_id, result), len(result.body))
                 code = OK
-                self._share.served()
+                self._budget.served()
                 return answer
             status = status_of(incoming.error)
             code = status.name
@@ -202,7 +206,7 @@ class InferStream:
             code = status.name
         finally:
             seconds = time.perf_counter() - started
-            self._tally.count(self._router.name_of(incoming.task), code, seconds, stages)
+            self._metrics.count(self._router.name_of(incoming.task), code, seconds, timings)
         if not await self._alone():
             cid = incoming.correlation_id
             return Answer(failure(cid, status), len(cid) + len(status.message))
@@ -220,18 +224,18 @@ class InferStream:
                     return answer
                 # Without waiting for the client to take it: the work goes on, and what it
                 # holds of the node (a decoded picture) is free as soon as it is done.
-                self._outbox.put(answer, 0, last=False)
+                self._writer.put(answer, 0, last=False)
                 self._write_aside()
         raise AssertionError("a composed answer had too few parts")
 
     def _write_aside(self) -> None:
-        if self._outbox.writer is None:
+        if self._writer.writer is None:
             self._number = number = self._number + 1
             self._requests[number] = self._loop.create_task(self._write(number))
 
     async def _write(self, number: int) -> None:
         try:
-            await self._outbox.write()
+            await self._writer.write()
         finally:
             del self._requests[number]
 
@@ -247,18 +251,18 @@ class InferStream:
             status = status._replace(meta={**status.meta, **told})
             size = len(correlation_id) + len(status.message)
             answer = Answer(failure(correlation_id, status, final=final), size)
-        self._tally.count(part.task, code, part.seconds, part.stages)
+        self._metrics.count(part.task, code, part.seconds, part.timings)
         return answer
 
     async def _alone(self) -> bool:
         """Whether the stream carried this one request and no other will come."""
         if not self._company.is_set():
             # However full the node is: who isn't read on can't half-close.
-            self._share.exempt(True)
+            self._budget.exempt(True)
             try:
                 await self._wait_for_company()
             finally:
-                self._share.exempt(False)
+                self._budget.exempt(False)
         return self._half_closed and self._assembler.begun == 1
 
     async def _wait_for_company(self) -> None:

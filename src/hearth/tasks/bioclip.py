@@ -4,18 +4,17 @@ from dataclasses import replace
 
 from hearth.models.labels.sets.source import PROMPT
 from hearth.tasks import render, vectors
-from hearth.tasks.aliases import ALIASES
-from hearth.tasks.options import LABELS, RANK, TOP_K
 from hearth.tasks.task import PICTURES, Task
+from hearth.tasks.vectors import LABELS, RANK, TOP_K
 
 BIOCLIP_TASKS: tuple[Task, ...] = (
     Task(
         name="bioclip_classify",
-        aliases=ALIASES["bioclip_classify"],
+        aliases=("smartclip_bioclassify",),
         service="bioclip",
         summary="which species a picture shows, or which genus, family, …; or labels of your own",
         inputs=PICTURES,
-        schema=render.LABELS,
+        schema=render.LABELS_V1,
         parse=vectors.parse_to_classify,
         call=vectors.classify,
         render=vectors.render_labels,
@@ -34,5 +33,6 @@ BIOCLIP_TASKS: tuple[Task, ...] = (
         "bioclip",
         f"the unit vector of “{PROMPT}” with a name",
         prompt=True,
+        aliases=("bioclip_text_embed",),
     ),
 )

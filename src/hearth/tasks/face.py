@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.errors import InvalidInput
 from hearth.media import File
 from hearth.models.face import parameters as p
@@ -19,7 +20,25 @@ from hearth.tasks.task import PICTURES, Call, Result, Task
 if TYPE_CHECKING:  # the model brings OpenCV along
     from hearth.models.face.model import FaceModel
 
-SCHEMA = "face_v1"
+FACE_V1 = SchemaInfo(
+    "face_v1",
+    "faces in a picture, the surest first",
+    (
+        FieldInfo(
+            "faces",
+            "items",
+            fields=(
+                FieldInfo("bbox", "box", "in pixels of the upright picture"),
+                FieldInfo("confidence", "score"),
+                FieldInfo("landmarks", "landmarks", "eyes, nose, corners of the mouth"),
+                FieldInfo("embedding", "vector", f"unit vector, {p.DIM} numbers", optional=True),
+            ),
+        ),
+        render.COUNT,
+        render.MODEL,
+    ),
+    nothing="no face",
+)
 
 # Beside our own names, those that Lumen's clients, immich and insightface have for them.
 MIN_CONFIDENCE = Option(
@@ -203,20 +222,20 @@ def _parse_to_embed(model: "FaceModel", call: Call) -> Asked:
 
 
 async def _detect(model: "FaceModel", file: File, call: Call) -> Sequence[Face]:
-    return await model.detect(file, _wanted(model, call.options), call.ticket)
+    return await model.detect(file, _wanted(model, call.options), call.context)
 
 
 async def _recognise(model: "FaceModel", file: File, call: Call) -> list[Embedded]:
-    return await model.recognise(file, _wanted(model, call.options), call.ticket)
+    return await model.recognise(file, _wanted(model, call.options), call.context)
 
 
 async def _embed(model: "FaceModel", asked: Asked, call: Call) -> list[Embedded]:
     if asked.is_aligned:
-        return await model.embed(asked.file, None, call.ticket)
+        return await model.embed(asked.file, None, call.context)
     if asked.given is None:
         return await _recognise(model, asked.file, call)
     landmarks = [face.landmarks for face in asked.given]
-    embedded = await model.embed(asked.file, landmarks, call.ticket)
+    embedded = await model.embed(asked.file, landmarks, call.context)
     return [
         found._replace(
             face=found.face._replace(box=given.box or found.face.box, confidence=given.confidence)
@@ -241,7 +260,7 @@ def _render_embedded(model: "FaceModel", embedded: list[Embedded], _: Call) -> R
 def _render(model: "FaceModel", faces: list[dict[str, Any]], meta: Mapping[str, str]) -> Result:
     content = {"faces": faces, "count": len(faces), "model_id": model.model_id}
     meta = {"count": str(len(faces)), **meta, render.MODEL_ID: model.model_id}
-    return render.as_json(content, SCHEMA, meta)
+    return render.as_json(content, FACE_V1, meta)
 
 
 _LIMITS = {"faces_in_an_answer": str(p.MOST_FACES)}
@@ -252,7 +271,7 @@ FACE_TASKS: tuple[Task, ...] = (
         service="face",
         summary="the faces in a picture: boxes and five landmarks each",
         inputs=PICTURES,
-        schema=SCHEMA,
+        schema=FACE_V1,
         parse=file_of,
         call=_detect,
         render=_render_faces,
@@ -265,7 +284,7 @@ FACE_TASKS: tuple[Task, ...] = (
         summary="whose face it is, as a vector: of the most prominent face of a picture, of faces "
         "that are told, or of an aligned face",
         inputs=PICTURES,
-        schema=SCHEMA,
+        schema=FACE_V1,
         parse=_parse_to_embed,
         call=_embed,
         render=_render_embedded,
@@ -280,7 +299,7 @@ FACE_TASKS: tuple[Task, ...] = (
         service="face",
         summary="the faces in a picture, and whose each is, as a vector",
         inputs=PICTURES,
-        schema=SCHEMA,
+        schema=FACE_V1,
         parse=file_of,
         call=_recognise,
         render=_render_embedded,

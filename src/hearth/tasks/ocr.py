@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.media import File
 from hearth.models.ocr import parameters
 from hearth.tasks import render
@@ -12,7 +13,24 @@ from hearth.tasks.task import PICTURES, Call, Result, Task
 if TYPE_CHECKING:  # the model brings OpenCV and rapidocr along
     from hearth.models.ocr.model import Line, OcrModel
 
-SCHEMA = "ocr_v1"
+OCR_V1 = SchemaInfo(
+    "ocr_v1",
+    "lines of text in a picture",
+    (
+        FieldInfo(
+            "items",
+            "items",
+            fields=(
+                FieldInfo("box", "corners", "corners in pixels, from the top left, clockwise"),
+                FieldInfo("text", "text"),
+                FieldInfo("confidence", "score"),
+            ),
+        ),
+        render.COUNT,
+        render.MODEL,
+    ),
+    nothing="no text",
+)
 UNREAD = "unread"
 """Key of an answer's meta: how many lines were found and left out, where there are some."""
 
@@ -35,7 +53,7 @@ MIN_CONFIDENCE = Option(
 
 
 async def _read(model: "OcrModel", file: File, call: Call) -> "tuple[Line, ...]":
-    return await model.read_all(file, call.ticket)
+    return await model.read_all(file, call.context)
 
 
 def _render(model: "OcrModel", found: "tuple[Line, ...]", call: Call) -> Result:
@@ -50,7 +68,7 @@ def _render(model: "OcrModel", found: "tuple[Line, ...]", call: Call) -> Result:
     meta = {"count": str(len(lines)), render.MODEL_ID: model.model_id}
     if unread := len(found) - len(lines):
         meta[UNREAD] = str(unread)
-    return render.as_json(content, SCHEMA, meta)
+    return render.as_json(content, OCR_V1, meta)
 
 
 OCR_TASKS: tuple[Task, ...] = (
@@ -59,7 +77,7 @@ OCR_TASKS: tuple[Task, ...] = (
         service="ocr",
         summary="the lines of text in a picture, and where they stand",
         inputs=PICTURES,
-        schema=SCHEMA,
+        schema=OCR_V1,
         parse=file_of,
         call=_read,
         render=_render,

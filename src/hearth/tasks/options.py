@@ -1,16 +1,15 @@
-"""Options of tasks: what a client may put into ``meta``."""
+"""Options of tasks: how they are read from ``meta``, and those that many tasks have."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
+from hearth.catalog import OptionInfo, in_full
 from hearth.errors import InvalidInput
-from hearth.models.labels.limits import MOST_ANSWERS, MOST_LABELS
-from hearth.models.labels.ranks import RANKS
 
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
 
@@ -19,18 +18,8 @@ _DIGITS = re.compile(r"[+-]?[0-9]{1,30}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """One option: its names in ``meta``, its kind and its bounds (both included)."""
-
-    name: str
-    kind: Literal["int", "float", "flag", "choice", "text", "list"]
-    default: Any
-    help: str
-    aliases: tuple[str, ...] = ()
-    least: float | None = None
-    most: float | None = None
-    """Of a list: how many entries."""
-    choices: tuple[str, ...] = ()
+class Option(OptionInfo):
+    """An option that is read from a request's ``meta``."""
 
     def read(self, meta: Mapping[str, str]) -> Any:
         """The value that ``meta`` gives, or the default; raises InvalidInput."""
@@ -94,11 +83,6 @@ class Option:
         return entries
 
 
-def in_full(bound: float) -> str:
-    """A bound as people write it: 86400000, and not 8.64e+07."""
-    return f"{bound:.15g}"
-
-
 def _split(text: str) -> list[str]:
     return text.split("\n" if "\n" in text else ",")
 
@@ -108,38 +92,12 @@ def read_all(options: Sequence[Option], meta: Mapping[str, str]) -> dict[str, An
     return {option.name: option.read(meta) for option in options}
 
 
-TOP_K = Option(
-    "topk",
-    "int",
-    5,
-    f"how many labels, at most {MOST_ANSWERS}; more than there are means all",
-    # All of these are sent by clients of the field.
-    aliases=("top_k", "TopK", "topK", "top-k", "lumen.top_k"),
-    least=1,
-)
-
 # Clients put whole lists of mimes here; only the raw vector's changes anything.
 RAW_VECTOR = Option(
     "accept",
     "text",
     "application/json",
     "application/octet-stream gives the vector as raw little-endian float32",
-)
-
-RANK = Option(
-    "rank",
-    "choice",
-    None,
-    "answer with names at this rank: what is below one is summed up",
-    choices=RANKS,
-)
-
-LABELS = Option(
-    "labels",
-    "list",
-    None,
-    "classify among these instead: a JSON array, or texts with commas or line ends between",
-    most=MOST_LABELS,
 )
 
 # Understood by every task of pictures, and declared by none.

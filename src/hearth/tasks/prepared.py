@@ -1,35 +1,20 @@
-"""Pictures in a request: as image files, or prepared by the client (the tensor fast path)."""
+"""Pictures in a request: image files, their pages, and raw frames."""
 
 import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import orjson
-
 from hearth.errors import InvalidInput
 from hearth.media import File, FilePage, Picture, tiff
 from hearth.media.formats import page_count
 from hearth.media.raw import is_raw
-from hearth.models.clip.model import ClipModel
-from hearth.models.clip.tensors import PREPROCESSINGS, Tensor
 from hearth.tasks.options import PAGE
 from hearth.tasks.task import Call, Request
 
 KIND = "lumen.input.kind"
-SHAPE = "lumen.tensor.shape"
-PREPROCESS = "lumen.preprocess.id"
 PAGES = "pages"
 """Key of an answer's meta: how many pages the file has, where there are several."""
-
-_ONLY = {
-    "lumen.tensor.dtype": "fp32",
-    "lumen.tensor.layout": "NCHW",
-    "lumen.tensor.format": "contiguous",
-    "lumen.tensor.byte_order": "little",
-    "lumen.preprocess.skip": "true",
-}
-"""What else the meta may say of a tensor; what it leaves out is taken to be so."""
 
 
 def picture_of(call: Call) -> File:
@@ -61,30 +46,13 @@ async def pages_of(request: Request) -> int:
 
 def file_of(_: Any, call: Call) -> File:
     """A picture as ``picture_of`` has it; raises InvalidInput for a tensor."""
-    if _is_tensor(call.request.meta):
+    if is_tensor(call.request.meta):
         raise InvalidInput(f"{call.request.task} takes image files, no tensors")
     return picture_of(call)
 
 
-def file_or_tensor_of(model: ClipModel, call: Call) -> File | Tensor:
-    """An image file, or a tensor as the meta describes it; raises InvalidInput."""
-    meta = call.request.meta
-    if not _is_tensor(meta):
-        return picture_of(call)
-    if model.preprocess_id is None:
-        raise InvalidInput(f"{model.model_id} takes image files, no tensors")
-    for key, only in _ONLY.items():
-        if meta.get(key, only).strip().lower() != only.lower():
-            raise InvalidInput(f"{key} = {meta[key]!r}: only {only} is taken")
-    if (given := meta.get(PREPROCESS, "").strip()) != model.preprocess_id:
-        raise InvalidInput(f"{PREPROCESS} = {given!r}: {model.model_id} is {model.preprocess_id}")
-    size = PREPROCESSINGS[model.preprocess_id].size
-    if _shape(meta.get(SHAPE, "")) != [1, 3, size, size]:
-        raise InvalidInput(f"{SHAPE} = {meta.get(SHAPE, '')!r}: [1,3,{size},{size}] is taken")
-    return Tensor(call.request.payload, size)
-
-
-def _is_tensor(meta: Mapping[str, str]) -> bool:
+def is_tensor(meta: Mapping[str, str]) -> bool:
+    """Whether a request brings a picture as a tensor; raises InvalidInput for unknown kinds."""
     kind = _kind(meta)
     if kind in ("", "image", "bytes", "raw"):
         return False
@@ -95,10 +63,3 @@ def _is_tensor(meta: Mapping[str, str]) -> bool:
 
 def _kind(meta: Mapping[str, str]) -> str:
     return meta.get(KIND, "").strip().lower() if meta else ""
-
-
-def _shape(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except ValueError:
-        return None

@@ -7,18 +7,41 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.tasks.task import JSON, RAW, Call, Result
 
-EMBEDDING = "embedding_v1"
-LABELS = "labels_v1"
+MODEL = FieldInfo("model_id", "name", "the model; only answers of one model can be compared")
+COUNT = FieldInfo("count", "count", "length of the list")
+EMBEDDING_V1 = SchemaInfo(
+    "embedding_v1",
+    "a unit vector",
+    (
+        FieldInfo("vector", "vector", "its numbers"),
+        FieldInfo("dim", "count", "how many they are"),
+        MODEL,
+    ),
+)
+LABELS_V1 = SchemaInfo(
+    "labels_v1",
+    "what was recognised, the likeliest first",
+    (
+        FieldInfo(
+            "labels",
+            "items",
+            fields=(FieldInfo("label", "text", "its name"), FieldInfo("score", "score")),
+        ),
+        MODEL,
+    ),
+    nothing="no label",
+)
 MODEL_ID = "lumen.model.id"
 
 
-def as_json(content: Mapping[str, Any], schema: str, meta: Mapping[str, str]) -> Result:
-    """``content`` as the JSON of a schema; arrays of numpy must be C-contiguous."""
+def as_json(content: Mapping[str, Any], schema: SchemaInfo, meta: Mapping[str, str]) -> Result:
+    """Write ``content`` as the JSON of a schema; arrays of numpy must be C-contiguous."""
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     # Clients compare the mime byte for byte: no space after the semicolon.
-    return Result(body, f"{JSON};schema={schema}", schema, meta)
+    return Result(body, f"{JSON};schema={schema.name}", schema.name, meta)
 
 
 def embedding(vector: NDArray[np.float32], model_id: str, call: Call) -> Result:
@@ -34,7 +57,7 @@ def embedding(vector: NDArray[np.float32], model_id: str, call: Call) -> Result:
         # embedding_v1 is a schema of JSON, so raw numbers have none.
         return Result(vector.astype("<f4", copy=False).tobytes(), RAW, "", meta)
     content = {"vector": np.ascontiguousarray(vector), "dim": dim, "model_id": model_id}
-    return as_json(content, EMBEDDING, meta)
+    return as_json(content, EMBEDDING_V1, meta)
 
 
 def labels(scored: Sequence[tuple[str, float]], model_id: str) -> Result:
@@ -43,4 +66,4 @@ def labels(scored: Sequence[tuple[str, float]], model_id: str) -> Result:
         "labels": [{"label": label, "score": score} for label, score in scored],
         "model_id": model_id,
     }
-    return as_json(content, LABELS, {"labels_count": str(len(scored)), MODEL_ID: model_id})
+    return as_json(content, LABELS_V1, {"labels_count": str(len(scored)), MODEL_ID: model_id})

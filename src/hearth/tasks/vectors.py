@@ -8,14 +8,42 @@ from hearth.media import File
 from hearth.models.clip.model import LONGEST_TEXT, ClipModel
 from hearth.models.clip.tensors import Tensor
 from hearth.models.labels.index import Scored
+from hearth.models.labels.limits import MOST_ANSWERS, MOST_LABELS
+from hearth.models.labels.ranks import RANKS
 from hearth.models.labels.sets.source import PROMPT
 from hearth.models.labels.vectors import Vector
 from hearth.tasks import render
-from hearth.tasks.aliases import ALIASES
-from hearth.tasks.options import LABELS, RANK, RAW_VECTOR, TOP_K
+from hearth.tasks.options import RAW_VECTOR, Option
 from hearth.tasks.parse import text_of
-from hearth.tasks.prepared import file_of, file_or_tensor_of
+from hearth.tasks.prepared import file_of
 from hearth.tasks.task import JSON, PICTURES, RAW, TEXT, Call, Result, Task
+from hearth.tasks.tensors import file_or_tensor_of
+
+TOP_K = Option(
+    "topk",
+    "int",
+    5,
+    f"how many labels, at most {MOST_ANSWERS}; more than there are means all",
+    # All of these are sent by clients of the field.
+    aliases=("top_k", "TopK", "topK", "top-k", "lumen.top_k"),
+    least=1,
+)
+
+RANK = Option(
+    "rank",
+    "choice",
+    None,
+    "answer with names at this rank: what is below one is summed up",
+    choices=RANKS,
+)
+
+LABELS = Option(
+    "labels",
+    "list",
+    None,
+    "classify among these instead: a JSON array, or texts with commas or line ends between",
+    most=MOST_LABELS,
+)
 
 LONGEST_NAME = LONGEST_TEXT - len(PROMPT)
 """Characters in a text that is put into the prompt."""
@@ -43,29 +71,29 @@ def parse_to_classify(model: ClipModel, call: Call) -> File | Tensor:
 
 
 async def embed_image(model: ClipModel, picture: File | Tensor, call: Call) -> Vector:
-    return await model.embed_image(picture, call.ticket)
+    return await model.embed_image(picture, call.context)
 
 
 async def embed_text(model: ClipModel, text: str, call: Call) -> Vector:
-    return await model.embed_text(text, call.ticket)
+    return await model.embed_text(text, call.context)
 
 
 async def classify(model: ClipModel, picture: File | Tensor, call: Call) -> Scored:
     """Among the labels of the request, or else the model's own."""
-    vector = await model.embed_image(picture, call.ticket)
+    vector = await model.embed_image(picture, call.context)
     count = call.options[TOP_K.name]
     if labels := call.options.get(LABELS.name):
-        return await model.classify_among(vector, labels, count, call.ticket)
+        return await model.classify_among(vector, labels, count, call.context)
     rank = call.options.get(RANK.name)
-    return await model.classify(vector, model.classes, count, rank=rank, ticket=call.ticket)
+    return await model.classify(vector, model.classes, count, rank=rank, context=call.context)
 
 
 def classify_with(name: str) -> Callable[[ClipModel, File, Call], Awaitable[Scored]]:
     """The ``call`` of a task that always classifies with one label set."""
 
     async def call_it(model: ClipModel, picture: File, call: Call) -> Scored:
-        vector = await model.embed_image(picture, call.ticket)
-        return await model.classify(vector, name, call.options[TOP_K.name], ticket=call.ticket)
+        vector = await model.embed_image(picture, call.context)
+        return await model.classify(vector, name, call.options[TOP_K.name], context=call.context)
 
     return call_it
 
@@ -94,16 +122,18 @@ def _text_missing(model: ClipModel, _: Mapping[str, Any]) -> str | None:
     return model.text_missing()
 
 
-def picture_task(name: str, service: str, summary: str, *, tensors: bool) -> Task:
+def picture_task(
+    name: str, service: str, summary: str, *, tensors: bool, aliases: tuple[str, ...] = ()
+) -> Task:
     """A task that gives the vector of a picture; ``tensors``: prepared ones are taken too."""
     return Task(
         name=name,
-        aliases=ALIASES.get(name, ()),
+        aliases=aliases,
         service=service,
         summary=summary,
         inputs=PICTURES,
         outputs=(JSON, RAW),
-        schema=render.EMBEDDING,
+        schema=render.EMBEDDING_V1,
         parse=file_or_tensor_of if tensors else file_of,
         call=embed_image,
         render=render_vector,
@@ -112,16 +142,18 @@ def picture_task(name: str, service: str, summary: str, *, tensors: bool) -> Tas
     )
 
 
-def text_task(name: str, service: str, summary: str, *, prompt: bool) -> Task:
+def text_task(
+    name: str, service: str, summary: str, *, prompt: bool, aliases: tuple[str, ...] = ()
+) -> Task:
     """A task that gives the vector of a text, as it is or in ``PROMPT``."""
     return Task(
         name=name,
-        aliases=ALIASES.get(name, ()),
+        aliases=aliases,
         service=service,
         summary=summary,
         inputs=(TEXT,),
         outputs=(JSON, RAW),
-        schema=render.EMBEDDING,
+        schema=render.EMBEDDING_V1,
         parse=parse_prompt if prompt else parse_text,
         call=embed_text,
         render=render_vector,

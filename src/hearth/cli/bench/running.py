@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.cli.bench.figures import Measured, Plan
 from hearth.cli.bench.loops import Extent, Level
 from hearth.cli.bench.sending import Sender
 from hearth.cli.bench.showing import facts, table
 from hearth.cli.console import complain, hint, notes, output, print_json, warn
 from hearth.cli.exit_codes import FAILURE, OK
-from hearth.cli.files import expand
-from hearth.cli.inputs import gather
-from hearth.cli.meta import warn_of_unknown
-from hearth.cli.stopping import Stopping
+from hearth.cli.infer.expand import expand
+from hearth.cli.infer.inputs import gather
+from hearth.cli.options import warn_of_unknown
+from hearth.cli.signals import StopSignals
 from hearth.client import Client, TaskInfo
 from hearth.client.sources import Payload
 from hearth.errors import InvalidInput
@@ -50,7 +50,7 @@ class Bench:
     ) -> int:
         """The exit code. Raises HearthError where no node can be asked, OSError for files."""
         interrupted = None
-        with Stopping() as stopping:
+        with StopSignals() as stopping:
             try:
                 asyncio.run(self._measure(plans, nodes, timeout, json))
             except KeyboardInterrupt:
@@ -84,7 +84,7 @@ class Bench:
             node = await client.ready(self._task)
             info = node.capabilities.tasks[self._task]
             warn_of_unknown(info, self._given.options)
-            payloads = await aside(partial(_read, self._given, info))
+            payloads = await run_blocking(partial(_read, self._given, info))
             sender = Sender(client, self._task, payloads, self._given.options)
             for plan in plans:
                 measured = Measured(plan)

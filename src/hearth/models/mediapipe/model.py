@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from hearth.backends import Session
-from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
 from hearth.media import File, ImageReader, PixelForm
 from hearth.models.manager import Progress
 from hearth.models.mediapipe.backdrops import Backdrops
@@ -22,7 +22,7 @@ from hearth.models.mediapipe.stage import Answer, Asked, Input, Read, Stage
 from hearth.models.mediapipe.streams import Videos
 from hearth.models.options import QueueOptions
 from hearth.models.pictures import PictureWork
-from hearth.models.shared import SharedStatistics
+from hearth.models.single_flight import SharedStatistics
 
 _PROOF = "face_detection_short_range"
 """The smallest model, which shows that the engine works."""
@@ -74,13 +74,13 @@ class MediaPipeModel:
 
     @asynccontextmanager
     async def frame(
-        self, file: File, ticket: Ticket = NO_HURRY, form: PixelForm = PixelForm.STORED
+        self, file: File, context: RequestContext = NO_CONTEXT, form: PixelForm = PixelForm.STORED
     ) -> AsyncIterator[Frame]:
         """The decoded picture in a form, while it is worked on; bounds how many there are at once.
 
         Raises InvalidInput for anything but a picture, and what a batch queue raises.
         """
-        async with self._frames.decoded(file, ticket, form) as picture:
+        async with self._frames.decoded(file, context, form) as picture:
             yield Frame(picture.pixels(self._reader, form))
 
     @property

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hearth.catalog import FieldInfo
 from hearth.models.mediapipe.detector import Detection
 from hearth.models.mediapipe.faces import KEYPOINTS, WantedFaces
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.model import MediaPipeModel
+from hearth.tasks import render
 from hearth.tasks.mediapipe import shapes
 from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.options import CONFIDENCE, COORDINATES, RANGE
@@ -18,7 +20,7 @@ async def _follow(
     model: MediaPipeModel, frame: Frame, _: Past, call: Call
 ) -> tuple[list[Detection], None]:
     wanted = WantedFaces(call.options[RANGE.name], call.options[CONFIDENCE.name])
-    return await model.faces.find(frame, wanted, call.ticket), None
+    return await model.faces.find(frame, wanted, call.context), None
 
 
 def _describe(found: list[Detection], size: Size, call: Call) -> Mapping[str, Any]:
@@ -33,10 +35,17 @@ def _describe(found: list[Detection], size: Size, call: Call) -> Mapping[str, An
     return {"faces": faces, "count": len(faces)}
 
 
+_FACE = (
+    *shapes.BOX,
+    FieldInfo("confidence", "score"),
+    *shapes.placed("keypoints", "points", "six points by name"),
+)
+
 FACE_DETECTION = frame_task(
     "face_detection",
     "the faces in a picture: boxes and six keypoints",
     follow=_follow,
     describe=_describe,
+    fields=(FieldInfo("faces", "items", "the surest first", _FACE), render.COUNT),
     options=(CONFIDENCE, RANGE, COORDINATES),
 )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
+from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.errors import InvalidInput
 from hearth.media import File, PixelForm
 from hearth.models.mediapipe.frame import Frame
@@ -43,6 +44,18 @@ VIDEO = (STREAM_ID, FRAME_NUMBER, TIMESTAMP, DROP)
 """Options that every task on frames has."""
 
 
+_SIZE = (
+    FieldInfo("width", "count", "of the upright picture, in pixels"),
+    FieldInfo("height", "count"),
+)
+_ECHO = (
+    FieldInfo("stream_id", "name", "the video", optional=True),
+    FieldInfo("frame_number", "count", optional=True),
+    FieldInfo("timestamp_ms", "number", optional=True),
+    FieldInfo("dropped", "flag", "true: a frame that nobody looked at", optional=True),
+)
+
+
 class Seen(NamedTuple):
     """What was found in a frame of this size; neither where it was dropped."""
 
@@ -72,21 +85,28 @@ def frame_task(
     *,
     follow: Follow,
     describe: Describe,
+    fields: tuple[FieldInfo, ...] = (),
     options: tuple[Option, ...] = (),
     outputs: tuple[str, ...] = (JSON,),
     limits: Mapping[str, str] | None = None,
     form: PixelForm = PixelForm.STORED,
 ) -> Task:
-    """A task of MediaPipe's, on pixels of this form."""
+    """Declare a task of MediaPipe's on pixels of this form.
+
+    ``fields`` are those that ``describe`` gives to JSON; those of every frame come around them.
+    """
+    schema = SchemaInfo(
+        f"{name}_v1", summary, (*_SIZE, *fields, *_ECHO, render.MODEL), nothing="nobody"
+    )
     return Task(
         name=name,
         service=SERVICE,
         summary=summary,
         inputs=PICTURES,
-        schema=f"{name}_v1",
+        schema=schema,
         parse=file_of,
         call=_caller(name, follow, form),
-        render=_renderer(f"{name}_v1", describe),
+        render=_renderer(schema, describe),
         options=(*options, *VIDEO),
         outputs=outputs,
         limits=limits or {},
@@ -99,7 +119,7 @@ def _caller(
     async def see(model: MediaPipeModel, picture: File, call: Call) -> Seen:
         stream_id = call.options[STREAM_ID.name]
         if not stream_id:
-            async with model.frame(picture, call.ticket, form) as frame:
+            async with model.frame(picture, call.context, form) as frame:
                 seen, _ = await look(model, frame, Past(), call)
                 return seen
         if len(stream_id) > LONGEST_ID:
@@ -108,11 +128,11 @@ def _caller(
         video = model.videos.video(call.request.source, (name, stream_id, call.request.entry))
         if PRIORITY.name not in call.request.meta:
             # Whoever films waits for the answer, whatever the node does for others overnight.
-            call = call._replace(ticket=call.ticket._replace(urgent=True))
+            call = call._replace(context=call.context._replace(interactive=True))
         async with video.turn(drop=call.options[DROP.name] == "oldest") as mine:
             if not mine:
                 return Seen()
-            async with model.frame(picture, call.ticket, form) as frame:
+            async with model.frame(picture, call.context, form) as frame:
                 past = Past(video.begin(moment, frame.width, frame.height), moment)
                 # Left for the next frame only when all has gone well.
                 seen, video.before = await look(model, frame, past, call)
@@ -131,7 +151,9 @@ def _moment(call: Call) -> float:
     return time.monotonic() if told is None else float(told) / 1000
 
 
-def _renderer(schema: str, describe: Describe) -> Callable[[MediaPipeModel, Seen, Call], Result]:
+def _renderer(
+    schema: SchemaInfo, describe: Describe
+) -> Callable[[MediaPipeModel, Seen, Call], Result]:
     def rendered(model: MediaPipeModel, seen: Seen, call: Call) -> Result:
         echo = _echo(call)
         meta = {render.MODEL_ID: model.model_id, **{key: str(value) for key, value in echo.items()}}

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hearth.catalog import FieldInfo
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.gestures import GESTURES
 from hearth.models.mediapipe.hands import MAX_HANDS, MOST_HANDS, Hand, WantedHands
 from hearth.models.mediapipe.model import MediaPipeModel
+from hearth.tasks import render
 from hearth.tasks.mediapipe import shapes
 from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.options import (
@@ -48,7 +50,7 @@ async def _follow(
         model=call.options[MODEL.name],
         smooth=call.options[SMOOTH.name],
     )
-    return await model.hands.follow(frame, *past, wanted, call.ticket)
+    return await model.hands.follow(frame, *past, wanted, call.context)
 
 
 def _describe(found: list[Hand], size: Size, call: Call) -> Mapping[str, Any]:
@@ -72,11 +74,24 @@ def hand_of(hand: Hand, size: Size, call: Call, *, mirrored: bool = False) -> di
     }
 
 
+HAND = (
+    FieldInfo("handedness", "text", "Right or Left, the subject's"),
+    FieldInfo("handedness_score", "number", "0 to 1"),
+    *shapes.placed("points", "points", "21 points (x, y, z)"),
+    FieldInfo("world_points", "points", "in metres"),
+    FieldInfo("gesture", "text", "its name, or None"),
+    FieldInfo("gesture_score", "number", "0 to 1"),
+    FieldInfo("presence", "score"),
+    *shapes.BOX,
+)
+"""Fields of a hand."""
+
 HAND_TRACKING = frame_task(
     "hand_tracking",
     "the hands in a picture: 21 points each, left or right, and gestures",
     follow=_follow,
     describe=_describe,
+    fields=(FieldInfo("hands", "items", fields=HAND), render.COUNT),
     options=(MOST, CONFIDENCE, TRACKING_CONFIDENCE, MODEL, SMOOTH, MIRRORED, COORDINATES),
     limits={"gestures": ",".join(GESTURES)},
 )

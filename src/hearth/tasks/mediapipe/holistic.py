@@ -3,21 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hearth.catalog import FieldInfo
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.hands import Hand
 from hearth.models.mediapipe.holistic import POINTS, Whole
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks.mediapipe import shapes
 from hearth.tasks.mediapipe.frames import Past, frame_task
-from hearth.tasks.mediapipe.hands import hand_of
-from hearth.tasks.mediapipe.mesh import face_of
-from hearth.tasks.mediapipe.pose import OPTIONS, pose_of, wanted_of
+from hearth.tasks.mediapipe.hands import HAND, hand_of
+from hearth.tasks.mediapipe.mesh import FACE, face_of
+from hearth.tasks.mediapipe.pose import OPTIONS, POSE, pose_of, wanted_of
 from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.task import Call
 
 
 async def _follow(model: MediaPipeModel, frame: Frame, past: Past, call: Call) -> tuple[Whole, Any]:
-    return await model.holistic.follow(frame, *past, wanted_of(call), call.ticket)
+    return await model.holistic.follow(frame, *past, wanted_of(call), call.context)
 
 
 def _describe(found: Whole, size: Size, call: Call) -> Mapping[str, Any]:
@@ -40,11 +41,20 @@ def _side(hand: Hand | None, side: str, size: Size, call: Call) -> dict[str, Any
     return {**hand_of(hand, size, call), **told}
 
 
+_FIELDS = (
+    FieldInfo("pose", "item", fields=POSE),
+    FieldInfo("face", "item", fields=FACE),
+    FieldInfo("left_hand", "item", fields=HAND),
+    FieldInfo("right_hand", "item", fields=HAND),
+    FieldInfo("points_total", "count"),
+)
+
 HOLISTIC_TRACKING = frame_task(
     "holistic_tracking",
     f"a person's pose, face and hands: {POINTS} points when all are seen",
     follow=_follow,
     describe=_describe,
+    fields=_FIELDS,
     options=OPTIONS,
     limits={"points": str(POINTS)},
 )

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from hearth.catalog import FieldInfo
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.iris import CONTOUR, IRIS, Eye, Eyes
 from hearth.models.mediapipe.model import MediaPipeModel
+from hearth.tasks import render
 from hearth.tasks.mediapipe import shapes
 from hearth.tasks.mediapipe.frames import Past, frame_task
-from hearth.tasks.mediapipe.mesh import OPTIONS, outline_of, wanted_of
+from hearth.tasks.mediapipe.mesh import OPTIONS, OUTLINE, outline_of, wanted_of
 from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.task import Call
 
@@ -18,7 +20,7 @@ from hearth.tasks.task import Call
 async def _follow(
     model: MediaPipeModel, frame: Frame, past: Past, call: Call
 ) -> tuple[list[Eyes], Any]:
-    return await model.iris.follow(frame, *past, wanted_of(call), call.ticket)
+    return await model.iris.follow(frame, *past, wanted_of(call), call.context)
 
 
 def _describe(found: list[Eyes], size: Size, call: Call) -> Mapping[str, Any]:
@@ -46,11 +48,24 @@ def _eye_of(eye: Eye, size: Size, call: Call) -> dict[str, Any]:
     }
 
 
+_EYE = (
+    *shapes.placed("iris", "points", f"{IRIS} points: the centre, then the edge"),
+    *shapes.placed("contour", "points", f"{CONTOUR} points around the eye"),
+    FieldInfo("diameter", "number", "of the iris, in pixels"),
+    FieldInfo("gaze", "gaze", "direction as a unit vector, yaw and pitch in degrees"),
+)
+_FACE = (
+    *OUTLINE,
+    FieldInfo("right", "item", "the subject's right eye", _EYE),
+    FieldInfo("left", "item", "the subject's left eye", _EYE),
+)
+
 IRIS_TRACKING = frame_task(
     "iris_tracking",
     "the eyes in a picture: irises, contours, and roughly where they look",
     follow=_follow,
     describe=_describe,
+    fields=(FieldInfo("faces", "items", fields=_FACE), render.COUNT),
     options=OPTIONS,
     limits={"iris_points": str(IRIS), "contour_points": str(CONTOUR)},
 )

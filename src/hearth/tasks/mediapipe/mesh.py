@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hearth.catalog import FieldInfo
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.mesh import MOST_FACES, POINTS, Face, WantedMeshes
 from hearth.models.mediapipe.model import MediaPipeModel
+from hearth.tasks import render
 from hearth.tasks.mediapipe import shapes
 from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.options import (
@@ -30,6 +32,9 @@ MOST = Option(
 )
 OPTIONS = (MOST, CONFIDENCE, TRACKING_CONFIDENCE, RANGE, SMOOTH, COORDINATES)
 """Of tasks that follow faces."""
+OUTLINE = (*shapes.BOX, FieldInfo("presence", "score"))
+FACE = (*shapes.placed("points", "points", f"{POINTS} points (x, y, z)"), *OUTLINE)
+"""Fields of a face."""
 
 
 def wanted_of(call: Call) -> WantedMeshes:
@@ -56,7 +61,7 @@ def outline_of(face: Face, size: Size, call: Call) -> dict[str, Any]:
 async def _follow(
     model: MediaPipeModel, frame: Frame, past: Past, call: Call
 ) -> tuple[list[Face], Any]:
-    return await model.mesh.follow(frame, *past, wanted_of(call), call.ticket)
+    return await model.mesh.follow(frame, *past, wanted_of(call), call.context)
 
 
 def _describe(found: list[Face], size: Size, call: Call) -> Mapping[str, Any]:
@@ -68,6 +73,7 @@ FACE_MESH = frame_task(
     f"the faces in a picture: {POINTS} points each, in three dimensions",
     follow=_follow,
     describe=_describe,
+    fields=(FieldInfo("faces", "items", fields=FACE), render.COUNT),
     options=OPTIONS,
     limits={"points": str(POINTS)},
 )

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hearth.catalog import FieldInfo
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.joints import JOINTS, VISIBLE, angles
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.models.mediapipe.pose import POINTS, Pose, WantedPose
+from hearth.tasks import render
 from hearth.tasks.mediapipe import shapes
 from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.options import CONFIDENCE, COORDINATES, SMOOTH, TRACKING_CONFIDENCE
@@ -47,7 +49,7 @@ def wanted_of(call: Call) -> WantedPose:
 async def _follow(
     model: MediaPipeModel, frame: Frame, past: Past, call: Call
 ) -> tuple[Pose | None, Any]:
-    return await model.pose.follow(frame, *past, wanted_of(call), call.ticket)
+    return await model.pose.follow(frame, *past, wanted_of(call), call.context)
 
 
 def _describe(found: Pose | None, size: Size, call: Call) -> Mapping[str, Any]:
@@ -55,11 +57,23 @@ def _describe(found: Pose | None, size: Size, call: Call) -> Mapping[str, Any]:
     return {"poses": poses, "count": len(poses)}
 
 
+POSE = (
+    *shapes.placed("points", "points", f"{POINTS} points (x, y, z)"),
+    FieldInfo("visibility", "numbers", "of each point: in the picture and not hidden, 0 to 1"),
+    FieldInfo("presences", "numbers", "of each point: within what was looked at, 0 to 1"),
+    FieldInfo("world_points", "points", "in metres"),
+    FieldInfo("angles", "numbers", "at the joints, in degrees; null where one isn't seen"),
+    *shapes.BOX,
+    FieldInfo("confidence", "score"),
+)
+"""Fields of a person."""
+
 POSE_TRACKING = frame_task(
     "pose_tracking",
     f"a person's pose: {POINTS} points, also in metres, and the angles of eight joints",
     follow=_follow,
     describe=_describe,
+    fields=(FieldInfo("poses", "items", fields=POSE), render.COUNT),
     options=OPTIONS,
     limits={"points": str(POINTS), "angles": ",".join(JOINTS), "angle_visibility": str(VISIBLE)},
 )

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from hearth.catalog import FieldInfo
 from hearth.media import encode
 from hearth.media.mask import IN_FRONT, SoftMask, runs
 from hearth.media.raw import Pixels
@@ -49,8 +50,8 @@ async def _follow(model: MediaPipeModel, frame: Frame, _: Past, call: Call) -> t
     threshold = call.options[THRESHOLD.name]
     if kind == "rle" and threshold is None:
         threshold = IN_FRONT
-    mask = await model.selfie.find(frame, model=call.options[SEGMENTER.name], ticket=call.ticket)
-    return await model.making.made(lambda _: _encoded(mask, kind, threshold), call.ticket), None
+    mask = await model.selfie.find(frame, model=call.options[SEGMENTER.name], context=call.context)
+    return await model.making.made(lambda _: _encoded(mask, kind, threshold), call.context), None
 
 
 def _encoded(mask: SoftMask, kind: str, threshold: float | None) -> _Mask:
@@ -78,11 +79,20 @@ def _describe(mask: _Mask, _: Size, __: Call) -> Mapping[str, Any] | Result:
     return Result(mask.content, FORMATS[mask.format], "", meta)
 
 
+_FIELDS = (
+    FieldInfo("counts", "runs", "lengths of runs, background and person in turns"),
+    FieldInfo("order", "name"),
+    FieldInfo("threshold", "number"),
+    FieldInfo("coverage", "number", "share of the picture that is of people"),
+    FieldInfo("format", "name"),
+)
+
 SELFIE_SEGMENTATION = frame_task(
     "selfie_segmentation",
     "who is in front of the camera: a mask of the picture's size",
     follow=_follow,
     describe=_describe,
+    fields=_FIELDS,
     options=(SEGMENTER, FORMAT, THRESHOLD, ACCEPT),
     outputs=tuple(FORMATS.values()),
 )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hearth.catalog import FieldInfo, FieldKind
 from hearth.tasks.mediapipe.options import COORDINATES
 from hearth.tasks.task import Call
 
@@ -21,6 +22,17 @@ class Size(NamedTuple):
 
     width: int
     height: int
+
+
+def placed(name: str, kind: FieldKind, summary: str) -> tuple[FieldInfo, FieldInfo]:
+    """Describe what ``points`` and ``box`` write: a field in pixels, and one in shares."""
+    return (
+        FieldInfo(name, kind, f"{summary}, in pixels", optional=True),
+        FieldInfo(f"{name}_normalized", kind, f"{summary}, 0 to 1 of the picture", optional=True),
+    )
+
+
+BOX = placed("box", "box", "left, top, right, bottom")
 
 
 def points(name: str, values: NDArray[np.floating], size: Size, call: Call) -> dict[str, Any]:

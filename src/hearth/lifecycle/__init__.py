@@ -1,1 +1,0 @@
-"""The life of each model in the node: its states, and the blocking steps between them."""

@@ -1,0 +1,250 @@
+"""What all streams together may hold: first they aren't read on, then requests are refused.
+
+Up to a soft mark, half of each bound, streams share the room evenly; one that has its
+part isn't read on, and HTTP/2's flow control slows its client down. The other half is for
+streams that have nothing in flight yet, a request each. What would pass the hard bound is
+refused. Chunks of incomplete requests count and never wait: they could wait for each other;
+so they are refused past half of the bytes, or uploads that stall would keep everybody out.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
+from typing import NamedTuple
+
+from hearth.errors import Overloaded
+from hearth.serving.service_rate import ServiceRate
+
+MOST_IN_FLIGHT = 256
+"""Requests of one stream: the largest batch four times over, one that runs, two that are
+prepared meanwhile, and what is on its way. More would only wait elsewhere."""
+
+CHUNKS = 1024 * 1024
+"""Bytes that the largest request's chunks may take beside their payloads."""
+
+
+class AdmissionStatistics(NamedTuple):
+    """What the node holds at one moment; ``refused`` counts since it was made."""
+
+    in_flight: int
+    """Requests, from when they are whole until their answers are written."""
+    held_bytes: int
+    """Their payloads, answers that aren't written yet, and requests that are still incomplete."""
+    streams: int
+    """Streams that have something in flight."""
+    waiting: int
+    """Streams that aren't read on for lack of room."""
+    refused: int
+    """Requests for which there was no room."""
+
+
+class Admission:
+    """The node's bounds: ``most_items`` requests in flight and ``most_bytes`` of payloads.
+
+    ``largest_request`` is in bytes: so much can be taken in chunks whatever the bounds are.
+    It belongs to one loop, as the streams do.
+    """
+
+    def __init__(
+        self,
+        most_items: int,
+        most_bytes: int,
+        *,
+        largest_request: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.most_items = most_items
+        self.most_bytes = most_bytes
+        # A single request of the allowed size is possible in chunks too, on an idle node.
+        self.most_incomplete = max(most_bytes // 2, largest_request + CHUNKS)
+        """Bytes of ``most_bytes`` that incomplete requests may take."""
+        self.items = self.bytes = self.incomplete = 0
+        """What is held now, by all shares."""
+        self.streams = 0
+        """Shares with something in flight."""
+        self.refused = 0
+        self.service_rate = ServiceRate(clock)
+        # The stream whose turn it is to be looked at comes first.
+        self._waiting: OrderedDict[StreamBudget, asyncio.Future[None]] = OrderedDict()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def open(self) -> "StreamBudget":
+        """The part of a new stream: nothing yet."""
+        return StreamBudget(self)
+
+    async def idle(self) -> None:
+        """Return when nothing is in flight: all answers are written."""
+        await self._idle.wait()
+
+    def statistics(self) -> AdmissionStatistics:
+        """A consistent reading."""
+        return AdmissionStatistics(
+            self.items, self.bytes, self.streams, len(self._waiting), self.refused
+        )
+
+    def joined(self) -> None:
+        """A stream has something in flight that had nothing."""
+        self.streams += 1
+        if self.streams == 1:
+            self._idle.clear()
+            self.service_rate.begin(1)
+
+    def left(self) -> None:
+        """A stream has nothing in flight any more."""
+        self.streams -= 1
+        if not self.streams:
+            self._idle.set()
+
+    async def turn(self, budget: "StreamBudget") -> None:
+        """Return when a stream that waits has room."""
+        waiter = self._waiting[budget] = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        finally:
+            self._waiting.pop(budget, None)
+
+    def wake(self, budget: "StreamBudget", others: int = 1) -> None:
+        """A stream gave something back: look at it, and in turn at some of those that wait.
+
+        So nobody wakes a herd, and nobody is forgotten: a stream that waits has something
+        in flight, and is looked at again when that is given back.
+        """
+        if self._waiting:
+            self._look_at(budget)
+            for other in list(islice(self._waiting, others)):
+                self._look_at(other)
+
+    def _look_at(self, budget: "StreamBudget") -> None:
+        if (waiter := self._waiting.get(budget)) is None:
+            return
+        if budget.is_full:
+            self._waiting.move_to_end(budget)
+            return
+        del self._waiting[budget]
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+class StreamBudget:
+    """What one stream holds of the node's room."""
+
+    def __init__(self, node: Admission) -> None:
+        self.items = 0
+        """Requests in flight."""
+        self.bytes = 0
+        """Their payloads, answers that aren't written yet, and incomplete requests."""
+        self.incomplete = 0
+        """Bytes of the last alone."""
+        self._node = node
+        self._exempt = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the stream isn't to be read on for now; never where nothing is in flight."""
+        if not self.items or self._exempt:
+            return False
+        node = self._node
+        items, held = node.most_items // 2, node.most_bytes // 2
+        return (
+            self.items >= MOST_IN_FLIGHT
+            or self.items >= max(1, items // node.streams)
+            or self.bytes > held // node.streams
+            or node.items >= items
+            or node.bytes > held
+        )
+
+    @property
+    def spare(self) -> int:
+        """Bytes that the node can still hold."""
+        return self._node.most_bytes - self._node.bytes
+
+    @property
+    def spare_for_chunks(self) -> int:
+        """Bytes that incomplete requests can still take."""
+        return min(self.spare, self._node.most_incomplete - self._node.incomplete)
+
+    async def room(self) -> None:
+        """Wait while the budget is full; streams that wait have their turns."""
+        while self.is_full:
+            await self._node.turn(self)
+
+    def refusal(self, size: int) -> Overloaded | None:
+        """Why there is no room for a request of ``size`` bytes; None where there is.
+
+        Returned and not raised: with a traceback it would keep the payload alive.
+        """
+        node = self._node
+        if node.items < node.most_items and size <= self.spare:
+            return None
+        return self.full()
+
+    def full(self) -> Overloaded:
+        """That the node has no room for a request, and when it may have some again."""
+        node = self._node
+        node.refused += 1
+        return Overloaded(
+            f"this node is full: it holds at most {node.most_items} requests, "
+            f"and {node.most_bytes >> 20} MiB of them",
+            retry_after=node.service_rate.retry_after(node.items),
+        )
+
+    def take(self, size: int) -> None:
+        """One more request is in flight, with a payload of ``size`` bytes.
+
+        So is a refused one, without its payload, until its refusal is written.
+        """
+        node = self._node
+        if not self.items:
+            node.joined()
+        self.items += 1
+        node.items += 1
+        self.bytes += size
+        node.bytes += size
+
+    def served(self) -> None:
+        """One of the requests in flight was served; its answer is still to be written."""
+        service_rate = self._node.service_rate
+        service_rate.left -= 1
+        if service_rate.left <= 0:
+            service_rate.over(self._node.items)
+
+    def answer(self, size: int) -> None:
+        """One of the requests in flight has an answer, whose ``size`` bytes it holds too."""
+        self.bytes += size
+        self._node.bytes += size
+
+    def give_back(self, size: int, items: int = 1) -> None:
+        """The answer to a request is written."""
+        if not self.items:
+            return  # closed meanwhile
+        node = self._node
+        self.items -= items
+        node.items -= items
+        self.bytes -= size
+        node.bytes -= size
+        if not self.items:
+            node.left()
+        node.wake(self, items)
+
+    def hold(self, change: int) -> None:
+        """So many bytes of incomplete requests more are held, or fewer."""
+        self.incomplete += change
+        self.bytes += change
+        self._node.incomplete += change
+        self._node.bytes += change
+        if change < 0:
+            self._node.wake(self)
+
+    def exempt(self, exempt: bool) -> None:
+        """Let the stream be read on whatever it holds, or no longer."""
+        self._exempt = exempt
+        self._node.wake(self)
+
+    def close(self) -> None:
+        """The stream has ended: give back whatever is left."""
+        self.hold(-self.incomplete)
+        if self.items:
+            self.give_back(self.bytes, self.items)

@@ -1,0 +1,192 @@
+"""The life of one model in the node: absent → downloading → loading → ready, or failed."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+
+from hearth.blocking import run_blocking
+from hearth.errors import ModelUnavailable, NotReady, SetupError
+from hearth.models.manager import Manager, ModelSource, Progress, Unit, no_progress
+
+log = logging.getLogger(__name__)
+
+
+class ModelState(StrEnum):
+    """Where a model stands."""
+
+    ABSENT = "absent"
+    DOWNLOADING = "downloading"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class ManagedModel:
+    """The place of one model: its state, why it stands so, and its manager once it is ready.
+
+    ``changed`` is called on the loop after every change, ``progress`` during long work.
+    """
+
+    def __init__(
+        self,
+        source: ModelSource,
+        *,
+        changed: Callable[[], None],
+        progress: Progress = no_progress,
+    ) -> None:
+        self.service = source.service
+        self.state = ModelState.LOADING
+        self.reason = ""
+        self.startup_done = False
+        """Whether it is loaded, has failed, or turned out to be one that must be downloaded."""
+        self.artifacts_ready = False
+        """True once all that is derived from the model (label vectors) is there as well."""
+        self.model: Manager | None = None
+        self._source = source
+        self._changed = changed
+        self._progress = progress
+        self._work: object = None
+        self._closed = False
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it is about to be ready: its files are here, or nobody knows otherwise yet."""
+        return self.model is None and self.state == ModelState.LOADING
+
+    def require(self) -> Manager:
+        """The manager, or NotReady with the reason."""
+        if self.model is None:
+            why = f": {self.reason}" if self.reason else ""
+            raise NotReady(f"{self.service} is {self.state}{why}")
+        return self.model
+
+    async def run(self, *, retry_seconds: float) -> None:
+        """Bring the model up. Downloads are tried again, other failures are final.
+
+        Model files live outside the node: what they do to the loading code is reported,
+        never raised.
+        """
+        try:
+            manager = await self._bring_up(retry_seconds)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # also a panic in a native library
+            self.state = ModelState.FAILED
+            self.startup_done = True
+            self._report_failure(error)
+            return
+        self.model, self.startup_done = manager, True
+        self._move(ModelState.READY)
+        await self._derive(manager, retry_seconds)
+
+    def close(self) -> None:
+        """End the model's queues and sessions; blocking, and safe while it still loads."""
+        self._closed = True
+        manager, self.model = self.model, None
+        if manager is not None:
+            manager.close()
+
+    def _load(self) -> Manager:
+        manager = self._source.load()
+        if self._closed:
+            # The node has stopped meanwhile, and nobody else knows of the manager.
+            manager.close()
+            raise NotReady("the node has stopped")
+        return manager
+
+    async def _bring_up(self, retry_seconds: float) -> Manager:
+        """The manager, once it has shown that it works."""
+        if not await run_blocking(self._source.is_local):
+            await self._fetch(retry_seconds)
+        try:
+            return await self._load_and_test()
+        except (ModelUnavailable, OSError):
+            # Somebody may have taken files away at this very moment: once more, from the start.
+            if await run_blocking(self._source.is_local):
+                raise
+            await self._fetch(retry_seconds)
+            return await self._load_and_test()
+
+    async def _load_and_test(self) -> Manager:
+        self._move(ModelState.LOADING)
+        manager = await run_blocking(self._load)
+        await self._smoke_test(manager)
+        return manager
+
+    async def _smoke_test(self, manager: Manager) -> None:
+        """See that the model works before it is called ready."""
+        try:
+            await manager.warm_up()
+            await run_blocking(manager.load_derived)
+        except BaseException:
+            await run_blocking(manager.close)
+            raise
+
+    async def _derive(self, manager: Manager, retry_seconds: float) -> None:
+        """Have what is derived made. What stands in the way may go away: it is tried again."""
+        told = ""
+        while not self.artifacts_ready:
+            try:
+                await manager.derive(self._relay())
+            except Exception as error:
+                self._report_failure(error, quiet=str(error) == told)
+                told = self.reason
+                await asyncio.sleep(retry_seconds)
+            else:
+                self.artifacts_ready = True
+        self._move(ModelState.READY)
+
+    async def _fetch(self, retry_seconds: float) -> None:
+        told = ""
+        while True:
+            self.startup_done = True
+            self._move(ModelState.DOWNLOADING, quiet=bool(told))
+            try:
+                await run_blocking(partial(self._source.download, self._relay()))
+            except ModelUnavailable as error:
+                self._move(ModelState.ABSENT, str(error), quiet=True)
+                if self.reason != told:
+                    log.warning(
+                        "%s is absent: %s (tried again every %g s)",
+                        self.service,
+                        error,
+                        retry_seconds,
+                    )
+                told = self.reason
+                await asyncio.sleep(retry_seconds)
+            else:
+                return
+
+    def _relay(self) -> Progress:
+        """A progress that may be called from any thread; late calls change nothing."""
+        loop = asyncio.get_running_loop()
+        work = self._work = object()
+
+        def relay(what: str, done: int, total: int | None, unit: Unit = "steps") -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._report, work, what, done, total, unit)
+
+        return relay
+
+    def _report(self, work: object, what: str, done: int, total: int | None, unit: Unit) -> None:
+        if work is not self._work:
+            return
+        share = f" {100 * done // total} %" if total else ""
+        self.reason = f"{what}{share}"
+        self._progress(f"{self.service}: {what}", done, total, unit)
+
+    def _report_failure(self, error: BaseException, *, quiet: bool = False) -> None:
+        self._work = None
+        self.reason = str(error)
+        if not quiet:
+            log.error("%s: %s", self.service, error, exc_info=not isinstance(error, SetupError))
+        self._changed()
+
+    def _move(self, state: ModelState, reason: str = "", *, quiet: bool = False) -> None:
+        if state != self.state and not quiet:
+            log.info("%s is %s", self.service, state)
+        self._work = None
+        self.state, self.reason = state, reason
+        self._changed()
