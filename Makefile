@@ -49,16 +49,18 @@ bench: $(VENV)/.dev ## every benchmark, short, against its goals
 	  echo "$$script"; $(BIN)/python $$script --quick --check || missed="$$missed $$script"; \
 	done; if [ -n "$$missed" ]; then echo "goals missed:$$missed"; exit 1; fi
 
-lint: $(VENV)/.dev ## linters and types alone
+lint: $(VENV)/.dev ## linters, types, and the contract against what was published
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/contract.json
 
 format: $(VENV)/.dev ## mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-stubs: $(VENV)/.dev ## write src/hearth/contract from proto/
+stubs: $(VENV)/.dev ## write src/hearth/contract and the contract's image from proto/
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python proto/generate.py
 
 front: $(VENV)/.dev ## write src/hearth/assets/pixels.onnx

@@ -12,10 +12,10 @@ from hearth._version import __version__
 from hearth.blocking import run_blocking
 from hearth.errors import SettingsError
 from hearth.models.manager import ModelSource, Progress, no_progress
-from hearth.rpc.capabilities import one_runtime
 from hearth.rpc.server import MIB, Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.serving.admission import Admission
+from hearth.serving.description import one_runtime
 from hearth.serving.managed_model import ManagedModel
 from hearth.serving.readiness import WAIT_SECONDS, Changes, Readiness
 from hearth.serving.request_metrics import RequestMetrics
