@@ -85,6 +85,8 @@ class SchemaInfo:
     fields: tuple[FieldInfo, ...] = ()
     nothing: str = "nothing"
     """What an answer without items is called for people: ``no text``."""
+    value: str = ""
+    """Class of ``hearth.client`` that the answer is read as; empty: JSON as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ SCHEMAS = {
                 FieldInfo(name="model_id", kind="name"),
             ),
             nothing="no label",
+            value="Labels",
         ),
         SchemaInfo(
             name="embedding_v1",
@@ -67,6 +68,7 @@ SCHEMAS = {
                 FieldInfo(name="dim", kind="count"),
                 FieldInfo(name="model_id", kind="name"),
             ),
+            value="Embedding",
         ),
         SchemaInfo(
             name="ocr_v1",
@@ -84,6 +86,7 @@ SCHEMAS = {
                 FieldInfo(name="model_id", kind="name"),
             ),
             nothing="no text",
+            value="Texts",
         ),
         SchemaInfo(
             name="face_detection_v1",
@@ -370,6 +373,7 @@ SCHEMAS = {
                 FieldInfo(name="model_id", kind="name"),
             ),
             nothing="no face",
+            value="Faces",
         ),
         SchemaInfo(
             name="text_generation_v1",

@@ -108,7 +108,7 @@ def run(
 
     from hearth.cli.console import complain, hint
     from hearth.cli.exit_codes import FAILURE, OK
-    from hearth.cli.progress import Bar
+    from hearth.cli.progress import ProgressView
     from hearth.cli.signals import StopSignals
     from hearth.watch.display import Display, FrameCounter
     from hearth.watch.session import WatchSession, summary
@@ -118,7 +118,7 @@ def run(
         with stopping, ExitStack() as stack:
             for sink in sinks:
                 stack.callback(sink.close)
-            bar = stack.enter_context(Bar(say=lambda _: None))
+            bar = stack.enter_context(ProgressView(say=None))
             display = Display(
                 source, counter, window, options.task, progress=bar.progress, note=hint
             )

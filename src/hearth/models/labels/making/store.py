@@ -35,7 +35,7 @@ from hearth.models.labels.making.checks import (
     described,
     files_of,
 )
-from hearth.models.labels.making.growing import GrowingVectors
+from hearth.models.labels.making.resumable import ResumableVectors
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Dtype, Stored
@@ -108,15 +108,15 @@ class LabelStore:
 
     def grow(
         self, source: LabelSource, origin: str, *, rows: int, dim: int, dtype: Dtype
-    ) -> GrowingVectors:
+    ) -> ResumableVectors:
         """A file for the vectors of a set, or what was begun of it; blocking. Raises OSError."""
         identity = {**self._identity(source), "version": source.version, "origin": origin}
         path = self.folder / f".{source.name}.vectors.partial"
         target = self.folder / files_of(source.name)["vectors"]
-        return GrowingVectors(path, identity, target=target, rows=rows, dim=dim, dtype=dtype)
+        return ResumableVectors(path, identity, target=target, rows=rows, dim=dim, dtype=dtype)
 
     def keep(
-        self, source: LabelSource, catalogue: Catalogue, vectors: GrowingVectors, origin: str
+        self, source: LabelSource, catalogue: Catalogue, vectors: ResumableVectors, origin: str
     ) -> Kept:
         """All vectors are there: keep them with the names; blocking. Raises OSError."""
         paths = {what: self.folder / name for what, name in files_of(source.name).items()}

@@ -9,8 +9,8 @@ from onnx import helper
 import clip_kit
 import graphs_kit
 from hearth.errors import ModelUnavailable
-from hearth.graphs.free_batch import free_batch, has_fixed_batch
-from hearth.graphs.spot import Spot, after_reshape
+from hearth.graphs.batch_axis import BatchAxis, after_reshape
+from hearth.graphs.dynamic_batch import has_fixed_batch, make_batch_dynamic
 
 make = helper.make_node
 
@@ -76,7 +76,7 @@ def test_what_torch_exports_for_one_sample_runs_many(tmp_path, built, tower):
         assert has_fixed_batch(path)
         before = path.read_bytes()
         freed = tmp_path / f"freed-{path.name}"
-        free_batch(path, freed, samples)
+        make_batch_dynamic(path, freed, samples)
         assert path.read_bytes() == before
         assert not has_fixed_batch(freed)
         onnx.checker.check_model(onnx.load(freed), full_check=True)
@@ -110,7 +110,7 @@ def freed(tmp_path, nodes, shape, constants=None, **more):
     constants = {k: np.asarray(v) for k, v in (constants or {}).items()}
     path = graphs_kit.write_nodes(tmp_path / "one.onnx", nodes, shape, constants, **more)
     samples = np.random.default_rng(2).normal(size=(5, *shape[1:])).astype(np.float32)
-    free_batch(path, tmp_path / "many.onnx", samples)
+    make_batch_dynamic(path, tmp_path / "many.onnx", samples)
     return path, tmp_path / "many.onnx", samples
 
 
@@ -203,7 +203,7 @@ def test_weights_beside_the_graph_come_along(tmp_path, tiny_module):
     target = tmp_path / "target" / "model.onnx"
     target.parent.mkdir()
     samples = np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32)
-    free_batch(source, target, samples)
+    make_batch_dynamic(source, target, samples)
     assert np.allclose(run(session_of(target), samples), one_by_one(source, samples), atol=1e-5)
     assert graphs_kit.contents(source.parent) == before
     assert sorted(path.name for path in target.parent.iterdir()) == ["model.onnx", "weights.bin"]
@@ -222,7 +222,7 @@ def test_weights_outside_the_folder_are_refused(tmp_path):
     entry.key, entry.value = "location", "../secret"
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelUnavailable, match="outside its folder"):
-        free_batch(path, tmp_path / "many.onnx", np.zeros((4, 4), np.float32))
+        make_batch_dynamic(path, tmp_path / "many.onnx", np.zeros((4, 4), np.float32))
 
 
 @pytest.mark.parametrize("content", [b"", b"broken", b"\x0a\xff\xff"])
@@ -238,18 +238,18 @@ def test_a_free_batch_is_seen_and_left_alone(tiny_export, tmp_path):
     path = tiny_export / "visual" / "model.onnx"
     assert not has_fixed_batch(path)
     with pytest.raises(ModelUnavailable, match="batch isn't 1"):
-        free_batch(path, tmp_path / "model.onnx", np.zeros((4, 3, 32, 32), np.float32))
+        make_batch_dynamic(path, tmp_path / "model.onnx", np.zeros((4, 3, 32, 32), np.float32))
 
 
 @pytest.mark.parametrize(
     ("spot", "old", "new", "first"),
     [
-        (Spot(0), (1, 50, 768), (1, 50, 3, 256), Spot(0)),
-        (Spot(1), (50, 1, 768), (50, 12, 64), Spot(1, 1, 12)),
-        (Spot(1), (50, 1, 768), (50, 768), Spot(0, 50, 1)),
-        (Spot(0, 50, 1), (50, 768), (50, 1, 768), Spot(1)),
-        (Spot(0, 1, 12), (12, 50, 64), (1, 12, 50, 64), Spot(0)),
-        (Spot(0), (1, 12, 50, 64), (12, 50, 64), Spot(0, 1, 12)),
+        (BatchAxis(0), (1, 50, 768), (1, 50, 3, 256), BatchAxis(0)),
+        (BatchAxis(1), (50, 1, 768), (50, 12, 64), BatchAxis(1, 1, 12)),
+        (BatchAxis(1), (50, 1, 768), (50, 768), BatchAxis(0, 50, 1)),
+        (BatchAxis(0, 50, 1), (50, 768), (50, 1, 768), BatchAxis(1)),
+        (BatchAxis(0, 1, 12), (12, 50, 64), (1, 12, 50, 64), BatchAxis(0)),
+        (BatchAxis(0), (1, 12, 50, 64), (12, 50, 64), BatchAxis(0, 1, 12)),
     ],
 )
 def test_a_reshape_takes_the_batch_where_its_elements_go(spot, old, new, first):

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.errors import HearthError, ModelUnavailable, one_line
-from hearth.graphs.proof import prove_freed
+from hearth.graphs.batch_axis import FIRST, BatchAxis
+from hearth.graphs.proof import prove_dynamic_batch
 from hearth.graphs.rules import Step, names_samples, picks_rows, possible, squeezed
-from hearth.graphs.spot import FIRST, Spot
 from hearth.graphs.static import Static
 from hearth.graphs.store import copy_weights, load_graph, save_graph
 
@@ -35,7 +35,7 @@ def has_fixed_batch(path: Path) -> bool:
     return any(_first_size(value) == 1 for value in _inputs(model)[:1])
 
 
-def free_batch(source: Path, target: Path, samples: NDArray[Any]) -> None:
+def make_batch_dynamic(source: Path, target: Path, samples: NDArray[Any]) -> None:
     """Write ``source``, a graph of one sample, to ``target`` with a free batch axis.
 
     ``samples`` are at least four of the graph's inputs, (n, …): the proof is that the new
@@ -54,7 +54,7 @@ def free_batch(source: Path, target: Path, samples: NDArray[Any]) -> None:
         raise ModelUnavailable(f"the graph can't be rewritten: {one_line(error)}") from error
     copy_weights(model, source.parent, target.parent)
     save_graph(model, target)
-    prove_freed(source, target, samples)
+    prove_dynamic_batch(source, target, samples)
 
 
 def _inputs(model: Any) -> list[Any]:
@@ -85,12 +85,12 @@ def _free(model: Any) -> None:
     """Rewrite the graph, whose weights may be elsewhere."""
     static = Static(model)
     [taken] = _inputs(model)
-    spots = _follow(static, taken.name, [value.name for value in model.graph.output])
+    batch_axes = _follow(static, taken.name, [value.name for value in model.graph.output])
     writer = _Writer(model, taken.name)
     for node in static.nodes:
-        step = _step(static, spots, node)
-        if any(step.spots):
-            writer.rewrite(step, spots[node.output[0]])
+        step = _step(static, batch_axes, node)
+        if any(step.batch_axes):
+            writer.rewrite(step, batch_axes[node.output[0]])
         else:
             writer.nodes.append(node)
     writer.finish()
@@ -99,40 +99,40 @@ def _free(model: Any) -> None:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
-def _step(static: Static, spots: dict[str, Spot], node: Any) -> Step:
+def _step(static: Static, batch_axes: dict[str, BatchAxis], node: Any) -> Step:
     names = list(node.input)
     while names and not names[-1]:
         names.pop()
     return Step(
         node,
-        tuple(spots.get(name) for name in names),
+        tuple(batch_axes.get(name) for name in names),
         tuple(static.shapes.get(name, ()) for name in names),
         tuple(static.values.get(name) for name in names),
         static.shapes.get(node.output[0], ()),
     )
 
 
-def _follow(static: Static, taken: str, given: Sequence[str]) -> dict[str, Spot]:
+def _follow(static: Static, taken: str, given: Sequence[str]) -> dict[str, BatchAxis]:
     """Where the batch is in every tensor that holds it; raises ModelUnavailable.
 
     Where a reshape leaves a choice, the likeliest is taken; where that leads nowhere, the
     last choice is taken back.
     """
     nodes = static.nodes
-    spots = {taken: FIRST}
-    choices: list[tuple[int, list[Spot]]] = []
+    batch_axes = {taken: FIRST}
+    choices: list[tuple[int, list[BatchAxis]]] = []
     complaint = ""
     index = 0
     for _ in range(_TRIES):
         if index == len(nodes):
-            wrong = [name for name in given if spots.get(name) != FIRST]
+            wrong = [name for name in given if batch_axes.get(name) != FIRST]
             if not wrong:
-                return spots
+                return batch_axes
             left, what = [], f"the output {wrong[0]}"
         else:
             node = nodes[index]
-            step = _step(static, spots, node)
-            if not any(step.spots):
+            step = _step(static, batch_axes, node)
+            if not any(step.batch_axes):
                 index += 1
                 continue
             left, what = list(possible(step)), f"{node.op_type} {node.name}".rstrip()
@@ -143,11 +143,11 @@ def _follow(static: Static, taken: str, given: Sequence[str]) -> dict[str, Spot]
             index, left = choices.pop()
             for later in nodes[index:]:
                 for name in later.output:
-                    spots.pop(name, None)
+                    batch_axes.pop(name, None)
         chosen, *others = left
         if others:
             choices.append((index, others))
-        spots.update(dict.fromkeys(filter(None, nodes[index].output), chosen))
+        batch_axes.update(dict.fromkeys(filter(None, nodes[index].output), chosen))
         index += 1
     raise ModelUnavailable(f"the batch can't be followed through {complaint}")
 
@@ -167,8 +167,8 @@ class _Writer:
         del self._graph.node[:]
         self._graph.node.extend([*self._head, *self.nodes])
 
-    def rewrite(self, step: Step, spot: Spot) -> None:
-        """A node that the batch goes through to ``spot``."""
+    def rewrite(self, step: Step, batch: BatchAxis) -> None:
+        """A node that the batch goes through to ``batch``."""
         from onnx import NodeProto
 
         node = NodeProto()
@@ -182,30 +182,30 @@ class _Writer:
             "GatherND": self._gather_nd,
         }.get(node.op_type)
         if rewrite is not None:
-            rewrite(step, spot, node)
+            rewrite(step, batch, node)
         self.nodes.append(node)
 
-    def _reshape(self, step: Step, spot: Spot, node: Any) -> None:
+    def _reshape(self, step: Step, batch: BatchAxis, node: Any) -> None:
         sizes = list(step.out)
-        sizes[spot.axis] = -1
+        sizes[batch.axis] = -1
         node.input[1] = self._constant(sizes)
 
-    def _expand(self, step: Step, spot: Spot, node: Any) -> None:
+    def _expand(self, step: Step, batch: BatchAxis, node: Any) -> None:
         sizes = list(step.out)
-        sizes[spot.axis] = 1  # leaves the axis as it is
+        sizes[batch.axis] = 1  # leaves the axis as it is
         node.input[1] = self._constant(sizes)
 
-    def _squeeze(self, step: Step, spot: Spot, node: Any) -> None:
+    def _squeeze(self, step: Step, batch: BatchAxis, node: Any) -> None:
         node.input[:] = [node.input[0], self._constant(squeezed(step))]
 
-    def _concat(self, step: Step, spot: Spot, node: Any) -> None:
-        for index, own in enumerate(step.spots):
+    def _concat(self, step: Step, batch: BatchAxis, node: Any) -> None:
+        for index, own in enumerate(step.batch_axes):
             if own is None:
                 rank = len(step.shapes[index])
-                node.input[index] = self._repeated(node.input[index], spot.axis, rank)
+                node.input[index] = self._repeated(node.input[index], batch.axis, rank)
 
-    def _gather(self, step: Step, spot: Spot, node: Any) -> None:
-        if not picks_rows(step) or not all(step.spots):
+    def _gather(self, step: Step, batch: BatchAxis, node: Any) -> None:
+        if not picks_rows(step) or not all(step.batch_axes):
             return
         rows = self._constant([-1, *step.shapes[0]])
         data = self._made("Reshape", [node.input[0], rows])
@@ -214,8 +214,8 @@ class _Writer:
         node.input[:] = [data, indices]
         self._set_attributes(node, batch_dims=1)
 
-    def _gather_nd(self, step: Step, spot: Spot, node: Any) -> None:
-        if not names_samples(step) or not all(step.spots):
+    def _gather_nd(self, step: Step, batch: BatchAxis, node: Any) -> None:
+        if not names_samples(step) or not all(step.batch_axes):
             return
         bounds = [self._constant([1]), self._constant([step.shapes[1][1]]), self._constant([1])]
         node.input[1] = self._made("Slice", [node.input[1], *bounds])

@@ -1,4 +1,4 @@
-"""The record of what was fetched and verified: one small file for a repository and revision.
+"""The manifest of what was fetched and verified: one small file for a repository and revision.
 
 Written anew for every file that was verified, and always whole. Later starts trust it and
 compare sizes only, which spares them the hashing of gigabytes.
@@ -13,7 +13,7 @@ from hearth.hub.listing import Listing, RemoteFile
 
 
 @dataclass
-class Record:
+class Manifest:
     """What the hub lists at the commit in use, and which of it is here, verified."""
 
     folder: Path
@@ -65,7 +65,7 @@ class Record:
         self.save()
 
     def save(self) -> None:
-        """Write the record in one step."""
+        """Write the manifest in one step."""
         content = {
             **self.listing.to_json(),
             "verified": sorted(self.verified),
@@ -74,23 +74,23 @@ class Record:
         write_whole(_path(self.folder, self.revision), json.dumps(content).encode())
 
 
-def load(folder: Path, revision: str) -> Record | None:
-    """The record of a revision; None where there is none, or none that can be read."""
+def load(folder: Path, revision: str) -> Manifest | None:
+    """The manifest of a revision; None where there is none, or none that can be read."""
     try:
         content = json.loads(_path(folder, revision).read_text(encoding="utf-8"))
         listing = Listing.from_json(content)
         verified, damaged = (
             set(content.get(name, ())) & set(listing.files) for name in ("verified", "damaged")
         )
-        return Record(folder, revision, listing, verified, damaged)
+        return Manifest(folder, revision, listing, verified, damaged)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def records_in(folder: Path) -> list[Record]:
-    """The records of all revisions that a repository's folder holds."""
+def manifests_in(folder: Path) -> list[Manifest]:
+    """The manifests of all revisions that a repository's folder holds."""
     found = (load(folder, path.stem) for path in sorted(folder.glob("*.json")))
-    return [record for record in found if record is not None]
+    return [manifest for manifest in found if manifest is not None]
 
 
 def made_of(snapshot: Path, what: str) -> Path:
@@ -102,7 +102,7 @@ def made_of(snapshot: Path, what: str) -> Path:
 
 
 def remove_all(folder: Path) -> None:
-    """Remove every record: from then on none of the folder's files counts. Raises OSError."""
+    """Remove every manifest: from then on none of the folder's files counts. Raises OSError."""
     for path in folder.glob("*.json"):
         path.unlink()
 

@@ -19,7 +19,7 @@ _LOOSE = 0.01
 """How far from 1 a vector may be that was rounded to float16."""
 
 
-class GrowingVectors:
+class ResumableVectors:
     """Vectors (rows, dim) written one after another, of which ``done`` are there.
 
     What an earlier try left at ``path`` is gone on with where its ``identity`` is the same

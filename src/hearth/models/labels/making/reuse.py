@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from hearth.blocking import run_blocking
 from hearth.errors import one_line
 from hearth.models.labels.making.embedding import Blocks, PromptEmbedder
+from hearth.models.labels.making.legacy import legacy_vectors
 from hearth.models.labels.making.proof import Proof, chosen
-from hearth.models.labels.making.seed import seed_vectors
 from hearth.models.labels.making.store import LabelStore
 from hearth.models.labels.matrices import HeldMatrix, Matrix
 from hearth.models.labels.sets.catalogue import Catalogue
@@ -51,7 +51,7 @@ class Job(NamedTuple):
         log.warning("label vectors of %s (%s) are not used: %s", self.source.name, origin, why)
 
 
-class Found(NamedTuple):
+class Reusable(NamedTuple):
     """Vectors that are the model's; ``matrix`` is to be closed."""
 
     name: str
@@ -60,15 +60,15 @@ class Found(NamedTuple):
     """They as unit vectors; raises Unfit, and what ``embed`` raises."""
 
 
-async def found_vectors(
+async def reusable_vectors(
     job: Job, store: LabelStore | None, prompts: PromptEmbedder
-) -> AsyncGenerator[Found, None]:
-    """Those of a set that are there and the model's, the cheapest first."""
+) -> AsyncGenerator[Reusable, None]:
+    """Yield the vectors of a set that are there and the model's, the cheapest first."""
     proof = Proof(job.total, job.source.prompts, prompts.embed)
     for name, opened in _candidates(job, store):
         matrix = await _fitting(job, name, opened, proof)
         if matrix is not None:
-            yield Found(name, matrix, _mended(job, name, matrix, prompts))
+            yield Reusable(name, matrix, _mended(job, name, matrix, prompts))
 
 
 def _candidates(
@@ -79,7 +79,7 @@ def _candidates(
         if job.dtype == "float16":
             yield "kept as float32", partial(_kept_as_float32, store, job)
         for path in store.older:
-            yield f"seed: {path.name}", partial(seed_vectors, path, job.total)
+            yield f"seed: {path.name}", partial(legacy_vectors, path, job.total)
     yield "shipped", job.source.shipped
 
 

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from hearth.hub import manifest as manifests
 from hearth.hub import names
-from hearth.hub import record as records
 from hearth.hub.listing import RemoteFile
+from hearth.hub.manifest import Manifest, made_of
 from hearth.hub.progress import Progress
-from hearth.hub.record import Record, made_of
 
 PARTIAL = ".partial"
 """In a repository's folder, for as long as a download isn't finished."""
 
 
 class Condition(StrEnum):
-    """How a repository's files are, going by the records and by sizes."""
+    """How a repository's files are, going by the manifests and by sizes."""
 
     WHOLE = "whole"
     """All that was asked for is here."""
@@ -43,7 +43,7 @@ class Stored:
 
 
 def stored(store: Path) -> list[Stored]:
-    """The repositories in a store's folder, by name; reads no more than records and sizes."""
+    """The repositories in a store's folder, by name; reads no more than manifests and sizes."""
     if not store.is_dir():
         return []
     named = ((names.of_folder(folder.name), folder) for folder in store.iterdir())
@@ -53,11 +53,11 @@ def stored(store: Path) -> list[Stored]:
     )
 
 
-def check(record: Record, progress: Progress) -> dict[str, str]:
-    """What is wrong with a record's files: words by path. Reads every byte of them."""
-    files = record.listing.files
-    counted = [files[path] for path in sorted(record.verified | record.damaged)]
-    return check_files(record.snapshot, counted, record.listing.repository, progress)
+def check(manifest: Manifest, progress: Progress) -> dict[str, str]:
+    """What is wrong with a manifest's files: words by path. Reads every byte of them."""
+    files = manifest.listing.files
+    counted = [files[path] for path in sorted(manifest.verified | manifest.damaged)]
+    return check_files(manifest.snapshot, counted, manifest.listing.repository, progress)
 
 
 def check_files(
@@ -88,32 +88,32 @@ def check_files(
     return faults
 
 
-def settle(record: Record, suspects: dict[str, str]) -> None:
-    """Keep in the record which files are wrong, and which are right (again).
+def settle(manifest: Manifest, suspects: dict[str, str]) -> None:
+    """Keep in the manifest which files are wrong, and which are right (again).
 
     ``suspects`` is what ``check`` found; those are read once more, for another process may
-    have mended them meanwhile. Only in one's turn.
+    have mended them meanwhile. Only under the repository's lock.
     """
-    for path in sorted(record.verified | record.damaged):
-        file = record.listing.files[path]
-        if path in suspects and not _is_right(record, path):
-            if path not in record.damaged:
-                record.reject(file)
-        elif path in record.damaged and _is_right(record, path):
-            record.accept(file)
+    for path in sorted(manifest.verified | manifest.damaged):
+        file = manifest.listing.files[path]
+        if path in suspects and not _is_right(manifest, path):
+            if path not in manifest.damaged:
+                manifest.reject(file)
+        elif path in manifest.damaged and _is_right(manifest, path):
+            manifest.accept(file)
 
 
 def remove(folder: Path) -> int:
-    """Remove a repository's folder; the bytes that it held. Only in one's turn.
+    """Remove a repository's folder; the bytes that it held. Only under the repository's lock.
 
-    The records go first: what a crash leaves after that counts for nothing. Of a link to
+    The manifests go first: what a crash leaves after that counts for nothing. Of a link to
     somewhere else only the link goes. Raises OSError.
     """
     if folder.is_symlink():
         folder.unlink()
         return 0
     size = size_of(folder)
-    records.remove_all(folder)
+    manifests.remove_all(folder)
     shutil.rmtree(folder)
     return size
 
@@ -121,7 +121,8 @@ def remove(folder: Path) -> int:
 def sweep(folder: Path) -> None:
     """Take away what processes left that were killed while they made something of the files.
 
-    Only in one's turn: in it nobody else makes anything, so whatever is half made is left over.
+    Only under the repository's lock: nobody else makes anything then, so whatever is half made
+    is left over.
     """
     for left in folder.glob(".*-*.*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -140,21 +141,23 @@ def size_of(folder: Path) -> int:
 
 
 def _describe(repository: str, folder: Path) -> Stored:
-    found = records.records_in(folder)
-    if any(record.lost() for record in found):
+    found = manifests.manifests_in(folder)
+    if any(manifest.lost() for manifest in found):
         condition = Condition.DAMAGED
     elif not found or (folder / PARTIAL).exists():
         condition = Condition.PARTIAL
     else:
         condition = Condition.WHOLE
-    commit = next((record.listing.commit for record in found), None)
-    made = [path for record in found for path in folder.glob(made_of(record.snapshot, "*").name)]
+    commit = next((manifest.listing.commit for manifest in found), None)
+    made = [
+        path for manifest in found for path in folder.glob(made_of(manifest.snapshot, "*").name)
+    ]
     return Stored(repository, folder, commit, size_of(folder), condition, tuple(sorted(made)))
 
 
-def _is_right(record: Record, path: str) -> bool:
-    file = record.listing.files[path]
+def _is_right(manifest: Manifest, path: str) -> bool:
+    file = manifest.listing.files[path]
     try:
-        return file.matches(record.local(file))
+        return file.matches(manifest.local(file))
     except OSError:
         return False

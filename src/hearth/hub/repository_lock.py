@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 @contextmanager
-def turn(path: Path, others_first: Callable[[], None]) -> Iterator[None]:
+def repository_lock(path: Path, others_first: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of this path, over all processes and threads.
 
     ``others_first`` is called at once where another holds it, and then every second: it may

@@ -10,7 +10,7 @@ from pathlib import Path
 from hearth.models.labels.matrices import NpyMatrix
 
 
-def seed_vectors(path: Path, count: int) -> NpyMatrix | None:
+def legacy_vectors(path: Path, count: int) -> NpyMatrix | None:
     """The vectors in a cache; it is to be closed.
 
     None where there is no such file, or one of another number of labels than ``count``, which

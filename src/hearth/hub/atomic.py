@@ -1,6 +1,6 @@
 """Folders of files that were made here: written whole or not at all, and what they tell.
 
-Needs no more than the standard library, as ``hashes`` and ``sound``.
+Needs no more than the standard library, as ``hashes`` and ``integrity``.
 """
 
 import errno
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hearth.errors import ModelUnavailable
+from hearth.hub.integrity import old_place, sweep
 from hearth.hub.layout import ABOUT
-from hearth.hub.sound import old_place, sweep
 
 _TRIES = 3
 """Others may put a folder back that was moved away a moment ago."""
@@ -90,7 +90,7 @@ def _keep(work: Path) -> None:
 def _move_into_place(work: Path, folder: Path) -> None:
     """Put the finished folder where an earlier one may be.
 
-    Between the two renames the earlier one has a name that ``sound.restore`` knows: whoever
+    Between the two renames the earlier one has a name that ``integrity.restore`` knows: whoever
     looks for it next puts it back, where this process is killed there.
     """
     for left in reversed(range(_TRIES)):
