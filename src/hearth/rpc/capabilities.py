@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hearth.batching import BatchQueue
 from hearth.contract import ml_service_pb2 as pb
-from hearth.models.manager import Manager
+from hearth.models.model import HasMetadata, Model, TakesTensors
 from hearth.models.tuning import described
 from hearth.serving.admission import AdmissionStatistics
 from hearth.serving.managed_model import ManagedModel
@@ -65,33 +65,33 @@ def _capability(managed: ManagedModel, router: Router, largest_request: int) -> 
     extra = {"state": str(managed.state)}
     if managed.reason:
         extra["reason"] = managed.reason
-    manager = managed.model
-    if manager is None:
+    model = managed.model
+    if model is None:
         return pb.Capability(
             service_name=managed.service, extra=extra, protocol_version=PROTOCOL_VERSION
         )
     tasks = [task for task in router.tasks if task.service == managed.service]
     missing = _missing(tasks, router)
-    batching = _of_queues(manager.queues)
+    batching = _of_queues(model.queues)
     limits = {"max_payload_bytes": str(largest_request)}
     if "max_batch" in batching:
         limits["max_batch"] = batching["max_batch"]
     return pb.Capability(
         service_name=managed.service,
-        model_ids=[manager.model_id] if manager.model_id else [],
-        runtime=manager.runtime,
+        model_ids=[model.model_id] if model.model_id else [],
+        runtime=model.runtime,
         # The narrowest of the queues that a request may go through.
-        max_concurrency=min((queue.capacity for queue in manager.queues), default=1),
-        precisions=manager.precisions,
+        max_concurrency=min((queue.capacity for queue in model.queues), default=1),
+        precisions=model.precisions,
         extra={
             **extra,
-            "device": manager.device,
-            **manager.facts,
+            "device": model.device,
+            **(model.metadata if isinstance(model, HasMetadata) else {}),
             **batching,
             **{f"task.{name}": reason for name, reason in missing.items()},
         },
         tasks=[
-            _io_task(name, task, limits, manager)
+            _io_task(name, task, limits, model)
             for task in tasks
             for name in task.names
             if name not in missing
@@ -124,8 +124,10 @@ def _missing(tasks: Iterable[Task], router: Router) -> dict[str, str]:
     }
 
 
-def _io_task(name: str, task: Task, limits: dict[str, str], manager: Manager) -> pb.IOTask:
-    preprocess_id = (manager.preprocess_id or "") if task.tensors else ""
+def _io_task(name: str, task: Task, limits: dict[str, str], model: Model) -> pb.IOTask:
+    preprocess_id = ""
+    if task.tensors and isinstance(model, TakesTensors):
+        preprocess_id = model.preprocess_id or ""
     return pb.IOTask(
         name=name,
         input_mimes=[*task.readable, RAW] if preprocess_id else task.readable,

@@ -9,12 +9,12 @@ from hearth.files import write_whole
 from hearth.graphs.free_batch import free_batch, has_fixed_batch
 from hearth.hub import whole
 from hearth.hub.layout import ABOUT
+from hearth.hub.progress import Progress
 from hearth.hub.sound import is_sound
 from hearth.hub.store import HubStore, made_of
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.proof import sample_inputs
 from hearth.models.clip.files import IMAGE, TEXT, told_name
-from hearth.models.manager import Progress
 
 log = logging.getLogger(__name__)
 
