@@ -11,7 +11,7 @@ INSTALL := $(PIP) install --quiet --quiet --no-deps --require-hashes
 export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo serve test bench lint format stubs front tables references pins tools clean
+.PHONY: help demo serve test check bench lint format stubs front tables references pins tools clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,21 +41,26 @@ serve: $(VENV)/.demo ## start a node with this folder's settings
 test: lint ## what CI runs: linters, types, tests
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+check: lint ## what a change needs while it is made: lint, types, the tests that need no node
+	$(BIN)/pytest --unit --quiet --numprocesses auto --maxprocesses 4
+
 bench: $(VENV)/.dev ## every benchmark, short, against its goals
 	@missed=; for script in benchmarks/[a-z]*.py; do \
 	  echo "$$script"; $(BIN)/python $$script --quick --check || missed="$$missed $$script"; \
 	done; if [ -n "$$missed" ]; then echo "goals missed:$$missed"; exit 1; fi
 
-lint: $(VENV)/.dev ## linters and types alone
+lint: $(VENV)/.dev ## linters, types, and the contract against what was published
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/contract.json
 
 format: $(VENV)/.dev ## mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-stubs: $(VENV)/.dev ## write src/hearth/contract from proto/
+stubs: $(VENV)/.dev ## write src/hearth/contract and the contract's image from proto/
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python proto/generate.py
 
 front: $(VENV)/.dev ## write src/hearth/assets/pixels.onnx

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from _models import MLP_INPUTS, weights_bound
 from hearth.backends.onnx import OnnxSession
 from hearth.batching import BatchQueue
-from hearth.batching.linger import Linger, Moment, adaptive
+from hearth.batching.linger import BatchWindow, WindowState, adaptive_window
 from hearth.tasks.task import Call, Result, Task
 
 POISON = b"poison"
@@ -23,17 +23,21 @@ WINDOW = 0.003
 """Seconds of the fixed window: what Triton's and MLServer's users are told to start with."""
 
 
-def no_wait(_: Moment) -> float:
+def no_wait(_: WindowState) -> float:
     """A naive policy: go at once."""
     return 0.0
 
 
-def window(moment: Moment) -> float:
+def window(moment: WindowState) -> float:
     """The other naive policy: wait 3 ms for a full batch, whoever is about."""
     return 0.0 if moment.waiting >= moment.limit else moment.eldest + WINDOW
 
 
-POLICIES: Mapping[str, Linger] = {"no wait": no_wait, "3 ms window": window, "hearth": adaptive}
+POLICIES: Mapping[str, BatchWindow] = {
+    "no wait": no_wait,
+    "3 ms window": window,
+    "hearth": adaptive_window,
+}
 
 
 class Model:
@@ -110,7 +114,7 @@ async def _tune(queue: BatchQueue[bytes, bytes], item: bytes, largest: int) -> N
 
 
 async def _ask(model: Model, payload: bytes, call: Call) -> bytes:
-    answer: bytes = await model.queues[0].submit(payload, ticket=call.ticket)
+    answer: bytes = await model.queues[0].submit(payload, context=call.context)
     return answer
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 from _models import FOLDER, jpegs, photographs
 from hearth.backends.onnx import OnnxSession
 from hearth.models.clip.transform import OPENAI_MEAN, OPENAI_STD
-from hearth.models.rows import Stacker
+from hearth.models.rows import BatchBuilder
 from hearth.settings import load
 from hearth.wiring import loaders_of
 
@@ -46,7 +46,7 @@ def own(model: Path) -> tuple[Prepare, Run]:
     """As the node does it, without its queue."""
     clip = clip_model(model)
     session = clip._image.session
-    name, stacker = session.inputs[0].name, Stacker()
+    name, stacker = session.inputs[0].name, BatchBuilder()
 
     def run(items: Sequence[Any]) -> Any:
         return session.run({name: stacker.stack(items, len(items)).array})

@@ -96,7 +96,7 @@ def queries_of(vectors: NDArray[Any], count: int) -> NDArray[np.float32]:
 def classifier_of(folder: Path, dtype: Dtype) -> Classifier:
     """As a node has it after its start."""
 
-    async def embed(texts: Sequence[str], ticket: Any = None, /) -> Any:
+    async def embed(texts: Sequence[str], context: Any = None, /) -> Any:
         raise AssertionError("nothing is to be embedded")
 
     source: Any = Species()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -36,6 +37,32 @@ hypothesis.settings.register_profile(
     "thorough", parent=hypothesis.settings.get_profile("any machine"), max_examples=2000
 )
 hypothesis.settings.load_profile("any machine")
+
+# --- make check: what needs no node, no network and no large model ----------------------------
+
+WHOLE = re.compile(
+    r"^\s*(?:import|from) (?:torch|(?:node|cli|client|lan|fleet|hub|film|vision|example|clip|family"
+    r"|labels|ocr|reference|media|mediapipe|mesh)_kit)\b"
+    r"|^(?:async )?def test\w*\([^)]*\b"
+    r"(?:tiny_\w+|vit_b_32|node|media|vision_model|hub|lan|measured)\b",
+    re.MULTILINE,
+)
+"""How a module tells that it takes longer: kits that it imports, fixtures that it asks for."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--unit",
+        action="store_true",
+        help="leave out the modules that start nodes, networks or large models",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not config.getoption("unit") or not collection_path.match("test_*.py"):
+        return None
+    return bool(WHOLE.search(collection_path.read_text("utf-8"))) or None
+
 
 # --- the model hub (hub_kit.py) -----------------------------------------------------------
 

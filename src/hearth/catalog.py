@@ -86,7 +86,7 @@ class SchemaInfo:
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """Description of a task under one of its names, declared or offered by a node."""
+    """Description of a task, as it is declared or as a node offers it."""
 
     name: str
     inputs: tuple[str, ...]
@@ -101,6 +101,8 @@ class TaskInfo:
     schema: SchemaInfo | None = None
     """Schema of the JSON among the answers; None: none of its own, or not known."""
     options: tuple[OptionInfo, ...] = ()
+    missing: str = ""
+    """Why it can't be done yet; empty: it can."""
     preprocess_id: str = ""
     """Preparation under which pictures are taken as tensors; empty: they aren't."""
     batches_tensors: bool = False
@@ -142,11 +144,9 @@ class ServiceInfo:
     reason: str = ""
     """Why it is not ready, or not wholly."""
     model: ModelInfo | None = None
-    """The model that answers now; None until one is ready."""
+    """Model that answers now; None until one is ready."""
     tasks: tuple[TaskInfo, ...] = ()
-    """Tasks that can be asked for now, once for each name."""
-    missing: Mapping[str, str] = field(default_factory=dict)
-    """Why a task can't be done yet, by each of its names."""
+    """Tasks of the model, with those that can't be done yet."""
 
 
 def in_full(bound: float) -> str:

@@ -9,14 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hearth._version import __version__
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.errors import SettingsError
 from hearth.hub.progress import Progress, no_progress
 from hearth.models.loader import ModelLoader
-from hearth.rpc.capabilities import one_runtime
 from hearth.rpc.server import MIB, Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.serving.admission import Admission
+from hearth.serving.description import one_runtime
 from hearth.serving.managed_model import ManagedModel
 from hearth.serving.readiness import WAIT_SECONDS, Changes, Readiness
 from hearth.serving.request_metrics import RequestMetrics
@@ -174,7 +174,7 @@ class Node:
 
     async def _close_models(self) -> None:
         """Free what can be freed now; a batch that still runs ends with the process."""
-        closing = [aside(managed.close) for managed in self.models.values()]
+        closing = [run_blocking(managed.close) for managed in self.models.values()]
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await asyncio.gather(*closing)

@@ -136,7 +136,7 @@ def composer_of(settings: Settings, workers: Workers) -> ModelLoader:
 
 def _queue_options(settings: Settings, workers: Workers) -> "QueueOptions":
     from hearth.models.options import QueueOptions
-    from hearth.models.tuning import FILE, CurveCache
+    from hearth.models.tuning import FILE, ProfileCache
 
     return QueueOptions(
         workers=workers,
@@ -144,7 +144,7 @@ def _queue_options(settings: Settings, workers: Workers) -> "QueueOptions":
         max_batch=settings.batch_size,
         max_delay=settings.max_delay_ms / 1000,
         cache_entries=settings.cache_entries,
-        curves=CurveCache(settings.data_dir / FILE),
+        profiles=ProfileCache(settings.data_dir / FILE),
     )
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from batch_kit import Panic, occupied, until_waiting
-from hearth.batching import BatchQueue, Ticket
+from hearth.batching import BatchQueue, RequestContext
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed, NotReady, Overloaded
 
 
@@ -59,8 +59,8 @@ async def test_a_full_queue_refuses_but_the_dead_take_no_places(gate):
 
 async def test_an_item_whose_deadline_has_passed_is_told_and_never_runs(queue, gate):
     running = await occupied(queue, gate)
-    late = asyncio.create_task(queue.submit(b"late", ticket=Ticket(time.monotonic())))
-    good = asyncio.create_task(queue.submit(b"good", ticket=Ticket(time.monotonic() + 60)))
+    late = asyncio.create_task(queue.submit(b"late", context=RequestContext(time.monotonic())))
+    good = asyncio.create_task(queue.submit(b"good", context=RequestContext(time.monotonic() + 60)))
     await until_waiting(queue, 2)
     gate.open()
     assert await good == b"GOOD"

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from batch_kit import until, until_waiting
-from hearth.batching import BatchQueue, Ticket
+from hearth.batching import BatchQueue, RequestContext
 from hearth.batching.poison import attempt
 from hearth.errors import (
     DeadlinePassed,
@@ -43,8 +43,8 @@ async def test_when_all_that_was_ready_is_too_late_the_next_are_prepared(gate, w
     queue = BatchQueue(gate, name="test", max_batch=2, workers=workers, ahead=2)
     first = asyncio.create_task(queue.submit_raw(b"first", bytes))
     await gate.entered()
-    soon = Ticket(deadline=time.monotonic() + 0.05)
-    late = [asyncio.create_task(queue.submit_raw(b"late", bytes, ticket=soon)) for _ in range(2)]
+    soon = RequestContext(deadline=time.monotonic() + 0.05)
+    late = [asyncio.create_task(queue.submit_raw(b"late", bytes, context=soon)) for _ in range(2)]
     await until(lambda: queue.statistics().ready == 2)
     rest = [asyncio.create_task(queue.submit_raw(b"%d" % i, bytes)) for i in range(3)]
     await until_waiting(queue, 5)

@@ -1,4 +1,4 @@
-"""The line of a queue: nobody is lost, urgent goes before bulk, and everybody has a turn."""
+"""The line of a queue: nobody is lost, interactive goes before bulk, and everybody has a turn."""
 
 from collections import Counter
 from typing import Any
@@ -23,22 +23,22 @@ class Waiting:
 
     born = 0
 
-    def __init__(self, key: Any = "k", source: Any = "s", urgent: bool = False) -> None:
+    def __init__(self, key: Any = "k", source: Any = "s", interactive: bool = False) -> None:
         Waiting.born += 1
-        self.key, self.source, self.urgent = key, source, urgent
+        self.key, self.source, self.interactive = key, source, interactive
         self.since = float(Waiting.born)
         self.dead = False
 
     def __repr__(self) -> str:
-        return f"{'!' * self.urgent}{self.source}{self.key}{self.since:.0f}{'†' * self.dead}"
+        return f"{'!' * self.interactive}{self.source}{self.key}{self.since:.0f}{'†' * self.dead}"
 
 
 def is_dead(entry: Waiting) -> bool:
     return entry.dead
 
 
-def alone(urgent: int) -> int:
-    return urgent
+def alone(interactive: int) -> int:
+    return interactive
 
 
 def line_of(*entries: Waiting) -> Line[Waiting]:
@@ -88,14 +88,14 @@ def test_a_newcomer_among_many_waits_for_a_round_at_most():
 
 
 def test_urgent_entries_go_first():
-    line = line_of(Waiting(source="b"), Waiting(source="u", urgent=True), Waiting(source="b"))
+    line = line_of(Waiting(source="b"), Waiting(source="u", interactive=True), Waiting(source="b"))
     assert sources(line.take(3, is_dead)) == "u"
     assert sources(line.take(3, is_dead)) == "bb"
 
 
 def test_bulk_fills_up_an_urgent_batch_where_it_costs_little():
-    line = line_of(*(Waiting(source="b") for _ in range(5)), Waiting(source="u", urgent=True))
-    assert sources(line.take(8, is_dead, lambda urgent: urgent + 2)) == "ubb"
+    line = line_of(*(Waiting(source="b") for _ in range(5)), Waiting(source="u", interactive=True))
+    assert sources(line.take(8, is_dead, lambda interactive: interactive + 2)) == "ubb"
 
 
 def test_bulk_has_its_turn_however_much_is_urgent():
@@ -103,7 +103,7 @@ def test_bulk_has_its_turn_however_much_is_urgent():
     batches = []
     for _ in range(2 * MOST_OVERTAKEN):
         for _ in range(4):
-            line.push(Waiting(source="u", urgent=True))
+            line.push(Waiting(source="u", interactive=True))
         batches.append(sources(line.take(2, is_dead)))
     assert batches.index("bu") == MOST_OVERTAKEN
 
@@ -111,9 +111,11 @@ def test_bulk_has_its_turn_however_much_is_urgent():
 def test_bulk_of_one_key_isnt_forgotten_while_that_of_another_rides_along():
     line = line_of(Waiting("rare", "b"))
     for _ in range(2 * (MOST_OVERTAKEN + 1)):
-        line.push(Waiting("often", "u", urgent=True))
+        line.push(Waiting("often", "u", interactive=True))
         line.push(Waiting("often", "c"))
-        if "rare" in [entry.key for entry in line.take(2, is_dead, lambda urgent: urgent + 1)]:
+        if "rare" in [
+            entry.key for entry in line.take(2, is_dead, lambda interactive: interactive + 1)
+        ]:
             return
     pytest.fail("never had its turn")
 
@@ -132,15 +134,15 @@ def test_bulk_that_is_dead_when_its_turn_comes_keeps_nobody_waiting():
     bulk = Waiting(source="b")
     line = line_of(bulk)
     for _ in range(MOST_OVERTAKEN):
-        line.push(Waiting(source="u", urgent=True))
+        line.push(Waiting(source="u", interactive=True))
         assert sources(line.take(1, is_dead)) == "u"
     bulk.dead = True
-    line.push(Waiting(source="u", urgent=True))
+    line.push(Waiting(source="u", interactive=True))
     assert sources(line.take(1, is_dead)) == "u"
 
 
 def test_the_next_one_is_one_that_is_admitted():
-    line = line_of(Waiting(source="a"), Waiting(source="b"), Waiting(source="u", urgent=True))
+    line = line_of(Waiting(source="a"), Waiting(source="b"), Waiting(source="u", interactive=True))
     entry = line.next(lambda entry: entry.source == "b", is_dead)
     assert entry is not None and entry.source == "b"
     assert line.next(lambda entry: entry.source == "b", is_dead) is None
@@ -151,7 +153,7 @@ def test_bulk_has_its_turn_among_single_urgent_entries():
     line = line_of(Waiting(source="b"))
     taken = ""
     for _ in range(2 * MOST_OVERTAKEN):
-        line.push(Waiting(source="u", urgent=True))
+        line.push(Waiting(source="u", interactive=True))
         entry = line.next(lambda _: True, is_dead)
         taken += entry.source if entry else ""
     assert taken.index("b") == MOST_OVERTAKEN
@@ -181,9 +183,9 @@ class Lines(RuleBasedStateMachine):
             self.waiting.remove(entry)
         return entry.dead
 
-    @rule(target=entries, key=KEYS, source=SOURCES, urgent=st.booleans())
-    def push(self, key, source, urgent):
-        entry = Waiting(key, source, urgent)
+    @rule(target=entries, key=KEYS, source=SOURCES, interactive=st.booleans())
+    def push(self, key, source, interactive):
+        entry = Waiting(key, source, interactive)
         self.line.push(entry)
         self.waiting.append(entry)
         return entry
@@ -202,7 +204,7 @@ class Lines(RuleBasedStateMachine):
     @rule(keys=st.sets(KEYS))
     def next(self, keys):
         heads = {
-            (entry.urgent, entry.source): entry for entry in reversed(self.waiting)
+            (entry.interactive, entry.source): entry for entry in reversed(self.waiting)
         }  # the eldest of each
         entry = self.line.next(lambda entry: entry.key in keys, self.is_dead)
         if entry is None:
@@ -212,14 +214,14 @@ class Lines(RuleBasedStateMachine):
             elder = [
                 other
                 for other in self.waiting
-                if other.source == entry.source and other.urgent == entry.urgent
+                if other.source == entry.source and other.interactive == entry.interactive
             ]
             assert elder[0] is entry
             self.waiting.remove(entry)
 
     @rule(limit=LIMITS, extra=st.integers(0, 3))
     def take(self, limit, extra):
-        batch = self.line.take(limit, self.is_dead, lambda urgent: urgent + extra)
+        batch = self.line.take(limit, self.is_dead, lambda interactive: interactive + extra)
         assert len(batch) <= limit
         assert len(set(batch)) == len(batch)
         for entry in batch:
@@ -232,14 +234,14 @@ class Lines(RuleBasedStateMachine):
         like = [entry for entry in self.waiting if entry.key == key and not entry.dead]
         if len(batch) < limit:
             # All of the class whose turn it was came along, and none of the other that fits.
-            assert not any(entry.urgent is batch[0].urgent for entry in like)
-            assert not (like and not batch[0].urgent)
-            urgent = sum(entry.urgent for entry in batch)
-            assert not like or len(batch) >= min(limit, urgent + extra)
+            assert not any(entry.interactive is batch[0].interactive for entry in like)
+            assert not (like and not batch[0].interactive)
+            interactive = sum(entry.interactive for entry in batch)
+            assert not like or len(batch) >= min(limit, interactive + extra)
         for kind in (True, False):
             self.check_turns(
-                [entry for entry in batch if entry.urgent is kind],
-                {entry.source for entry in like if entry.urgent is kind},
+                [entry for entry in batch if entry.interactive is kind],
+                {entry.source for entry in like if entry.interactive is kind},
             )
 
     @staticmethod
@@ -286,8 +288,8 @@ def test_nobody_starves_whatever_comes_after_them(early, arrivals, limit, extra)
     ahead = 1 + sum(source == "a" for _, source in early)
     # At the worst each of the three sources' turns is overtaken as often as can be.
     for turn in range(ahead * 3 * (MOST_OVERTAKEN + 1)):
-        for key, source, urgent in arrivals[turn % len(arrivals)]:
-            line.push(Waiting(key, source, urgent))
-        if target in line.take(limit, is_dead, lambda urgent: urgent + extra):
+        for key, source, interactive in arrivals[turn % len(arrivals)]:
+            line.push(Waiting(key, source, interactive))
+        if target in line.take(limit, is_dead, lambda interactive: interactive + extra):
             return
     pytest.fail("starved")

@@ -8,23 +8,31 @@ import weakref
 import pytest
 
 from batch_kit import Gate, Panic, occupied, until
-from hearth.batching import Alone, BatchQueue, Claim, Curve, Spent, Ticket, Workers
+from hearth.batching import (
+    BatchQueue,
+    Exclusive,
+    LatencyProfile,
+    QueueHandle,
+    RequestContext,
+    Timings,
+    Workers,
+)
 from hearth.batching.line import MOST_OVERTAKEN
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed, NotReady, OutOfMemory
 
-EVEN = Curve({1: 1e-4, 2: 2e-4, 4: 4e-4, 8: 8e-4})
+EVEN = LatencyProfile({1: 1e-4, 2: 2e-4, 4: 4e-4, 8: 8e-4})
 """A larger batch gains nothing."""
 
 
-def of(source, *, urgent=False, **more):
-    return Ticket(source=source, urgent=urgent, **more)
+def of(source, *, interactive=False, **more):
+    return RequestContext(source=source, interactive=interactive, **more)
 
 
 async def test_sources_take_turns_however_much_one_of_them_has_queued(queue, gate):
     running = await occupied(queue, gate)
-    many = [asyncio.create_task(queue.submit(b"a%d" % n, ticket=of("a"))) for n in range(9)]
+    many = [asyncio.create_task(queue.submit(b"a%d" % n, context=of("a"))) for n in range(9)]
     await until(lambda: queue.statistics().waiting == 9)
-    one = asyncio.create_task(queue.submit(b"b", ticket=of("b")))
+    one = asyncio.create_task(queue.submit(b"b", context=of("b")))
     await until(lambda: queue.statistics().waiting == 10)
     gate.open()
     await asyncio.gather(running, one, *many)
@@ -36,22 +44,22 @@ async def test_urgent_items_overtake_and_arent_slowed_down_by_company(queue, gat
     queue.tune(EVEN, 4)
     bulk = [asyncio.create_task(queue.submit(b"bulk%d" % n)) for n in range(4)]
     await until(lambda: queue.statistics().waiting == 4)
-    urgent = asyncio.create_task(queue.submit(b"now", ticket=of(None, urgent=True)))
+    interactive = asyncio.create_task(queue.submit(b"now", context=of(None, interactive=True)))
     await until(lambda: queue.statistics().waiting == 5)
     gate.open()
-    await asyncio.gather(running, urgent, *bulk)
+    await asyncio.gather(running, interactive, *bulk)
     assert gate.batches[1:] == [[b"now"], [b"bulk0", b"bulk1", b"bulk2", b"bulk3"]]
 
 
 async def test_company_is_welcome_where_it_costs_next_to_nothing(queue, gate):
     running = await occupied(queue, gate)
-    queue.tune(Curve({1: 0.001, 4: 0.0011}), 4)
+    queue.tune(LatencyProfile({1: 0.001, 4: 0.0011}), 4)
     bulk = [asyncio.create_task(queue.submit(b"bulk%d" % n)) for n in range(4)]
     await until(lambda: queue.statistics().waiting == 4)
-    urgent = asyncio.create_task(queue.submit(b"now", ticket=of(None, urgent=True)))
+    interactive = asyncio.create_task(queue.submit(b"now", context=of(None, interactive=True)))
     await until(lambda: queue.statistics().waiting == 5)
     gate.open()
-    await asyncio.gather(running, urgent, *bulk)
+    await asyncio.gather(running, interactive, *bulk)
     assert gate.batches[1] == [b"now", b"bulk0", b"bulk1", b"bulk2"]
 
 
@@ -60,13 +68,13 @@ async def test_bulk_has_its_turn_among_any_number_of_urgent_items(gate):
     running = await occupied(queue, gate)
     bulk = asyncio.create_task(queue.submit(b"bulk"))
     await until(lambda: queue.statistics().waiting == 1)
-    urgent = [
-        asyncio.create_task(queue.submit(b"now", ticket=of(None, urgent=True)))
+    interactive = [
+        asyncio.create_task(queue.submit(b"now", context=of(None, interactive=True)))
         for _ in range(3 * MOST_OVERTAKEN)
     ]
-    await until(lambda: queue.statistics().waiting == 1 + len(urgent))
+    await until(lambda: queue.statistics().waiting == 1 + len(interactive))
     gate.open()
-    await asyncio.gather(running, bulk, *urgent)
+    await asyncio.gather(running, bulk, *interactive)
     assert gate.batches.index([b"bulk"]) == 1 + MOST_OVERTAKEN
     queue.close()
 
@@ -79,7 +87,7 @@ async def test_no_more_is_prepared_than_two_batches_and_one_for_every_newcomer(q
         return payload
 
     def ask(payload, source):
-        return asyncio.create_task(queue.submit_raw(payload, prepare, ticket=of(source)))
+        return asyncio.create_task(queue.submit_raw(payload, prepare, context=of(source)))
 
     running = await occupied(queue, gate)
     tasks = [ask(b"a%d" % n, "a") for n in range(30)]
@@ -165,11 +173,11 @@ async def test_a_failed_member_takes_its_group_out_of_the_queue(gate):
 
 async def test_what_cant_be_done_in_time_never_runs(gate):
     queue = BatchQueue(gate, name="test", max_batch=4)
-    queue.tune(Curve({1: 30.0}), 4)
+    queue.tune(LatencyProfile({1: 30.0}), 4)
     gate.open()
-    await queue.submit(b"first")  # now the curve is believed: a batch has just run
+    await queue.submit(b"first")  # now the profile is believed: a batch has just run
     with pytest.raises(DeadlinePassed):
-        await queue.submit(b"late", ticket=Ticket(deadline=time.monotonic() + 0.05))
+        await queue.submit(b"late", context=RequestContext(deadline=time.monotonic() + 0.05))
     assert gate.batches == [[b"first"]]
     assert queue.statistics().expired == 1
     queue.close()
@@ -177,10 +185,10 @@ async def test_what_cant_be_done_in_time_never_runs(gate):
 
 async def test_a_forecast_without_fresh_evidence_refuses_nobody(gate):
     queue = BatchQueue(gate, name="test", max_batch=4)
-    queue.tune(Curve({1: 30.0}), 4)
+    queue.tune(LatencyProfile({1: 30.0}), 4)
     gate.open()
-    ticket = Ticket(deadline=time.monotonic() + 5)
-    assert await queue.submit(b"first", ticket=ticket) == b"FIRST"
+    context = RequestContext(deadline=time.monotonic() + 5)
+    assert await queue.submit(b"first", context=context) == b"FIRST"
     queue.close()
 
 
@@ -266,11 +274,11 @@ async def test_fixed_sizes_are_filled_with_the_least_waste(gate):
 async def test_a_session_comes_to_know_its_speed(gate):
     gate.open()
     queue = BatchQueue(gate, name="test", max_batch=8)
-    curve = await queue.measure(b"x", largest=8)
-    assert list(curve.times)[:3] == [1, 2, 4]
-    queue.tune(curve)
-    assert queue.max_batch in curve.times
-    queue.tune(curve, 5)
+    profile = await queue.measure(b"x", largest=8)
+    assert list(profile.times)[:3] == [1, 2, 4]
+    queue.tune(profile)
+    assert queue.max_batch in profile.times
+    queue.tune(profile, 5)
     assert queue.max_batch == 5
     queue.close()
     with pytest.raises(NotReady):
@@ -286,11 +294,13 @@ async def test_measuring_a_model_that_cant_work_says_why():
 
 async def test_a_ticket_tells_where_the_time_went(queue, gate):
     gate.open()
-    spent = Spent()
-    await queue.submit_raw(b"x", lambda p: time.sleep(0.02) or p, ticket=Ticket(spent=spent))
-    assert spent.batch == 1
-    assert spent.decode >= 0.02
-    assert 0 <= spent.wait < 10 and spent.run > 0
+    timings = Timings()
+    await queue.submit_raw(
+        b"x", lambda p: time.sleep(0.02) or p, context=RequestContext(timings=timings)
+    )
+    assert timings.batch == 1
+    assert timings.decode >= 0.02
+    assert 0 <= timings.wait < 10 and timings.run > 0
 
 
 async def test_a_free_session_waits_for_company_only_as_the_policy_says(gate):
@@ -314,7 +324,7 @@ async def test_a_free_session_waits_for_company_only_as_the_policy_says(gate):
 async def test_closing_refuses_raw_items_as_well(gate, workers):
     queue = BatchQueue(gate, name="test", max_batch=1, workers=workers, ahead=1)
     running = await occupied(queue, gate)
-    tasks = [asyncio.create_task(queue.submit_raw(b"x", bytes, ticket=of("a"))) for _ in range(5)]
+    tasks = [asyncio.create_task(queue.submit_raw(b"x", bytes, context=of("a"))) for _ in range(5)]
     await until(lambda: queue.statistics().ready == 1)
     closing = asyncio.create_task(asyncio.to_thread(queue.close))
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -352,7 +362,7 @@ async def test_heavy_items_are_prepared_one_at_a_time_and_in_nobodys_way(workers
         return payload
 
     def prepare(payload):
-        raise Alone(heavily)
+        raise Exclusive(heavily)
 
     heavy = [asyncio.create_task(queue.submit_raw(b"h%d" % n, prepare)) for n in range(6)]
     gone = asyncio.create_task(queue.submit_raw(b"gone", prepare))
@@ -372,7 +382,7 @@ async def test_closing_refuses_heavy_items_as_well(workers):
     door = threading.Event()
 
     def prepare(payload):
-        raise Alone(lambda _: door.wait(20))
+        raise Exclusive(lambda _: door.wait(20))
 
     tasks = [asyncio.create_task(queue.submit_raw(n, prepare)) for n in range(4)]
     await until(lambda: queue.statistics().waiting == 4 and queue._lobby.heavy == 3)
@@ -388,7 +398,7 @@ async def test_what_has_a_next_stage_counts_as_prepared_until_it_is_through(work
     entered = []
 
     async def visit(n):
-        async with queue.passing(n, lambda payload: payload, ticket=of("a")) as answer:
+        async with queue.passing(n, lambda payload: payload, context=of("a")) as answer:
             entered.append(answer)
             await further_on.wait()
 
@@ -420,13 +430,13 @@ async def test_threads_end_with_the_last_queue_and_start_again_with_the_next():
 
 async def test_one_slow_batch_doesnt_make_the_forecast_refuse_what_can_be_done(gate):
     queue = BatchQueue(gate, name="test", max_batch=4)
-    queue.tune(Curve({1: 0.001}), 4)
+    queue.tune(LatencyProfile({1: 0.001}), 4)
     running = await occupied(queue, gate)
     await asyncio.sleep(0.5)  # the batch in the gate takes 500 times as long as it should
     gate.open()
     await running
-    ticket = Ticket(deadline=time.monotonic() + 0.4)
-    assert await queue.submit(b"next", ticket=ticket) == b"NEXT"
+    context = RequestContext(deadline=time.monotonic() + 0.4)
+    assert await queue.submit(b"next", context=context) == b"NEXT"
     queue.close()
 
 
@@ -436,11 +446,11 @@ async def test_a_group_counts_the_time_of_its_slowest_member_once():
         return list(batch)
 
     queue = BatchQueue(run, name="test", max_batch=2)
-    spent, began = Spent(), time.monotonic()
-    await queue.submit_all([(n, None) for n in range(10)], ticket=Ticket(spent=spent))
+    timings, began = Timings(), time.monotonic()
+    await queue.submit_all([(n, None) for n in range(10)], context=RequestContext(timings=timings))
     took = time.monotonic() - began
-    assert 0.05 <= spent.wait + spent.run <= took
-    assert spent.batch == 2
+    assert 0.05 <= timings.wait + timings.run <= took
+    assert timings.batch == 2
     queue.close()
 
 
@@ -460,18 +470,18 @@ async def test_one_item_too_large_for_memory_doesnt_shrink_the_batches_of_others
 
 async def test_an_item_goes_on_with_the_turn_of_whoever_else_waits_for_it(queue, gate):
     running = await occupied(queue, gate)
-    claims = [Claim() for _ in range(12)]
+    handles = [QueueHandle() for _ in range(12)]
     tasks = [
-        asyncio.create_task(queue.submit(b"a%d" % n, ticket=of("a"), claim=claim))
-        for n, claim in enumerate(claims)
+        asyncio.create_task(queue.submit(b"a%d" % n, context=of("a"), handle=handle))
+        for n, handle in enumerate(handles)
     ]
     await until(lambda: queue.statistics().waiting == 12)
-    queue.lend(claims[11], of("b"))
-    queue.lend(claims[10], of("a"))  # no sooner that way
-    queue.lend(claims[9], of("a", urgent=True))
+    queue.inherit_priority(handles[11], of("b"))
+    queue.inherit_priority(handles[10], of("a"))  # no sooner that way
+    queue.inherit_priority(handles[9], of("a", interactive=True))
     gate.open()
     await asyncio.gather(running, *tasks)
     assert gate.batches[1:3] == [[b"a9"], [b"a0", b"a11", b"a1", b"a2"]]
     assert gate.batches[-1][-1] == b"a10"
-    queue.lend(claims[0], of("b"))  # it is done: nothing happens
+    queue.inherit_priority(handles[0], of("b"))  # it is done: nothing happens
     assert queue.statistics().waiting == 0

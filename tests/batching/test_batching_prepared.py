@@ -7,7 +7,7 @@ import time
 import pytest
 
 from batch_kit import Gate, until
-from hearth.batching import Alone, BatchQueue, Claim, Spent, Ticket, Workers
+from hearth.batching import BatchQueue, Exclusive, QueueHandle, RequestContext, Timings, Workers
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed, NotReady, Overloaded
 
 pytestmark = pytest.mark.timeout(20)
@@ -97,9 +97,11 @@ async def test_sources_take_turns_and_the_urgent_go_first(one, door):
     told = [(b"a1", "a", False), (b"a2", "a", False), (b"b", "b", False), (b"now", "c", True)]
     rest = [
         asyncio.create_task(
-            queue.submit_raw(name, door, ticket=Ticket(source=source, urgent=urgent))
+            queue.submit_raw(
+                name, door, context=RequestContext(source=source, interactive=interactive)
+            )
         )
-        for name, source, urgent in told
+        for name, source, interactive in told
     ]
     await until(lambda: queue.statistics().waiting == 5)
     door.gate.open()
@@ -109,12 +111,12 @@ async def test_sources_take_turns_and_the_urgent_go_first(one, door):
 
 
 async def test_whoever_else_waits_for_an_item_lends_it_their_turn(one, door):
-    queue, claim = queue_of(one), Claim()
+    queue, handle = queue_of(one), QueueHandle()
     first = await stopped(queue, door)
     bulk = asyncio.create_task(queue.submit_raw(b"bulk", door))
-    lent = asyncio.create_task(queue.submit_raw(b"lent", door, claim=claim))
+    lent = asyncio.create_task(queue.submit_raw(b"lent", door, handle=handle))
     await until(lambda: queue.statistics().waiting == 3)
-    queue.lend(claim, Ticket(urgent=True))
+    queue.inherit_priority(handle, RequestContext(interactive=True))
     door.gate.open()
     await asyncio.gather(first, bulk, lent)
     assert door.seen == [b"first", b"lent", b"bulk"]
@@ -152,9 +154,9 @@ async def test_what_is_given_up_while_it_is_prepared_counts_as_cancelled(one, do
 
 async def test_a_deadline_that_passes_in_line_or_in_preparation_is_told(one, door):
     queue = queue_of(one)
-    soon = Ticket(deadline=time.monotonic() + 0.05)
-    inside = await stopped(queue, door, ticket=soon)
-    in_line = asyncio.create_task(queue.submit_raw(b"late", door, ticket=soon))
+    soon = RequestContext(deadline=time.monotonic() + 0.05)
+    inside = await stopped(queue, door, context=soon)
+    in_line = asyncio.create_task(queue.submit_raw(b"late", door, context=soon))
     after = asyncio.create_task(queue.submit_raw(b"after", door))
     await until(lambda: time.monotonic() >= soon.deadline)
     door.gate.open()
@@ -172,14 +174,14 @@ async def test_what_has_a_next_stage_counts_as_prepared_until_it_is_through(work
     queue, further_on, entered = queue_of(workers, ahead=2), asyncio.Event(), []
 
     async def visit(n):
-        async with queue.passing(n, int, ticket=Ticket(source="a")) as answer:
+        async with queue.passing(n, int, context=RequestContext(source="a")) as answer:
             entered.append(answer)
             await further_on.wait()
 
     tasks = [asyncio.create_task(visit(n)) for n in range(6)]
     await until(lambda: len(entered) == 2)
     # A newcomer isn't kept waiting by those who have their part.
-    async with queue.passing(9, int, ticket=Ticket(source="b")) as answer:
+    async with queue.passing(9, int, context=RequestContext(source="b")) as answer:
         assert answer == 9
     assert (len(entered), queue.statistics().waiting) == (2, 4)
     tasks[entered[0]].cancel()
@@ -202,7 +204,7 @@ async def test_heavy_items_are_prepared_one_at_a_time_and_in_nobodys_way(workers
         return payload
 
     def prepare(payload):
-        raise Alone(heavily)
+        raise Exclusive(heavily)
 
     heavy = [asyncio.create_task(queue.submit_raw(n, prepare)) for n in range(4)]
     await until(lambda: len(inside) == 1)
@@ -227,14 +229,16 @@ async def test_closing_refuses_what_waits_and_what_is_being_prepared(one, door):
 
 
 async def test_a_ticket_tells_where_the_time_went(one, door):
-    queue, spent = queue_of(one), Spent()
+    queue, timings = queue_of(one), Timings()
     first = await stopped(queue, door)
-    second = asyncio.create_task(queue.submit_raw(b"second", door, ticket=Ticket(spent=spent)))
+    second = asyncio.create_task(
+        queue.submit_raw(b"second", door, context=RequestContext(timings=timings))
+    )
     await until(lambda: queue.statistics().waiting == 2)
     door.gate.open()
     await asyncio.gather(first, second)
-    assert spent.wait > 0 and spent.decode > 0
-    assert (spent.run, spent.batch) == (0, 0)
+    assert timings.wait > 0 and timings.decode > 0
+    assert (timings.run, timings.batch) == (0, 0)
     queue.close()
 
 

@@ -8,12 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch_kit import until_waiting
-from hearth.batching import BatchQueue, Curve, Moment, adaptive
-from hearth.batching.curve import HAND_OVER_SECONDS
+from hearth.batching import BatchQueue, LatencyProfile, WindowState, adaptive_window
+from hearth.batching.latency_profile import HAND_OVER_SECONDS
 
-CURVES = st.dictionaries(
+PROFILES = st.dictionaries(
     st.integers(1, 64), st.floats(1e-4, 10, allow_nan=False), min_size=1, max_size=7
-).map(Curve)
+).map(LatencyProfile)
 """Of any shape: steps down, peaks and single points as well."""
 
 SIZES = (1, 2, 4, 8, 16, 32)
@@ -34,13 +34,15 @@ SHAPES = {
 }
 
 
-def shaped(name: str) -> Curve:
-    return Curve({size: SHAPES[name](size) for size in SIZES})
+def shaped(name: str) -> LatencyProfile:
+    return LatencyProfile({size: SHAPES[name](size) for size in SIZES})
 
 
-def moment(curve: Curve | None, waiting: int, expected: int, **more: float) -> Moment:
+def moment(
+    profile: LatencyProfile | None, waiting: int, expected: int, **more: float
+) -> WindowState:
     values = {"free_since": 0.0, "eldest": 0.0, "limit": 32, "max_delay": 0.01} | more
-    return Moment(waiting=waiting, expected=expected, curve=curve, **values)
+    return WindowState(waiting=waiting, expected=expected, profile=profile, **values)
 
 
 # --- the policy -----------------------------------------------------------------------------
@@ -50,12 +52,12 @@ def moment(curve: Curve | None, waiting: int, expected: int, **more: float) -> M
 @pytest.mark.parametrize("waiting", [1, 2, 7, 40])
 def test_nobody_waits_where_no_more_are_about_than_are_here(shape, waiting):
     for expected in range(waiting + 1):
-        assert adaptive(moment(shaped(shape), waiting, expected)) <= 0
+        assert adaptive_window(moment(shaped(shape), waiting, expected)) <= 0
 
 
 @pytest.mark.parametrize("expected", [1, 2, 100])
 def test_nobody_waits_where_nothing_was_measured(expected):
-    assert adaptive(moment(None, 1, expected)) <= 0
+    assert adaptive_window(moment(None, 1, expected)) <= 0
 
 
 @pytest.mark.parametrize(
@@ -64,66 +66,68 @@ def test_nobody_waits_where_nothing_was_measured(expected):
 def test_nobody_waits_where_a_larger_batch_doesnt_pay(shape):
     for waiting in range(1, 9):
         for expected in range(1, 33):
-            assert adaptive(moment(shaped(shape), waiting, expected)) <= 1e-9
+            assert adaptive_window(moment(shaped(shape), waiting, expected)) <= 1e-9
 
 
 def test_it_waits_for_the_others_of_the_last_round_where_that_pays():
-    curve = shaped("a batch costs hardly more than one")
-    until = adaptive(moment(curve, 1, 4, free_since=7.0, max_delay=AWHILE))
+    profile = shaped("a batch costs hardly more than one")
+    until = adaptive_window(moment(profile, 1, 4, free_since=7.0, max_delay=AWHILE))
     # One batch of 4 takes 2.7 s; one of 1 and one of 3 take 2.55 and 2.65 s.
     assert until == pytest.approx(7.0 + 2.5)
 
 
 def test_it_waits_no_longer_than_it_is_allowed_to():
-    curve = shaped("a batch costs hardly more than one")
-    assert adaptive(moment(curve, 1, 4, free_since=7.0)) == pytest.approx(7.01)
+    profile = shaped("a batch costs hardly more than one")
+    assert adaptive_window(moment(profile, 1, 4, free_since=7.0)) == pytest.approx(7.01)
 
 
 def test_it_waits_for_no_more_than_a_batch_holds():
-    curve = shaped("a batch costs hardly more than one")
-    assert adaptive(moment(curve, 4, 20, limit=4)) <= 0
-    assert adaptive(moment(curve, 3, 20, limit=4)) > 0
+    profile = shaped("a batch costs hardly more than one")
+    assert adaptive_window(moment(profile, 4, 20, limit=4)) <= 0
+    assert adaptive_window(moment(profile, 3, 20, limit=4)) > 0
 
 
 @given(
-    CURVES,
+    PROFILES,
     st.integers(1, 100),
     st.integers(0, 100),
     st.integers(1, 64),
     st.floats(0, 10),
     st.floats(0, 1000),
 )
-def test_nobody_waits_longer_than_it_gains(curve, waiting, expected, limit, max_delay, free_since):
-    until = adaptive(
-        moment(curve, waiting, expected, limit=limit, max_delay=max_delay, free_since=free_since)
+def test_nobody_waits_longer_than_it_gains(
+    profile, waiting, expected, limit, max_delay, free_since
+):
+    until = adaptive_window(
+        moment(profile, waiting, expected, limit=limit, max_delay=max_delay, free_since=free_since)
     )
     assert until <= free_since + max_delay + 1e-9
     aim = min(limit, expected)
     if waiting >= aim:
         assert until <= free_since
     else:
-        apart = curve.seconds(waiting) + curve.seconds(aim - waiting)
-        assert until <= free_since + max(apart - curve.seconds(aim), 0) + 1e-9
+        apart = profile.seconds(waiting) + profile.seconds(aim - waiting)
+        assert until <= free_since + max(apart - profile.seconds(aim), 0) + 1e-9
 
 
-# --- the curve ------------------------------------------------------------------------------
+# --- the profile ------------------------------------------------------------------------------
 
 
-@given(CURVES)
-def test_a_curve_goes_through_what_was_measured(curve):
-    for size, seconds in curve.times.items():
-        assert curve.seconds(size) == pytest.approx(seconds)
+@given(PROFILES)
+def test_a_profile_goes_through_what_was_measured(profile):
+    for size, seconds in profile.times.items():
+        assert profile.seconds(size) == pytest.approx(seconds)
 
 
-@given(CURVES, st.integers(1, 200))
-def test_between_two_sizes_a_curve_lies_between_their_times(curve, size):
-    times = list(curve.times.items())
+@given(PROFILES, st.integers(1, 200))
+def test_between_two_sizes_a_profile_lies_between_their_times(profile, size):
+    times = list(profile.times.items())
     for (low, before), (high, after) in pairwise(times):
         if low <= size <= high:
-            assert min(before, after) - 1e-9 <= curve.seconds(size) <= max(before, after) + 1e-9
+            assert min(before, after) - 1e-9 <= profile.seconds(size) <= max(before, after) + 1e-9
     last, seconds = times[-1]
     if size >= last:
-        assert curve.seconds(size) / size == pytest.approx(seconds / last)
+        assert profile.seconds(size) / size == pytest.approx(seconds / last)
 
 
 @pytest.mark.parametrize(
@@ -139,22 +143,22 @@ def test_the_best_batch_is_the_one_past_which_little_is_gained(shape, best):
     assert shaped(shape).best() == best
 
 
-@given(CURVES)
-@example(Curve({1: 0.0001, 28: 0.015625}))
-def test_no_size_is_much_better_than_the_best(curve):
+@given(PROFILES)
+@example(LatencyProfile({1: 0.0001, 28: 0.015625}))
+def test_no_size_is_much_better_than_the_best(profile):
     # As clients see it: a batch costs its run and the hand-over. One item in 0.1 ms is no more
     # than 28 in 15.6 ms, though by their runs alone it would be five times as much.
     throughput = {
-        size: size / (seconds + HAND_OVER_SECONDS) for size, seconds in curve.times.items()
+        size: size / (seconds + HAND_OVER_SECONDS) for size, seconds in profile.times.items()
     }
-    best = curve.best()
+    best = profile.best()
     assert max(throughput.values()) <= throughput[best] * 1.03 * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("times", [{}, {0: 1.0}, {1: 0.0}, {1: -1.0}, {1: float("nan")}])
 def test_what_isnt_a_measurement_makes_no_curve(times):
-    with pytest.raises(ValueError, match="no curve"):
-        Curve(times)
+    with pytest.raises(ValueError, match="no profile"):
+        LatencyProfile(times)
 
 
 # --- a queue that lingers -------------------------------------------------------------------
@@ -164,7 +168,7 @@ def test_what_isnt_a_measurement_makes_no_curve(times):
 def patient(gate):
     """A queue that would wait for a very long time, if it were worth anybody's while."""
     made = BatchQueue(gate, name="test", max_batch=8, max_delay=AWHILE)
-    made.tune(Curve({1: AWHILE, 8: AWHILE}), max_batch=8)
+    made.tune(LatencyProfile({1: AWHILE, 8: AWHILE}), max_batch=8)
     yield made
     gate.open()
     made.close()
@@ -198,12 +202,12 @@ async def test_clients_that_come_back_are_waited_for(patient, gate):
 async def test_those_who_dont_come_back_are_waited_for_once(gate):
     known: list[int] = []
 
-    def watched(moment: Moment) -> float:
+    def watched(moment: WindowState) -> float:
         known.append(moment.expected)
-        return adaptive(moment)
+        return adaptive_window(moment)
 
     queue = BatchQueue(gate, name="test", max_batch=8, max_delay=0.01, linger=watched)
-    queue.tune(Curve({1: AWHILE, 8: AWHILE}), max_batch=8)
+    queue.tune(LatencyProfile({1: AWHILE, 8: AWHILE}), max_batch=8)
     first = asyncio.create_task(queue.submit(b"x"))
     await gate.entered()
     others = [asyncio.create_task(queue.submit(b"x")) for _ in range(3)]

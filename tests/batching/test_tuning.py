@@ -17,22 +17,22 @@ from google.protobuf.empty_pb2 import Empty
 
 from clip_kit import source
 from hearth.backends.onnx import OnnxSession
-from hearth.batching import BatchQueue, Curve
+from hearth.batching import BatchQueue, LatencyProfile
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import OutOfMemory
 from hearth.machine import cpu_model, usable_cores
 from hearth.models.options import QueueOptions
-from hearth.models.tuning import FILE, CurveCache, Facts, described, facts_of, tuned
+from hearth.models.tuning import FILE, Facts, ProfileCache, described, facts_of, tuned
 from node_kit import LabLoader, ask, lab_node, stub_of, write_all
 
 FACTS = {"model": "m", "files": {"a/b": {"size": 1}}, "engine": "1.2", "cpu": "c", "cores": 2}
-CURVE = Curve({1: 0.01, 2: 0.015, 4: 0.028})
+PROFILE = LatencyProfile({1: 0.01, 2: 0.015, 4: 0.028})
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> CurveCache:
-    return CurveCache(tmp_path / "data" / FILE)
+def cache(tmp_path: Path) -> ProfileCache:
+    return ProfileCache(tmp_path / "data" / FILE)
 
 
 class Model:
@@ -52,36 +52,36 @@ class Model:
         self.sizes.append(len(items))
         return list(items)
 
-    def tuned(self, cache: CurveCache | None, **wishes: int | None) -> Curve:
+    def tuned(self, cache: ProfileCache | None, **wishes: int | None) -> LatencyProfile:
         self.sizes.clear()
         work = tuned(self.queue, 7, cache=cache, key="lab/m", facts=FACTS, **wishes)
         return asyncio.run(work)
 
 
-def test_a_curve_is_measured_once_and_read_at_later_starts(cache: CurveCache):
+def test_a_curve_is_measured_once_and_read_at_later_starts(cache: ProfileCache):
     with Model() as first:
         measured = first.tuned(cache)
         assert {1, 2, 4} <= set(first.sizes)
     with Model() as second:
-        assert second.tuned(CurveCache(cache.path)) == measured
+        assert second.tuned(ProfileCache(cache.path)) == measured
         assert second.sizes == []
-        assert second.queue.curve == measured
+        assert second.queue.profile == measured
         assert second.queue.max_batch == measured.best()
 
 
 def test_without_a_cache_every_start_measures():
     with Model() as model:
         model.tuned(None)
-        assert model.sizes and model.queue.curve is not None
+        assert model.sizes and model.queue.profile is not None
 
 
-def test_a_wish_is_obeyed_and_nothing_larger_is_measured(cache: CurveCache):
+def test_a_wish_is_obeyed_and_nothing_larger_is_measured(cache: ProfileCache):
     with Model() as model:
         model.tuned(cache, max_batch=3)
         assert max(model.sizes) == model.queue.max_batch == 3
 
 
-def test_a_curve_that_was_cut_short_by_a_wish_is_no_answer_without_it(cache: CurveCache):
+def test_a_curve_that_was_cut_short_by_a_wish_is_no_answer_without_it(cache: ProfileCache):
     with Model() as model:
         model.tuned(cache, max_batch=2)
         whole = model.tuned(cache)
@@ -92,21 +92,21 @@ def test_a_curve_that_was_cut_short_by_a_wish_is_no_answer_without_it(cache: Cur
 
 
 @pytest.mark.parametrize("fact", FACTS)
-def test_a_curve_counts_only_while_every_fact_is_the_same(cache: CurveCache, fact: str):
-    cache.save("k", FACTS, CURVE, largest=8)
-    assert cache.load("k", FACTS, largest=8) == CURVE
+def test_a_curve_counts_only_while_every_fact_is_the_same(cache: ProfileCache, fact: str):
+    cache.save("k", FACTS, PROFILE, largest=8)
+    assert cache.load("k", FACTS, largest=8) == PROFILE
     assert cache.load("k", {**FACTS, fact: "another"}) is None
     assert cache.load("k", {name: FACTS[name] for name in FACTS if name != fact}) is None
     assert cache.load("another", FACTS) is None
 
 
 def test_models_that_are_tried_in_turns_keep_their_curves_and_the_file_stays_small(
-    cache: CurveCache,
+    cache: ProfileCache,
 ):
     for number in range(30):
-        cache.save("k", {**FACTS, "model": number}, CURVE, largest=8)
-        cache.save("k", {**FACTS, "model": number}, CURVE, largest=8)
-    cache.save("other", FACTS, CURVE, largest=8)
+        cache.save("k", {**FACTS, "model": number}, PROFILE, largest=8)
+        cache.save("k", {**FACTS, "model": number}, PROFILE, largest=8)
+    cache.save("other", FACTS, PROFILE, largest=8)
     kept = list(cache)
     assert [each.facts["model"] for each in kept if each.key == "k"] == list(range(29, 21, -1))
     assert kept[0].key == "other"
@@ -122,16 +122,16 @@ def test_models_that_are_tried_in_turns_keep_their_curves_and_the_file_stays_sma
         b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_a_file_that_is_broken_or_another_s_counts_as_absent(cache: CurveCache, content: bytes):
+def test_a_file_that_is_broken_or_another_s_counts_as_absent(cache: ProfileCache, content: bytes):
     cache.path.parent.mkdir()
     cache.path.write_bytes(content)
     assert cache.load("k", FACTS) is None
-    cache.save("k", FACTS, CURVE, largest=8)
-    assert cache.load("k", FACTS, largest=8) == CURVE
+    cache.save("k", FACTS, PROFILE, largest=8)
+    assert cache.load("k", FACTS, largest=8) == PROFILE
 
 
-def test_another_format_is_not_read(cache: CurveCache):
-    cache.save("k", FACTS, CURVE, largest=8)
+def test_another_format_is_not_read(cache: ProfileCache):
+    cache.save("k", FACTS, PROFILE, largest=8)
     content = json.loads(cache.path.read_text())
     cache.path.write_text(json.dumps({**content, "format": content["format"] + 1}))
     assert cache.load("k", FACTS) is None
@@ -142,8 +142,8 @@ def test_a_folder_that_can_t_be_written_is_a_warning(
 ):
     (tmp_path / "data").write_text("a file where the folder should be")
     with Model() as model:
-        model.tuned(CurveCache(tmp_path / "data" / FILE))
-        assert model.queue.curve is not None
+        model.tuned(ProfileCache(tmp_path / "data" / FILE))
+        assert model.queue.profile is not None
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "measured at every start" in warning.message and "\n" not in warning.message
 
@@ -160,23 +160,24 @@ def full_disk() -> Iterator[None]:
 
 
 def test_a_full_disk_is_a_warning_and_what_was_kept_stays(
-    cache: CurveCache, caplog: pytest.LogCaptureFixture
+    cache: ProfileCache, caplog: pytest.LogCaptureFixture
 ):
-    cache.save("k", FACTS, CURVE, largest=8)
+    cache.save("k", FACTS, PROFILE, largest=8)
     before = sorted(path.name for path in cache.path.parent.iterdir())
     with full_disk():
-        cache.save("new", FACTS, CURVE, largest=8)
+        cache.save("new", FACTS, PROFILE, largest=8)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert cache.load("k", FACTS) == CURVE and cache.load("new", FACTS) is None
+    assert cache.load("k", FACTS) == PROFILE and cache.load("new", FACTS) is None
     assert sorted(path.name for path in cache.path.parent.iterdir()) == before
 
 
-def test_processes_that_start_together_lose_nothing_of_one_another(cache: CurveCache):
+def test_processes_that_start_together_lose_nothing_of_one_another(cache: ProfileCache):
     script = (
-        "import sys; from pathlib import Path; from hearth.batching import Curve; "
-        "from hearth.models.tuning import CurveCache; "
-        "cache = CurveCache(Path(sys.argv[1])); sys.stdin.read(1); "
-        "[cache.save(f'{sys.argv[2]}/{n}', {}, Curve({1: 1.0}), largest=1) for n in range(10)]"
+        "import sys; from pathlib import Path; from hearth.batching import LatencyProfile; "
+        "from hearth.models.tuning import ProfileCache; "
+        "cache = ProfileCache(Path(sys.argv[1])); sys.stdin.read(1); "
+        "profile = LatencyProfile({1: 1.0}); "
+        "[cache.save(f'{sys.argv[2]}/{n}', {}, profile, largest=1) for n in range(10)]"
     )
     processes = [
         subprocess.Popen(
@@ -217,9 +218,9 @@ def test_the_facts_tell_model_files_and_engines_apart(tiny_export: Path, tmp_pat
 
 
 async def test_a_curve_is_kept_with_the_size_of_what_was_measured(
-    tiny_export: Path, cache: CurveCache, tmp_path: Path
+    tiny_export: Path, cache: ProfileCache, tmp_path: Path
 ):
-    options = QueueOptions(curves=cache, max_batch=1)
+    options = QueueOptions(profiles=cache, max_batch=1)
     model = source(tmp_path, options=options, model=str(tiny_export)).load()
     try:
         await model.warm_up()
@@ -232,7 +233,10 @@ async def test_a_curve_is_kept_with_the_size_of_what_was_measured(
 
 
 def test_a_curve_reads_well():
-    assert described(Curve({1: 0.02814, 8: 0.2, 16: 1.53})) == "1: 28.1 ms, 8: 200 ms, 16: 1530 ms"
+    assert (
+        described(LatencyProfile({1: 0.02814, 8: 0.2, 16: 1.53}))
+        == "1: 28.1 ms, 8: 200 ms, 16: 1530 ms"
+    )
 
 
 async def capability(stub: pb_grpc.InferenceStub) -> pb.Capability:
@@ -243,11 +247,11 @@ async def capability(stub: pb_grpc.InferenceStub) -> pb.Capability:
 async def test_the_capabilities_tell_the_curve_and_the_batch_in_force():
     async with lab_node() as node, stub_of(node) as stub:
         assert "curve.lab" not in (await capability(stub)).extra
-        node.models["lab"].require().queues[0].tune(CURVE)
+        node.models["lab"].require().queues[0].tune(PROFILE)
         lab = await capability(stub)
         assert lab.extra["curve.lab"] == "1: 10 ms, 2: 15 ms, 4: 28 ms"
-        assert lab.extra["max_batch"] == lab.extra["max_batch.lab"] == str(CURVE.best())
-        assert {task.limits["max_batch"] for task in lab.tasks} == {str(CURVE.best())}
+        assert lab.extra["max_batch"] == lab.extra["max_batch.lab"] == str(PROFILE.best())
+        assert {task.limits["max_batch"] for task in lab.tasks} == {str(PROFILE.best())}
         assert "shrunk.lab" not in lab.extra
 
 

@@ -18,13 +18,13 @@ from rich.console import Console
 
 from checkout import ROOT
 from cli_kit import PAGE, TITLE, Done, environment, hearth, hearth_here, ocr_node
-from hearth.batching import Curve
-from hearth.cli.nodes import table
-from hearth.cli.watch import Sighting
+from hearth.batching import LatencyProfile
+from hearth.cli.discover.sightings import Sighting
+from hearth.cli.discover.views import table
 from hearth.client.capabilities import read
 from hearth.contract import ml_service_pb2 as pb
 from hearth.discovery.record import NodeRecord
-from hearth.models.tuning import CurveCache, machine_facts
+from hearth.models.tuning import ProfileCache, machine_facts
 from hearth.settings import describe
 from hearth.tasks.registry import TASKS
 from node_kit import NodeThread
@@ -135,12 +135,12 @@ def test_metrics_are_served_where_a_flag_says_so_and_the_doctor_tells_what_was_m
 
 
 def test_the_doctor_tells_only_of_this_machine_and_the_newest(tmp_path: Path):
-    cache = CurveCache(tmp_path / "tuning.json")
+    cache = ProfileCache(tmp_path / "tuning.json")
     here = {"model": "M", "runtime": "onnxrt", "device": "cpu", "precision": "fp32",
             **machine_facts()}  # fmt: skip
-    cache.save("clip-image", {**here, "engine": "1"}, Curve({1: 0.5}), largest=1)
-    cache.save("clip-image", {**here, "engine": "2"}, Curve({1: 0.1, 2: 0.12}), largest=2)
-    cache.save("clip-text", {**here, "cpu": "another"}, Curve({1: 0.7}), largest=1)
+    cache.save("clip-image", {**here, "engine": "1"}, LatencyProfile({1: 0.5}), largest=1)
+    cache.save("clip-image", {**here, "engine": "2"}, LatencyProfile({1: 0.1, 2: 0.12}), largest=2)
+    cache.save("clip-text", {**here, "cpu": "another"}, LatencyProfile({1: 0.7}), largest=1)
     done = hearth_here("doctor", "--json", "--data-dir", tmp_path, "--set", "port=0",
                        "--set", "clip.max_batch_size=3", cwd=tmp_path)  # fmt: skip
     (speed,) = [check for check in done.lines if check["area"] == "speed"]

@@ -28,9 +28,9 @@ from cli_kit import (
 )
 from client_kit import Requests, ScriptedNode, serving
 from fleet_kit import LabProcess
-from hearth.cli import nodes as node_views
-from hearth.cli.nodes import facts
-from hearth.cli.watch import watch_nodes
+from hearth.cli.discover import views as node_views
+from hearth.cli.discover.sightings import watch_nodes
+from hearth.cli.discover.views import facts
 from hearth.client import keeper
 from hearth.contract import ml_service_pb2 as pb
 from hearth.discovery.announcer import Announcer

@@ -20,9 +20,9 @@ from cli_kit import hearth_here as hearth
 from client_kit import ScriptThread, capability, echo, failing
 from fleet_kit import LabProcess
 from hearth.cli.console import Text, _Console, shown
-from hearth.cli.files import expand
-from hearth.cli.inputs import Input
-from hearth.cli.vectors import name_of
+from hearth.cli.infer.expand import expand
+from hearth.cli.infer.inputs import Input
+from hearth.cli.infer.vectors_report import name_of
 from hearth.client import TaskInfo
 from hearth.contract import ml_service_pb2 as pb
 

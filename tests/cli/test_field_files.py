@@ -15,7 +15,7 @@ from checkout import CASES
 from clip_kit import cosine, reference_image_vectors
 from hearth.contract import ml_service_pb2 as pb
 from hearth.media import FilePage, Picture
-from hearth.models.shared import key_of
+from hearth.models.single_flight import key_of
 from node_kit import NodeThread, stub_of, talk
 from raw_kit import Inside, by_offset, camera_file, jpeg, photo, sensor, thumbnail
 

@@ -39,7 +39,7 @@ def no_thread_left() -> Iterator[None]:
     yield
     # gRPC's own poller is one for the process, and stays; a few threads for files are kept.
     own = {thread for thread in set(threading.enumerate()) - before if "poll" not in thread.name}
-    left = {thread for thread in own if thread.name != "aside"}
+    left = {thread for thread in own if thread.name != "blocking"}
     assert left == set()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import labels_kit as kit
-from hearth.batching import Ticket
+from hearth.batching import RequestContext
 from hearth.errors import InvalidInput, ModelUnavailable, NotReady, Overloaded
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
@@ -76,7 +76,7 @@ async def test_a_full_queue_is_waited_for(monkeypatch):
     monkeypatch.setattr("hearth.models.labels.making.embedding._BUSY_SECONDS", 0)
     toy, refused = kit.Toy(), []
 
-    async def embed(texts, ticket=None, /):
+    async def embed(texts, context=None, /):
         if len(refused) < 3:
             refused.append(1)
             raise Overloaded("full")
@@ -91,7 +91,7 @@ async def test_no_more_texts_are_asked_for_at_once_than_make_a_batch():
     sizes = []
     toy = kit.Toy()
 
-    async def embed(texts, ticket=None, /):
+    async def embed(texts, context=None, /):
         sizes.append(len(texts))
         return await toy(texts)
 
@@ -175,11 +175,11 @@ async def test_the_same_labels_are_embedded_once_where_results_are_kept():
     toy = kit.Toy()
     classifier = kit.classifier(embed=toy, cache_entries=10, name="toy")
     labels = [f"label {number}" for number in range(6)]
-    ticket = Ticket(source="somebody")
-    both = (classifier.classify_among(VECTOR, labels, 1, ticket=ticket) for _ in range(2))
+    context = RequestContext(source="somebody")
+    both = (classifier.classify_among(VECTOR, labels, 1, context=context) for _ in range(2))
     first, second = await asyncio.gather(*both)
     assert first == second and len(toy.texts) == 6
-    assert toy.tickets == [ticket]
+    assert toy.contexts == [context]
     await classifier.classify_among(VECTOR, labels[::-1], 1)
     assert len(toy.texts) == 12
     counts = classifier.cache_statistics["toy"]

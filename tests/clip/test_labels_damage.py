@@ -212,7 +212,7 @@ async def test_endless_names_are_cut(tmp_path, hub):
 
 async def test_an_error_is_told_and_the_other_sets_are_made():
     class Picky(kit.Toy):
-        async def __call__(self, texts, ticket=None, /):
+        async def __call__(self, texts, context=None, /):
             if "an apple" in texts:
                 raise TypeError("no apples,\nplease")
             return await super().__call__(texts)

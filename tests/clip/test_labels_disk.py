@@ -13,7 +13,7 @@ import labels_kit as kit
 from hearth.errors import ModelUnavailable, NotReady
 from hearth.hub.progress import no_progress
 from hearth.models.labels.making.checks import verify_folder
-from hearth.models.labels.making.growing import GrowingVectors
+from hearth.models.labels.making.resumable import ResumableVectors
 from hearth.models.labels.sets.source import LabelSet
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
@@ -144,7 +144,7 @@ async def test_what_is_damaged_is_not_used_where_it_cannot_be_replaced(small_dis
 async def test_a_file_that_others_have_mapped_is_never_written_to(tmp_path, monkeypatch):
     labels, path = kit.many(), tmp_path / "toy" / "many.vectors.npy"
     with monkeypatch.context() as killed:  # between the appearing of the vectors and the end
-        killed.setattr(GrowingVectors, "forget", lambda self: None)
+        killed.setattr(ResumableVectors, "forget", lambda self: None)
         await kit.made(tmp_path, labels)
     with path.open("r+b", buffering=0) as file:
         file.seek(20_000)

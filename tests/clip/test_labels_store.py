@@ -97,7 +97,7 @@ async def test_what_was_embedded_before_an_error_is_not_embedded_again(tmp_path)
 async def test_a_stop_keeps_what_is_safe(tmp_path):
     labels, toy, waiting = kit.many(), kit.Toy(), asyncio.Event()
 
-    async def embed(texts, ticket=None, /):
+    async def embed(texts, context=None, /):
         if len(toy.texts) > 6000:
             waiting.set()
             await asyncio.Event().wait()
@@ -147,7 +147,7 @@ sys.path.insert(0, sys.argv[2])
 import labels_kit as kit
 
 class Doomed(kit.Toy):
-    async def __call__(self, texts, ticket=None, /):
+    async def __call__(self, texts, context=None, /):
         print(len(self.texts), flush=True)
         if len(self.texts) >= int(sys.argv[3]):
             sys.stdin.readline()  # until it is killed, or told to go on

@@ -15,7 +15,7 @@ from PIL import Image
 
 from batch_kit import until
 from face_kit import PATTERN, READER, Mark, drawn, expected, file, loaded, pack, shrunk
-from hearth.batching import BatchQueue, Ticket
+from hearth.batching import BatchQueue, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.media import ImageReader, Picture
 from hearth.models.face import pictures
@@ -24,7 +24,7 @@ from hearth.models.face.faces import Kept, Wanted
 from hearth.models.face.model import FaceModel
 from hearth.models.face.pictures import PICTURES_AHEAD
 from hearth.models.options import QueueOptions
-from hearth.models.tuning import FILE, CurveCache
+from hearth.models.tuning import FILE, ProfileCache
 
 KEEPING = QueueOptions(cache_entries=1000, max_batch=16)
 MARKS = (Mark(3, 3, 2), Mark(12, 5, 3), Mark(6, 10, 2.5))
@@ -223,7 +223,7 @@ async def test_the_same_picture_from_several_at_once_is_looked_at_and_recognised
     payload = picture()
     with loaded(folder, KEEPING) as model:
         answers = await asyncio.gather(
-            *(model.recognise(payload, ticket=Ticket(source=n)) for n in range(5)),
+            *(model.recognise(payload, context=RequestContext(source=n)) for n in range(5)),
             model.detect(payload),
         )
         assert (ran(model)[0], ran(model)[2]) == (1, 3)
@@ -243,10 +243,10 @@ async def test_the_faces_of_ten_clients_meet_in_one_batch(folder):
     with loaded(folder, QueueOptions(max_batch=16), recognition=watch) as model:
         queue = model.queues[2]
         payloads = [picture(MARKS[:1], noise=n) for n in range(1, 11)]
-        first = asyncio.create_task(model.recognise(payloads[0], ticket=Ticket(source=0)))
+        first = asyncio.create_task(model.recognise(payloads[0], context=RequestContext(source=0)))
         await until(lambda: bool(batches))
         others = [
-            asyncio.create_task(model.recognise(payload, ticket=Ticket(source=n)))
+            asyncio.create_task(model.recognise(payload, context=RequestContext(source=n)))
             for n, payload in enumerate(payloads[1:], 1)
         ]
         # Never more than twice the pictures ahead are under way; the first is one of them.
@@ -333,12 +333,12 @@ async def test_a_file_that_is_no_picture_fails_alone(model, bad):
 
 
 async def test_curves_are_measured_and_kept(folder, tmp_path):
-    cache = CurveCache(tmp_path / FILE)
-    with loaded(folder, QueueOptions(curves=cache)) as model:
+    cache = ProfileCache(tmp_path / FILE)
+    with loaded(folder, QueueOptions(profiles=cache)) as model:
         await model.warm_up()
         detection, _, recognition = model.queues
-        assert list(detection.curve.times) == [1] and detection.max_batch == 1
-        assert len(recognition.curve.times) > 2 and recognition.max_batch > 1
+        assert list(detection.profile.times) == [1] and detection.max_batch == 1
+        assert len(recognition.profile.times) > 2 and recognition.max_batch > 1
     kept = {curve.key: curve.facts["item"] for curve in cache}
     assert kept == {"face-detection": [640, 640, 3], "face-recognition": [112, 112, 3]}
 

@@ -16,7 +16,7 @@ from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
 from hearth.models.face.files import graph_in, role_of
-from hearth.models.face.freeing import free_recognition, freed_copy
+from hearth.models.face.freeing import dynamic_copy, make_recognition_dynamic
 from hearth.models.face.loader import FaceLoader
 from hearth.models.face.model import FaceModel
 from hearth.settings import FaceSettings
@@ -235,7 +235,7 @@ def test_the_copy_is_checked_and_named_with_the_download(hub, tmp_path):
     graph = copy / "recognition" / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:-1])
     snapshot = next(path for path in copy.parent.iterdir() if copy.name.startswith(f"{path.name}-"))
-    assert freed_copy(snapshot) is None  # by its size
+    assert dynamic_copy(snapshot) is None  # by its size
     model = made.load()
     assert model.queues[2].max_batch == 1
     model.close()
@@ -243,7 +243,7 @@ def test_the_copy_is_checked_and_named_with_the_download(hub, tmp_path):
     assert verdict.state == "wrong" and "free batch axis" in verdict.problems[0]
     assert not copy.exists()
     made.download(no_progress)
-    assert freed_copy(snapshot) == graph
+    assert dynamic_copy(snapshot) == graph
 
 
 def test_a_graph_that_cant_be_freed_works_as_it_is_and_isnt_tried_again(hub, tmp_path, caplog):
@@ -277,5 +277,5 @@ def test_a_graph_with_a_batch_axis_gets_no_copy(hub, tmp_path):
     published(hub, tmp_path / "served")
     store = HubStore(tmp_path, endpoint=hub.url)
     snapshot = store.download(NAME, ["detection/model.onnx", "recognition/model.onnx"])
-    free_recognition(NAME, snapshot, store, "buffalo_l", no_progress)
-    assert freed_copy(snapshot) is None
+    make_recognition_dynamic(NAME, snapshot, store, "buffalo_l", no_progress)
+    assert dynamic_copy(snapshot) is None

@@ -16,7 +16,7 @@ from clip_kit import ARCHITECTURE, TEXTS, cosine, decoded, pictures
 from hearth.backends.onnx import OnnxSession
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.files import fingerprint
-from hearth.hub import whole
+from hearth.hub import atomic
 from hearth.hub.hashes import content
 from hearth.hub.layout import Layout, files_in, layouts
 from hearth.hub.progress import no_progress
@@ -262,7 +262,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
     def fill(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(whole.os, "fsync", fill)
+    monkeypatch.setattr(atomic.os, "fsync", fill)
     with pytest.raises(ModelUnavailable, match="the disk is full"):
         export_model(str(tiny_folder), data_dir=tmp_path, offline=True)
     assert files_of(tmp_path / "exports") == []

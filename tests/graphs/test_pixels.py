@@ -23,7 +23,7 @@ from hearth.models.clip.files import OnnxFiles
 from hearth.models.clip.pictures import Pictures
 from hearth.models.clip.tower import Tower
 from hearth.models.clip.transform import ImageTransform
-from hearth.models.rows import Row
+from hearth.models.rows import BatchRow
 from hearth.settings import ClipSettings
 
 HEIGHT, WIDTH = 8, 12
@@ -258,7 +258,7 @@ def test_a_blank_picture_is_one_like_any_other(tmp_path, kind):
         pictures.blank(),
         pictures.prepare(READER, saved(Image.new("RGB", (WIDTH, HEIGHT)))),
     )
-    assert isinstance(blank, Row)
+    assert isinstance(blank, BatchRow)
     assert np.array_equal(blank.array, black.array)
     assert blank.array.dtype == tower.dtype
 

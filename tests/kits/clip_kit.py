@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from hearth.batching import Ticket
+from hearth.batching import RequestContext
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
@@ -263,7 +263,7 @@ def cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
 def call_of(task: Task, payload: bytes, *, mime: str = "", **meta: str) -> Call:
     """What the router makes of a request."""
     request = Request(task.name, payload, mime, meta)
-    return Call(request, read_all(task.options, meta), Ticket())
+    return Call(request, read_all(task.options, meta), RequestContext())
 
 
 def _photo(width: int, height: int) -> Image.Image:

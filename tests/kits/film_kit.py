@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from batch_kit import until
-from hearth.batching import Ticket
+from hearth.batching import RequestContext
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import ModelFailed
 from hearth.media import Picture
@@ -41,7 +41,7 @@ class Film:
         self.together = 0
         self.most_together = 0
         self.cancelled: list[int] = []
-        self.urgent: set[int] = set()
+        self.interactive: set[int] = set()
         self.fails: set[int] = set()
         self._open: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
         self._all_open = False
@@ -66,8 +66,8 @@ class Film:
     ) -> tuple[dict[str, Any], list[int]]:
         number = call.options["frame_number"]
         self.began.append((call.options["stream_id"], number))
-        if call.ticket.urgent:
-            self.urgent.add(number)
+        if call.context.interactive:
+            self.interactive.add(number)
         self.together += 1
         self.most_together = max(self.most_together, self.together)
         try:
@@ -142,7 +142,7 @@ class Caller:
         task = self._film.task
         meta = {"stream_id": "cam", "frame_number": str(number), **meta}
         request = Request("film", BLACK.tobytes(), meta=meta, source=self._source)
-        call = Call(request, read_all(task.options, meta), Ticket())
+        call = Call(request, read_all(task.options, meta), RequestContext())
         picture = Picture(request.payload, mime_of(BLACK))
         return asyncio.ensure_future(task.call(self._model, picture, call))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hearth.batching import NO_HURRY, Ticket
+from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.hub.progress import Progress, no_progress
 from hearth.models.labels.classifier import Classifier
 from hearth.models.labels.making.store import LabelStore
@@ -45,13 +45,13 @@ class Toy:
         self.texts: list[str] = []
         self.fails_after: int | None = None
         self.error: Exception = RuntimeError("the process is killed")
-        self.tickets: list[Ticket] = []
+        self.contexts: list[RequestContext] = []
 
-    async def __call__(self, texts: Sequence[str], ticket: Ticket = NO_HURRY, /) -> Any:
+    async def __call__(self, texts: Sequence[str], context: RequestContext = NO_CONTEXT, /) -> Any:
         if self.fails_after is not None and len(self.texts) >= self.fails_after:
             raise self.error
         self.texts += texts
-        self.tickets.append(ticket)
+        self.contexts.append(context)
         return np.stack([embedded(text, self.dim, self.seed) for text in texts])
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hearth.backends import Array, Session
 from hearth.backends.litert_pool import LiteRtPool
-from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
 from hearth.media import Picture
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks.options import read_all
@@ -40,7 +40,7 @@ async def see(
     frame: tuple[bytes, str],
     *,
     source: Any = None,
-    ticket: Ticket = NO_HURRY,
+    context: RequestContext = NO_CONTEXT,
     **meta: str,
 ) -> Any:
     """The JSON of an answer; ``source`` is the client, ``meta`` holds the options."""
@@ -48,7 +48,7 @@ async def see(
     call = Call(
         Request(task.name, payload, mime, meta, source=source),
         read_all(task.options, meta),
-        ticket,
+        context,
     )
     found = await task.call(model, task.parse(model, call), call)
     result = task.render(model, found, call)
@@ -88,17 +88,17 @@ async def followed(
     pixels: NDArray[np.uint8],
     turn: Turn | None = None,
     wanted: Any = None,
-    ticket: Ticket = NO_HURRY,
+    context: RequestContext = NO_CONTEXT,
 ) -> Any:
     """What one of the model's finders finds in a frame; without a turn in a single picture."""
     wishes = {} if wanted is None else {"wanted": wanted}
     async with model.frame(picture(pixels)) as frame:
         if turn is None:
-            found, _ = await finder.follow(frame, ticket=ticket, **wishes)
+            found, _ = await finder.follow(frame, context=context, **wishes)
             return found
         track, moment = turn
         found, track.before = await finder.follow(
-            frame, track.before, moment, ticket=ticket, **wishes
+            frame, track.before, moment, context=context, **wishes
         )
         return found
 

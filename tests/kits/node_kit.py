@@ -122,11 +122,11 @@ def _parse(_: Lab, call: Call) -> bytes:
 
 
 async def _ask(lab: Lab, payload: bytes, call: Call) -> bytes:
-    return await lab.queue.submit(payload, ticket=call.ticket)
+    return await lab.queue.submit(payload, context=call.context)
 
 
 async def _ask_aside(lab: Lab, payload: bytes, call: Call) -> bytes:
-    return await lab.queue.submit_raw(payload, _checked, ticket=call.ticket)
+    return await lab.queue.submit_raw(payload, _checked, context=call.context)
 
 
 def _render(lab: Lab, answer: bytes, call: Call) -> Result:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from batch_kit import until
-from hearth.batching import Ticket, Workers
+from hearth.batching import RequestContext, Workers
 from hearth.errors import InvalidInput, ModelFailed
 from hearth.media import ImageReader, Picture, images
 from hearth.models.options import QueueOptions
@@ -42,7 +42,7 @@ async def test_a_picture_is_decoded_and_held_until_it_was_worked_on(work):
     further_on, entered = asyncio.Event(), []
 
     async def visit() -> None:
-        async with work.decoded(file_of(), Ticket(source="a")) as picture:
+        async with work.decoded(file_of(), RequestContext(source="a")) as picture:
             entered.append(picture.pixels(READER).shape)
             await further_on.wait()
 
@@ -103,4 +103,4 @@ def test_every_task_of_pictures_takes_files_and_frames():
 def test_what_looks_at_frames_takes_no_tensors(task):
     request = Request(task.name, b"", meta={"lumen.input.kind": "tensor"})
     with pytest.raises(InvalidInput, match="no tensors"):
-        task.parse(None, Call(request, {}, Ticket()))
+        task.parse(None, Call(request, {}, RequestContext()))

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import reference_kit as kit
-from hearth.batching import Ticket
+from hearth.batching import RequestContext
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed
 from hearth.models.mediapipe.hands import WantedHands
 from hearth.models.mediapipe.mesh import WantedMeshes
@@ -176,7 +176,9 @@ async def test_a_frame_that_fails_leaves_things_as_they_were(case: Case) -> None
             await found_in(model, case, pixels, Turn(track, 0.1))
         bad_day.clear()
         with pytest.raises(DeadlinePassed):
-            await found_in(model, case, pixels, Turn(track, 0.2), ticket=Ticket(deadline=0.0))
+            await found_in(
+                model, case, pixels, Turn(track, 0.2), context=RequestContext(deadline=0.0)
+            )
         assert track.before is before
         searched = runs_of(model, case.detector)
         assert case.moving(await found_in(model, case, pixels, Turn(track, 0.3)))

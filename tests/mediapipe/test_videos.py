@@ -89,7 +89,7 @@ async def test_frames_of_videos_overtake_others_unless_their_client_says_otherwi
         await camera.send(shot(1), shot(2, priority="bulk"), shot(3, priority="interactive"))
         await camera.send(frame(BLACK, "film", "single", frame_number=4))
         await camera.rest()
-    assert film.urgent == {1, 3}
+    assert film.interactive == {1, 3}
 
 
 # --- dropping ---------------------------------------------------------------------------------

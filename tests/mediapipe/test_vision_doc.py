@@ -11,7 +11,7 @@ import pytest
 
 import reference_kit as kit
 from checkout import ROOT
-from hearth.batching import Ticket
+from hearth.batching import RequestContext
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 from hearth.tasks.mediapipe.frames import VIDEO, Seen
@@ -55,7 +55,7 @@ async def _answers() -> dict[str, Answer]:
 def _dropped(model: MediaPipeModel) -> Answer:
     task = MEDIAPIPE_TASKS[0]
     meta = {"stream_id": "door", "frame_number": "41", "timestamp_ms": "1366.7"}
-    call = Call(Request(task.name, b"", meta=meta), read_all(task.options, meta), Ticket())
+    call = Call(Request(task.name, b"", meta=meta), read_all(task.options, meta), RequestContext())
     body, mime, schema, told = task.render(model, Seen(), call)
     return Answer("", body, mime, schema, dict(told), "")
 

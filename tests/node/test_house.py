@@ -13,7 +13,17 @@ import hearth
 
 ROOT = Path(hearth.__file__).parent
 
-BASE = {"_version", "catalog", "cpu", "environment", "errors", "files", "machine", "aside", "plan"}
+BASE = {
+    "_version",
+    "catalog",
+    "cpu",
+    "environment",
+    "errors",
+    "files",
+    "machine",
+    "blocking",
+    "plan",
+}
 MAY_IMPORT = {
     "_version": set(),
     "hearth": {"_version", "client"},
@@ -23,7 +33,7 @@ MAY_IMPORT = {
     "errors": set(),
     "files": set(),
     "machine": set(),
-    "aside": set(),
+    "blocking": set(),
     "plan": {"errors"},
     "contract": set(),
     "settings": BASE,
@@ -52,6 +62,8 @@ MAY_IMPORT = {
         "metrics",
     },
     "client": {*BASE, "contract", "discovery"},
+    "output_files": {"errors"},
+    "watch": {*BASE, "client", "media", "models", "output_files"},
 }
 ABOVE_ALL = {"cli", "__main__"}
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageOps
 from rapidocr import RapidOCR
 
-from hearth.batching import Ticket
+from hearth.batching import RequestContext
 from hearth.errors import DeadlinePassed, InvalidInput, NotReady, Overloaded
 from hearth.models.ocr import parameters
 from hearth.models.ocr.memory import IdleTrim
@@ -177,7 +177,7 @@ async def test_pictures_at_once_get_their_own_answers(model: OcrModel) -> None:
 async def test_what_waits_too_long_is_dropped(model: OcrModel) -> None:
     page = png(drawn())
     with pytest.raises(DeadlinePassed):
-        await model.read(page, ticket=Ticket(time.monotonic() - 1))
+        await model.read(page, context=RequestContext(time.monotonic() - 1))
     assert [line.text for line in await model.read(page)] == list(TEXT)
 
 
@@ -195,7 +195,7 @@ async def test_pages_past_the_queue_are_refused_at_once() -> None:
 
 async def ask(model: OcrModel, payload: bytes, **meta: str) -> Result:
     request = Request("ocr", payload, "image/jpeg", meta)
-    call = Call(request, read_all(TASK.options, meta), Ticket())
+    call = Call(request, read_all(TASK.options, meta), RequestContext())
     return TASK.render(model, await TASK.call(model, TASK.parse(model, call), call), call)
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from batch_kit import until
-from hearth.batching import BatchQueue, Curve, Spent, Ticket
+from hearth.batching import BatchQueue, LatencyProfile, RequestContext, Timings
 from hearth.errors import ModelFailed
 from hearth.models.ocr.detection import Detector
 from hearth.models.ocr.model import PAGES_AHEAD
@@ -19,7 +19,7 @@ from hearth.models.ocr.page import page_of
 from hearth.models.ocr.readers import LineReader
 from hearth.models.ocr.recognition import Recogniser
 from hearth.models.options import QueueOptions
-from hearth.models.tuning import FILE, CurveCache
+from hearth.models.tuning import FILE, ProfileCache
 from ocr_kit import TEXT, Watched, drawn, loaded, png, session, watched
 
 LINES = [np.asarray(drawn((text,), (200, 60)))[..., ::-1] for text in ("one", "two")]
@@ -110,7 +110,7 @@ async def test_the_lines_of_a_page_wait_for_no_company():
     with loaded(QueueOptions(max_delay=90)) as model:
         for queue in model.queues[1:]:
             # By this, a batch of 8 would save more than the longest delay there may be.
-            queue.tune(Curve({1: 100.0, 8: 100.0}), 8)
+            queue.tune(LatencyProfile({1: 100.0, 8: 100.0}), 8)
         async with asyncio.timeout(60):
             readings = await model.read_lines(lines)
     assert len(readings) == len(lines)
@@ -133,12 +133,14 @@ async def test_no_more_pages_are_under_way_than_reading_keeps_up_with():
     flood = png(drawn(("many", "pages"), (300, 300)))
     with watched(detection=looks, recognition=lambda *_: gate.wait(60)) as model:
         many = [
-            asyncio.create_task(model.read(flood, ticket=Ticket(source="many")))
+            asyncio.create_task(model.read(flood, context=RequestContext(source="many")))
             for _ in range(PAGES_AHEAD + 3)
         ]
         await until(lambda: len(detected) == PAGES_AHEAD)
         other = asyncio.create_task(
-            model.read(png(drawn(("another",), (300, 280))), ticket=Ticket(source="another"))
+            model.read(
+                png(drawn(("another",), (300, 280))), context=RequestContext(source="another")
+            )
         )
         await asyncio.wait_for(late.wait(), 20)
         assert len(detected) == PAGES_AHEAD + 1
@@ -169,13 +171,13 @@ async def test_the_times_of_a_page_of_many_lines_come_to_no_more_than_it_took():
     page = png(drawn(MANY, (800, 1240)))
     with loaded() as model:
         await model.read(png(drawn()))
-        spent, began = Spent(), time.monotonic()
-        lines = await model.read(page, ticket=Ticket(spent=spent))
+        timings, began = Timings(), time.monotonic()
+        lines = await model.read(page, context=RequestContext(timings=timings))
         took = time.monotonic() - began
     assert len(lines) == len(MANY)
-    assert spent.wait > 0 and spent.run > 0 and spent.decode > 0
+    assert timings.wait > 0 and timings.run > 0 and timings.decode > 0
     # They are parts of it, one after the other; a little is for what each clock leaves out.
-    assert spent.wait + spent.run + spent.decode <= 1.2 * took + 0.05
+    assert timings.wait + timings.run + timings.decode <= 1.2 * took + 0.05
 
 
 # --- what is kept ---------------------------------------------------------------------------
@@ -201,9 +203,9 @@ async def test_a_page_of_more_lines_than_are_kept_isnt_kept():
 
 
 async def test_a_curve_counts_for_the_threads_that_it_was_measured_with(tmp_path: Path):
-    cache = CurveCache(tmp_path / FILE)
+    cache = ProfileCache(tmp_path / FILE)
     for threads in (None, 1, None, 1):
-        with loaded(QueueOptions(curves=cache, max_batch=1), threads=threads) as model:
+        with loaded(QueueOptions(profiles=cache, max_batch=1), threads=threads) as model:
             await model.warm_up()
     measured = [(kept.key, kept.facts["threads"], kept.facts["item"]) for kept in cache]
     assert sorted(measured, key=str) == [

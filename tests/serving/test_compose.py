@@ -59,7 +59,7 @@ def _size(lab: Lab, file, call) -> Result:
 async def _measure(lab: Lab, file, call):
     reader = ImageReader(10**8)
     picture = reader.read(file) if isinstance(file, bytes) else file.image(reader)
-    await lab.queue.submit(b"x", ticket=call.ticket)
+    await lab.queue.submit(b"x", context=call.context)
     if call.options["faces"] == "fail":
         raise InvalidInput("this one is bad")
     if call.options["faces"] == "panic":

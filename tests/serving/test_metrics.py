@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from batch_kit import Gate, until, until_waiting
 from cli_kit import PAGE
-from hearth.batching import Curve
+from hearth.batching import LatencyProfile
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import SettingsError
 from hearth.node import Node
@@ -84,7 +84,7 @@ async def test_what_became_of_the_requests_adds_up():
         gone.cancel()
         await until(lambda: queue_of(node).statistics().cancelled == 1)
         # The model would be done long after the client has stopped waiting.
-        queue_of(node).tune(Curve({1: 3600.0}))
+        queue_of(node).tune(LatencyProfile({1: 3600.0}))
         late = asyncio.create_task(talk(stub, [ask(b"late")], timeout=60))
         await until_waiting(queue_of(node), 1)
         assert let_in(await scrape(node)) == 3  # one runs, one waits, one is gone

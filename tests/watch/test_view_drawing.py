@@ -6,15 +6,15 @@ import numpy as np
 import orjson
 import pytest
 
-from hearth.cli.view import bones
-from hearth.cli.view.asking import Asking
-from hearth.cli.view.drawing import Look, drawn
-from hearth.cli.view.lettering import letters
-from hearth.cli.view.pictures import natural
-from hearth.cli.view.source import Source
 from hearth.client import Capabilities, Failure, Job, Node, Outcome, Service, TaskInfo
 from hearth.errors import InvalidInput
 from hearth.media import encode
+from hearth.watch import skeletons
+from hearth.watch.drawing import Look, drawn
+from hearth.watch.frames import Source
+from hearth.watch.lettering import letters
+from hearth.watch.pictures import natural
+from hearth.watch.requests import FrameRequests
 from view_kit import Pixels
 
 GREY = np.full((240, 320, 3), 120, np.uint8)
@@ -154,16 +154,17 @@ def test_letters_of_any_script_have_one_height_and_long_texts_an_end():
 
 
 def test_bones_join_the_points_there_are():
-    hands = [pair for finger in bones.HAND_BONES for pair in finger]
+    hands = [pair for finger in skeletons.HAND_BONES for pair in finger]
     assert len(hands) == len(set(hands)) == 21 and {at for pair in hands for at in pair} == {
         *range(21)
     }
-    body = [*bones.POSE_LEFT, *bones.POSE_RIGHT, *bones.POSE_TRUNK, *bones.POSE_FACE]
+    sides = [*skeletons.POSE_LEFT, *skeletons.POSE_RIGHT]
+    body = [*sides, *skeletons.POSE_TRUNK, *skeletons.POSE_FACE]
     assert len(body) == len(set(body)) == 35 and {at for pair in body for at in pair} == {
         *range(33)
     }
     # The subject's left is odd, the right is even, and each bone has its like.
-    assert [(a + 1, b + 1) for a, b in bones.POSE_LEFT] == list(bones.POSE_RIGHT)
+    assert [(a + 1, b + 1) for a, b in skeletons.POSE_LEFT] == list(skeletons.POSE_RIGHT)
 
 
 def test_names_are_sorted_as_people_count():
@@ -176,7 +177,7 @@ def test_names_are_sorted_as_people_count():
 # --- what is asked for ------------------------------------------------------------------------
 
 
-def asking(task: str, source: Source, *, raw: bool = False, **options: str) -> Asking:
+def asking(task: str, source: Source, *, raw: bool = False, **options: str) -> FrameRequests:
     images = ("image/jpeg",)
     video = dict.fromkeys(("stream_id", "frame_number", "timestamp_ms", "drop"), "text")
     tasks = (
@@ -187,7 +188,7 @@ def asking(task: str, source: Source, *, raw: bool = False, **options: str) -> A
     )
     can = Capabilities((Service("any", (), "", (), tasks),))
     found = Node("node:1", "node", "", "up", "", False, can)
-    return Asking(task, found, source, options, raw=raw)
+    return FrameRequests(task, found, source, options, raw=raw)
 
 
 class Video(Source):

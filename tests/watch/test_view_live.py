@@ -15,15 +15,15 @@ import pytest
 from client_kit import Requests, ScriptedNode, echo, serving
 from hearth.cli import console
 from hearth.cli.exit_codes import FAILURE, OK
-from hearth.cli.view.captures import Capture
-from hearth.cli.view.newest import Newest
-from hearth.cli.view.running import Wishes, watch
-from hearth.cli.view.sinks import JsonLines
-from hearth.cli.view.source import Source
-from hearth.cli.view.sources import open_source
-from hearth.cli.view.video import VideoFile
+from hearth.cli.watch import run as run_watch
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import HearthError, Unavailable
+from hearth.watch.captures import Capture
+from hearth.watch.frames import Source
+from hearth.watch.latest_frame import LatestFrame
+from hearth.watch.open_source import open_source
+from hearth.watch.session import WatchOptions
+from hearth.watch.sinks import JsonLines, VideoFile
 from view_kit import RATE, frames, read_video, write_picture, write_video
 
 COUNT = 40
@@ -76,7 +76,7 @@ class Held(Source):
 
 async def test_whoever_asks_late_gets_the_newest_frame_alone(clip: Path):
     source = Held(camera(clip), 7)
-    with Newest(source) as newest:
+    with LatestFrame(source) as newest:
         await asyncio.to_thread(source.waits.wait, 20)
         sixth = await newest.next()
         assert sixth is not None and (sixth.number, newest.skipped) == (6, 6)
@@ -96,7 +96,7 @@ async def test_what_ends_a_source_reaches_whoever_waits_for_a_frame(clip: Path):
         def read(self) -> Any:
             raise HearthError("the camera is gone")
 
-    with Newest(Unplugged()) as newest, pytest.raises(HearthError, match="the camera is gone"):
+    with LatestFrame(Unplugged()) as newest, pytest.raises(HearthError, match="the camera is gone"):
         await newest.next()
 
 
@@ -131,7 +131,9 @@ async def node_of(infer: Any, options: tuple[str, ...] = ()) -> AsyncIterator[st
 
 
 async def run(address: str, source: Source, *sinks: Any, **wishes: Any) -> int:
-    return await asyncio.to_thread(watch, Wishes("look", node=address, **wishes), source, sinks)
+    return await asyncio.to_thread(
+        run_watch, WatchOptions("look", node=address, **wishes), source, sinks
+    )
 
 
 def lines_of(path: Path) -> list[Mapping[str, Any]]:
@@ -243,7 +245,7 @@ async def test_pictures_that_cannot_be_read_prove_nothing_and_keep_their_place(t
             yield failure(request, "too dark") if first else answer(request)
 
     async with node_of(infer) as address:
-        assert await run(address, open_source(str(folder)), JsonLines(told)) == FAILURE
+        assert await run(address, open_source(str(folder), print), JsonLines(told)) == FAILURE
     lines = lines_of(told)
     assert [line["file"] for line in lines] == [f"{number}.png" for number in range(6)]
     codes = [line["error"] and line["error"]["code"] for line in lines]
@@ -289,9 +291,9 @@ async def test_a_node_that_goes_away_ends_it_with_one_line_and_a_whole_video(
 
 
 def test_a_live_video_takes_as_long_as_the_source_did(tmp_path: Path):
-    from hearth.cli.view.frames import Frame
-    from hearth.cli.view.sink import Seen
     from hearth.client import Job, Outcome
+    from hearth.watch.frames import Frame
+    from hearth.watch.sinks import Seen
 
     out = tmp_path / "seen.mp4"
     video = VideoFile(out, 10, live=True)

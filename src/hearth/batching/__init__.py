@@ -1,29 +1,29 @@
 """Queues and their owner threads: items and a callable, nothing of models or gRPC."""
 
-from hearth.batching.curve import Curve
-from hearth.batching.entry import Claim
+from hearth.batching.context import NO_CONTEXT, RequestContext, Timings
+from hearth.batching.entry import QueueHandle
 from hearth.batching.histogram import SECONDS, Histogram, HistogramSnapshot
-from hearth.batching.linger import Linger, Moment, adaptive
-from hearth.batching.preparation import Alone
+from hearth.batching.latency_profile import LatencyProfile
+from hearth.batching.linger import BatchWindow, WindowState, adaptive_window
+from hearth.batching.preparation import Exclusive
 from hearth.batching.queue import BatchQueue
 from hearth.batching.statistics import QueueStatistics
-from hearth.batching.ticket import NO_HURRY, Spent, Ticket
 from hearth.batching.workers import Workers
 
 __all__ = [
-    "NO_HURRY",
+    "NO_CONTEXT",
     "SECONDS",
-    "Alone",
     "BatchQueue",
-    "Claim",
-    "Curve",
+    "BatchWindow",
+    "Exclusive",
     "Histogram",
     "HistogramSnapshot",
-    "Linger",
-    "Moment",
+    "LatencyProfile",
+    "QueueHandle",
     "QueueStatistics",
-    "Spent",
-    "Ticket",
+    "RequestContext",
+    "Timings",
+    "WindowState",
     "Workers",
-    "adaptive",
+    "adaptive_window",
 ]

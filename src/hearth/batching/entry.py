@@ -6,34 +6,43 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-from hearth.batching.ticket import Ticket
+from hearth.batching.context import RequestContext
 from hearth.errors import HearthError, ModelFailed
 
 log = logging.getLogger(__name__)
 
 
 class Entry:
-    """An item with its ticket and the future that its answer goes to.
+    """An item with its context and the future that its answer goes to.
 
     Made on the loop; a worker and then the owner thread handle it, one after the other.
     """
 
     __slots__ = (
-        "future", "heavy", "item", "key", "loop", "passing", "prepare", "since", "ticket", "waited"
+        "context",
+        "future",
+        "heavy",
+        "item",
+        "key",
+        "loop",
+        "passing",
+        "prepare",
+        "since",
+        "waited"
     )  # fmt: skip
 
     def __init__(
         self,
         item: Any,
         key: Hashable,
-        ticket: Ticket,
+        context: RequestContext,
         loop: asyncio.AbstractEventLoop,
         prepare: Callable[[Any], Any] | None = None,
     ) -> None:
         self.item = item
         """What ``prepare`` takes, and then what it gave."""
         self.key = key
-        self.ticket = ticket
+        self.context = context
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.prepare = prepare
@@ -49,22 +58,22 @@ class Entry:
 
     @property
     def source(self) -> Hashable:
-        return self.ticket.source
+        return self.context.source
 
     @property
-    def urgent(self) -> bool:
-        return self.ticket.urgent
+    def interactive(self) -> bool:
+        return self.context.interactive
 
     def leaves(self, now: float) -> None:
         """Its time in this line is over."""
         self.waited += now - self.since
 
     def ran(self, seconds: float, batch: int) -> None:
-        """Tell the ticket what became of the time."""
-        if (spent := self.ticket.spent) is not None:
-            spent.wait += self.waited
-            spent.run += seconds
-            spent.batch = max(spent.batch, batch)
+        """Tell the context what became of the time."""
+        if (timings := self.context.timings) is not None:
+            timings.wait += self.waited
+            timings.run += seconds
+            timings.batch = max(timings.batch, batch)
 
     def make_ready(self) -> None:
         """Prepare the item; raises what that raises."""
@@ -73,14 +82,14 @@ class Entry:
         self.item = prepare(self.item)
 
     def was_prepared(self, began: float, ended: float) -> None:
-        """Tell the ticket how long that took; the next line begins."""
+        """Tell the context how long that took; the next line begins."""
         self.since = ended
-        if (spent := self.ticket.spent) is not None:
-            spent.decode += ended - began
+        if (timings := self.context.timings) is not None:
+            timings.decode += ended - began
 
 
-class Claim:
-    """What a caller holds of an item on its way, to lend it another's turn; see ``lend``."""
+class QueueHandle:
+    """Handle of an item on its way through a queue; ``inherit_priority`` takes it."""
 
     __slots__ = ("entry",)
 

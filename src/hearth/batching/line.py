@@ -1,4 +1,4 @@
-"""A line to wait in that is fair: urgent before bulk, and sources in turns.
+"""A line to wait in that is fair: interactive before bulk, and sources in turns.
 
 Not thread-safe: a queue holds its lock around every call.
 """
@@ -19,7 +19,7 @@ class Waits(Protocol):
     @property
     def source(self) -> Hashable: ...
     @property
-    def urgent(self) -> bool: ...
+    def interactive(self) -> bool: ...
     @property
     def since(self) -> float: ...
 
@@ -32,29 +32,29 @@ class Line(Generic[Entry]):
     """Entries that wait."""
 
     def __init__(self) -> None:
-        self._urgent: _Turns[Entry] = _Turns()
+        self._interactive: _Turns[Entry] = _Turns()
         self._bulk: _Turns[Entry] = _Turns()
         self._overtaken = 0
 
     def __len__(self) -> int:
-        return len(self._urgent) + len(self._bulk)
+        return len(self._interactive) + len(self._bulk)
 
     def push(self, entry: Entry) -> None:
         """To the end of its source's line."""
-        (self._urgent if entry.urgent else self._bulk).push(entry)
+        (self._interactive if entry.interactive else self._bulk).push(entry)
 
     def remove(self, entry: Entry) -> bool:
         """Take one entry out of the middle; False where it isn't here."""
-        return (self._urgent if entry.urgent else self._bulk).remove(entry)
+        return (self._interactive if entry.interactive else self._bulk).remove(entry)
 
     def of_source(self, source: Hashable) -> int:
         """How many entries of a source wait."""
-        return self._urgent.of_source(source) + self._bulk.of_source(source)
+        return self._interactive.of_source(source) + self._bulk.of_source(source)
 
     def clear(self) -> list[Entry]:
         """Everybody leaves."""
-        entries = [*self._urgent, *self._bulk]
-        self._urgent, self._bulk = _Turns(), _Turns()
+        entries = [*self._interactive, *self._bulk]
+        self._interactive, self._bulk = _Turns(), _Turns()
         return entries
 
     def next(self, admits: Judge[Entry], dead: Judge[Entry]) -> Entry | None:
@@ -65,24 +65,27 @@ class Line(Generic[Entry]):
         """
         waited = bool(self._bulk)
         overtakes = not (waited and self._overtaken >= MOST_OVERTAKEN)
-        if overtakes and (entry := self._urgent.next(admits, dead)) is not None:
+        if overtakes and (entry := self._interactive.next(admits, dead)) is not None:
             self._overtaken = self._overtaken + 1 if waited else 0
             return entry
         self._overtaken = 0
         if (entry := self._bulk.next(admits, dead)) is not None or overtakes:
             return entry
-        return self._urgent.next(admits, dead)
+        return self._interactive.next(admits, dead)
 
     def take(
-        self, limit: int, dead: Judge[Entry], company: Callable[[int], int] = lambda urgent: urgent
+        self,
+        limit: int,
+        dead: Judge[Entry],
+        company: Callable[[int], int] = lambda interactive: interactive,
     ) -> list[Entry]:
         """A batch: up to ``limit`` entries that share a key, chosen by whose turn it is.
 
-        ``company`` says to which size urgent entries may be filled up with bulk. The dead
+        ``company`` says to which size interactive entries may be filled up with bulk. The dead
         are dropped, as in ``next``; empty where nobody living waits.
         """
         if not (self._bulk and self._overtaken >= MOST_OVERTAKEN):
-            batch = self._urgent.take(limit, dead)
+            batch = self._interactive.take(limit, dead)
             if batch:
                 next_in_turn = self._bulk.head() if self._bulk else None
                 room = min(limit, company(len(batch)))
@@ -93,12 +96,12 @@ class Line(Generic[Entry]):
         self._overtaken = 0
         batch = self._bulk.take(limit, dead)
         if not batch:
-            return self._urgent.take(limit, dead)
-        return batch + self._urgent.join(batch[0].key, limit - len(batch), dead)
+            return self._interactive.take(limit, dead)
+        return batch + self._interactive.join(batch[0].key, limit - len(batch), dead)
 
     def eldest(self) -> float:
-        """Since when the first of the urgent entries waits, or of bulk; there is one."""
-        return (self._urgent or self._bulk).head().since
+        """Since when the first of the interactive entries waits, or of bulk; there is one."""
+        return (self._interactive or self._bulk).head().since
 
 
 class _Turns(Generic[Entry]):

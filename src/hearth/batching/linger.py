@@ -9,10 +9,10 @@ saves against two smaller ones.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hearth.batching.curve import Curve
+from hearth.batching.latency_profile import LatencyProfile
 
 
-class Moment(NamedTuple):
+class WindowState(NamedTuple):
     """A free session with entries that wait. Times are of one clock, in seconds."""
 
     free_since: float
@@ -24,20 +24,20 @@ class Moment(NamedTuple):
     """The size of the last batch and all who waited when it ended."""
     limit: int
     """The largest batch."""
-    curve: Curve | None
+    profile: LatencyProfile | None
     max_delay: float
 
 
-Linger = Callable[[Moment], float]
+BatchWindow = Callable[[WindowState], float]
 """Until when to wait for more; a time that has passed means: go."""
 
 
-def adaptive(moment: Moment) -> float:
+def adaptive_window(moment: WindowState) -> float:
     """For those whom the last round proved to be about, and no longer than it pays."""
     aim = min(moment.limit, moment.expected)
-    if moment.curve is None or moment.waiting >= aim:
+    if moment.profile is None or moment.waiting >= aim:
         return 0.0
-    together = moment.curve.seconds(aim)
-    apart = moment.curve.seconds(moment.waiting) + moment.curve.seconds(aim - moment.waiting)
+    together = moment.profile.seconds(aim)
+    apart = moment.profile.seconds(moment.waiting) + moment.profile.seconds(aim - moment.waiting)
     # From the moment the session came free: who isn't back by then isn't coming.
     return moment.free_since + min(apart - together, moment.max_delay)

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from hearth.batching.context import RequestContext
 from hearth.batching.entry import Entry
 from hearth.batching.line import Line
 from hearth.batching.pace import Pace
-from hearth.batching.statistics import Counts
-from hearth.batching.ticket import Ticket
+from hearth.batching.statistics import QueueMetrics
 from hearth.errors import DeadlinePassed, NotReady, Overloaded
 
 _DELIVERY_SECONDS = 0.02
@@ -31,7 +31,7 @@ class Lobby:
         capacity: int,
         ahead: int | None,
         pace: Pace,
-        counts: Counts,
+        counts: QueueMetrics,
     ) -> None:
         self.capacity = capacity
         self.closed = False
@@ -100,20 +100,24 @@ class Lobby:
         self._counts.cancelled += 1
         return True
 
-    def lend(self, entry: Entry, ticket: Ticket) -> None:
-        """Let an entry that stands in a line go on with another ticket's turn, if that helps.
+    def inherit_priority(self, entry: Entry, context: RequestContext) -> None:
+        """Let an entry that stands in a line go on with another context's turn, if that helps.
 
-        It helps where that ticket is urgent, or its source has fewer entries in line.
+        It helps where that context is interactive, or its source has fewer entries in line.
         """
         for line in (self._raw, self._heavy, self._ready):
-            own = entry.ticket
-            sooner = line.of_source(ticket.source) < line.of_source(own.source)
-            if not (sooner or (ticket.urgent and not own.urgent)) or not line.remove(entry):
+            own = entry.context
+            sooner = line.of_source(context.source) < line.of_source(own.source)
+            if not (sooner or (context.interactive and not own.interactive)) or not line.remove(
+                entry
+            ):
                 continue
             if line is self._ready:
                 self._release(entry)
-            source = ticket.source if sooner else own.source
-            entry.ticket = own._replace(source=source, urgent=own.urgent or ticket.urgent)
+            source = context.source if sooner else own.source
+            entry.context = own._replace(
+                source=source, interactive=own.interactive or context.interactive
+            )
             if line is self._ready:
                 self._hold(entry)
             line.push(entry)
@@ -220,7 +224,7 @@ class Lobby:
         return True
 
     def _too_late(self, entry: Entry, now: float) -> bool:
-        deadline = entry.ticket.deadline
+        deadline = entry.context.deadline
         if deadline is None:
             return False
         together = min(1 + len(self._ready), self._pace.max_batch)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hearth.batching.curve import Curve
+from hearth.batching.latency_profile import LatencyProfile
 from hearth.batching.plan import first_sizes
 from hearth.batching.poison import Outcome, Wariness
 
 _COMPANY = 1.25
-"""Bulk may fill up a batch of urgent items as long as that takes no more than so many times."""
+"""Factor by which bulk that fills up a batch of interactive items may make it longer."""
 _SMOOTHING = 0.2
 _FRESH_SECONDS = 1.0
 """So long after a batch, the time of the next one can be foretold."""
@@ -21,7 +21,7 @@ class Pace:
     """
 
     def __init__(self, max_batch: int, sizes: Sequence[int] = ()) -> None:
-        self.curve: Curve | None = None
+        self.profile: LatencyProfile | None = None
         self._sizes = tuple(sizes)
         self._wanted = self._runnable(max_batch)
         self.free_since = 0.0
@@ -40,10 +40,10 @@ class Pace:
         """The largest batch, memory considered."""
         return self._wanted if self._fits is None else min(self._wanted, self._fits)
 
-    def tune(self, curve: Curve, max_batch: int | None) -> None:
+    def tune(self, profile: LatencyProfile, max_batch: int | None) -> None:
         """See ``BatchQueue.tune``."""
-        self.curve = curve
-        self._wanted = self._runnable(max_batch or curve.best())
+        self.profile = profile
+        self._wanted = self._runnable(max_batch or profile.best())
         self._plan()
 
     def shrink(self, fits: int) -> bool:
@@ -62,29 +62,29 @@ class Pace:
             # One batch that took a hundred times as long tells of a hiccup: it counts as two.
             usual = self._usual or seconds
             self._usual = usual + _SMOOTHING * (min(seconds, 2 * usual) - usual)
-            if self.curve is not None:
-                ratio = seconds / self.curve.seconds(self._padded(size))
+            if self.profile is not None:
+                ratio = seconds / self.profile.seconds(self._padded(size))
                 self._slowness += _SMOOTHING * (min(ratio, 2 * self._slowness) - self._slowness)
 
     def limit(self, waiting: int) -> int:
         """How many of those that wait to take now."""
         if self._firsts:
             return self._firsts[min(waiting, len(self._firsts) - 1)]
-        return self._wariness.limit(self.max_batch, self.curve.seconds if self.curve else float)
+        return self._wariness.limit(self.max_batch, self.profile.seconds if self.profile else float)
 
     def _plan(self) -> None:
         """Know the fixed size to run first, however many wait."""
         if self._sizes:
             sizes = [size for size in self._sizes if size <= self.max_batch] or self._sizes[:1]
-            self._firsts = first_sizes(sizes, self.curve.seconds if self.curve else None)
+            self._firsts = first_sizes(sizes, self.profile.seconds if self.profile else None)
 
-    def company(self, urgent: int) -> int:
-        """To which size ``urgent`` items may be filled up with others."""
-        if self.curve is None:
-            return urgent
-        bearable = _COMPANY * self.curve.seconds(self._padded(urgent))
-        size = urgent
-        while size < self.max_batch and self.curve.seconds(self._padded(size + 1)) <= bearable:
+    def company(self, interactive: int) -> int:
+        """To which size ``interactive`` items may be filled up with others."""
+        if self.profile is None:
+            return interactive
+        bearable = _COMPANY * self.profile.seconds(self._padded(interactive))
+        size = interactive
+        while size < self.max_batch and self.profile.seconds(self._padded(size + 1)) <= bearable:
             size += 1
         return size
 
@@ -96,9 +96,9 @@ class Pace:
         """
         if now - self.free_since > _FRESH_SECONDS:
             return 0.0
-        if self.curve is None:
+        if self.profile is None:
             return self._usual or 0.0
-        return self.curve.seconds(self._padded(size)) * self._slowness
+        return self.profile.seconds(self._padded(size)) * self._slowness
 
     def patience(self, waiting: int) -> float:
         """Seconds after which a full queue is likely to have room: half of it done."""

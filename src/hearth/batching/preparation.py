@@ -8,11 +8,11 @@ from typing import Any
 
 from hearth.batching.entry import Entry, as_failure, resolve
 from hearth.batching.lobby import Lobby
-from hearth.batching.statistics import Counts
+from hearth.batching.statistics import QueueMetrics
 from hearth.batching.workers import Job, Workers
 
 
-class Alone(Exception):
+class Exclusive(Exception):
     """Raised by a ``prepare``: this item takes so much memory that it waits for its turn alone.
 
     ``prepare`` is what makes the item then, on the one thread for such items.
@@ -34,7 +34,7 @@ class Preparation:
         name: str,
         workers: Workers,
         lobby: Lobby,
-        counts: Counts,
+        counts: QueueMetrics,
         lock: threading.Condition,
         *,
         is_all: bool = False,
@@ -76,7 +76,7 @@ class Preparation:
         failure: BaseException | None = None
         try:
             entry.make_ready()
-        except Alone as alone:
+        except Exclusive as alone:
             self._put_aside(entry, alone)
             return
         except BaseException as error:  # also a panic in a native library
@@ -105,7 +105,7 @@ class Preparation:
             entry.ran(0.0, 0)
         return [*([(entry, entry.item)] if done else []), *self._lobby.take_late()]
 
-    def _put_aside(self, entry: Entry, alone: Alone) -> None:
+    def _put_aside(self, entry: Entry, alone: Exclusive) -> None:
         """Into the line of heavy entries: no thread that others need waits with it."""
         entry.prepare, entry.heavy = alone.prepare, True
         entry.since = time.monotonic()

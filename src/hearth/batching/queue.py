@@ -17,15 +17,15 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar, cast
 
-from hearth.batching.curve import Curve, measured
-from hearth.batching.entry import Claim, Entry, as_failure, resolve
-from hearth.batching.linger import Linger, Moment, adaptive
+from hearth.batching.context import NO_CONTEXT, RequestContext, Timings
+from hearth.batching.entry import Entry, QueueHandle, as_failure, resolve
+from hearth.batching.latency_profile import LatencyProfile, measured
+from hearth.batching.linger import BatchWindow, WindowState, adaptive_window
 from hearth.batching.lobby import Lobby
 from hearth.batching.pace import Pace
 from hearth.batching.poison import attempt
 from hearth.batching.preparation import Preparation
-from hearth.batching.statistics import Counts, QueueStatistics
-from hearth.batching.ticket import NO_HURRY, Spent, Ticket
+from hearth.batching.statistics import QueueMetrics, QueueStatistics
 from hearth.batching.workers import Job, Workers
 
 Item = TypeVar("Item")
@@ -60,7 +60,7 @@ class BatchQueue(Generic[Item, Answer]):
         capacity: int = 1024,
         sizes: Sequence[int] = (),
         max_delay: float = 0.01,
-        linger: Linger = adaptive,
+        linger: BatchWindow = adaptive_window,
         workers: Workers | None = None,
         ahead: int | None = None,
     ) -> None:
@@ -71,7 +71,7 @@ class BatchQueue(Generic[Item, Answer]):
         self._max_delay = max_delay
         self._changed = threading.Condition()
         self._pace = Pace(max_batch, sizes)
-        self._counts = Counts()
+        self._counts = QueueMetrics()
         self._lobby = Lobby(
             name, capacity=capacity, ahead=ahead, pace=self._pace, counts=self._counts
         )
@@ -100,17 +100,17 @@ class BatchQueue(Generic[Item, Answer]):
         return self._pace.max_batch
 
     @property
-    def curve(self) -> Curve | None:
+    def profile(self) -> LatencyProfile | None:
         """What was measured of ``run``, if anything was."""
-        return self._pace.curve
+        return self._pace.profile
 
     async def submit(
         self,
         item: Item,
         *,
         key: Hashable = None,
-        ticket: Ticket = NO_HURRY,
-        claim: Claim | None = None,
+        context: RequestContext = NO_CONTEXT,
+        handle: QueueHandle | None = None,
     ) -> Answer:
         """The answer to one item that is ready to run.
 
@@ -120,8 +120,8 @@ class BatchQueue(Generic[Item, Answer]):
         is, anything else as ModelFailed.
         """
         self._require_run()
-        entry = Entry(item, key, ticket, asyncio.get_running_loop())
-        self._enter([entry], claim)
+        entry = Entry(item, key, context, asyncio.get_running_loop())
+        self._enter([entry], handle)
         return cast(Answer, await self._answer(entry))
 
     async def submit_raw(
@@ -129,15 +129,15 @@ class BatchQueue(Generic[Item, Answer]):
         payload: Raw,
         prepare: Callable[[Raw], Item],
         *,
-        ticket: Ticket = NO_HURRY,
-        claim: Claim | None = None,
+        context: RequestContext = NO_CONTEXT,
+        handle: QueueHandle | None = None,
     ) -> Answer:
         """The answer to an item that ``prepare`` makes first, in a worker thread.
 
         Raises as ``submit`` does, and what ``prepare`` raises.
         """
-        entry = Entry(payload, None, ticket, asyncio.get_running_loop(), prepare)
-        self._enter_raw(entry, claim)
+        entry = Entry(payload, None, context, asyncio.get_running_loop(), prepare)
+        self._enter_raw(entry, handle)
         return cast(Answer, await self._answer(entry))
 
     @asynccontextmanager
@@ -146,17 +146,17 @@ class BatchQueue(Generic[Item, Answer]):
         payload: Raw,
         prepare: Callable[[Raw], Item],
         *,
-        ticket: Ticket = NO_HURRY,
-        claim: Claim | None = None,
+        context: RequestContext = NO_CONTEXT,
+        handle: QueueHandle | None = None,
     ) -> AsyncIterator[Answer]:
         """As ``submit_raw``, for an answer that has a next stage: the block.
 
         Until the block ends the item counts as one prepared in advance: where the next
         stage is behind, nothing more is prepared for this one.
         """
-        entry = Entry(payload, None, ticket, asyncio.get_running_loop(), prepare)
+        entry = Entry(payload, None, context, asyncio.get_running_loop(), prepare)
         entry.passing = True
-        self._enter_raw(entry, claim)
+        self._enter_raw(entry, handle)
         try:
             yield await self._answer(entry)
         finally:
@@ -165,7 +165,7 @@ class BatchQueue(Generic[Item, Answer]):
             self._wake()
 
     async def submit_all(
-        self, items: Sequence[tuple[Item, Hashable]], *, ticket: Ticket = NO_HURRY
+        self, items: Sequence[tuple[Item, Hashable]], *, context: RequestContext = NO_CONTEXT
     ) -> list[Answer]:
         """The answers to several items with their keys, in order; accepted or refused as one.
 
@@ -174,16 +174,16 @@ class BatchQueue(Generic[Item, Answer]):
         self._require_run()
         loop = asyncio.get_running_loop()
         # Each its own, for they wait and run side by side: the slowest counts for all.
-        spent = [Spent() for _ in items] if ticket.spent is not None else []
-        tickets = [ticket._replace(spent=one) for one in spent] or [ticket] * len(items)
+        timings = [Timings() for _ in items] if context.timings is not None else []
+        contexts = [context._replace(timings=one) for one in timings] or [context] * len(items)
         entries = [
-            Entry(item, key, own, loop) for (item, key), own in zip(items, tickets, strict=True)
+            Entry(item, key, own, loop) for (item, key), own in zip(items, contexts, strict=True)
         ]
         self._enter(entries)
         try:
             answers = list(await asyncio.gather(*(entry.future for entry in entries)))
-            if ticket.spent is not None:
-                ticket.spent.add_slowest(spent)
+            if context.timings is not None:
+                context.timings.add_slowest(timings)
             return answers
         except BaseException:
             for entry in entries:
@@ -193,25 +193,25 @@ class BatchQueue(Generic[Item, Answer]):
             entries.clear()  # or this frame and the error would hold each other
             raise
 
-    def lend(self, claim: Claim, ticket: Ticket) -> None:
+    def inherit_priority(self, handle: QueueHandle, context: RequestContext) -> None:
         """Somebody else waits for the same item: let it go on with their turn, if that helps."""
-        if claim.entry is not None:
+        if handle.entry is not None:
             with self._changed:
-                self._lobby.lend(claim.entry, ticket)
+                self._lobby.inherit_priority(handle.entry, context)
             self._wake()
 
-    async def measure(self, item: Item, *, largest: int) -> Curve:
+    async def measure(self, item: Item, *, largest: int) -> LatencyProfile:
         """Time batches of copies of ``item``, of 1, 2, 4, … up to ``largest``, on the owner thread.
 
         Where only fixed sizes run, those. Raises what ``run`` raises for a single item.
         """
         self._require_run()
         loop = asyncio.get_running_loop()
-        result = Entry(None, None, NO_HURRY, loop)
+        result = Entry(None, None, NO_CONTEXT, loop)
         sizes = self._pace.sizes_to_measure(largest)
 
         def job() -> None:
-            outcome: Curve | BaseException
+            outcome: LatencyProfile | BaseException
             try:
                 outcome = measured(lambda size: self._checked([item] * size), sizes)
             except BaseException as error:
@@ -223,12 +223,12 @@ class BatchQueue(Generic[Item, Answer]):
                 raise self._lobby.closing()
             self._measuring.append((result, job))
             self._changed.notify()
-        return cast(Curve, await self._answer(result))
+        return cast(LatencyProfile, await self._answer(result))
 
-    def tune(self, curve: Curve, max_batch: int | None = None) -> None:
-        """Form batches by a measured curve: up to ``max_batch``, or to the best size it shows."""
+    def tune(self, profile: LatencyProfile, max_batch: int | None = None) -> None:
+        """Form batches by a measured profile: up to ``max_batch``, or to the best size it shows."""
         with self._changed:
-            self._pace.tune(curve, max_batch)
+            self._pace.tune(profile, max_batch)
 
     def statistics(self) -> QueueStatistics:
         """A consistent reading, cheap enough for every scrape; from any thread."""
@@ -256,9 +256,9 @@ class BatchQueue(Generic[Item, Answer]):
 
     # --- on the loop: coming in, and leaving early --------------------------------------------
 
-    def _enter(self, entries: list[Entry], claim: Claim | None = None) -> None:
-        if claim is not None:
-            [claim.entry] = entries
+    def _enter(self, entries: list[Entry], handle: QueueHandle | None = None) -> None:
+        if handle is not None:
+            [handle.entry] = entries
         with self._changed:
             self._lobby.enter(entries)
             self._changed.notify()
@@ -267,10 +267,10 @@ class BatchQueue(Generic[Item, Answer]):
         if self._run is None:
             raise TypeError(f"{self.name} has nothing to run: it only prepares")
 
-    def _enter_raw(self, entry: Entry, claim: Claim | None) -> None:
+    def _enter_raw(self, entry: Entry, handle: QueueHandle | None) -> None:
         if self._preparation is None:
             raise TypeError(f"{self.name} has no workers")
-        self._enter([entry], claim)
+        self._enter([entry], handle)
         self._preparation.wake()
 
     def _wake(self, places: int = 1) -> None:
@@ -340,14 +340,14 @@ class BatchQueue(Generic[Item, Answer]):
                 return
             self._changed.wait(min(left, 1.0))  # and asks again
 
-    def _moment(self) -> Moment:
-        return Moment(
+    def _moment(self) -> WindowState:
+        return WindowState(
             self._pace.free_since,
             self._lobby.eldest(),
             self._lobby.ready,
             self._expected,
             self._pace.limit(self._expected),
-            self.curve,
+            self.profile,
             self._max_delay,
         )
 

@@ -44,7 +44,7 @@ class QueueStatistics(NamedTuple):
     """Seconds of preparing one item."""
 
 
-class Counts:
+class QueueMetrics:
     """The running counts of one queue; used under its lock."""
 
     def __init__(self) -> None:

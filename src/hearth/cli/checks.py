@@ -17,7 +17,7 @@ from hearth.machine import cpu_model
 from hearth.settings import Settings
 
 if TYPE_CHECKING:
-    from hearth.batching import Curve
+    from hearth.batching import LatencyProfile
     from hearth.models.loader import ModelLoader
 
 GIB = 1 << 30
@@ -233,32 +233,32 @@ def _curves(settings: Settings) -> Iterator[Check]:
     """How long batches took on this machine when they were measured."""
     if not has_server():
         return
-    from hearth.models.tuning import FILE, CurveCache, machine_facts
+    from hearth.models.tuning import FILE, ProfileCache, machine_facts
 
     here = machine_facts().items()
     shown = set()
-    for kept in CurveCache(settings.data_dir / FILE):
+    for kept in ProfileCache(settings.data_dir / FILE):
         facts = {"model": "", "runtime": "", "device": "", "precision": "", **kept.facts}
         about = "{model} on {runtime}, {device}, {precision}".format_map(facts)
         # The newest comes first: how it was with other files or another version says nothing.
         if here <= facts.items() and (kept.key, about) not in shown:
             shown.add((kept.key, about))
             service, _, tower = kept.key.partition("-")
-            what = f"{tower}: {about}\n{_speed(settings, service, kept.curve)}"
+            what = f"{tower}: {about}\n{_speed(settings, service, kept.profile)}"
             yield Check("speed", service, State.OK, what)
     if not shown:
         what = "not measured yet: the first start of a model does that"
         yield Check("speed", "batches", State.NOTE, what)
 
 
-def _speed(settings: Settings, service: str, curve: "Curve") -> str:
+def _speed(settings: Settings, service: str, profile: "LatencyProfile") -> str:
     from hearth.models.tuning import milliseconds, three_digits
 
     times = (
         f"{size}: {milliseconds(took)} ({three_digits(size / took)}/s)"
-        for size, took in curve.times.items()
+        for size, took in profile.times.items()
     )
     section = getattr(settings, service, None)
     wish = getattr(section, "max_batch_size", None) or settings.batch_size
-    chosen = f"up to {wish}, as set" if wish else f"up to {curve.best()}"
+    chosen = f"up to {wish}, as set" if wish else f"up to {profile.best()}"
     return f"batches {chosen} — {', '.join(times)}"

@@ -57,7 +57,7 @@ def serve(  # noqa: PLR0917
     ] = None,
 ) -> int:
     """Run a node until Ctrl-C or SIGTERM."""
-    from hearth.cli.progress import Bar
+    from hearth.cli.progress import ProgressView
     from hearth.cpu import CURE, missing_features
     from hearth.logs import configure
     from hearth.settings import load
@@ -98,7 +98,7 @@ def serve(  # noqa: PLR0917
     for warning in warnings:
         log.warning("%s", warning)
     # A line among those of the log, in the log's own format.
-    with Bar(log.info) as bar:
+    with ProgressView(say=log.info) as bar:
         code = run(settings, progress=bar.progress)
     logging.shutdown()
     sys.stdout.flush()

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 
 T = TypeVar("T")
 
@@ -30,5 +30,5 @@ async def as_async(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T, N
 async def beside(items: Iterable[T]) -> AsyncGenerator[T, None]:
     """The items, each drawn on a thread that may be kept waiting."""
     iterator = iter(items)
-    while (item := await aside(partial(next, iterator, END))) is not END:
+    while (item := await run_blocking(partial(next, iterator, END))) is not END:
         yield item

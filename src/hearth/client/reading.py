@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.client.capabilities import TaskInfo
 from hearth.client.sources import Payload, load
 from hearth.errors import DeadlinePassed
@@ -39,7 +39,7 @@ class Reading:
         try:
             async with limit, self._turn:
                 # A file system may hang: not on the loop.
-                payload = await aside(partial(_loaded, source, task, mime))
+                payload = await run_blocking(partial(_loaded, source, task, mime))
                 while not self._fits(payload):
                     self._given_back.clear()
                     await self._given_back.wait()

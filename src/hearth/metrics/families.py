@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import (
 )
 
 from hearth.batching import HistogramSnapshot, QueueStatistics
-from hearth.models.shared import SharedStatistics
+from hearth.models.single_flight import SharedStatistics
 from hearth.serving.admission import AdmissionStatistics
 from hearth.serving.request_metrics import RequestStatistics
 

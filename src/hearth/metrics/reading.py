@@ -10,7 +10,7 @@ from hearth._version import __version__
 from hearth.batching import QueueStatistics
 from hearth.metrics import families
 from hearth.models.model import CachesResults, Model
-from hearth.models.shared import SharedStatistics
+from hearth.models.single_flight import SharedStatistics
 from hearth.serving.admission import AdmissionStatistics
 from hearth.serving.managed_model import ManagedModel, ModelState
 from hearth.serving.request_metrics import RequestStatistics

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
 from hearth.media import File, ImageReader, Picture
 from hearth.models.options import QueueOptions
 from hearth.models.pictures import PictureWork
@@ -22,9 +22,11 @@ class Composer:
         self._pictures = PictureWork("compose-pictures", reader, options or QueueOptions())
 
     @asynccontextmanager
-    async def decoded(self, file: File, ticket: Ticket = NO_HURRY) -> AsyncIterator[Picture]:
+    async def decoded(
+        self, file: File, context: RequestContext = NO_CONTEXT
+    ) -> AsyncIterator[Picture]:
         """Decode a picture, and hold it while it is worked on; see ``PictureWork.decoded``."""
-        async with self._pictures.decoded(file, ticket) as picture:
+        async with self._pictures.decoded(file, context) as picture:
             yield picture
 
     @property

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from hearth.batching import BatchQueue
 from hearth.hub.progress import Progress
-from hearth.models.shared import SharedStatistics
+from hearth.models.single_flight import SharedStatistics
 
 
 class Model(Protocol):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from hearth.batching import Workers
 from hearth.machine import usable_cores
-from hearth.models.tuning import CurveCache
+from hearth.models.tuning import ProfileCache
 
 _UNTUNED = 8
 """The largest batch until something was measured."""
@@ -28,8 +28,8 @@ class QueueOptions:
     """Seconds that a batch may wait for company."""
     cache_entries: int = 0
     """Results that a tower keeps; 0: none, and identical requests aren't joined."""
-    curves: CurveCache | None = None
-    """Where measured curves are kept between starts."""
+    profiles: ProfileCache | None = None
+    """Where measured latency profiles are kept between starts."""
 
     @property
     def first_batch(self) -> int:

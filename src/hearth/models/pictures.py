@@ -5,9 +5,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
+from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
 from hearth.media import File, ImageReader, Picture, PixelForm
-from hearth.models.heavy import lightly
+from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.options import QueueOptions
 
 PICTURES_AHEAD = 8
@@ -32,7 +32,7 @@ class PictureWork:
         self, name: str, reader: ImageReader, options: QueueOptions, *, ahead: int = PICTURES_AHEAD
     ) -> None:
         self._reader = reader
-        self._prepare = lightly(_work, reader)
+        self._prepare = exclusive_when_heavy(_work, reader)
         self.queue: BatchQueue[Any, Any] = BatchQueue(
             None,
             name=name,
@@ -42,20 +42,20 @@ class PictureWork:
             ahead=ahead,
         )
 
-    async def made(self, work: Work[T], ticket: Ticket = NO_HURRY) -> T:
+    async def made(self, work: Work[T], context: RequestContext = NO_CONTEXT) -> T:
         """What ``work`` gives."""
-        result: T = await self.queue.submit_raw(work, self._prepare, ticket=ticket)
+        result: T = await self.queue.submit_raw(work, self._prepare, context=context)
         return result
 
     def held(
-        self, work: Work[T], ticket: Ticket = NO_HURRY, claim: Claim | None = None
+        self, work: Work[T], context: RequestContext = NO_CONTEXT, handle: QueueHandle | None = None
     ) -> AbstractAsyncContextManager[T]:
         """The same; until the block ends it counts as one of those under way."""
-        return self.queue.passing(work, self._prepare, ticket=ticket, claim=claim)
+        return self.queue.passing(work, self._prepare, context=context, handle=handle)
 
     @asynccontextmanager
     async def decoded(
-        self, file: File, ticket: Ticket = NO_HURRY, form: PixelForm = PixelForm.STORED
+        self, file: File, context: RequestContext = NO_CONTEXT, form: PixelForm = PixelForm.STORED
     ) -> AsyncIterator[Picture]:
         """The picture, decoded in this form, and held until the block ends.
 
@@ -66,12 +66,12 @@ class PictureWork:
             picture.pixels(self._reader, form)  # whether it can be read at all
             yield picture
             return
-        async with self.held(partial(picture.pixels, form=form), ticket):
+        async with self.held(partial(picture.pixels, form=form), context):
             yield picture
 
-    def lend(self, claim: Claim, ticket: Ticket) -> None:
-        """As ``BatchQueue.lend``."""
-        self.queue.lend(claim, ticket)
+    def inherit_priority(self, handle: QueueHandle, context: RequestContext) -> None:
+        """As ``BatchQueue.inherit_priority``."""
+        self.queue.inherit_priority(handle, context)
 
     def close(self) -> None:
         """End the queue."""

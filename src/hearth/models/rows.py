@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from hearth.backends import Array
 
 
-class Row:
+class BatchRow:
     """One item of a batch, in ``array``, which may be read and written while the row lives.
 
     The array of a row that is gone will hold another item: keep the row, not the array.
@@ -23,7 +23,7 @@ class Row:
 
     __slots__ = ("array", "rows", "slot")
 
-    def __init__(self, array: Array, rows: "Rows | None" = None, slot: int = 0) -> None:
+    def __init__(self, array: Array, rows: "Slab | None" = None, slot: int = 0) -> None:
         self.array = array
         self.rows = rows
         """Whose slab it is a part of; None where it stands alone."""
@@ -36,7 +36,7 @@ class Row:
             self.rows.free[self.slot] = 1
 
 
-class Rows:
+class Slab:
     """A slab of ``count`` rows of one shape and dtype; any number of threads may take them.
 
     A row comes back by itself when nobody holds it any more.
@@ -49,7 +49,7 @@ class Rows:
         self._next = 0
         self._lock = threading.Lock()
 
-    def take(self) -> Row:
+    def take(self) -> BatchRow:
         """A row to write into, its content whatever it held; never waits.
 
         Where the slab is used up the row has memory of its own.
@@ -60,8 +60,8 @@ class Rows:
                 self.free[slot] = 0
                 self._next = slot + 1
         if slot < 0:
-            return Row(np.empty(self.slab.shape[1:], self.slab.dtype))
-        return Row(self.slab[slot], self, slot)
+            return BatchRow(np.empty(self.slab.shape[1:], self.slab.dtype))
+        return BatchRow(self.slab[slot], self, slot)
 
     def _find(self) -> int:
         """The next free row, round and round; from the start again where all are free."""
@@ -72,8 +72,8 @@ class Rows:
         return slot if slot >= 0 else self.free.find(1)
 
 
-class Stacked(NamedTuple):
-    """Items in one array; good until the same Stacker's next batch, or an item's end."""
+class StackedBatch(NamedTuple):
+    """Items in one array; good until the same BatchBuilder's next batch, or an item's end."""
 
     array: Array
     """(size, …)"""
@@ -81,13 +81,13 @@ class Stacked(NamedTuple):
     """Where each item is in ``array``, in the order of the items."""
 
 
-class Stacker:
+class BatchBuilder:
     """Makes batches of items; belongs to one thread."""
 
     def __init__(self) -> None:
         self._buffer: Array = np.empty(0)
 
-    def stack(self, items: Sequence[Row | Array], size: int) -> Stacked:
+    def stack(self, items: Sequence[BatchRow | Array], size: int) -> StackedBatch:
         """At least one item as a batch of ``size``, which is no smaller than their number.
 
         Rows that lie next to each other, in whatever order, stay where they are; anything
@@ -96,12 +96,12 @@ class Stacker:
         """
         return _in_place(items, size) or self._copied(items, size)
 
-    def _copied(self, items: Sequence[Row | Array], size: int) -> Stacked:
-        arrays = [item.array if isinstance(item, Row) else item for item in items]
+    def _copied(self, items: Sequence[BatchRow | Array], size: int) -> StackedBatch:
+        arrays = [item.array if isinstance(item, BatchRow) else item for item in items]
         batch = self._room(size, arrays[0])
         np.stack(arrays, out=batch[: len(arrays)])
         batch[len(arrays) :] = arrays[-1]
-        return Stacked(batch, range(len(arrays)))
+        return StackedBatch(batch, range(len(arrays)))
 
     def _room(self, size: int, sample: Array) -> Array:
         """A part of a buffer that lasts, for ``size`` items like the sample."""
@@ -111,10 +111,10 @@ class Stacker:
         return self._buffer[:size]
 
 
-def _in_place(items: Sequence[Row | Array], size: int) -> Stacked | None:
+def _in_place(items: Sequence[BatchRow | Array], size: int) -> StackedBatch | None:
     """The items as a view of the slab, where they lie side by side in one."""
-    rows = items[0].rows if isinstance(items[0], Row) else None
-    slots = [item.slot for item in items if isinstance(item, Row) and item.rows is rows]
+    rows = items[0].rows if isinstance(items[0], BatchRow) else None
+    slots = [item.slot for item in items if isinstance(item, BatchRow) and item.rows is rows]
     if rows is None or len(slots) < len(items):
         return None
     # A batch that is filled up runs on into its neighbours, or starts before its items.
@@ -122,4 +122,4 @@ def _in_place(items: Sequence[Row | Array], size: int) -> Stacked | None:
     lowest = min(slots)
     if first < 0 or sorted(slots) != list(range(lowest, lowest + len(slots))):
         return None
-    return Stacked(rows.slab[first : first + size], [slot - first for slot in slots])
+    return StackedBatch(rows.slab[first : first + size], [slot - first for slot in slots])

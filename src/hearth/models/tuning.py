@@ -1,6 +1,6 @@
-"""Measured curves of sessions, kept between starts: measuring takes seconds, reading nothing.
+"""Latency profiles of sessions, kept between starts: measuring takes seconds, reading nothing.
 
-A curve counts only while every fact that it depends on is the same as when it was measured:
+A profile counts only while every fact that it depends on is the same as when it was measured:
 the model's files, the engine, the device, the machine.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from hearth.backends import BACKENDS, Session
 from hearth.batching import BatchQueue
-from hearth.batching.curve import Curve
+from hearth.batching.latency_profile import LatencyProfile
 from hearth.files import fingerprint, write_whole
 from hearth.machine import cpu_model, gpu_models, usable_cores
 
@@ -34,19 +34,19 @@ memory that an engine takes for one run it keeps."""
 
 _FORMAT = 1
 _KEPT = 8
-"""Curves kept of each queue: models and devices that are tried in turns needn't be measured
-anew each time, and the file stays small."""
+"""Profiles kept of each queue: models and devices that are tried in turns needn't be measured anew
+each time, and the file stays small."""
 _LOCK_SECONDS = 5.0
 
 Facts = Mapping[str, Any]
 
 
-class KeptCurve(NamedTuple):
-    """One curve in the file."""
+class CachedProfile(NamedTuple):
+    """One profile in the file."""
 
     key: str
     facts: Facts
-    curve: Curve
+    profile: LatencyProfile
     largest: int
     """Up to this batch size was it to be measured; it may end earlier where more doesn't pay."""
     measured: str
@@ -58,22 +58,26 @@ class KeptCurve(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the file."""
-        times = {str(size): seconds for size, seconds in self.curve.times.items()}
-        return {**self._asdict(), "curve": times}
+        content = self._asdict()
+        profile: LatencyProfile = content.pop("profile")
+        times = {str(size): seconds for size, seconds in profile.times.items()}
+        return {**content, "curve": times}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "KeptCurve":
+    def from_json(cls, content: Mapping[str, Any]) -> "CachedProfile":
         """Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
-        curve = Curve({int(size): float(took) for size, took in content["curve"].items()})
+        profile = LatencyProfile(
+            {int(size): float(took) for size, took in content["curve"].items()}
+        )
         facts = dict(content["facts"])
         largest, measured = int(content["largest"]), str(content["measured"])
-        return cls(str(content["key"]), facts, curve, largest, measured)
+        return cls(str(content["key"]), facts, profile, largest, measured)
 
 
-class CurveCache:
-    """The curves of one data folder, in one JSON file that several processes may share.
+class ProfileCache:
+    """The profiles of one data folder, in one JSON file that several processes may share.
 
-    What can't be read counts as absent; what can't be written is a warning: curves are
+    What can't be read counts as absent; what can't be written is a warning: profiles are
     measured again then.
     """
 
@@ -81,17 +85,17 @@ class CurveCache:
         self.path = path
         self.quiet = asyncio.Lock()
         """Held while something is measured: two at once would slow one another down, and
-        the wrong curves would be kept."""
+        the wrong profiles would be kept."""
 
-    def load(self, key: str, facts: Facts, *, largest: int = 1) -> Curve | None:
-        """The curve of ``key`` under these very facts, measured up to ``largest`` at least."""
+    def load(self, key: str, facts: Facts, *, largest: int = 1) -> LatencyProfile | None:
+        """The profile of ``key`` under these very facts, measured up to ``largest`` at least."""
         facts = _as_json(facts)
-        return next((kept.curve for kept in self if kept.answers(key, facts, largest)), None)
+        return next((kept.profile for kept in self if kept.answers(key, facts, largest)), None)
 
-    def save(self, key: str, facts: Facts, curve: Curve, *, largest: int) -> None:
-        """Keep a curve; ``largest`` is the batch size up to which it was to be measured."""
+    def save(self, key: str, facts: Facts, profile: LatencyProfile, *, largest: int) -> None:
+        """Keep a profile; ``largest`` is the batch size up to which it was to be measured."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        kept = KeptCurve(key, _as_json(facts), curve, largest, now)
+        kept = CachedProfile(key, _as_json(facts), profile, largest, now)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._add(kept)
@@ -99,35 +103,35 @@ class CurveCache:
             log.warning("%s can't be written, so %s is measured at every start: %s",
                         self.path, key, error)  # fmt: skip
 
-    def __iter__(self) -> Iterator[KeptCurve]:
+    def __iter__(self) -> Iterator[CachedProfile]:
         """All that is kept, the newest first."""
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             if content["format"] == _FORMAT:
-                yield from [KeptCurve.from_json(kept) for kept in content["curves"]]
+                yield from [CachedProfile.from_json(kept) for kept in content["curves"]]
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            log.debug("the curves in %s are not used: %r", self.path, error)
+            log.debug("the profiles in %s are not used: %r", self.path, error)
 
-    def _add(self, kept: KeptCurve) -> None:
+    def _add(self, kept: CachedProfile) -> None:
         import filelock
 
-        # Without the lock two processes that start together would lose one another's curves.
+        # Without the lock two processes that start together would lose one another's profiles.
         try:
             with filelock.FileLock(self.path.with_name(f".{FILE}.lock"), timeout=_LOCK_SECONDS):
                 self._write(kept)
         except (filelock.Timeout, NotImplementedError):
             self._write(kept)  # at worst one of them measures again
 
-    def _write(self, newest: KeptCurve) -> None:
+    def _write(self, newest: CachedProfile) -> None:
         kept = [newest]
         for old in self:
             same = old.key == newest.key
             full = sum(other.key == old.key for other in kept) >= _KEPT
             if not full and not (same and old.facts == newest.facts):
                 kept.append(old)
-        content = {"format": _FORMAT, "curves": [curve.to_json() for curve in kept]}
+        content = {"format": _FORMAT, "curves": [profile.to_json() for profile in kept]}
         write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode())
 
 
@@ -163,37 +167,37 @@ async def tuned(
     queue: BatchQueue[Any, Any],
     item: Any,
     *,
-    cache: CurveCache | None,
+    cache: ProfileCache | None,
     key: str,
     facts: Facts,
     largest: int | None = None,
     max_batch: int | None = None,
-) -> Curve:
-    """Give a queue its curve: the one that is kept, or one measured now with ``item``.
+) -> LatencyProfile:
+    """Give a queue its profile: the one that is kept, or one measured now with ``item``.
 
     ``max_batch`` is the user's wish: it is obeyed, and nothing larger is measured. Without
-    it the curve decides, up to ``largest`` (None: what its device is good for). Raises
+    it the profile decides, up to ``largest`` (None: what its device is good for). Raises
     what the model raises.
     """
     if largest is None:
         largest = LARGEST_ON_CPU if facts.get("device") == "cpu" else LARGEST
     largest = min(largest, max_batch or largest)
-    curve = None
+    profile = None
     if cache is not None:
-        curve = await asyncio.to_thread(cache.load, key, facts, largest=largest)
-    if curve is None:
+        profile = await asyncio.to_thread(cache.load, key, facts, largest=largest)
+    if profile is None:
         async with cache.quiet if cache is not None else nullcontext():
-            curve = await queue.measure(item, largest=largest)
-        log.info("%s, measured by batch size: %s", key, described(curve))
+            profile = await queue.measure(item, largest=largest)
+        log.info("%s, measured by batch size: %s", key, described(profile))
         if cache is not None:
-            await asyncio.to_thread(cache.save, key, facts, curve, largest=largest)
-    queue.tune(curve, max_batch)
-    return curve
+            await asyncio.to_thread(cache.save, key, facts, profile, largest=largest)
+    queue.tune(profile, max_batch)
+    return profile
 
 
-def described(curve: Curve) -> str:
-    """A curve for people: ``1: 28.1 ms, 2: 54.0 ms``."""
-    return ", ".join(f"{size}: {milliseconds(took)}" for size, took in curve.times.items())
+def described(profile: LatencyProfile) -> str:
+    """A profile for people: ``1: 28.1 ms, 2: 54.0 ms``."""
+    return ", ".join(f"{size}: {milliseconds(took)}" for size, took in profile.times.items())
 
 
 def milliseconds(seconds: float) -> str:

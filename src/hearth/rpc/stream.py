@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from google.protobuf.message import DecodeError
 
+from hearth.batching import Timings
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, Unavailable
 from hearth.rpc import framing
@@ -16,7 +17,7 @@ from hearth.serving.admission import Admission
 from hearth.serving.request_metrics import CANCELLED, OK, RequestMetrics
 from hearth.serving.router import Router
 from hearth.serving.status import Status, status_of
-from hearth.tasks.task import Part, Parts, Request, Stages
+from hearth.tasks.task import Part, Parts, Request
 
 LOOKS = 10
 """In how many parts a stream waits for its half-close: a loop that stands still takes the time
@@ -183,11 +184,11 @@ class InferStream:
 
     async def _answer(self, incoming: framing.Incoming) -> Answer:
         """What a request is told, whatever becomes of it."""
-        started, stages, code = time.perf_counter(), Stages(), CANCELLED
+        started, timings, code = time.perf_counter(), Timings(), CANCELLED
         try:
             if isinstance(incoming, framing.CompleteRequest):
                 correlation_id, task, payload, mime, meta, _ = incoming
-                request = Request(task, payload, mime, meta, self._deadline, self._source, stages)
+                request = Request(task, payload, mime, meta, self._deadline, self._source, timings)
                 result = await self._router.answer(request)
                 if isinstance(result, Parts):
                     answer = await self._parts(correlation_id, result)
@@ -205,7 +206,7 @@ class InferStream:
             code = status.name
         finally:
             seconds = time.perf_counter() - started
-            self._metrics.count(self._router.name_of(incoming.task), code, seconds, stages)
+            self._metrics.count(self._router.name_of(incoming.task), code, seconds, timings)
         if not await self._alone():
             cid = incoming.correlation_id
             return Answer(failure(cid, status), len(cid) + len(status.message))
@@ -250,7 +251,7 @@ class InferStream:
             status = status._replace(meta={**status.meta, **told})
             size = len(correlation_id) + len(status.message)
             answer = Answer(failure(correlation_id, status, final=final), size)
-        self._metrics.count(part.task, code, part.seconds, part.stages)
+        self._metrics.count(part.task, code, part.seconds, part.timings)
         return answer
 
     async def _alone(self) -> bool:

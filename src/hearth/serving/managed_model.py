@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, SetupError
 from hearth.hub.progress import Progress, Unit, no_progress
 from hearth.models.loader import ModelLoader, download, is_local
@@ -102,20 +102,20 @@ class ManagedModel:
 
     async def _bring_up(self, retry_seconds: float) -> Model:
         """The model, once it has shown that it works."""
-        if not await aside(partial(is_local, self._loader)):
+        if not await run_blocking(partial(is_local, self._loader)):
             await self._fetch(retry_seconds)
         try:
             return await self._load_and_test()
         except (ModelUnavailable, OSError):
             # Somebody may have taken files away at this very moment: once more, from the start.
-            if await aside(partial(is_local, self._loader)):
+            if await run_blocking(partial(is_local, self._loader)):
                 raise
             await self._fetch(retry_seconds)
             return await self._load_and_test()
 
     async def _load_and_test(self) -> Model:
         self._move(ModelState.LOADING)
-        model = await aside(self._load)
+        model = await run_blocking(self._load)
         await self._smoke_test(model)
         return model
 
@@ -124,9 +124,9 @@ class ManagedModel:
         try:
             await model.warm_up()
             if isinstance(model, DerivesArtifacts):
-                await aside(model.load_artifacts)
+                await run_blocking(model.load_artifacts)
         except BaseException:
-            await aside(model.close)
+            await run_blocking(model.close)
             raise
 
     async def _derive(self, model: DerivesArtifacts, retry_seconds: float) -> None:
@@ -149,7 +149,7 @@ class ManagedModel:
             self.startup_done = True
             self._move(ModelState.DOWNLOADING, quiet=bool(told))
             try:
-                await aside(partial(download, self._loader, self._relay()))
+                await run_blocking(partial(download, self._loader, self._relay()))
             except ModelUnavailable as error:
                 self._move(ModelState.ABSENT, str(error), quiet=True)
                 if self.reason != told:

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from hearth.batching import SECONDS, Histogram, HistogramSnapshot
-from hearth.tasks.task import Stages
+from hearth.batching import SECONDS, Histogram, HistogramSnapshot, Timings
 
 OK = "OK"
 CANCELLED = "CANCELLED"
@@ -31,20 +30,20 @@ class RequestMetrics:
     def __init__(self) -> None:
         self._tasks: dict[str, _Counts] = {}
 
-    def count(self, task: str, code: str, seconds: float, stages: Stages) -> None:
+    def count(self, task: str, code: str, seconds: float, timings: Timings) -> None:
         """Count one request; ``task`` is one of the declared names, or empty."""
         counts = self._tasks.get(task)
         if counts is None:
             counts = self._tasks[task] = _Counts()
         counts.codes[code] += 1
         counts.seconds.observe(seconds)
-        if stages.encode:
-            counts.encode.observe(stages.encode)
-        if stages.decode:
-            counts.decode.observe(stages.decode)
-        if stages.batch:
-            counts.wait.observe(stages.wait)
-            counts.run.observe(stages.run)
+        if timings.encode:
+            counts.encode.observe(timings.encode)
+        if timings.decode:
+            counts.decode.observe(timings.decode)
+        if timings.batch:
+            counts.wait.observe(timings.wait)
+            counts.run.observe(timings.run)
 
     def statistics(self) -> RequestStatistics:
         """A consistent reading."""

@@ -6,14 +6,14 @@ from collections.abc import Coroutine, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from hearth.batching import Ticket
+from hearth.batching import RequestContext, Timings
 from hearth.errors import DeadlinePassed, InvalidInput, NotReady, UnknownTask
 from hearth.media.formats import import_decoders
 from hearth.serving.managed_model import ManagedModel
 from hearth.serving.readiness import Readiness
 from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, read_all
 from hearth.tasks.prepared import PAGES, pages_of
-from hearth.tasks.task import Call, Parts, Request, Result, Stages, Task
+from hearth.tasks.task import Call, Parts, Request, Result, Task
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -91,9 +91,11 @@ class Router:
         options = read_all(task.options, request.meta)
         if (reason := self.missing(task, options)) is not None:
             raise NotReady(reason)
-        stages = request.stages or Stages()
-        ticket = Ticket(request.deadline, request.source, _is_urgent(task, request), stages)
-        call = Call(request, options, ticket, others, self)
+        timings = request.timings or Timings()
+        context = RequestContext(
+            request.deadline, request.source, _is_interactive(task, request), timings
+        )
+        call = Call(request, options, context, others, self)
         answer = await task.call(manager, task.parse(manager, call), call)
         answered = time.perf_counter()
         rendered = task.render(manager, answer, call)
@@ -103,8 +105,8 @@ class Router:
         if task.takes_pictures and (pages := await pages_of(request)) > 1:
             meta = {**meta, PAGES: str(pages), PAGE.name: str(PAGE.read(request.meta))}
         ended = time.perf_counter()
-        stages.encode = ended - answered
-        return Result(body, mime, schema, _with_times(meta, ended - started, stages))
+        timings.encode = ended - answered
+        return Result(body, mime, schema, _with_times(meta, ended - started, timings))
 
     def _lacks_models(self, task: Task) -> bool:
         if self.models[task.service].model is None:
@@ -153,16 +155,16 @@ class Router:
         raise UnknownTask(f"no task {name!r} here; GetCapabilities lists those that are")
 
 
-def _is_urgent(task: Task, request: Request) -> bool:
+def _is_interactive(task: Task, request: Request) -> bool:
     priority = PRIORITY.read(request.meta) if request.meta else None
     return task.interactive if priority is None else priority == "interactive"
 
 
-def _with_times(meta: Mapping[str, str], took: float, stages: Stages) -> dict[str, str]:
+def _with_times(meta: Mapping[str, str], took: float, timings: Timings) -> dict[str, str]:
     """The answer's meta, and of time: milliseconds, and who it shared a batch with."""
     told = dict(meta)
     told["lat_ms"] = f"{took * 1000:.2f}"
-    if stages.batch:
-        told["queue_ms"] = f"{stages.wait * 1000:.2f}"
-        told["batch"] = str(stages.batch)
+    if timings.batch:
+        told["queue_ms"] = f"{timings.wait * 1000:.2f}"
+        told["batch"] = str(timings.batch)
     return told

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
+from hearth.batching import Timings
 from hearth.errors import HearthError, InvalidInput, UnknownTask
 from hearth.media import Picture
 from hearth.models.compose import Composer
@@ -23,7 +24,6 @@ from hearth.tasks.task import (
     Part,
     Parts,
     Result,
-    Stages,
     Task,
 )
 
@@ -55,7 +55,7 @@ class _Composition:
         self._stack = AsyncExitStack()
         self._tasks = {entry.name: _task_of(entry, call.router) for entry in entries}
         self._takers = [self._tasks[entry.name] for entry in entries if self._shares_picture(entry)]
-        self._stages = {entry.name: Stages() for entry in entries}
+        self._timings = {entry.name: Timings() for entry in entries}
         self._seconds = dict.fromkeys(self._tasks, 0.0)
         ahead = [Step(_PICTURE, self._picture)] if self._decodes_ahead(entries) else []
         self._plan = Plan([*ahead, *(self._step(entry, bool(ahead)) for entry in entries)])
@@ -72,8 +72,8 @@ class _Composition:
             del self._plan, self._shared
 
     def _part(self, name: str, result: Result | None, error: BaseException | None) -> Part:
-        task, seconds, stages = self._tasks[name].name, self._seconds[name], self._stages[name]
-        return Part(name, task, result, error, seconds, stages)
+        task, seconds, timings = self._tasks[name].name, self._seconds[name], self._timings[name]
+        return Part(name, task, result, error, seconds, timings)
 
     def _decodes_ahead(self, entries: Sequence[Entry]) -> bool:
         """Whether the payload is decoded before anything else.
@@ -95,7 +95,7 @@ class _Composition:
         # There is room for few decoded pictures: none is taken for models that still load.
         services = {task.service for task in self._takers}
         await self._router.readiness.wait_for_any(services, self._ready_by)
-        decoding = self._composer.decoded(self._shared, self._call.ticket)
+        decoding = self._composer.decoded(self._shared, self._call.context)
         try:
             return await self._stack.enter_async_context(decoding)
         except HearthError as error:
@@ -125,12 +125,12 @@ class _Composition:
         for option, result in zip(entry.needs.values(), needed, strict=True):
             if option:
                 meta[option] = _as_option(result, entry)
-        stages = self._stages[entry.name]
+        timings = self._timings[entry.name]
         answer = await self._router.answer_part(
             whole._replace(
                 task=entry.task,
                 meta=meta,
-                stages=stages,
+                timings=timings,
                 picture=picture,
                 entry=entry.name,
                 ready_by=self._ready_by,

@@ -222,20 +222,20 @@ def _parse_to_embed(model: "FaceModel", call: Call) -> Asked:
 
 
 async def _detect(model: "FaceModel", file: File, call: Call) -> Sequence[Face]:
-    return await model.detect(file, _wanted(model, call.options), call.ticket)
+    return await model.detect(file, _wanted(model, call.options), call.context)
 
 
 async def _recognise(model: "FaceModel", file: File, call: Call) -> list[Embedded]:
-    return await model.recognise(file, _wanted(model, call.options), call.ticket)
+    return await model.recognise(file, _wanted(model, call.options), call.context)
 
 
 async def _embed(model: "FaceModel", asked: Asked, call: Call) -> list[Embedded]:
     if asked.is_aligned:
-        return await model.embed(asked.file, None, call.ticket)
+        return await model.embed(asked.file, None, call.context)
     if asked.given is None:
         return await _recognise(model, asked.file, call)
     landmarks = [face.landmarks for face in asked.given]
-    embedded = await model.embed(asked.file, landmarks, call.ticket)
+    embedded = await model.embed(asked.file, landmarks, call.context)
     return [
         found._replace(
             face=found.face._replace(box=given.box or found.face.box, confidence=given.confidence)

@@ -53,7 +53,7 @@ MIN_CONFIDENCE = Option(
 
 
 async def _read(model: "OcrModel", file: File, call: Call) -> "tuple[Line, ...]":
-    return await model.read_all(file, call.ticket)
+    return await model.read_all(file, call.context)
 
 
 def _render(model: "OcrModel", found: "tuple[Line, ...]", call: Call) -> Result:

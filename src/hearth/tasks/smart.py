@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from hearth.batching import Ticket
+from hearth.batching import RequestContext
 from hearth.media import File
 from hearth.models.clip.model import ClipModel, shared_picture
 from hearth.models.clip.pictures import SharedPicture
@@ -33,13 +33,13 @@ class _Asked(NamedTuple):
     clip: ClipModel
     bioclip: ClipModel
     most: int
-    ticket: Ticket
+    context: RequestContext
 
 
 async def _scene(asked: _Asked, picture: SharedPicture) -> Answer:
-    clip, _, most, ticket = asked
-    vector = await clip.embed_image(picture, ticket)
-    scored = await clip.classify(vector, SCENES, most, ticket=ticket)
+    clip, _, most, context = asked
+    vector = await clip.embed_image(picture, context)
+    scored = await clip.classify(vector, SCENES, most, context=context)
     return Answer(scored, clip.model_id, "scene_classification")
 
 
@@ -47,9 +47,9 @@ async def _species(asked: _Asked, picture: SharedPicture, scene: Answer) -> Answ
     """Of an animal; any other picture keeps its scene."""
     if scene.scored[0][0] not in ANIMAL_LIKE:
         return scene
-    _, bioclip, most, ticket = asked
-    vector = await bioclip.embed_image(picture, ticket)
-    scored = await bioclip.classify(vector, bioclip.classes, most, ticket=ticket)
+    _, bioclip, most, context = asked
+    vector = await bioclip.embed_image(picture, context)
+    scored = await bioclip.classify(vector, bioclip.classes, most, context=context)
     return Answer(scored, bioclip.model_id, "bioclip_classification")
 
 
@@ -61,7 +61,7 @@ SMART = Plan(
 
 async def _classify(clip: ClipModel, file: File, call: Call) -> Answer:
     bioclip: ClipModel = call.others["bioclip"]
-    asked = _Asked(clip, bioclip, call.options[TOP_K.name], call.ticket)
+    asked = _Asked(clip, bioclip, call.options[TOP_K.name], call.context)
     answers = await SMART.run(asked, {"picture": shared_picture(file, clip, bioclip)})
     answer: Answer = answers["species"]
     return answer

@@ -15,16 +15,16 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from hearth.batching import Spent, Ticket
-from hearth.catalog import SchemaInfo
+from hearth.batching import RequestContext, Timings
+from hearth.catalog import OptionInfo, SchemaInfo, TaskInfo
 from hearth.media import Picture
 from hearth.media.formats import is_read
 from hearth.media.raw import MIME as RAW_FRAME
-from hearth.tasks.options import Option
+from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, Option
 
 JSON = "application/json"
 RAW = "application/octet-stream"
@@ -41,17 +41,6 @@ PICTURES = (*IMAGES, RAW_FRAME)
 NO_META: Mapping[str, str] = MappingProxyType({})
 
 
-class Stages(Spent):
-    """Where a request's time went, in seconds: in the queues, and in making its answer."""
-
-    __slots__ = ("encode",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encode = 0.0
-        """Rendering the answer as bytes."""
-
-
 class Request(NamedTuple):
     """One whole request, put together from its chunks."""
 
@@ -63,7 +52,7 @@ class Request(NamedTuple):
     """On the clock of ``time.monotonic()``."""
     source: Hashable = None
     """Whose it is: requests of different sources take turns."""
-    stages: Stages | None = None
+    timings: Timings | None = None
     """Filled in on the way."""
     picture: Picture | None = None
     """The payload as a picture that several requests look at."""
@@ -92,7 +81,7 @@ class Part(NamedTuple):
     result: Result | None
     error: BaseException | None
     seconds: float
-    stages: Stages
+    timings: Timings
 
 
 class Parts:
@@ -149,7 +138,7 @@ class Call(NamedTuple):
     request: Request
     options: Mapping[str, Any]
     """The task's options by name, checked and with their defaults."""
-    ticket: Ticket
+    context: RequestContext
     """For the queues of the model."""
     others: Mapping[str, Any] = MappingProxyType({})
     """The models of the services that the task uses beside its own."""
@@ -201,3 +190,43 @@ class Task:
     def names(self) -> tuple[str, ...]:
         """The task's name and its aliases."""
         return (self.name, *self.aliases)
+
+    @property
+    def all_options(self) -> tuple[OptionInfo, ...]:
+        """The task's own options, and those of every task, or of every one of pictures."""
+        pages = (PAGE,) if self.takes_pictures else ()
+        usual = "interactive" if self.interactive else "bulk"
+        return (*self.options, *pages, replace(PRIORITY, default=usual), TIMEOUT)
+
+    def describe(
+        self,
+        *,
+        limits: Mapping[str, str] = NO_META,
+        missing: str = "",
+        preprocess_id: str = "",
+        batches_tensors: bool = False,
+    ) -> TaskInfo:
+        """Describe the task as it is declared, and as a model can do it.
+
+        ``limits`` are the node's; ``missing`` is why it can't be done yet. Tensors are taken
+        where a ``preprocess_id`` says how they are made.
+        """
+        options = self.all_options
+        return TaskInfo(
+            name=self.name,
+            inputs=(*self.readable, RAW) if preprocess_id else self.readable,
+            outputs=self.outputs,
+            limits={
+                **limits,
+                **self.limits,
+                **{option.name: option.in_words() for option in options},
+            },
+            aliases=self.aliases,
+            service=self.service,
+            summary=self.summary,
+            schema=self.schema,
+            options=options,
+            missing=missing,
+            preprocess_id=preprocess_id,
+            batches_tensors=batches_tensors,
+        )

@@ -71,29 +71,29 @@ def parse_to_classify(model: ClipModel, call: Call) -> File | Tensor:
 
 
 async def embed_image(model: ClipModel, picture: File | Tensor, call: Call) -> Vector:
-    return await model.embed_image(picture, call.ticket)
+    return await model.embed_image(picture, call.context)
 
 
 async def embed_text(model: ClipModel, text: str, call: Call) -> Vector:
-    return await model.embed_text(text, call.ticket)
+    return await model.embed_text(text, call.context)
 
 
 async def classify(model: ClipModel, picture: File | Tensor, call: Call) -> Scored:
     """Among the labels of the request, or else the model's own."""
-    vector = await model.embed_image(picture, call.ticket)
+    vector = await model.embed_image(picture, call.context)
     count = call.options[TOP_K.name]
     if labels := call.options.get(LABELS.name):
-        return await model.classify_among(vector, labels, count, call.ticket)
+        return await model.classify_among(vector, labels, count, call.context)
     rank = call.options.get(RANK.name)
-    return await model.classify(vector, model.classes, count, rank=rank, ticket=call.ticket)
+    return await model.classify(vector, model.classes, count, rank=rank, context=call.context)
 
 
 def classify_with(name: str) -> Callable[[ClipModel, File, Call], Awaitable[Scored]]:
     """The ``call`` of a task that always classifies with one label set."""
 
     async def call_it(model: ClipModel, picture: File, call: Call) -> Scored:
-        vector = await model.embed_image(picture, call.ticket)
-        return await model.classify(vector, name, call.options[TOP_K.name], ticket=call.ticket)
+        vector = await model.embed_image(picture, call.context)
+        return await model.classify(vector, name, call.options[TOP_K.name], context=call.context)
 
     return call_it
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hearth.cli.completion import tasks
-from hearth.cli.meta import read_options
-from hearth.cli.options import Nodes, TaskOptions, Texts
+from hearth.cli.options import Nodes, TaskOptions, Texts, read_options
 
 if TYPE_CHECKING:
     from hearth.cli.bench.figures import Plan

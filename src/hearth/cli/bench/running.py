@@ -1,30 +1,30 @@
 """Runs the levels of ``hearth bench`` one after the other, and shows what came of them."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TimeElapsedColumn
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.cli.bench.figures import Measured, Plan
 from hearth.cli.bench.loops import Extent, Level
 from hearth.cli.bench.sending import Sender
 from hearth.cli.bench.showing import facts, table
-from hearth.cli.console import complain, hint, notes, output, print_json, warn
+from hearth.cli.console import complain, hint, output, print_json, warn
 from hearth.cli.exit_codes import FAILURE, OK
-from hearth.cli.files import expand
-from hearth.cli.inputs import gather
-from hearth.cli.meta import warn_of_unknown
-from hearth.cli.stopping import Stopping
+from hearth.cli.infer.expand import expand
+from hearth.cli.infer.inputs import gather
+from hearth.cli.options import warn_of_unknown
+from hearth.cli.progress import Columns, ProgressView, description
+from hearth.cli.signals import StopSignals
 from hearth.client import Client, TaskInfo
 from hearth.client.sources import Payload
 from hearth.errors import InvalidInput
 
-REDRAWS = 4
-"""A second, of the bar: what draws it takes time from what is measured."""
+_LEVEL = Columns(lambda: (description(), BarColumn(), TimeElapsedColumn()), redraws=4)
+"""A level's progress; few redraws, for what draws it takes time from what is measured."""
 
 
 class Given(NamedTuple):
@@ -50,7 +50,7 @@ class Bench:
     ) -> int:
         """The exit code. Raises HearthError where no node can be asked, OSError for files."""
         interrupted = None
-        with Stopping() as stopping:
+        with StopSignals() as stopping:
             try:
                 asyncio.run(self._measure(plans, nodes, timeout, json))
             except KeyboardInterrupt:
@@ -84,13 +84,14 @@ class Bench:
             node = await client.ready(self._task)
             info = node.capabilities.tasks[self._task]
             warn_of_unknown(info, self._given.options)
-            payloads = await aside(partial(_read, self._given, info))
+            payloads = await run_blocking(partial(_read, self._given, info))
             sender = Sender(client, self._task, payloads, self._given.options)
             for plan in plans:
                 measured = Measured(plan)
                 self._levels.append(measured)
                 try:
-                    with _bar(plan) as advance:
+                    with ProgressView(_LEVEL, say=None) as view:
+                        advance = partial(view.progress, _name(plan), total=1.0)
                         await Level(measured, sender, self._extent, advance).run()
                 finally:
                     self._trouble = sender.trouble
@@ -108,16 +109,5 @@ def _read(given: Given, task: TaskInfo) -> list[Payload]:
     return payloads
 
 
-@contextmanager
-def _bar(plan: Plan) -> Iterator[Callable[[float], None]]:
-    """What is told how far a level is, 0 to 1; shown on a terminal."""
-    if not notes().is_terminal:
-        yield lambda _: None
-        return
-    what = f"{plan.in_flight} in flight" if plan.rate is None else f"{plan.rate:g} a second"
-    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(
-        *columns, console=notes(), transient=True, refresh_per_second=REDRAWS
-    ) as progress:
-        bar = progress.add_task(what, total=1.0)
-        yield lambda share: progress.update(bar, completed=share)
+def _name(plan: Plan) -> str:
+    return f"{plan.in_flight} in flight" if plan.rate is None else f"{plan.rate:g} a second"

@@ -1,6 +1,6 @@
 """``hearth models pull``: fetch what the node needs, or models and data sets by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,6 @@ from hearth.errors import HearthError, ModelUnavailable, SettingsError
 
 if TYPE_CHECKING:
     from hearth.cli.models.inventory import Item
-    from hearth.cli.models.transfers import Transfers
     from hearth.hub.progress import Progress
     from hearth.hub.store import HubStore
     from hearth.models.loader import ModelLoader
@@ -56,7 +55,7 @@ def pull(
     from hearth.cli.checks import INSTALL_SERVER, has_server
     from hearth.cli.console import complain
     from hearth.cli.exit_codes import FAILURE, OK
-    from hearth.cli.models.transfers import Transfers
+    from hearth.cli.progress import TRANSFER, ProgressView
     from hearth.errors import SetupError
     from hearth.hub.names import is_data_set, is_repository
     from hearth.hub.store import RepositoryMissing
@@ -70,11 +69,11 @@ def pull(
     failed = 0
     for name in dict.fromkeys(names or settings.services):
         try:
-            with Transfers() as transfers:
+            with ProgressView(of_bytes=TRANSFER) as view:
                 wish = _wish(settings, name, tuple(include or ()))
                 if wish.loader is not None and (fault := describe(wish.loader).fault):
                     raise ModelUnavailable(fault)
-                wish.fetch(transfers.progress)
+                wish.fetch(view.progress)
         except HearthError as error:
             text = str(error)
             if isinstance(error, RepositoryMissing) and is_repository(name):
@@ -82,7 +81,7 @@ def pull(
             complain(text if name in text else f"{name}: {text}")
             failed += 1
         else:
-            _say_where(settings, wish, transfers)
+            _say_where(settings, wish, view.seen)
     return FAILURE if failed else OK
 
 
@@ -162,7 +161,7 @@ def _model_of(settings: "Settings", service: str) -> str:
     return getattr(getattr(settings, service, None), "model", "")
 
 
-def _say_where(settings: "Settings", wish: _Wish, transfers: "Transfers") -> None:
+def _say_where(settings: "Settings", wish: _Wish, seen: "Iterable[str]") -> None:
     from hearth.cli.console import output
     from hearth.cli.models.configured import places_of
     from hearth.cli.models.inventory import Kind, items
@@ -171,7 +170,7 @@ def _say_where(settings: "Settings", wish: _Wish, transfers: "Transfers") -> Non
     found = items(settings.data_dir)
     about = None if wish.loader is None else describe(wish.loader)
     places = [] if about is None else places_of(about, found)
-    brought = {*transfers.seen, wish.name}
+    brought = {*seen, wish.name}
     places += [
         item
         for item in found

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hearth.backends import Array
-from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
+from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady
 from hearth.hub.progress import Progress
 from hearth.media import File, ImageReader
@@ -15,15 +15,15 @@ from hearth.models.clip.parts import Parts
 from hearth.models.clip.pictures import Pictures, SharedPicture
 from hearth.models.clip.tensors import Tensor, preprocessing_of
 from hearth.models.clip.tower import Tower
-from hearth.models.heavy import lightly
+from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.labels.classifier import Classifier
 from hearth.models.labels.index import Scored
 from hearth.models.labels.making.store import LabelStore
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Vector
 from hearth.models.options import QueueOptions
-from hearth.models.rows import Row
-from hearth.models.shared import SharedStatistics, SharedWork, digest, key_of
+from hearth.models.rows import BatchRow
+from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest, key_of
 from hearth.models.tuning import facts_of, tuned
 
 TRAINED_SCALE = 100.0
@@ -73,12 +73,12 @@ class ClipModel:
         self.precisions = tuple(dict.fromkeys(tower.session.precision for tower in towers))
         self._reader = reader
         self._pictures = Pictures(self._image, parts.transform)
-        self._prepare = lightly(self._pictures.prepare, reader)
+        self._prepare = exclusive_when_heavy(self._pictures.prepare, reader)
         self._options = options or QueueOptions()
         self._images = self._queue(self._image, workers=self._options.workers)
         self._texts = self._queue(self._text) if self._text else None
-        self._image_work: SharedWork[Vector] = SharedWork(self._options.cache_entries)
-        self._text_work: SharedWork[Vector] = SharedWork(self._options.cache_entries)
+        self._image_work: SingleFlightCache[Vector] = SingleFlightCache(self._options.cache_entries)
+        self._text_work: SingleFlightCache[Vector] = SingleFlightCache(self._options.cache_entries)
         self.classes = labels[0].name if labels else ""
         self._classifier = Classifier(
             labels,
@@ -128,12 +128,12 @@ class ClipModel:
         """The length of a vector; None where the graphs don't tell and nothing was run yet."""
         return self._dim or self._image.dim or (self._text.dim if self._text else None)
 
-    def prepare_image(self, payload: bytes) -> Row:
+    def prepare_image(self, payload: bytes) -> BatchRow:
         """An image file as the image tower takes it; blocking. Raises InvalidInput."""
         return self._pictures.prepare(self._reader, payload)
 
     async def embed_image(
-        self, picture: File | SharedPicture | Tensor, ticket: Ticket = NO_HURRY
+        self, picture: File | SharedPicture | Tensor, context: RequestContext = NO_CONTEXT
     ) -> Vector:
         """The unit vector, float32 (dim,), of an image file; it is shared, and read-only.
 
@@ -141,45 +141,50 @@ class ClipModel:
         InvalidInput for anything but a picture, ModelFailed, and what a batch queue raises.
         """
 
-        claim = Claim()
+        handle = QueueHandle()
 
         def embed() -> Awaitable[Vector]:
-            return self._images.submit_raw(picture, self._prepare, ticket=ticket, claim=claim)
+            return self._images.submit_raw(picture, self._prepare, context=context, handle=handle)
 
         if not self._options.cache_entries:
             return await embed()
         return await self._image_work.get(
             await _key_of(picture),
             embed,
-            claim=claim,
-            lend=lambda other: self._images.lend(other, ticket),
+            handle=handle,
+            inherit_priority=lambda other: self._images.inherit_priority(other, context),
         )
 
-    async def embed_text(self, text: str, ticket: Ticket = NO_HURRY) -> Vector:
+    async def embed_text(self, text: str, context: RequestContext = NO_CONTEXT) -> Vector:
         """The unit vector, float32 (dim,), of a text; it is shared, and read-only.
 
         The empty text has one too. Raises InvalidInput for a text over ``LONGEST_TEXT``,
         NotReady without a text tower, ModelFailed, and what a batch queue raises.
         """
 
-        claim = Claim()
+        handle = QueueHandle()
 
         async def embed() -> Vector:
             tokens = await self._tokens([text])
-            return await self._text_queue().submit(tokens[0], ticket=ticket, claim=claim)
+            return await self._text_queue().submit(tokens[0], context=context, handle=handle)
 
         if not self._options.cache_entries:
             return await embed()
         key = await digest(text.encode("utf-8", "surrogatepass"))
         return await self._text_work.get(
-            key, embed, claim=claim, lend=lambda other: self._text_queue().lend(other, ticket)
+            key,
+            embed,
+            handle=handle,
+            inherit_priority=lambda other: self._text_queue().inherit_priority(other, context),
         )
 
-    async def embed_texts(self, texts: Sequence[str], ticket: Ticket = NO_HURRY) -> Vector:
+    async def embed_texts(
+        self, texts: Sequence[str], context: RequestContext = NO_CONTEXT
+    ) -> Vector:
         """The unit vectors, float32 (texts, dim), in order; raises as ``embed_text``."""
         tokens = await self._tokens(texts)
         items = [(row, None) for row in tokens]
-        rows = await self._text_queue().submit_all(items, ticket=ticket)
+        rows = await self._text_queue().submit_all(items, context=context)
         return np.stack(rows)
 
     def has_ranks(self, name: str) -> bool:
@@ -202,7 +207,7 @@ class ClipModel:
         count: int,
         *,
         rank: str | None = None,
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> Scored:
         """The likeliest labels of a set with their probabilities, the best first.
 
@@ -213,15 +218,19 @@ class ClipModel:
         """
         if (reason := self.labels_missing(name)) is not None:
             raise NotReady(reason)
-        return await self._classifier.classify(vector, name, count, rank=rank, ticket=ticket)
+        return await self._classifier.classify(vector, name, count, rank=rank, context=context)
 
     async def classify_among(
-        self, vector: Vector, labels: Sequence[str], count: int, ticket: Ticket = NO_HURRY
+        self,
+        vector: Vector,
+        labels: Sequence[str],
+        count: int,
+        context: RequestContext = NO_CONTEXT,
     ) -> Scored:
         """As ``classify``, among labels that the caller names; raises as ``embed_text`` as well."""
         if (reason := self.text_missing()) is not None:
             raise NotReady(reason)
-        return await self._classifier.classify_among(vector, labels, count, ticket=ticket)
+        return await self._classifier.classify_among(vector, labels, count, context=context)
 
     async def warm_up(self) -> None:
         """Embed a blank picture and a word, and learn how long batches take.
@@ -249,12 +258,12 @@ class ClipModel:
             tower.session,
             model_id=self.model_id,
             files=self._parts.files,
-            item=(item.array if isinstance(item, Row) else item).shape,
+            item=(item.array if isinstance(item, BatchRow) else item).shape,
         )
         await tuned(
             queue,
             item,
-            cache=self._options.curves,
+            cache=self._options.profiles,
             key=queue.name,
             facts=facts,
             max_batch=self._options.max_batch,

@@ -7,15 +7,15 @@ from typing import Protocol
 
 from hearth.backends import BACKENDS
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.hub.atomic import about
+from hearth.hub.integrity import MARK, damage, is_onnx, is_sound
 from hearth.hub.layout import Layout, files_in, select
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
-from hearth.hub.sound import MARK, damage, is_onnx, is_sound
 from hearth.hub.store import BARRED, HubStore, RepositoryMissing
-from hearth.hub.whole import about
 from hearth.models.clip.exports.commands import how_to_convert, how_to_export
 from hearth.models.clip.exports.folders import belongs, what_is_damaged
-from hearth.models.clip.exports.freeing import free_batch_copy, freed_copy, is_impossible
+from hearth.models.clip.exports.freeing import dynamic_copy, is_impossible, make_dynamic_copy
 from hearth.models.clip.exports.variants import Place, choose, left_out, variant_folder
 from hearth.models.clip.files import IMAGE, OnnxFiles
 from hearth.models.clip.parts import Parts
@@ -139,7 +139,7 @@ class OnnxModel:
         found = self._downloaded()
         if found is not None and self.graphs() == found[1]:
             # The hub's files are known by their hashes, and stay as they are.
-            free_batch_copy(*found, self._hub, self._reference.model_id, progress)
+            make_dynamic_copy(*found, self._hub, self._reference.model_id, progress)
 
     def load(self, settings: ClipSettings) -> Parts:
         folder = self._chosen(settings)
@@ -171,7 +171,7 @@ class OnnxModel:
         if (found := self._downloaded()) is None:
             return None
         _, snapshot = found
-        return freed_copy(snapshot) or snapshot
+        return dynamic_copy(snapshot) or snapshot
 
     def _chosen(self, settings: ClipSettings) -> Path | None:
         graphs = self.graphs()

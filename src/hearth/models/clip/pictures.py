@@ -10,7 +10,7 @@ from hearth.media import File, ImageReader, Picture
 from hearth.models.clip.tensors import Tensor, read_tensor
 from hearth.models.clip.tower import Tower
 from hearth.models.clip.transform import ImageTransform
-from hearth.models.rows import Row, Rows
+from hearth.models.rows import BatchRow, Slab
 
 _SLAB_BYTES = 32 * 2**20
 """Enough for two batches of 100 pictures of 224 pixels; a slab is filled round and round, so
@@ -48,9 +48,9 @@ class Pictures:
         self._transform = transform
         shape = tower.picture_shape(transform.height, transform.width)
         row_bytes = math.prod(shape) * tower.dtype.itemsize
-        self._rows = Rows(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
+        self._rows = Slab(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
 
-    def prepare(self, reader: ImageReader, picture: File | SharedPicture | Tensor) -> Row:
+    def prepare(self, reader: ImageReader, picture: File | SharedPicture | Tensor) -> BatchRow:
         """A picture as the tower takes it; blocking. Raises as the reader does.
 
         A Tensor is for a tower that takes such alone (``Tower.prepared``).
@@ -69,26 +69,26 @@ class Pictures:
             self._normalise(reader.read(picture, at_least=at_least), row)
         return row
 
-    def blank(self) -> Row:
+    def blank(self) -> BatchRow:
         """A black picture, for proofs and measurements."""
         row = self._rows.take()
         self._write(Image.new("RGB", (self._transform.width, self._transform.height)), row)
         return row
 
-    def _tensor(self, tensor: Tensor) -> Row:
+    def _tensor(self, tensor: Tensor) -> BatchRow:
         prepared = self._tower.prepared
         assert prepared is not None
         planes = read_tensor(tensor, (self._transform.height, self._transform.width))
         item = planes.transpose(1, 2, 0) if prepared.channels_last else planes
-        return Row(item.astype(prepared.dtype, copy=False))
+        return BatchRow(item.astype(prepared.dtype, copy=False))
 
-    def _write(self, image: Image.Image, row: Row) -> None:
+    def _write(self, image: Image.Image, row: BatchRow) -> None:
         if self._tower.takes_pixels:
             row.array[...] = self._transform.pixels(image)
         else:
             self._normalise(image, row)
 
-    def _normalise(self, image: Image.Image, row: Row) -> None:
+    def _normalise(self, image: Image.Image, row: BatchRow) -> None:
         last = self._tower.channels_last
         channels_first = row.array.transpose(2, 0, 1) if last else row.array
         if channels_first.dtype == np.float32:

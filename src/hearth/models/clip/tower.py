@@ -9,9 +9,9 @@ from hearth.backends import Array, Session
 from hearth.batching import BatchQueue
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.models.labels.vectors import Vector, unit
-from hearth.models.rows import Row, Stacker
+from hearth.models.rows import BatchBuilder, BatchRow
 
-Item = Row | Array
+Item = BatchRow | Array
 """What waits in a queue: a picture or the tokens of a text."""
 
 _COLOURS = 3
@@ -36,7 +36,7 @@ class Tower:
         self._output = min(
             session.outputs, key=lambda spec: ("embed" not in spec.name, len(spec.shape) != 2)
         )
-        self._stacker = Stacker()
+        self._stacker = BatchBuilder()
         self._floats = None if floats is None else Tower(floats, what)
         if what == "image" and not (self.takes_pixels or self.dtype.kind == "f"):
             raise ModelUnavailable(
@@ -142,7 +142,7 @@ class Tower:
 
 
 def _array(item: Item) -> Array:
-    return item.array if isinstance(item, Row) else item
+    return item.array if isinstance(item, BatchRow) else item
 
 
 def _kept(vector: Vector) -> Vector:

@@ -10,7 +10,7 @@ from hearth.media.raw import Pixels
 from hearth.models.face import parameters as p
 from hearth.models.face.faces import Vector
 from hearth.models.labels.vectors import directed, unit
-from hearth.models.rows import Stacker
+from hearth.models.rows import BatchBuilder
 
 
 class Recogniser:
@@ -22,7 +22,7 @@ class Recogniser:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._stacker = Stacker()
+        self._stacker = BatchBuilder()
         _require(session)
         self._input, self._output = session.inputs[0].name, session.outputs[0].name
 

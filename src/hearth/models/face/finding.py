@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AsyncExitStack
 
 from hearth.backends import Session
-from hearth.batching import BatchQueue, Claim, Ticket
+from hearth.batching import BatchQueue, QueueHandle, RequestContext
 from hearth.media import File, ImageReader
+from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.face.faces import Face, Kept, Wanted
 from hearth.models.face.pictures import PICTURES_AHEAD, Look, Pictures
 from hearth.models.face.scrfd import Detector, Found, View
-from hearth.models.heavy import lightly
 from hearth.models.options import QueueOptions
-from hearth.models.shared import SharedWork
+from hearth.models.single_flight import SingleFlightCache
 
 _FACES_OF_A_VECTOR = 8
 """Boxes and landmarks that take as much memory as a vector."""
@@ -28,7 +28,7 @@ class Finder:
         self, detector: Detector, session: Session, reader: ImageReader, options: QueueOptions
     ) -> None:
         pictures = Pictures(detector.width, detector.height)
-        self._prepare = lightly(pictures.prepare, reader)
+        self._prepare = exclusive_when_heavy(pictures.prepare, reader)
         self.queue: BatchQueue[View, Found] = BatchQueue(
             detector,
             name="face-detection",
@@ -39,43 +39,50 @@ class Finder:
             ahead=PICTURES_AHEAD,
             max_delay=options.max_delay,
         )
-        self.work: SharedWork[tuple[Face, ...]] = SharedWork(
+        self.work: SingleFlightCache[tuple[Face, ...]] = SingleFlightCache(
             options.cache_entries, weigh=lambda faces: 1 + len(faces) // _FACES_OF_A_VECTOR
         )
 
     async def find(
-        self, file: File, key: Hashable, wanted: Wanted, ticket: Ticket
+        self, file: File, key: Hashable, wanted: Wanted, context: RequestContext
     ) -> tuple[Face, ...]:
         """The faces of a picture that are wanted, the surest first."""
-        claim = Claim()
+        handle = QueueHandle()
 
         async def look() -> tuple[Face, ...]:
             asked = Look(file, wanted, keep=False)
-            found = await self.queue.submit_raw(asked, self._prepare, ticket=ticket, claim=claim)
+            found = await self.queue.submit_raw(
+                asked, self._prepare, context=context, handle=handle
+            )
             return found.faces
 
-        return await self._once(key, wanted, look, claim, ticket)
+        return await self._once(key, wanted, look, handle, context)
 
     async def find_to_cut(
-        self, file: File, key: Hashable, wanted: Wanted, ticket: Ticket, stack: AsyncExitStack
+        self,
+        file: File,
+        key: Hashable,
+        wanted: Wanted,
+        context: RequestContext,
+        stack: AsyncExitStack,
     ) -> tuple[tuple[Face, ...], Kept | None]:
         """The same, and the decoded picture, unless it is too large to be kept, or somebody
         else's look found the faces.
 
         ``stack`` holds the picture's place among those under way.
         """
-        claim = Claim()
+        handle = QueueHandle()
         kept: Kept | None = None
 
         async def look() -> tuple[Face, ...]:
             nonlocal kept
             asked = Look(file, wanted, keep=True)
-            place = self.queue.passing(asked, self._prepare, ticket=ticket, claim=claim)
+            place = self.queue.passing(asked, self._prepare, context=context, handle=handle)
             found = await stack.enter_async_context(place)
             kept = found.kept
             return found.faces
 
-        faces = await self._once(key, wanted, look, claim, ticket)
+        faces = await self._once(key, wanted, look, handle, context)
         return faces, kept
 
     async def _once(
@@ -83,13 +90,13 @@ class Finder:
         key: Hashable,
         wanted: Wanted,
         look: Callable[[], Awaitable[tuple[Face, ...]]],
-        claim: Claim,
-        ticket: Ticket,
+        handle: QueueHandle,
+        context: RequestContext,
     ) -> tuple[Face, ...]:
         faces = await self.work.get(
             (key, wanted.least, wanted.nms_threshold),
             look,
-            claim=claim,
-            lend=lambda other: self.queue.lend(other, ticket),
+            handle=handle,
+            inherit_priority=lambda other: self.queue.inherit_priority(other, context),
         )
         return wanted.choose(faces)

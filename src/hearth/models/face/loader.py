@@ -99,9 +99,11 @@ class FaceLoader:
             return
         snapshot = self._hub.download(repository, self._wanted, progress)
         if self._own[RECOGNITION] is None:
-            from hearth.models.face.freeing import free_recognition
+            from hearth.models.face.freeing import make_recognition_dynamic
 
-            free_recognition(repository, snapshot, self._hub, self._reference.model_id, progress)
+            make_recognition_dynamic(
+                repository, snapshot, self._hub, self._reference.model_id, progress
+            )
 
     def load(self) -> "FaceModel":
         """Make the model of its local files; raises SetupError."""
@@ -145,14 +147,14 @@ class FaceLoader:
 
     def _found(self, role: str) -> Path:
         from hearth.models.face.files import graph_in
-        from hearth.models.face.freeing import freed_copy
+        from hearth.models.face.freeing import dynamic_copy
 
         if self._reference.folder is not None:
             return graph_in(self._reference.folder, role)
         snapshot = self._downloaded()
         if snapshot is None:
             raise ModelUnavailable(f"{self._reference.text} isn't downloaded")
-        freed = freed_copy(snapshot) if role == RECOGNITION else None
+        freed = dynamic_copy(snapshot) if role == RECOGNITION else None
         return freed or snapshot / IN_LAYOUT[role]
 
     def _lacking(self, folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hearth.backends import Session
-from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.media import File, ImageReader
 from hearth.models.face import parameters as p
@@ -23,7 +23,7 @@ from hearth.models.face.pictures import Cut
 from hearth.models.face.recognition import Recognition
 from hearth.models.face.scrfd import Detector, View
 from hearth.models.options import QueueOptions
-from hearth.models.shared import SharedStatistics, key_of
+from hearth.models.single_flight import SharedStatistics, key_of
 from hearth.models.tuning import facts_of, tuned
 from hearth.plan import Plan, Step
 
@@ -36,7 +36,7 @@ class _Errand:
     file: File
     wanted: Wanted
     key: Hashable
-    ticket: Ticket
+    context: RequestContext
     stack: AsyncExitStack
     """Holds the picture's place among those under way."""
 
@@ -99,30 +99,30 @@ class FaceModel:
         }
 
     async def detect(
-        self, file: File, wanted: Wanted = SURE, ticket: Ticket = NO_HURRY
+        self, file: File, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
     ) -> tuple[Face, ...]:
         """The faces of a picture that are wanted, the surest first; none is an empty tuple.
 
         Raises InvalidInput for anything but a picture, ModelFailed, and what a batch queue
         raises.
         """
-        return await self._finder.find(file, await self._key(file), wanted, ticket)
+        return await self._finder.find(file, await self._key(file), wanted, context)
 
     async def recognise(
-        self, file: File, wanted: Wanted = SURE, ticket: Ticket = NO_HURRY
+        self, file: File, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
     ) -> list[Embedded]:
         """The faces of a picture that are wanted, with their vectors; raises as ``detect``.
 
         Where one of them can't be recognised the whole request fails, and no other does.
         """
         async with AsyncExitStack() as stack:
-            errand = _Errand(self, file, wanted, await self._key(file), ticket, stack)
+            errand = _Errand(self, file, wanted, await self._key(file), context, stack)
             answers = await _RECOGNITION.run(errand)
         embedded: list[Embedded] = answers["embedded"]
         return embedded
 
     async def embed(
-        self, file: File, faces: Sequence[Landmarks] | None, ticket: Ticket = NO_HURRY
+        self, file: File, faces: Sequence[Landmarks] | None, context: RequestContext = NO_CONTEXT
     ) -> list[Embedded]:
         """The faces with these landmarks in a picture, in order; raises as ``detect``.
 
@@ -135,7 +135,7 @@ class FaceModel:
         cut = Cut(file, None if faces is None else tuple(faces))
         async with AsyncExitStack() as stack:
             key = await self._key(file)
-            vectors, size = await self._recognition.of_faces(cut, key, ticket, stack)
+            vectors, size = await self._recognition.of_faces(cut, key, context, stack)
         if faces is None:
             return [Embedded(_aligned_face(size), vectors[0])]
         told = [Face(outline(landmarks, size), 1.0, tuple(landmarks)) for landmarks in faces]
@@ -169,7 +169,7 @@ class FaceModel:
         await tuned(
             queue,
             item,
-            cache=self._options.curves,
+            cache=self._options.profiles,
             key=queue.name,
             facts=facts,
             max_batch=self._options.max_batch,
@@ -187,7 +187,7 @@ class FaceModel:
 
     async def _find(self, errand: _Errand) -> tuple[tuple[Face, ...], Kept | None]:
         return await self._finder.find_to_cut(
-            errand.file, errand.key, errand.wanted, errand.ticket, errand.stack
+            errand.file, errand.key, errand.wanted, errand.context, errand.stack
         )
 
     async def _vectors(
@@ -197,7 +197,7 @@ class FaceModel:
         if not faces:
             return ()
         cut = Cut(errand.file, tuple(face.landmarks for face in faces), kept)
-        known = await self._recognition.of_faces(cut, errand.key, errand.ticket, errand.stack)
+        known = await self._recognition.of_faces(cut, errand.key, errand.context, errand.stack)
         return known.vectors
 
 

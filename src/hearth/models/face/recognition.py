@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
 from hearth.backends import Session
-from hearth.batching import BatchQueue, Claim, Ticket
+from hearth.batching import BatchQueue, QueueHandle, RequestContext
 from hearth.media import ImageReader
 from hearth.media.raw import Pixels
 from hearth.models.face import parameters as p
@@ -14,7 +14,7 @@ from hearth.models.face.faces import Vector
 from hearth.models.face.pictures import PICTURES_AHEAD, Cut
 from hearth.models.options import QueueOptions
 from hearth.models.pictures import PictureWork
-from hearth.models.shared import SharedWork
+from hearth.models.single_flight import SingleFlightCache
 
 _FACES = 4 * PICTURES_AHEAD * p.MOST_FACES
 """Faces that may wait: all that can come of the pictures under way, in detection and in cutting.
@@ -46,7 +46,7 @@ class Recognition:
             # last round says nothing of who is about.
             max_delay=0,
         )
-        self.work: SharedWork[Known] = SharedWork(
+        self.work: SingleFlightCache[Known] = SingleFlightCache(
             options.cache_entries, weigh=lambda known: max(1, len(known.vectors))
         )
 
@@ -56,7 +56,7 @@ class Recognition:
         return (self._crops.queue, self.queue)
 
     async def of_faces(
-        self, cut: Cut, key: Hashable, ticket: Ticket, stack: AsyncExitStack
+        self, cut: Cut, key: Hashable, context: RequestContext, stack: AsyncExitStack
     ) -> Known:
         """The vectors of faces of a picture, kept or computed now.
 
@@ -64,16 +64,16 @@ class Recognition:
         Raises InvalidInput for anything but a picture, ModelFailed where one of the faces has
         no vector, and what a batch queue raises.
         """
-        claim = Claim()
+        handle = QueueHandle()
 
         async def recognise() -> Known:
-            crops = await stack.enter_async_context(self._crops.held(cut.crops, ticket, claim))
+            crops = await stack.enter_async_context(self._crops.held(cut.crops, context, handle))
             items = [(face, None) for face in crops.faces]
-            return Known(tuple(await self.queue.submit_all(items, ticket=ticket)), crops.size)
+            return Known(tuple(await self.queue.submit_all(items, context=context)), crops.size)
 
         return await self.work.get(
             (key, cut.faces),
             recognise,
-            claim=claim,
-            lend=lambda other: self._crops.lend(other, ticket),
+            handle=handle,
+            inherit_priority=lambda other: self._crops.inherit_priority(other, context),
         )

@@ -13,7 +13,7 @@ from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.models.face import parameters as p
 from hearth.models.face.faces import Face, Kept, Wanted
 from hearth.models.face.letterbox import Letterbox
-from hearth.models.rows import Stacker
+from hearth.models.rows import BatchBuilder
 
 _SCORE, _BOX, _KEYPOINTS = 1, 4, 2 * p.POINTS
 """Numbers that an anchor has of each."""
@@ -66,7 +66,7 @@ class Detector:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._stacker = Stacker()
+        self._stacker = BatchBuilder()
         _require(session)
         self._input = session.inputs[0].name
         _, height, width, _ = session.inputs[0].shape

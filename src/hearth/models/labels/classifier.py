@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hearth.aside import aside
-from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
+from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, one_line
 from hearth.hub.progress import Progress, Unit
 from hearth.models.labels.index import LabelIndex, Query, Scored
@@ -20,7 +20,7 @@ from hearth.models.labels.making.store import Kept, LabelStore
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import PROMPT, LabelSource
 from hearth.models.labels.vectors import Dtype, Vector
-from hearth.models.shared import SharedStatistics, SharedWork, digest
+from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Classifier:
         self._indexes: dict[str, LabelIndex] = {}
         self._why_not: dict[str, str] = {}
         self._dim: int | None = None
-        self._among: SharedWork[Vector] = SharedWork(cache_entries, weigh=len)
+        self._among: SingleFlightCache[Vector] = SingleFlightCache(cache_entries, weigh=len)
         large = any(source.count is None or source.count > LARGE for source in sets)
         self._queue: BatchQueue[Asked, Scored] | None = (
             BatchQueue(_answers, name=name, max_batch=_SCORED_AT_ONCE, capacity=capacity)
@@ -111,7 +111,7 @@ class Classifier:
         count: int,
         *,
         rank: str | None = None,
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> Scored:
         """The likeliest labels of a set with their probabilities, the best first.
 
@@ -126,10 +126,15 @@ class Classifier:
         index, query = self._indexes[name], Query(vector, count, rank)
         if self._queue is None or len(index) <= LARGE:
             return index.answers([query])[0]
-        return await self._queue.submit((index, query), key=name, ticket=ticket)
+        return await self._queue.submit((index, query), key=name, context=context)
 
     async def classify_among(
-        self, vector: Vector, labels: Sequence[str], count: int, *, ticket: Ticket = NO_HURRY
+        self,
+        vector: Vector,
+        labels: Sequence[str],
+        count: int,
+        *,
+        context: RequestContext = NO_CONTEXT,
     ) -> Scored:
         """As ``classify``, with labels that the caller brings ("a photo of a …").
 
@@ -137,7 +142,7 @@ class Classifier:
         ``MOST_LABELS``. Raises what ``embed`` raises.
         """
         key = await digest(json.dumps(labels).encode())
-        vectors = await self._among.get(key, lambda: self._vectors_of(labels, ticket))
+        vectors = await self._among.get(key, lambda: self._vectors_of(labels, context))
         index = LabelIndex(vectors, Catalogue.of(labels), scale=self._scale, bias=self._bias)
         return index.answers([Query(vector, count)])[0]
 
@@ -192,8 +197,8 @@ class Classifier:
             self._why_not[source.name] = "another process makes the label vectors"
             progress(f"{what}: another process makes them", 0, None)
 
-        if not await aside(source.is_local):
-            await aside(partial(source.download, downloaded))
+        if not await run_blocking(source.is_local):
+            await run_blocking(partial(source.download, downloaded))
         kept = await self._builder.make(source, self._dim, made=made, waits=waits)
         self._take(source.name, kept)
 
@@ -202,11 +207,11 @@ class Classifier:
             kept.vectors, kept.catalogue, scale=self._scale, bias=self._bias
         )
 
-    async def _vectors_of(self, labels: Sequence[str], ticket: Ticket) -> Vector:
+    async def _vectors_of(self, labels: Sequence[str], context: RequestContext) -> Vector:
         texts = [PROMPT.format(label) for label in labels]
         size = max(1, self._batch())
         parts = [
-            await self._embed(texts[start : start + size], ticket)
+            await self._embed(texts[start : start + size], context)
             for start in range(0, len(texts), size)
         ]
         return np.concatenate(parts)

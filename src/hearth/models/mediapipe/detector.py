@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.batching import NO_HURRY, Ticket
+from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.logits import sigmoid
 from hearth.models.mediapipe.region import Box, Points, Region, of_box, whole
@@ -108,7 +108,7 @@ class Detector:
         self,
         frame: Frame,
         least: float,
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
         *,
         within: Region | None = None,
     ) -> list[Detection]:
@@ -117,7 +117,7 @@ class Detector:
         Raises ModelFailed, and what a batch queue raises.
         """
         region = self._reader.region(frame) if within is None else within
-        return await self._stage.look(frame, region, least, ticket)
+        return await self._stage.look(frame, region, least, context)
 
 
 def _merged(places: Floats, scores: Floats) -> Sequence[tuple[Floats, float]]:

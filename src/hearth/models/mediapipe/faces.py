@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-from hearth.batching import NO_HURRY, Ticket
+from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.models.mediapipe import detector
 from hearth.models.mediapipe.detector import Detection, Detector
 from hearth.models.mediapipe.frame import Frame
@@ -44,10 +44,10 @@ class FaceFinder:
         }
 
     async def find(
-        self, frame: Frame, wanted: WantedFaces = ANY_FACE, ticket: Ticket = NO_HURRY
+        self, frame: Frame, wanted: WantedFaces = ANY_FACE, context: RequestContext = NO_CONTEXT
     ) -> list[Detection]:
         """The faces in a frame, the surest first, with ``KEYPOINTS``.
 
         Raises ModelFailed, and what a batch queue raises.
         """
-        return await self._detectors[wanted.range].find(frame, wanted.min_confidence, ticket)
+        return await self._detectors[wanted.range].find(frame, wanted.min_confidence, context)

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from hearth.batching import NO_HURRY, Ticket
+from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.models.mediapipe.detector import PALM, Detection, Detector
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.gestures import Gesture, gesture_of
@@ -103,7 +103,7 @@ class Hands:
         before: Sequence[Hand] | None = None,
         moment: float | None = None,
         wanted: WantedHands = TWO_HANDS,
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> tuple[list[Hand], Sequence[Hand]]:
         """The hands in a frame, and what the next frame of the same video goes on from.
 
@@ -115,10 +115,10 @@ class Hands:
         followed = (before or ())[: wanted.max_hands]
         asked = [(one.region, smoothing(one.filters, moment, wanted.smooth)) for one in followed]
         if len(asked) < wanted.max_hands:
-            palms = await self._palms[wanted.model].find(frame, wanted.min_confidence, ticket)
+            palms = await self._palms[wanted.model].find(frame, wanted.min_confidence, context)
             anew = smoothing(None, moment, wanted.smooth)
             asked += [(region, anew) for region in _new(palms, [one.region for one in followed])]
-        seen = await self.see(frame, asked[: wanted.max_hands], wanted.model, ticket)
+        seen = await self.see(frame, asked[: wanted.max_hands], wanted.model, context)
         sure = [hand for hand in seen if hand.presence >= wanted.min_tracking_confidence]
         hands = [sure[at] for at in _distinct([hand.seen for hand in sure])]
         return hands, hands
@@ -128,14 +128,14 @@ class Hands:
         frame: Frame,
         regions: Sequence[tuple[Region, Smoothing | None]],
         model: Model = "full",
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> list[Hand]:
         """What the landmark model sees in each region, in order, however unsure it is.
 
         A region is to hold one hand with its fingers up, as ``region_of_palm`` makes it. Raises
         ModelFailed, and what a batch queue raises.
         """
-        return await self._landmarks[model].look_all(frame, regions, ticket)
+        return await self._landmarks[model].look_all(frame, regions, context)
 
 
 def read_hand(outputs: Outputs, view: View[Smoothing | None]) -> Hand:

@@ -9,7 +9,7 @@ followed by what was seen, which doesn't lag behind.
 from functools import partial
 from typing import Literal, NamedTuple
 
-from hearth.batching import NO_HURRY, Ticket
+from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.models.mediapipe import detector, roi
 from hearth.models.mediapipe.detector import Detector
 from hearth.models.mediapipe.frame import Frame
@@ -68,7 +68,7 @@ class _Scene(NamedTuple):
     moment: float | None
     """None: a single picture."""
     wanted: WantedPose
-    ticket: Ticket
+    context: RequestContext
 
     def smoothing(self, part: Face | Hand | None) -> Smoothing | None:
         """How what was ``part`` in the frame before is smoothed."""
@@ -101,7 +101,7 @@ class Holistic:
         before: Before | None = None,
         moment: float | None = None,
         wanted: WantedPose = ANY_POSE,
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> tuple[Whole, Before]:
         """The parts of a person in a frame, and what the next frame of the video goes on from.
 
@@ -110,29 +110,29 @@ class Holistic:
         seconds; both are None for a single picture. Raises ModelFailed, and what a batch queue
         raises.
         """
-        scene = _Scene(frame, before or _NOTHING, moment, wanted, ticket)
+        scene = _Scene(frame, before or _NOTHING, moment, wanted, context)
         found = await self._plan.run(scene)
         pose, followed = found["pose"]
         face, left, right = found["face"], found["left_hand"], found["right_hand"]
         return Whole(pose, face, left, right), Before(followed, face, left, right)
 
     async def _find_pose(self, scene: _Scene) -> Posed:
-        frame, before, moment, wanted, ticket = scene
-        return await self._pose.follow(frame, before.pose, moment, wanted, ticket)
+        frame, before, moment, wanted, context = scene
+        return await self._pose.follow(frame, before.pose, moment, wanted, context)
 
     async def _find_face(self, scene: _Scene, posed: Posed) -> Face | None:
         pose, _ = posed
         if pose is None:
             return None
         search = roi.face_of_pose(pose.points)
-        faces = await self._faces.find(scene.frame, _LEAST_FACE, scene.ticket, within=search)
+        faces = await self._faces.find(scene.frame, _LEAST_FACE, scene.context, within=search)
         if not faces:
             return None
         region, before = roi.face_of_detection(faces[0].keypoints), scene.before.face
         if before and roi.same(before.region, before.seen, region, roi.FACE):
             region = before.region
         asked = (region, scene.smoothing(before))
-        [face] = await self._mesh.see(scene.frame, [asked], scene.ticket)
+        [face] = await self._mesh.see(scene.frame, [asked], scene.context)
         return face if face.presence >= _LEAST_FACE else None
 
     async def _find_hand(self, side: Side, scene: _Scene, posed: Posed) -> Hand | None:
@@ -141,12 +141,12 @@ class Holistic:
         if pose is None or pose.visibility[wrist] < _LEAST_WRIST:
             return None
         search = roi.hand_of_pose(*pose.points[[wrist, pinky, index], :2])
-        region = await self._recrop.look(scene.frame, search, None, scene.ticket)
+        region = await self._recrop.look(scene.frame, search, None, scene.context)
         before: Hand | None = getattr(scene.before, side)
         if before and roi.same(before.region, before.seen, region, roi.HAND):
             region = before.region
         asked = (region, scene.smoothing(before))
-        [hand] = await self._hands.see(scene.frame, [asked], ticket=scene.ticket)
+        [hand] = await self._hands.see(scene.frame, [asked], context=scene.context)
         return hand if hand.presence >= _LEAST_HAND else None
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hearth.batching import NO_HURRY, Ticket
+from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.gaze import Gaze, Side, gaze
 from hearth.models.mediapipe.mesh import ONE_FACE, Face, FaceMesh, WantedMeshes
@@ -89,12 +89,12 @@ class IrisTracker:
         before: Sequence[Eyes] | None = None,
         moment: float | None = None,
         wanted: WantedMeshes = ONE_FACE,
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> tuple[list[Eyes], Sequence[Eyes]]:
         """The eyes of the faces that ``FaceMesh.follow`` gives; asked and answered as that."""
         known = before or ()
         faces, _ = await self._mesh.follow(
-            frame, [eyes.face for eyes in known], moment, wanted, ticket
+            frame, [eyes.face for eyes in known], moment, wanted, context
         )
         asked = []
         for face in faces:
@@ -103,7 +103,7 @@ class IrisTracker:
                 filters = None if past is None else past.of(side).filters
                 one = _Asked(side, face, smoothing(filters, moment, wanted.smooth))
                 asked.append((region_of(face.points, side), one))
-        eyes = iter(await self._stage.look_all(frame, asked, ticket))
+        eyes = iter(await self._stage.look_all(frame, asked, context))
         found = [Eyes(face, right=next(eyes), left=next(eyes)) for face in faces]
         return found, found
 

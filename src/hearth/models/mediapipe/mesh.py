@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hearth.batching import NO_HURRY, Ticket
+from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.models.mediapipe.detector import Detection
 from hearth.models.mediapipe.faces import MIN_CONFIDENCE, FaceFinder, Range, WantedFaces
 from hearth.models.mediapipe.frame import Frame
@@ -94,7 +94,7 @@ class FaceMesh:
         before: Sequence[Face] | None = None,
         moment: float | None = None,
         wanted: WantedMeshes = ONE_FACE,
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> tuple[list[Face], Sequence[Face]]:
         """The faces in a frame, and what the next frame of the same video goes on from.
 
@@ -106,7 +106,7 @@ class FaceMesh:
         regions = [face.region for face in followed]
         if len(regions) < wanted.max_faces:
             boxes = WantedFaces(wanted.range, wanted.min_confidence)
-            found = await self._faces.find(frame, boxes, ticket)
+            found = await self._faces.find(frame, boxes, context)
             regions += [region_of(face) for face in found[: wanted.max_faces]]
         kept = _distinct(regions)[: wanted.max_faces]
         sources = [at if at < len(followed) else None for at in kept]
@@ -115,7 +115,7 @@ class FaceMesh:
             (regions[at], smoothing(filters, moment, wanted.smooth))
             for at, filters in zip(kept, past, strict=True)
         ]
-        seen = await self.see(frame, asked, ticket)
+        seen = await self.see(frame, asked, context)
         faces = [
             face._replace(follows=at)
             for face, at in zip(seen, sources, strict=True)
@@ -127,14 +127,14 @@ class FaceMesh:
         self,
         frame: Frame,
         regions: Sequence[tuple[Region, Smoothing | None]],
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> list[Face]:
         """What the model sees in each region, whether it is a face (``presence``) or not.
 
         A region is a square half as large again as the face, turned with it. Raises as
         ``follow`` does.
         """
-        return await self._stage.look_all(frame, regions, ticket)
+        return await self._stage.look_all(frame, regions, context)
 
 
 def region_of(face: Detection) -> Region:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from hearth.backends import Session
-from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
 from hearth.media import File, ImageReader, PixelForm
 from hearth.models.mediapipe.backdrops import Backdrops
 from hearth.models.mediapipe.faces import FaceFinder
@@ -71,13 +71,13 @@ class MediaPipeModel:
 
     @asynccontextmanager
     async def frame(
-        self, file: File, ticket: Ticket = NO_HURRY, form: PixelForm = PixelForm.STORED
+        self, file: File, context: RequestContext = NO_CONTEXT, form: PixelForm = PixelForm.STORED
     ) -> AsyncIterator[Frame]:
         """The decoded picture in a form, while it is worked on; bounds how many there are at once.
 
         Raises InvalidInput for anything but a picture, and what a batch queue raises.
         """
-        async with self._frames.decoded(file, ticket, form) as picture:
+        async with self._frames.decoded(file, context, form) as picture:
             yield Frame(picture.pixels(self._reader, form))
 
     @property

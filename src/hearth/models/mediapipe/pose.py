@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.batching import NO_HURRY, Ticket
+from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.models.mediapipe import detector
 from hearth.models.mediapipe.detector import Detector
 from hearth.models.mediapipe.frame import Frame
@@ -100,7 +100,7 @@ class PoseFinder:
         before: Followed | None = None,
         moment: float | None = None,
         wanted: WantedPose = ANY_POSE,
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> tuple[Pose | None, Followed | None]:
         """The pose in a frame, and what the next frame of the same video goes on from.
 
@@ -110,14 +110,16 @@ class PoseFinder:
         seconds; both are None for a single picture. Raises ModelFailed, and what a batch queue
         raises.
         """
-        region = before.region if before else await self._found(frame, wanted, ticket)
+        region = before.region if before else await self._found(frame, wanted, context)
         if region is None:
             return None, None
-        return await self._points.look(frame, region, _Asked(before, moment, wanted), ticket)
+        return await self._points.look(frame, region, _Asked(before, moment, wanted), context)
 
-    async def _found(self, frame: Frame, wanted: WantedPose, ticket: Ticket) -> Region | None:
+    async def _found(
+        self, frame: Frame, wanted: WantedPose, context: RequestContext
+    ) -> Region | None:
         """Where to look for the person that stands out most."""
-        people = await self._people.find(frame, wanted.min_confidence, ticket)
+        people = await self._people.find(frame, wanted.min_confidence, context)
         return _circle(people[0].keypoints).scaled(_MARGIN) if people else None
 
 

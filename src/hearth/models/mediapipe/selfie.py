@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from hearth.batching import NO_HURRY, Ticket
+from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.media.mask import SoftMask
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.region import whole
@@ -32,14 +32,14 @@ class Selfie:
         }
 
     async def find(
-        self, frame: Frame, *, model: Model = "general", ticket: Ticket = NO_HURRY
+        self, frame: Frame, *, model: Model = "general", context: RequestContext = NO_CONTEXT
     ) -> SoftMask:
         """The mask of a frame; every frame by itself, as MediaPipe has it.
 
         Raises ModelFailed, and what a batch queue raises.
         """
         region = whole(frame.width, frame.height)
-        return await self._stages[model].look(frame, region, None, ticket)
+        return await self._stages[model].look(frame, region, None, context)
 
 
 def _read(outputs: Outputs, view: View[None]) -> SoftMask:

@@ -6,7 +6,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from hearth.backends import Array, Session
-from hearth.batching import NO_HURRY, BatchQueue, Ticket
+from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
 from hearth.errors import ModelFailed
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.region import Region, cut
@@ -87,23 +87,23 @@ class Stage(Generic[Asked, Answer]):
         )
 
     async def look(
-        self, frame: Frame, region: Region, asked: Asked, ticket: Ticket = NO_HURRY
+        self, frame: Frame, region: Region, asked: Asked, context: RequestContext = NO_CONTEXT
     ) -> Answer:
         """What the model says of a region; raises ModelFailed, and what a batch queue raises."""
-        answer: Answer = await self.queue.submit(View(frame, region, asked), ticket=ticket)
+        answer: Answer = await self.queue.submit(View(frame, region, asked), context=context)
         return answer
 
     async def look_all(
         self,
         frame: Frame,
         regions: Sequence[tuple[Region, Asked]],
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> list[Answer]:
         """Of several regions, in order; they share batches, with others' as well."""
         if not regions:
             return []
         views = [(View(frame, *each), None) for each in regions]
-        return await self.queue.submit_all(views, ticket=ticket)
+        return await self.queue.submit_all(views, context=context)
 
     async def try_out(self) -> None:
         """Run the model once, on nothing but black; raises as ``look`` does."""

@@ -23,9 +23,9 @@ from typing import NoReturn
 from hearth.errors import ModelUnavailable
 from hearth.files import write_whole
 from hearth.hub import pip
+from hearth.hub.maintenance import Condition, check_files, size_of
 from hearth.hub.progress import Progress, no_progress
-from hearth.hub.turns import turn
-from hearth.hub.upkeep import Condition, check_files, size_of
+from hearth.hub.repository_lock import repository_lock
 from hearth.models.mediapipe.files import (
     CACHE,
     FILES,
@@ -169,7 +169,7 @@ def read_member(archive: zipfile.ZipFile, member: str, size: int) -> bytes:
 @contextmanager
 def _in_turn(folder: Path, others_first: Callable[[], None]) -> Iterator[None]:
     """One change of the folder at a time, over all processes of the data folder."""
-    with turn(folder.with_name(f".{folder.name}.lock"), others_first):
+    with repository_lock(folder.with_name(f".{folder.name}.lock"), others_first):
         yield
 
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hearth.backends import Session
-from hearth.batching import NO_HURRY, BatchQueue, Claim, Ticket
+from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
 from hearth.media import File, ImageReader, Picture, PixelForm
 from hearth.media.raw import Pixels
-from hearth.models.heavy import lightly
+from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.ocr import parameters
 from hearth.models.ocr.detection import Detector, Found
 from hearth.models.ocr.memory import IdleTrim
@@ -22,7 +22,7 @@ from hearth.models.ocr.recognition import Reading, Recogniser, padded_width
 from hearth.models.ocr.rereading import read_again
 from hearth.models.ocr.scripts import ScriptClassifier
 from hearth.models.options import QueueOptions
-from hearth.models.shared import SharedStatistics, SharedWork, key_of
+from hearth.models.single_flight import SharedStatistics, SingleFlightCache, key_of
 from hearth.models.tuning import facts_of, tuned
 
 PAGES_AHEAD = 3
@@ -80,7 +80,7 @@ class OcrModel:
         options: QueueOptions | None = None,
     ) -> None:
         self.model_id = model_id
-        self._prepare = lightly(_page, reader)
+        self._prepare = exclusive_when_heavy(_page, reader)
         self._files = tuple(files)
         self._options = options = options or QueueOptions()
         self._sessions = (detection, orientation, recognition, *further)
@@ -110,7 +110,7 @@ class OcrModel:
         self._recognition: BatchQueue[Pixels, Reading] = self._for_lines(
             read, recognition, "ocr-recognition"
         )
-        self._work: SharedWork[tuple[Line, ...]] = SharedWork(
+        self._work: SingleFlightCache[tuple[Line, ...]] = SingleFlightCache(
             options.cache_entries, weigh=_lines_of
         )
         self._idle = IdleTrim()
@@ -135,47 +135,51 @@ class OcrModel:
         file: File,
         *,
         min_confidence: float = parameters.TEXT_SCORE,
-        ticket: Ticket = NO_HURRY,
+        context: RequestContext = NO_CONTEXT,
     ) -> list[Line]:
         """The text lines of a picture, from top to bottom and left to right.
 
         Lines with less than ``min_confidence`` (0 to 1), and those that turn out to say
         nothing, are left out; no line at all is an empty list. Raises as ``read_all``.
         """
-        lines = await self.read_all(file, ticket)
+        lines = await self.read_all(file, context)
         return [line for line in lines if line.is_read(min_confidence)]
 
-    async def read_all(self, file: File, ticket: Ticket = NO_HURRY) -> tuple[Line, ...]:
+    async def read_all(self, file: File, context: RequestContext = NO_CONTEXT) -> tuple[Line, ...]:
         """Read every line of a picture, however uncertain, and if it says nothing.
 
         Raises InvalidInput for anything but a picture, ModelFailed, and what a batch queue
         raises.
         """
-        claim = Claim()
+        handle = QueueHandle()
 
         def read() -> Awaitable[tuple[Line, ...]]:
-            return self._read(file, ticket, claim)
+            return self._read(file, context, handle)
 
         if not self._options.cache_entries:
             return await read()
         return await self._work.get(
             await key_of(file),
             read,
-            claim=claim,
-            lend=lambda other: self._pages.lend(other, ticket),
+            handle=handle,
+            inherit_priority=lambda other: self._pages.inherit_priority(other, context),
         )
 
-    async def _read(self, file: File, ticket: Ticket, claim: Claim) -> tuple[Line, ...]:
-        looking = self._pages.passing(file, self._prepare, ticket=ticket, claim=claim)
+    async def _read(
+        self, file: File, context: RequestContext, handle: QueueHandle
+    ) -> tuple[Line, ...]:
+        looking = self._pages.passing(file, self._prepare, context=context, handle=handle)
         with self._idle.busy():
             async with looking as found:
-                readings = await self.read_lines(found.lines, ticket)
+                readings = await self.read_lines(found.lines, context)
         return tuple(
             Line(box, reading.text, reading.confidence)
             for box, reading in zip(found.boxes, readings, strict=True)
         )
 
-    async def read_lines(self, lines: Sequence[Pixels], ticket: Ticket = NO_HURRY) -> list[Reading]:
+    async def read_lines(
+        self, lines: Sequence[Pixels], context: RequestContext = NO_CONTEXT
+    ) -> list[Reading]:
         """What lines of any size say, in order; each BGR (height, width, 3), uint8.
 
         A line that stands on its head is read the other way round. Raises ModelFailed, and
@@ -185,24 +189,24 @@ class OcrModel:
             return []
 
         def recognise(lines: Sequence[Pixels]) -> Awaitable[list[Reading]]:
-            return read_again(lines, lambda lines: self._recognise(lines, ticket))
+            return read_again(lines, lambda lines: self._recognise(lines, context))
 
         return await read_either_way(
-            lines, recognise, upside_down=await self._stand_on_heads(lines, ticket)
+            lines, recognise, upside_down=await self._stand_on_heads(lines, context)
         )
 
-    async def _stand_on_heads(self, lines: Sequence[Pixels], ticket: Ticket) -> bool:
+    async def _stand_on_heads(self, lines: Sequence[Pixels], context: RequestContext) -> bool:
         """Guess whether most lines of a page stand on their heads."""
         asked = [(line, None) for line in telling(lines)]
-        guesses = await self._orientation.submit_all(asked, ticket=ticket) if asked else []
+        guesses = await self._orientation.submit_all(asked, context=context) if asked else []
         return sum(guesses) > parameters.TELLING_SHARE * len(asked)
 
-    async def _recognise(self, upright: Sequence[Pixels], ticket: Ticket) -> list[Reading]:
+    async def _recognise(self, upright: Sequence[Pixels], context: RequestContext) -> list[Reading]:
         widths = [padded_width(line) for line in upright]
         # Longest first: none is left for the end, when the other cores have nothing to do.
         order = sorted(range(len(upright)), key=widths.__getitem__, reverse=True)
         readings = await self._recognition.submit_all(
-            [(upright[index], self._key(upright[index])) for index in order], ticket=ticket
+            [(upright[index], self._key(upright[index])) for index in order], context=context
         )
         in_order = dict(zip(order, readings, strict=True))
         return [in_order[index] for index in range(len(upright))]
@@ -237,7 +241,7 @@ class OcrModel:
         await tuned(
             queue,
             np.zeros(_LINE, np.uint8),
-            cache=self._options.curves,
+            cache=self._options.profiles,
             key=queue.name,
             facts=facts,
             largest=MOST_LINES,

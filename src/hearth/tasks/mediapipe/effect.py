@@ -69,14 +69,14 @@ async def _follow(
 ) -> tuple[_Picture, None]:
     draw = _drawing(call, model.backdrops)
     kind = _format(call)
-    mask = await model.selfie.find(frame, model=call.options[SEGMENTER.name], ticket=call.ticket)
+    mask = await model.selfie.find(frame, model=call.options[SEGMENTER.name], context=call.context)
     quality = call.options[QUALITY.name]
 
     def made(reader: ImageReader) -> _Picture:
         pixels = draw(frame.pixels, mask, reader)
         return _Picture(kind, encode.png(pixels) if kind == "png" else encode.jpeg(pixels, quality))
 
-    return await model.making.made(made, call.ticket), None
+    return await model.making.made(made, call.context), None
 
 
 def _format(call: Call) -> str:

@@ -20,7 +20,7 @@ async def _follow(
     model: MediaPipeModel, frame: Frame, _: Past, call: Call
 ) -> tuple[list[Detection], None]:
     wanted = WantedFaces(call.options[RANGE.name], call.options[CONFIDENCE.name])
-    return await model.faces.find(frame, wanted, call.ticket), None
+    return await model.faces.find(frame, wanted, call.context), None
 
 
 def _describe(found: list[Detection], size: Size, call: Call) -> Mapping[str, Any]:

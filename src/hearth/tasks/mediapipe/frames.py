@@ -119,7 +119,7 @@ def _caller(
     async def see(model: MediaPipeModel, picture: File, call: Call) -> Seen:
         stream_id = call.options[STREAM_ID.name]
         if not stream_id:
-            async with model.frame(picture, call.ticket, form) as frame:
+            async with model.frame(picture, call.context, form) as frame:
                 seen, _ = await look(model, frame, Past(), call)
                 return seen
         if len(stream_id) > LONGEST_ID:
@@ -128,11 +128,11 @@ def _caller(
         video = model.videos.video(call.request.source, (name, stream_id, call.request.entry))
         if PRIORITY.name not in call.request.meta:
             # Whoever films waits for the answer, whatever the node does for others overnight.
-            call = call._replace(ticket=call.ticket._replace(urgent=True))
+            call = call._replace(context=call.context._replace(interactive=True))
         async with video.turn(drop=call.options[DROP.name] == "oldest") as mine:
             if not mine:
                 return Seen()
-            async with model.frame(picture, call.ticket, form) as frame:
+            async with model.frame(picture, call.context, form) as frame:
                 past = Past(video.begin(moment, frame.width, frame.height), moment)
                 # Left for the next frame only when all has gone well.
                 seen, video.before = await look(model, frame, past, call)

@@ -50,7 +50,7 @@ async def _follow(
         model=call.options[MODEL.name],
         smooth=call.options[SMOOTH.name],
     )
-    return await model.hands.follow(frame, *past, wanted, call.ticket)
+    return await model.hands.follow(frame, *past, wanted, call.context)
 
 
 def _describe(found: list[Hand], size: Size, call: Call) -> Mapping[str, Any]:

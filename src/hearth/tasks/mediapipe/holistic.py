@@ -18,7 +18,7 @@ from hearth.tasks.task import Call
 
 
 async def _follow(model: MediaPipeModel, frame: Frame, past: Past, call: Call) -> tuple[Whole, Any]:
-    return await model.holistic.follow(frame, *past, wanted_of(call), call.ticket)
+    return await model.holistic.follow(frame, *past, wanted_of(call), call.context)
 
 
 def _describe(found: Whole, size: Size, call: Call) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from hearth.tasks.task import Call
 async def _follow(
     model: MediaPipeModel, frame: Frame, past: Past, call: Call
 ) -> tuple[list[Eyes], Any]:
-    return await model.iris.follow(frame, *past, wanted_of(call), call.ticket)
+    return await model.iris.follow(frame, *past, wanted_of(call), call.context)
 
 
 def _describe(found: list[Eyes], size: Size, call: Call) -> Mapping[str, Any]:

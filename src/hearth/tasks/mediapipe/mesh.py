@@ -61,7 +61,7 @@ def outline_of(face: Face, size: Size, call: Call) -> dict[str, Any]:
 async def _follow(
     model: MediaPipeModel, frame: Frame, past: Past, call: Call
 ) -> tuple[list[Face], Any]:
-    return await model.mesh.follow(frame, *past, wanted_of(call), call.ticket)
+    return await model.mesh.follow(frame, *past, wanted_of(call), call.context)
 
 
 def _describe(found: list[Face], size: Size, call: Call) -> Mapping[str, Any]:

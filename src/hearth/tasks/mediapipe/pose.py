@@ -49,7 +49,7 @@ def wanted_of(call: Call) -> WantedPose:
 async def _follow(
     model: MediaPipeModel, frame: Frame, past: Past, call: Call
 ) -> tuple[Pose | None, Any]:
-    return await model.pose.follow(frame, *past, wanted_of(call), call.ticket)
+    return await model.pose.follow(frame, *past, wanted_of(call), call.context)
 
 
 def _describe(found: Pose | None, size: Size, call: Call) -> Mapping[str, Any]:

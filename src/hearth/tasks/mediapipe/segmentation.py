@@ -50,8 +50,8 @@ async def _follow(model: MediaPipeModel, frame: Frame, _: Past, call: Call) -> t
     threshold = call.options[THRESHOLD.name]
     if kind == "rle" and threshold is None:
         threshold = IN_FRONT
-    mask = await model.selfie.find(frame, model=call.options[SEGMENTER.name], ticket=call.ticket)
-    return await model.making.made(lambda _: _encoded(mask, kind, threshold), call.ticket), None
+    mask = await model.selfie.find(frame, model=call.options[SEGMENTER.name], context=call.context)
+    return await model.making.made(lambda _: _encoded(mask, kind, threshold), call.context), None
 
 
 def _encoded(mask: SoftMask, kind: str, threshold: float | None) -> _Mask:

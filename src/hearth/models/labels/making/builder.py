@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.models.labels.limits import LARGE, MOST_HELD
 from hearth.models.labels.making.embedding import Blocks, Embed, PromptEmbedder
-from hearth.models.labels.making.found import Job, Unfit, found_vectors
-from hearth.models.labels.making.growing import GrowingVectors
+from hearth.models.labels.making.resumable import ResumableVectors
+from hearth.models.labels.making.reuse import Job, Unfit, reusable_vectors
 from hearth.models.labels.making.store import Kept, LabelStore
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Dtype, Stored, stored
@@ -78,20 +78,20 @@ class LabelBuilder:
         ``MOST_HELD``.
         Raises ModelUnavailable, and what ``embed`` raises.
         """
-        catalogue = await aside(source.catalogue)
+        catalogue = await run_blocking(source.catalogue)
         job = Job(source, catalogue, dim, self.dtype_of(len(catalogue.labels)), made)
         store = self._store
         if store is None:
             return await self._first_that_fits(job, partial(_in_memory, job))
         async with store.turn(source.name, waits):
-            kept = await aside(partial(store.load, source, self.dtype_of, dim))
+            kept = await run_blocking(partial(store.load, source, self.dtype_of, dim))
             if kept is not None:
                 return kept
             if job.total > LARGE:
                 return await self._on_disk(store, job)
             kept = await self._first_that_fits(job, partial(_in_memory, job))
             try:
-                return await aside(partial(_save, store, source, kept))
+                return await run_blocking(partial(_save, store, source, kept))
             except OSError as error:
                 # They are here all the same, and made again at the next start.
                 log.warning("label vectors can't be kept in %s: %s", store.folder, error)
@@ -112,7 +112,7 @@ class LabelBuilder:
 
     async def _first_that_fits(self, job: Job, use: Callable[[_Origin], Awaitable[Kept]]) -> Kept:
         """Vectors that are there already, the cheapest first; or new ones."""
-        async with aclosing(found_vectors(job, self._store, self._prompts)) as candidates:
+        async with aclosing(reusable_vectors(job, self._store, self._prompts)) as candidates:
             async for found in candidates:
                 with closing(found.matrix):
                     try:
@@ -124,7 +124,7 @@ class LabelBuilder:
                             "the label vectors of %s were there: %s", job.source.name, found.name
                         )
                         return kept
-        first = await aside(partial(_first_prompts, job.source))
+        first = await run_blocking(partial(_first_prompts, job.source))
         dim = (await self._prompts.embed([first])).shape[1]
         return await use(_Origin("computed", dim, self._prompts.blocks(job.source), resumable=True))
 
@@ -147,7 +147,7 @@ def _save(store: LabelStore, source: LabelSource, kept: Kept) -> Kept:
         raise
 
 
-def _require_space(store: LabelStore, source: LabelSource, growing: GrowingVectors) -> None:
+def _require_space(store: LabelStore, source: LabelSource, growing: ResumableVectors) -> None:
     free = shutil.disk_usage(store.folder).free
     if growing.missing_bytes > free:
         raise _NoRoomError(
@@ -179,26 +179,28 @@ async def _kept(store: LabelStore, job: Job, origin: _Origin) -> Kept:
 
 
 async def _written(store: LabelStore, job: Job, origin: _Origin) -> Kept:
-    growing = await aside(
+    growing = await run_blocking(
         partial(store.grow, job.source, origin.name, rows=job.total, dim=origin.dim,
                 dtype=job.dtype)
     )  # fmt: skip
     try:
-        await aside(partial(_require_space, store, job.source, growing))
+        await run_blocking(partial(_require_space, store, job.source, growing))
         safe = growing.done
         job.made(safe, job.total)
         async for block in origin.blocks(safe):
-            await aside(partial(growing.append, block))
+            await run_blocking(partial(growing.append, block))
             job.made(growing.done, job.total)
             if origin.resumable and growing.done - safe >= _CHECKPOINT:
-                await aside(growing.checkpoint)
+                await run_blocking(growing.checkpoint)
                 safe = growing.done
         if growing.done != job.total:
             raise ModelFailed(f"{growing.done} vectors for {job.total} labels")
-        return await aside(partial(store.keep, job.source, job.catalogue, growing, origin.name))
+        return await run_blocking(
+            partial(store.keep, job.source, job.catalogue, growing, origin.name)
+        )
     except BaseException:
         # A node that stops doesn't wait for a disk that hangs: the next start cleans up.
         with suppress(OSError):
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                await aside(growing.abandon)
+                await run_blocking(growing.abandon)
         raise

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from hearth.aside import aside
-from hearth.batching import NO_HURRY, Ticket
+from hearth.batching import NO_CONTEXT, RequestContext
+from hearth.blocking import run_blocking
 from hearth.errors import ModelFailed, Overloaded
 from hearth.models.labels.limits import LONGEST_NAME
 from hearth.models.labels.sets.source import LabelSource
@@ -25,7 +25,9 @@ Blocks = Callable[[int], AsyncIterator[Vector]]
 class Embed(Protocol):
     """Texts to unit vectors, float32 (texts, dim), in order; raises what a batch queue raises."""
 
-    def __call__(self, texts: Sequence[str], ticket: Ticket = NO_HURRY, /) -> Awaitable[Vector]: ...
+    def __call__(
+        self, texts: Sequence[str], context: RequestContext = NO_CONTEXT, /
+    ) -> Awaitable[Vector]: ...
 
 
 class PromptEmbedder:
@@ -42,8 +44,8 @@ class PromptEmbedder:
         """All labels of a source."""
 
         async def made(start: int) -> AsyncIterator[Vector]:
-            prompts = await aside(partial(source.prompts, start))
-            while labels := await aside(partial(_filling, prompts, self._size)):
+            prompts = await run_blocking(partial(source.prompts, start))
+            while labels := await run_blocking(partial(_filling, prompts, self._size)):
                 yield await self.embed(labels)
 
         return made

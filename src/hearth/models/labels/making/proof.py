@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.errors import one_line
 from hearth.models.labels.matrices import Matrix, picked
 from hearth.models.labels.vectors import Vector, directed, unit
@@ -47,7 +47,7 @@ class Proof:
         if made.shape[1] != matrix.dim:
             return f"they have {matrix.dim} numbers each, the model's {made.shape[1]}"
         try:
-            theirs = await aside(partial(picked, matrix, self._rows))
+            theirs = await run_blocking(partial(picked, matrix, self._rows))
         except Exception as error:  # files may come from anywhere
             return one_line(error)
         good = directed(theirs)
@@ -63,7 +63,7 @@ class Proof:
 
     async def _sample(self) -> Vector:
         if self._made is None:
-            texts = await aside(lambda: chosen(self._prompts(), self._rows))
+            texts = await run_blocking(lambda: chosen(self._prompts(), self._rows))
             self._made = await self._embed(texts)
         return self._made
 

@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from hearth._version import __version__
-from hearth.aside import aside
+from hearth.blocking import run_blocking
 from hearth.files import write_whole
 from hearth.models.labels.limits import LARGE
 from hearth.models.labels.making.checks import (
@@ -35,7 +35,7 @@ from hearth.models.labels.making.checks import (
     described,
     files_of,
 )
-from hearth.models.labels.making.growing import GrowingVectors
+from hearth.models.labels.making.resumable import ResumableVectors
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Dtype, Stored
@@ -108,15 +108,15 @@ class LabelStore:
 
     def grow(
         self, source: LabelSource, origin: str, *, rows: int, dim: int, dtype: Dtype
-    ) -> GrowingVectors:
+    ) -> ResumableVectors:
         """A file for the vectors of a set, or what was begun of it; blocking. Raises OSError."""
         identity = {**self._identity(source), "version": source.version, "origin": origin}
         path = self.folder / f".{source.name}.vectors.partial"
         target = self.folder / files_of(source.name)["vectors"]
-        return GrowingVectors(path, identity, target=target, rows=rows, dim=dim, dtype=dtype)
+        return ResumableVectors(path, identity, target=target, rows=rows, dim=dim, dtype=dtype)
 
     def keep(
-        self, source: LabelSource, catalogue: Catalogue, vectors: GrowingVectors, origin: str
+        self, source: LabelSource, catalogue: Catalogue, vectors: ResumableVectors, origin: str
     ) -> Kept:
         """All vectors are there: keep them with the names; blocking. Raises OSError."""
         paths = {what: self.folder / name for what, name in files_of(source.name).items()}
@@ -155,8 +155,8 @@ class LabelStore:
         lock = filelock.FileLock(path, thread_local=False)
         while not lock.is_locked:
             try:
-                await aside(partial(self.folder.mkdir, parents=True, exist_ok=True))
-                await aside(partial(lock.acquire, timeout=0))
+                await run_blocking(partial(self.folder.mkdir, parents=True, exist_ok=True))
+                await run_blocking(partial(lock.acquire, timeout=0))
             except filelock.Timeout:
                 waits()
                 await asyncio.sleep(_WAIT_SECONDS)
@@ -164,7 +164,7 @@ class LabelStore:
                 log.debug("%s can't be locked: %s", path, error)
                 break
         try:
-            await aside(self._sweep)
+            await run_blocking(self._sweep)
             yield
         finally:
             lock.release()
