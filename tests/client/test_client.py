@@ -431,6 +431,7 @@ def test_the_client_imports_no_server_code() -> None:
         "hearth.client",
         "hearth.contract",
         "hearth.discovery",
+        "hearth._version",
         "hearth.environment",
         "hearth.errors",
     )

@@ -127,7 +127,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(module):
 
 
 def test_the_client_imports_nothing_of_the_server():
-    loaded = loaded_by("import hearth.client.stream")
+    loaded = loaded_by("import hearth.client.connection")
     # grpc imports grpc_health and grpc_reflection itself, where they are installed.
     assert not {"numpy", "PIL", "uvloop"} & loaded
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hearth.client.affinity import MODEL
 from hearth.client.messages import Outcome
-from hearth.client.pin import MODEL
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from typing import Any
 
 from hearth.cli.bench.figures import Sample
 from hearth.client import Answer, Client, Job
-from hearth.client.dispatch import failed
+from hearth.client.retry import failed
 from hearth.client.sources import Payload
 from hearth.errors import HearthError
 

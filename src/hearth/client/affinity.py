@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from hearth.client.messages import Outcome
 
 if TYPE_CHECKING:
-    from hearth.client.member import Member
+    from hearth.client.node_handle import NodeHandle
 
 MODEL = "lumen.model.id"
 """The key of an answer's meta with the name of its model."""
 
 
-class Pin:
+class ModelAffinity:
     """Keeps the answers of several requests to one model: that of the first answer.
 
     Until there is one, requests go to nodes that name the same models as the first that was
@@ -28,27 +28,27 @@ class Pin:
         """The same, or as the first answer said."""
         self._advertised: frozenset[str] | None = None
         self._of: dict[str, str] = {}
-        self._misfits: set[Member] = set()
+        self._misfits: set[NodeHandle] = set()
 
-    def allows(self, member: "Member", task: str) -> bool:
+    def allows(self, handle: "NodeHandle", task: str) -> bool:
         """Whether a request may go to this node."""
-        if member in self._misfits:
+        if handle in self._misfits:
             return False
-        models = frozenset(member.skills.models.get(task, ()))
+        models = frozenset(handle.skills.models.get(task, ()))
         if self.asked is not None:
             return self.asked in models
         if self._advertised is None or models == self._advertised:
             return True
         return self.model in models
 
-    def suits(self, member: "Member") -> bool:
+    def suits(self, handle: "NodeHandle") -> bool:
         """Whether the node can do every entry."""
-        return self.entries <= member.skills.tasks.keys()
+        return self.entries <= handle.skills.tasks.keys()
 
-    def chose(self, member: "Member", task: str) -> None:
+    def chose(self, handle: "NodeHandle", task: str) -> None:
         """A request goes to this node."""
         if self._advertised is None:
-            self._advertised = frozenset(member.skills.models.get(task, ()))
+            self._advertised = frozenset(handle.skills.models.get(task, ()))
 
     def release(self) -> bool:
         """Let nodes with other models have their turn; False once there is an answer."""
@@ -57,18 +57,18 @@ class Pin:
             self._advertised = None
         return free
 
-    def takes(self, outcome: Outcome, member: "Member") -> bool:
+    def takes(self, outcome: Outcome, handle: "NodeHandle") -> bool:
         """Whether the answer is of the right model; the first one says which that is."""
         models = dict(_models_of(outcome))
         if not models and self.model is not None:
             # Of several models it may be any.
-            return len(member.skills.models.get(outcome.job.task, ())) <= 1
+            return len(handle.skills.models.get(outcome.job.task, ())) <= 1
         if any(self._of.get(key, self.asked or model) != model for key, model in models.items()):
-            self._misfits.add(member)
+            self._misfits.add(handle)
             return False
         if models and not self._of:
             self.model = next(iter(models.values()))
-            self._advertised = frozenset(member.skills.models.get(outcome.job.task, ()))
+            self._advertised = frozenset(handle.skills.models.get(outcome.job.task, ()))
         self._of |= models
         return True
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 
+from hearth.client.affinity import ModelAffinity
+from hearth.client.balancer import soonest
 from hearth.client.capabilities import TaskInfo
-from hearth.client.choice import soonest
-from hearth.client.member import Member
-from hearth.client.pin import Pin
+from hearth.client.membership import Membership
+from hearth.client.node_handle import NodeHandle
 from hearth.client.reasons import NOBODY, missing, unfit
-from hearth.client.roster import Roster
 from hearth.errors import DeadlinePassed, HearthError, Unavailable, UnknownTask
 
 log = logging.getLogger(__name__)
@@ -24,11 +24,11 @@ MOST_KNOWN = 100_000
 """Names that are remembered."""
 
 
-class Fleet:
+class NodePool:
     """Nodes at ``addresses`` (``HOST:PORT``) and, with ``mdns``, those of the LAN."""
 
     def __init__(self, addresses: Sequence[str] = (), *, mdns: bool = True) -> None:
-        self.roster = Roster(
+        self.membership = Membership(
             addresses, mdns=mdns, changed=self._tell, can_be_spared=self._can_be_spared
         )
         self._news = asyncio.Event()
@@ -46,7 +46,7 @@ class Fleet:
         self._since = self._loop.time()
         self._is_open = True
         try:
-            await self.roster.open()
+            await self.membership.open()
         except BaseException:
             await self.close()
             raise
@@ -54,7 +54,7 @@ class Fleet:
     async def close(self) -> None:
         """Cancel what is open."""
         self._is_open = False
-        await self.roster.close()
+        await self.membership.close()
         self._tell()
 
     def check_open(self) -> None:
@@ -63,48 +63,50 @@ class Fleet:
             raise RuntimeError("the client isn't open: use it in a `with` block, or call open()")
 
     @property
-    def members(self) -> list[Member]:
+    def handles(self) -> list[NodeHandle]:
         """All nodes that are known, the eldest acquaintance first."""
-        return self.roster.members
+        return self.membership.handles
 
     @property
     def news(self) -> asyncio.Event:
         """It is set once something has changed with a node from now on."""
         return self._news
 
-    def able(self, task: str, pin: Pin | None = None) -> Iterator[Member]:
+    def able(self, task: str, affinity: ModelAffinity | None = None) -> Iterator[NodeHandle]:
         """The nodes that can do a task now, those that rest from it as well.
 
         Of a composed request: those that can do all of it, or where none can, some of it.
         """
-        if pin is None or not pin.entries:
-            return self._able(task, pin)
-        members = list(self._able(task, pin))
-        return iter([each for each in members if pin.suits(each)] or members)
+        if affinity is None or not affinity.entries:
+            return self._able(task, affinity)
+        handles = list(self._able(task, affinity))
+        return iter([each for each in handles if affinity.suits(each)] or handles)
 
-    def _able(self, task: str, pin: Pin | None) -> Iterator[Member]:
-        for member in self.members:
-            if member.state != "up" or task not in member.skills.tasks or member.is_draining:
+    def _able(self, task: str, affinity: ModelAffinity | None) -> Iterator[NodeHandle]:
+        for handle in self.handles:
+            if handle.state != "up" or task not in handle.skills.tasks or handle.is_draining:
                 continue
-            if pin is not None and not pin.allows(member, task):
+            if affinity is not None and not affinity.allows(handle, task):
                 continue
-            yield member
+            yield handle
 
-    def room(self, task: str, pin: Pin | None = None) -> int:
+    def room(self, task: str, affinity: ModelAffinity | None = None) -> int:
         """How many requests in flight keep all nodes busy that can do a task; at least one."""
-        return sum(member.skills.windows[task] for member in self.able(task, pin)) or 1
+        return sum(handle.skills.windows[task] for handle in self.able(task, affinity)) or 1
 
-    async def info(self, task: str, deadline: float, pin: Pin | None = None) -> TaskInfo:
+    async def info(
+        self, task: str, deadline: float, affinity: ModelAffinity | None = None
+    ) -> TaskInfo:
         """What a task takes and gives; as ``pick``."""
-        return (await self.pick(task, deadline, pin)).skills.tasks[task]
+        return (await self.pick(task, deadline, affinity)).skills.tasks[task]
 
     async def pick(
         self,
         task: str,
         deadline: float,
-        pin: Pin | None = None,
-        avoid: Container[Member] = (),
-    ) -> Member:
+        affinity: ModelAffinity | None = None,
+        avoid: Container[NodeHandle] = (),
+    ) -> NodeHandle:
         """The node that will have done a request soonest; waits for one until ``deadline``.
 
         ``deadline`` is of the loop's clock. Nodes to ``avoid`` are chosen where there is no
@@ -114,28 +116,28 @@ class Fleet:
         while True:
             self.check_open()
             now = self._loop.time()
-            member, wake = soonest(self.able(task, pin), task, now, avoid)
-            if member is not None:
+            handle, wake = soonest(self.able(task, affinity), task, now, avoid)
+            if handle is not None:
                 self._told = ""
-                if pin is not None:
-                    pin.chose(member, task)
-                return member
-            if pin is not None and math.isinf(wake) and pin.release():
+                if affinity is not None:
+                    affinity.chose(handle, task)
+                return handle
+            if affinity is not None and math.isinf(wake) and affinity.release():
                 continue
             if self._is_hopeless(task, now):
                 raise UnknownTask(self.why(task))
-            if pin is not None and self._is_hopeless(task, now, pin.asked):
-                raise Unavailable(self.why(task, pin))
+            if affinity is not None and self._is_hopeless(task, now, affinity.asked):
+                raise Unavailable(self.why(task, affinity))
             if now >= deadline:
-                raise self._too_late(task, pin)
+                raise self._too_late(task, affinity)
             if now >= told:
-                self._tell_once(task, pin)
+                self._tell_once(task, affinity)
             looks = [when for when in (told, self._since + self._search) if when > now]
             await self._wait(min(deadline, wake, *looks))
 
     async def ready(
-        self, task: str, timeout: float | None = None, pin: Pin | None = None
-    ) -> Member:
+        self, task: str, timeout: float | None = None, affinity: ModelAffinity | None = None
+    ) -> NodeHandle:
         """A node that can do a task.
 
         It is waited for ``timeout`` seconds; without one, as long as there is hope: some
@@ -144,7 +146,7 @@ class Fleet:
         """
         self.check_open()
         began = self._loop.time()
-        while (member := next(self.able(task, pin), None)) is None:
+        while (handle := next(self.able(task, affinity), None)) is None:
             self.check_open()
             if timeout is not None:
                 limit = began + timeout
@@ -153,58 +155,58 @@ class Fleet:
             else:
                 limit = self._since + self._search
             if self._loop.time() >= limit:
-                lacking = any(each.state == "up" for each in self.members)
+                lacking = any(each.state == "up" for each in self.handles)
                 unknown = lacking and not any(self.able(task))
-                raise (UnknownTask if unknown else Unavailable)(self.why(task, pin))
+                raise (UnknownTask if unknown else Unavailable)(self.why(task, affinity))
             await self._wait(limit)
-        return member
+        return handle
 
-    def _tell_once(self, task: str, pin: Pin | None) -> None:
+    def _tell_once(self, task: str, affinity: ModelAffinity | None) -> None:
         """Whoever waits for long without a word from us takes it for a fault."""
-        why = self.why(task, pin)
-        if why != self._told and not any(self.able(task, pin)):
+        why = self.why(task, affinity)
+        if why != self._told and not any(self.able(task, affinity)):
             self._told = why
             log.warning("waiting for a node that can do %s: %s", task, why)
 
-    def _too_late(self, task: str, pin: Pin | None) -> HearthError:
-        why = self.why(task, pin)
-        busy = any(self.able(task, pin))
+    def _too_late(self, task: str, affinity: ModelAffinity | None) -> HearthError:
+        why = self.why(task, affinity)
+        busy = any(self.able(task, affinity))
         return DeadlinePassed(f"no answer in time: {why}") if busy else Unavailable(why)
 
-    def why(self, task: str, pin: Pin | None = None) -> str:
+    def why(self, task: str, affinity: ModelAffinity | None = None) -> str:
         """One line: why nobody can do a task now."""
-        if not self.members:
-            return self.roster.deaf or NOBODY
-        staying = [each for each in self.members if each.state == "up" and not each.is_draining]
+        if not self.handles:
+            return self.membership.deaf or NOBODY
+        staying = [each for each in self.handles if each.state == "up" and not each.is_draining]
         up = {each.target: each.capabilities for each in staying}
         able = list(self.able(task))
-        if pin is not None and pin.model and able and not any(self.able(task, pin)):
-            return unfit(task, pin, (each.skills.models[task] for each in able))
+        if affinity is not None and affinity.model and able and not any(self.able(task, affinity)):
+            return unfit(task, affinity, (each.skills.models[task] for each in able))
         if able:
             return f"{', '.join(each.target for each in able)}: too busy for {task}"
         if not up:
-            return "; ".join(map(_absence, self.members))
+            return "; ".join(map(_absence, self.handles))
         return missing(task, up)
 
     @property
     def _search(self) -> float:
         """Seconds until whoever is there has been found."""
-        return SEARCH_SECONDS if self.roster.mdns else 0.0
+        return SEARCH_SECONDS if self.membership.mdns else 0.0
 
     def _is_loading(self) -> bool:
-        return any(each.state in {"new", "loading"} for each in self.members)
+        return any(each.state in {"new", "loading"} for each in self.handles)
 
     def _is_hopeless(self, task: str, now: float, model: str | None = None) -> bool:
         """Whether all nodes there are have said what they can do, and this isn't of it."""
         if (
             {task, model or task} <= self._ever
             or now < self._since + self._search
-            or not self.members
+            or not self.handles
         ):
             return False
         return all(
             each.state == "up" and not each.capabilities.changing and not each.is_draining
-            for each in self.members
+            for each in self.handles
         )
 
     async def _wait(self, until: float) -> None:
@@ -213,23 +215,24 @@ class Fleet:
             async with asyncio.timeout_at(until):
                 await self._news.wait()
 
-    def _can_be_spared(self, member: Member) -> bool:
+    def _can_be_spared(self, handle: NodeHandle) -> bool:
         return all(
-            any(each is not member for each in self.able(task, pin)) for task, pin in member.wishes
+            any(each is not handle for each in self.able(task, affinity))
+            for task, affinity in handle.wishes
         )
 
     def _tell(self) -> None:
         """Something has changed with a node: look again, all who wait for one."""
-        for member in self.members:
-            if member.state == "up":
-                self._ever |= member.skills.known
+        for handle in self.handles:
+            if handle.state == "up":
+                self._ever |= handle.skills.known
         if len(self._ever) > MOST_KNOWN:
             self._ever.clear()
         news, self._news = self._news, asyncio.Event()
         news.set()
 
 
-def _absence(member: Member) -> str:
-    if member.is_draining and member.state == "up":
-        return f"{member.target}: it is shutting down"
-    return member.trouble or f"{member.target}: no answer yet"
+def _absence(handle: NodeHandle) -> str:
+    if handle.is_draining and handle.state == "up":
+        return f"{handle.target}: it is shutting down"
+    return handle.trouble or f"{handle.target}: no answer yet"

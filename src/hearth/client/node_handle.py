@@ -1,20 +1,20 @@
-"""One node of the fleet: what it can do, how fast, and the one stream to it."""
+"""One node of the pool: what it can do, how fast, and the one stream to it."""
 
 import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable
 
+from hearth.client.affinity import ModelAffinity
 from hearth.client.capabilities import Capabilities
-from hearth.client.keeper import Keeper
+from hearth.client.health_check import HealthCheck
+from hearth.client.latency import Pace
 from hearth.client.link import GivenUp, Link, StreamEnded
 from hearth.client.links import Links
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.node import Node, Skills, State
-from hearth.client.pace import Pace
-from hearth.client.pin import Pin
-from hearth.client.silence import Silence
 from hearth.client.status import NO_ANSWER
+from hearth.client.watchdog import Watchdog
 from hearth.discovery.record import NodeRecord
 
 LOST = frozenset({"UNAVAILABLE", "CANCELLED", "ABORTED"})
@@ -23,7 +23,7 @@ a request: nodes of the field end the whole stream for one (with UNKNOWN, where 
 STOOD_STILL_SECONDS = 0.2
 """A timer that comes so late says nothing of the node."""
 
-Wish = tuple[str, Pin | None]
+Wish = tuple[str, ModelAffinity | None]
 """A task, and the model that it is to be done with."""
 
 FAILED = frozenset({"INTERNAL", "UNKNOWN"})
@@ -32,7 +32,7 @@ OF_THE_REQUEST = frozenset({"INVALID_ARGUMENT", "NOT_FOUND", "DEADLINE_EXCEEDED"
 """What says nothing of the node."""
 
 
-class Member:
+class NodeHandle:
     """To be used on one event loop; ``changed`` is called when it may be able to do more.
 
     ``can_be_spared`` says whether others could do what it is asked for.
@@ -42,7 +42,7 @@ class Member:
         self,
         target: str,
         changed: Callable[[], None],
-        can_be_spared: "Callable[[Member], bool]",
+        can_be_spared: "Callable[[NodeHandle], bool]",
         record: NodeRecord | None = None,
     ) -> None:
         self.record = record
@@ -68,26 +68,26 @@ class Member:
         self._idle = asyncio.Event()
         self._idle.set()
         self._loop = asyncio.get_running_loop()
-        self._silence = Silence(
+        self._watchdog = Watchdog(
             self._links.heard, self._ask_now, self._give_up, self._give_up_the_overdue
         )
         targets = (target,) if record is None else record.targets
-        self._keeper = Keeper(targets, self._learn, self._silence.is_recent)
+        self._health = HealthCheck(targets, self._learn, self._watchdog.is_recent)
 
     @property
     def target(self) -> str:
         """``HOST:PORT`` where it is asked now."""
-        return self._keeper.target
+        return self._health.target
 
     @property
     def state(self) -> State:
         """``up``, or why it isn't."""
-        return self._keeper.state
+        return self._health.state
 
     @property
     def trouble(self) -> str:
         """One line: why it isn't up."""
-        return self._keeper.trouble
+        return self._health.trouble
 
     @property
     def capabilities(self) -> Capabilities:
@@ -112,7 +112,7 @@ class Member:
         return told or self.skills.fact("node.name") or self.target
 
     @property
-    def node(self) -> Node:
+    def snapshot(self) -> Node:
         """What is known of it now."""
         return Node(
             self.target,
@@ -134,19 +134,24 @@ class Member:
     def seen(self, record: NodeRecord) -> None:
         """mDNS says something new of it: that may be the end of a rest."""
         self.record, self.listed = record, True
-        self._keeper.targets = record.targets
+        self._health.targets = record.targets
         self.is_draining = self.skills.is_draining(record)
         for pace in self._paces.values():
             pace.wake()
-        self._keeper.ask_now()
+        self._health.ask_now()
 
     def unlisted(self) -> None:
         """It isn't announced any more: it stays for as long as it answers."""
         self.listed = False
-        self._keeper.ask_now()
+        self._health.ask_now()
 
     async def ask(
-        self, job: Job, deadline: float, pin: Pin | None = None, *, alone: bool = False
+        self,
+        job: Job,
+        deadline: float,
+        affinity: ModelAffinity | None = None,
+        *,
+        alone: bool = False,
     ) -> Outcome:
         """What the node says, on the stream for all requests or ``alone`` on one of its own.
 
@@ -156,7 +161,7 @@ class Member:
         """
         if self._loop.time() >= deadline:
             raise TimeoutError
-        pace, wish = self.pace(job.task), (job.task, pin)
+        pace, wish = self.pace(job.task), (job.task, affinity)
         ahead, started = self._begin(wish)
         link = self._links.single() if alone else self._links.shared()
         answer = link.send(job)
@@ -185,9 +190,9 @@ class Member:
 
     async def close(self) -> None:
         """Cancel what is open."""
-        self._silence.close()
+        self._watchdog.close()
         await self._links.close()
-        await self._keeper.close()
+        await self._health.close()
 
     async def leave(self) -> None:
         """Wait for the answers to what is open, and close."""
@@ -201,7 +206,7 @@ class Member:
         now, ahead = self._loop.time(), self.outstanding + self.others
         if not self.outstanding:
             self._idle.clear()
-            self._silence.begin()
+            self._watchdog.begin()
         self.outstanding += 1
         self._most = max(self._most, self.outstanding)
         self.wishes[wish] += 1
@@ -214,12 +219,12 @@ class Member:
         self.outstanding -= 1
         if not self.outstanding:
             self._idle.set()
-            self._silence.end()
+            self._watchdog.end()
 
     def _note(self, pace: Pace, outcome: Outcome, took: float, ahead: int) -> None:
         error = outcome.error
         if error is None:
-            self._silence.answered(took)
+            self._watchdog.answered(took)
             pace.answered(took, ahead, self._loop.time())
         elif error.code in FAILED:
             pace.failed(self._loop.time())
@@ -227,7 +232,7 @@ class Member:
             is_news = pace.refused(self._loop.time(), error.retry_after)
             if is_news and error.retry_after is None:
                 # It may be draining, or have lost a model.
-                self._keeper.ask_now()
+                self._health.ask_now()
 
     def _lose(self, link: Link, failure: Failure, pace: Pace) -> None:
         """The stream ended; once for all of its requests."""
@@ -241,15 +246,15 @@ class Member:
         elif failure.code in LOST:
             for each in self._paces.values():
                 each.refused(self._loop.time(), failure.retry_after)
-            self._keeper.doubt(f"{self.target}: {failure.message}")
+            self._health.doubt(f"{self.target}: {failure.message}")
         else:
             pace.failed(self._loop.time())
 
     def _connect(self) -> Link:
-        return self._keeper.connection.link()  # whichever it is now
+        return self._health.connection.link()  # whichever it is now
 
     def _ask_now(self) -> None:
-        self._keeper.ask_now()
+        self._health.ask_now()
 
     def _give_up(self, seconds: float) -> bool:
         if not self._can_be_spared(self):
@@ -263,18 +268,18 @@ class Member:
             self._links.give_up(self._loop.time() - seconds, _silent(seconds))
 
     def _learn(self) -> None:
-        keeper = self._keeper
-        if keeper.state == "up":
-            self.skills = Skills(keeper.capabilities)
+        health_check = self._health
+        if health_check.state == "up":
+            self.skills = Skills(health_check.capabilities)
             self.is_draining = self.skills.is_draining(self.record)
             # Ours were as many at some time since it was asked: they are none of others.
             self.others = max(0, self.skills.in_flight() - self._most)
             self._most = self.outstanding
         else:
             self.takes_single = False  # another node may come up there
-        if keeper.state == "down":
+        if health_check.state == "down":
             # Whoever waits there has waited for nothing: the node doesn't even say what it is.
-            self._links.abort(Failure("UNAVAILABLE", keeper.trouble))
+            self._links.abort(Failure("UNAVAILABLE", health_check.trouble))
         self._changed()
 
 

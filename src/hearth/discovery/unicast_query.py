@@ -24,7 +24,7 @@ _LARGEST = 9000
 """Bytes; RFC 6762 §17"""
 
 
-class Asker:
+class UnicastQuery:
     """Puts questions whose answers come by unicast, at once (RFC 6762 §6.7).
 
     A unicast answer to port 5353 would reach just one of the processes on this host that share

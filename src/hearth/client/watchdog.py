@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Callable
 
 STALL_SECONDS = 2.0
-"""Silence after which a node is asked whether it lives."""
+"""Watchdog after which a node is asked whether it lives."""
 HANG_SECONDS = 30.0
-"""Silence after which requests are taken from a node that does say that it lives."""
+"""Watchdog after which requests are taken from a node that does say that it lives."""
 MANY_TIMES = 10
 """…or so many times its slowest answer of late, if that is longer; twice as long each time."""
 FADING = 0.99
 """What is left of the slowest answer with each other one."""
 
 
-class Silence:
+class Watchdog:
     """Looks at one node every STALL_SECONDS for as long as requests are open; else never.
 
     ``heard`` is when it sent anything last (of the loop's clock; None: there is nothing to

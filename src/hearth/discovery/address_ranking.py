@@ -16,7 +16,7 @@ _DOCKER = ipaddress.IPv4Network("172.17.0.0/16")
 _SAME_LAN, _ELSEWHERE, _IPV6, _IPV6_LINK, _IPV4_LINK, _BRIDGE, _LOOPBACK = range(7)
 
 
-class Near(NamedTuple):
+class LocalNetworks(NamedTuple):
     """The networks that this machine is in."""
 
     lans: tuple[ipaddress.IPv4Network, ...] = ()
@@ -73,7 +73,7 @@ class Near(NamedTuple):
         return [f"{found}%{zone}" for zone in zones]
 
 
-def _rank(text: str, near: Near) -> int:
+def _rank(text: str, networks: LocalNetworks) -> int:
     address = ipaddress.ip_address(text)
     if address.is_loopback:
         return _LOOPBACK
@@ -81,9 +81,9 @@ def _rank(text: str, near: Near) -> int:
         return _IPV6_LINK if address.is_link_local else _IPV6
     if address.is_link_local:
         return _IPV4_LINK
-    if any(address in network for network in near.lans):
+    if any(address in network for network in networks.lans):
         return _SAME_LAN
-    if address in _DOCKER or any(address in network for network in near.bridges):
+    if address in _DOCKER or any(address in network for network in networks.bridges):
         return _BRIDGE
     return _ELSEWHERE
 

@@ -10,7 +10,7 @@ import pytest
 
 from fleet_kit import LabProcess, lab_processes
 from hearth.client import Answer, Client
-from hearth.client.dispatch import MOST_DEATHS
+from hearth.client.retry import MOST_DEATHS
 from hearth.errors import Unavailable
 
 Meanwhile = Callable[[int], None]

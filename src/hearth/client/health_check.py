@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from hearth.client.capabilities import Capabilities
+from hearth.client.connection import Connection
 from hearth.client.node import State
-from hearth.client.stream import Connection
 from hearth.errors import HearthError, NotReady, one_line
 
 REFRESH_SECONDS = 10.0
@@ -17,7 +17,7 @@ FIRST_RETRY, LONGEST_RETRY = 0.25, 5.0
 """Seconds until a node is asked again that didn't answer; doubles."""
 
 
-class Keeper:
+class HealthCheck:
     """Asks one node for its capabilities, again and again, until it is closed.
 
     It is asked at the first of its addresses (``targets``, ``HOST:PORT``), and after each

@@ -5,11 +5,11 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-from hearth.client.fleet import Fleet
+from hearth.client.affinity import ModelAffinity
 from hearth.client.link import GivenUp, StreamEnded
-from hearth.client.member import FAILED, LOST, Member
 from hearth.client.messages import Failure, Job, Outcome
-from hearth.client.pin import Pin
+from hearth.client.node_handle import FAILED, LOST, NodeHandle
+from hearth.client.pool import NodePool
 from hearth.client.status import NO_ANSWER
 from hearth.errors import DeadlinePassed, HearthError, UnknownTask
 
@@ -43,7 +43,7 @@ class _Tries:
     """What has become of a request so far."""
 
     def __init__(self) -> None:
-        self.avoid: set[Member] = set()
+        self.avoid: set[NodeHandle] = set()
         self.deaths = 0
         self.has_failed = False
         self.alone = False
@@ -52,12 +52,12 @@ class _Tries:
         self.last: Failure | None = None
         """Why it isn't answered yet."""
 
-    def died(self, member: Member, failure: Failure) -> None:
+    def died(self, handle: NodeHandle, failure: Failure) -> None:
         """The stream ended with it."""
         self.last = failure
         if failure is NO_ANSWER:
             return  # such a node is asked over a call of its own from now on
-        self.avoid.add(member)
+        self.avoid.add(handle)
         self.lost(failure)
         self.alone = self.alone or failure.code not in LOST
 
@@ -67,7 +67,12 @@ class _Tries:
 
 
 async def perform(
-    fleet: Fleet, job: Job, deadline: float, pin: Pin | None = None, *, tell: bool = False
+    pool: NodePool,
+    job: Job,
+    deadline: float,
+    affinity: ModelAffinity | None = None,
+    *,
+    tell: bool = False,
 ) -> Done:
     """What becomes of a request by ``deadline`` (of the loop's clock), its failures too.
 
@@ -77,31 +82,31 @@ async def perform(
     tries = _Tries()
     while True:
         try:
-            member = await fleet.pick(job.task, deadline, pin, tries.avoid)
+            handle = await pool.pick(job.task, deadline, affinity, tries.avoid)
         except HearthError as error:
             return failed(job, error, tries.last)
-        sent = _told(job, member, deadline) if tell else job
-        alone = tries.alone or member.takes_single
+        sent = _told(job, handle, deadline) if tell else job
+        alone = tries.alone or handle.takes_single
         try:
-            outcome = await member.ask(sent, deadline, pin, alone=alone)
+            outcome = await handle.ask(sent, deadline, affinity, alone=alone)
         except TimeoutError:
             failure = Failure("DEADLINE_EXCEEDED", "no answer in time")
-            return Done(Outcome(job.bare(), error=failure), member.target)
+            return Done(Outcome(job.bare(), error=failure), handle.target)
         except GivenUp as given_up:
-            tries.avoid.add(member)
+            tries.avoid.add(handle)
             tries.last = given_up.failure
             continue
         except StreamEnded as ended:
-            tries.died(member, ended.failure)
+            tries.died(handle, ended.failure)
             if tries.deaths >= MOST_DEATHS:
-                return Done(Outcome(job.bare(), error=ended.failure), member.target)
+                return Done(Outcome(job.bare(), error=ended.failure), handle.target)
             continue
-        if _is_settled(outcome, member, tries, fleet, pin):
-            return Done(outcome, member.target)
+        if _is_settled(outcome, handle, tries, pool, affinity):
+            return Done(outcome, handle.target)
 
 
-def _told(job: Job, member: Member, deadline: float) -> Job:
-    limits = member.skills.tasks[job.task].limits
+def _told(job: Job, handle: NodeHandle, deadline: float) -> Job:
+    limits = handle.skills.tasks[job.task].limits
     left = deadline - asyncio.get_running_loop().time()
     if TIMEOUT_MS not in limits or TIMEOUT_MS in job.meta or math.isinf(left):
         return job
@@ -109,13 +114,17 @@ def _told(job: Job, member: Member, deadline: float) -> Job:
 
 
 def _is_settled(
-    outcome: Outcome, member: Member, tries: _Tries, fleet: Fleet, pin: Pin | None
+    outcome: Outcome,
+    handle: NodeHandle,
+    tries: _Tries,
+    pool: NodePool,
+    affinity: ModelAffinity | None,
 ) -> bool:
     """Whether this is what becomes of the request; else it is asked again, elsewhere at best."""
     error = outcome.error
     if error is None:
-        return pin is None or pin.takes(outcome, member)
-    tries.avoid.add(member)
+        return affinity is None or affinity.takes(outcome, handle)
+    tries.avoid.add(handle)
     tries.last = error
     if error.code in REFUSED:
         if tries.alone or error is NO_ANSWER:
@@ -124,5 +133,5 @@ def _is_settled(
     if error.code in FAILED and not tries.has_failed:
         # A device without memory, or a damaged file, is the matter of one node.
         tries.has_failed = True
-        return tries.avoid.issuperset(fleet.able(outcome.job.task, pin))
+        return tries.avoid.issuperset(pool.able(outcome.job.task, affinity))
     return True
