@@ -124,6 +124,8 @@ async def test_what_is_derived_is_tried_again_whatever_went_wrong():
     class Stubborn(Lab):
         tries = 0
 
+        def load_artifacts(self) -> None: ...
+
         async def derive_artifacts(self, progress: Progress) -> None:
             Stubborn.tries += 1
             if Stubborn.tries < 3:
