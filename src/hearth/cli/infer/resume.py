@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from hearth.cli.infer.inputs import STDIN, Input, left_of
-from hearth.client.affinity import MODEL
+from hearth.client.messages import MODEL
 from hearth.errors import SettingsError
 from hearth.output_files import renewed
 
