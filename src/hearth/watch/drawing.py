@@ -22,7 +22,7 @@ MOST_LABELS = 8
 """Of a classification, that are drawn."""
 
 
-class Look(NamedTuple):
+class DrawingStyle(NamedTuple):
     """What the user wants to see."""
 
     mirrored: bool = False
@@ -30,7 +30,7 @@ class Look(NamedTuple):
     """Write the angles at a body's joints."""
 
 
-def drawn(pixels: Pixels, outcome: Outcome, sent: tuple[int, int], look: Look) -> Pixels:
+def drawn(pixels: Pixels, outcome: Outcome, sent: tuple[int, int], look: DrawingStyle) -> Pixels:
     """A frame's pixels (RGB) with what the node saw in it; blocking.
 
     ``sent`` is width and height of the frame as it was sent.
@@ -50,7 +50,7 @@ def _layer(answer: Outcome) -> int:
     return 1 if "coverage" in answer.meta else 2
 
 
-def _draw(canvas: Canvas, answer: Outcome, look: Look) -> None:
+def _draw(canvas: Canvas, answer: Outcome, look: DrawingStyle) -> None:
     try:
         _draw_answer(canvas, answer, look)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, cv2.error):
@@ -58,7 +58,7 @@ def _draw(canvas: Canvas, answer: Outcome, look: Look) -> None:
         canvas.caption(f"an answer that can't be drawn: {schema_of(answer) or answer.mime}", RED)
 
 
-def _draw_answer(canvas: Canvas, answer: Outcome, look: Look) -> None:
+def _draw_answer(canvas: Canvas, answer: Outcome, look: DrawingStyle) -> None:
     if answer.error is not None:
         canvas.caption(str(answer.error), RED)
     elif (picture := picture_of(answer)) is not None:
@@ -80,41 +80,41 @@ def _tint(canvas: Canvas, mask: Pixels) -> None:
     canvas.tint(mask, PURPLE)
 
 
-def _runs(canvas: Canvas, content: Content, _: Look) -> None:
+def _runs(canvas: Canvas, content: Content, _: DrawingStyle) -> None:
     _tint(canvas, mask_of_runs(content))
 
 
-def _faces(canvas: Canvas, content: Content, _: Look) -> None:
+def _faces(canvas: Canvas, content: Content, _: DrawingStyle) -> None:
     for face in content["faces"]:
         canvas.box(face["bbox"], GREEN, 1.5)
         canvas.dots(np.reshape(np.asarray(face["landmarks"], np.float64), (-1, 2)), PINK, 2)
         canvas.label(f"{100 * face['confidence']:.0f} %", face["bbox"][:2], GREEN)
 
 
-def _ocr(canvas: Canvas, content: Content, _: Look) -> None:
+def _ocr(canvas: Canvas, content: Content, _: DrawingStyle) -> None:
     canvas.inscribe([(str(item["text"]), item["box"]) for item in content["items"]], YELLOW)
 
 
-def _labels(canvas: Canvas, content: Content, _: Look) -> None:
+def _labels(canvas: Canvas, content: Content, _: DrawingStyle) -> None:
     for label in content["labels"][:MOST_LABELS]:
         share = float(label["score"])
         canvas.bar(f"{label['label']}  {100 * share:.1f} %", share, ORANGE)
 
 
-def _embedding(canvas: Canvas, content: Content, _: Look) -> None:
+def _embedding(canvas: Canvas, content: Content, _: DrawingStyle) -> None:
     canvas.caption(f"{content['dim']} numbers")
 
 
-def _generated(canvas: Canvas, content: Content, _: Look) -> None:
+def _generated(canvas: Canvas, content: Content, _: DrawingStyle) -> None:
     canvas.caption(str(content["text"]))
 
 
-def _unknown(canvas: Canvas, content: Content, _: Look) -> None:
+def _unknown(canvas: Canvas, content: Content, _: DrawingStyle) -> None:
     count = content.get("count")
     canvas.caption("an answer of an unknown kind" if count is None else f"{count} found")
 
 
-_SHOWN: dict[str, Callable[[Canvas, Content, Look], None]] = {
+_SHOWN: dict[str, Callable[[Canvas, Content, DrawingStyle], None]] = {
     "face_detection_v1": lambda canvas, content, _: skeletons.found_faces(canvas, content),
     "face_mesh_v1": lambda canvas, content, _: skeletons.meshes(canvas, content),
     "iris_tracking_v1": lambda canvas, content, _: skeletons.eyes(canvas, content),
