@@ -13,12 +13,12 @@ from face_kit import READER, Mark, detector, drawn, file, pack, recogniser
 from hearth.cli.models.inventory import items
 from hearth.cli.models.verdict import Checker
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
 from hearth.models.face.files import graph_in, role_of
 from hearth.models.face.freeing import dynamic_copy, make_recognition_dynamic
+from hearth.models.face.loader import FaceLoader
 from hearth.models.face.model import FaceModel
-from hearth.models.face.source import FaceSource
-from hearth.models.manager import no_progress
 from hearth.settings import FaceSettings
 from hub_kit import HubServer
 
@@ -26,9 +26,9 @@ NAME = "immich-app/buffalo_l"
 PICTURE = file(drawn((640, 480), [Mark(4, 4, 2), Mark(12, 7, 3)], noise=1), "BMP")
 
 
-def source(data_dir: Path, hub: HubServer | None = None, **settings: Any) -> FaceSource:
+def source(data_dir: Path, hub: HubServer | None = None, **settings: Any) -> FaceLoader:
     store = HubStore(data_dir, endpoint=hub.url) if hub else HubStore(data_dir, offline=True)
-    return FaceSource(FaceSettings(**settings), store, reader=READER)
+    return FaceLoader(FaceSettings(**settings), store, reader=READER)
 
 
 def vectors(model: FaceModel) -> Any:
@@ -86,17 +86,17 @@ def test_a_folder_without_one_of_the_graphs_says_which(tmp_path, role):
     assert made.is_local()  # nothing to wait for
     with pytest.raises(ModelUnavailable, match=f"holds no graph for {role}: put {role}/model"):
         made.load()
-    assert f"holds no graph for {role}" in made.about().fault
+    assert f"holds no graph for {role}" in made.describe().fault
 
 
 def test_a_folder_that_cannot_be_used_is_told_before_the_start(tmp_path):
     lost = tmp_path / "lost"
-    assert source(tmp_path, model=str(lost)).about().fault == f"there is no folder {lost}"
+    assert source(tmp_path, model=str(lost)).describe().fault == f"there is no folder {lost}"
     whole = pack(tmp_path / "whole")
-    assert source(tmp_path, model=str(whole)).about().fault == ""
+    assert source(tmp_path, model=str(whole)).describe().fault == ""
     (whole / "detection/model.onnx").unlink()
     named = detector(tmp_path / "find.onnx")
-    assert source(tmp_path, model=str(whole), detection=named).about().fault == ""
+    assert source(tmp_path, model=str(whole), detection=named).describe().fault == ""
 
 
 def test_of_several_graphs_none_is_guessed(tmp_path):
@@ -118,7 +118,7 @@ def test_files_that_are_named_one_by_one_need_no_model(tmp_path):
     }
     made = source(tmp_path, **both)
     assert made.is_local()
-    made.pull(no_progress)
+    made.download(no_progress)
     model = made.load()
     assert model.model_id == "mine"
     assert vectors(model).shape[0] == 2

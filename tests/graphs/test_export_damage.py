@@ -12,13 +12,13 @@ from graphs_kit import about
 from hearth.errors import ModelUnavailable
 from hearth.hub import atomic, integrity
 from hearth.hub.layout import files_in
+from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
 from hearth.models.clip.exports.freeing import dynamic_copy, is_impossible
 from hearth.models.clip.making.convert import export_variant
 from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, export_folder
-from hearth.models.manager import no_progress
 from hearth.settings import ClipSettings
 from hub_kit import HubServer
 

@@ -14,13 +14,13 @@ from clip_kit import TEXTS, cosine, decoded, pictures
 from graphs_kit import about
 from hearth.hub import atomic
 from hearth.hub.layout import files_in
+from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
 from hearth.models.clip.exports import folders
 from hearth.models.clip.making.convert import export_variant
 from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, export_folder
-from hearth.models.manager import no_progress
 
 PHOTO = pictures()["photo.jpg"]
 

@@ -26,7 +26,7 @@ FILE = "tuning.json"
 """Its name in the data folder."""
 
 LARGEST = 64
-"""The largest batch that is measured, unless a manager knows better."""
+"""The largest batch that is measured, unless a model knows better."""
 
 LARGEST_ON_CPU = 16
 """There, larger ones fall out of the processor's cache (ViT-B-32: no faster from 8 on), and the

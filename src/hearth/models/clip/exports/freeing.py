@@ -10,11 +10,11 @@ from hearth.graphs.dynamic_batch import has_fixed_batch, make_batch_dynamic
 from hearth.hub import atomic
 from hearth.hub.integrity import is_sound
 from hearth.hub.layout import ABOUT
+from hearth.hub.progress import Progress
 from hearth.hub.store import HubStore, made_of
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.proof import sample_inputs
 from hearth.models.clip.files import IMAGE, TEXT, told_name
-from hearth.models.manager import Progress
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from hearth.graphs.precision import Precision, convert
 from hearth.graphs.store import load_graph, weight_files
 from hearth.hub import atomic
 from hearth.hub.layout import ABOUT
+from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.proof import compare_folders
@@ -17,7 +18,6 @@ from hearth.models.clip.exports.variants import LEAST_COSINE, precision_of
 from hearth.models.clip.files import told_name
 from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, export_folder
-from hearth.models.manager import Progress
 from hearth.settings import ClipSettings
 
 _KEPT = ("logit_scale", "logit_bias", "embedding_dim", "image_input")

@@ -16,6 +16,7 @@ from hearth.errors import (
     one_line,
 )
 from hearth.hub import atomic
+from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.models.clip import files as onnx_files
@@ -32,7 +33,6 @@ from hearth.models.clip.tokenizer import (
     tokenizer_settings,
 )
 from hearth.models.clip.weights import OpenClipModel
-from hearth.models.manager import Progress
 
 OPSET = 17
 """Understood by every ONNX Runtime since 1.14; the exporter needs a tenth of the time

@@ -8,6 +8,7 @@ from typing import Literal
 from hearth.backends import require_backend
 from hearth.errors import SettingsError
 from hearth.files import fingerprint
+from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
@@ -22,13 +23,13 @@ from hearth.models.clip.parts import Parts
 from hearth.models.clip.weights import OpenClipModel
 from hearth.models.labels.making.store import LabelStore
 from hearth.models.labels.sets.source import LabelSource
-from hearth.models.manager import About, Progress
+from hearth.models.loader import ModelDescription
 from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings
 
 
-class ClipSource:
-    """Makes the ClipModel of one service; satisfies ``models.manager.ModelSource``.
+class ClipLoader:
+    """Makes the ClipModel of one service; satisfies ``models.loader.ModelLoader``.
 
     ``labels`` gives the label sets to classify with, the main one first, for a model id.
     Raises SettingsError for a model that can't be meant.
@@ -56,13 +57,13 @@ class ClipSource:
         self._options = replace(options, max_batch=settings.max_batch_size or options.max_batch)
         self._origin = _origin(settings, hub, data_dir, service)
 
-    def about(self) -> About:
-        """What the settings name, and where it is; never touches the network."""
-        return self._origin.about(self._settings)
+    def describe(self) -> ModelDescription:
+        """Tell what the settings name, and where it is; never touches the network."""
+        return self._origin.describe(self._settings)
 
-    def look_up(self) -> str:
-        """The repository of the hub; raises ModelUnavailable where the model can't be had."""
-        return self._origin.look_up()
+    def resolve(self) -> str:
+        """Find the repository of the hub; raises ModelUnavailable where the model can't be had."""
+        return self._origin.resolve()
 
     def is_local(self) -> bool:
         """Whether all files are here already; never touches the network.
@@ -74,18 +75,17 @@ class ClipSource:
         return self._origin.is_local()
 
     def download(self, progress: Progress) -> None:
-        """Fetch what is missing; raises ModelUnavailable."""
+        """Fetch what is missing; raises ModelUnavailable, BackendUnavailable."""
+        require_backend(self._settings.backend)
         self._origin.download(progress)
 
-    def pull(self, progress: Progress) -> None:
-        """Fetch what is missing, and the data of the labels; raises ModelUnavailable."""
-        require_backend(self._settings.backend)
-        self.download(progress)
+    def download_data(self, progress: Progress) -> None:
+        """Fetch the data of the labels; raises ModelUnavailable."""
         for labels in self._labels(parse(self._settings.model).model_id):
             labels.download(progress)
 
     def load(self) -> ClipModel:
-        """The model from its local files; raises SetupError."""
+        """Make the model of its local files; raises SetupError."""
         require_backend(self._settings.backend)
         parts = self._origin.load(self._settings)
         try:

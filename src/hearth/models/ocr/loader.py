@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from hearth.backends import Session, require_backend
 from hearth.errors import ModelUnavailable, SetupError, how_to_install
+from hearth.hub.progress import Progress
 from hearth.hub.store import BARRED, HubStore
 from hearth.machine import usable_cores
 from hearth.media import ImageReader
-from hearth.models.manager import About, Progress
+from hearth.models.loader import ModelDescription
 from hearth.models.ocr.catalogue import (
     RecognitionName,
     alphabet_beside,
@@ -41,8 +42,8 @@ _PACKAGE = "rapidocr's package"
 _CURE = how_to_install("server")
 
 
-class OcrSource:
-    """The source of the service ``ocr``; satisfies ``models.manager.ModelSource``.
+class OcrLoader:
+    """The source of the service ``ocr``; satisfies ``models.loader.ModelLoader``.
 
     Detection and orientation are always the package's. Recognisers that the settings name come
     from ``hub`` or from local files; raises SettingsError for a name that can't be meant.
@@ -71,13 +72,13 @@ class OcrSource:
             MODEL_ID if name.is_packaged else name.model_id for name in self._recognisers
         )
 
-    def about(self) -> About:
-        """The recognisers, and where they are; never touches the network."""
+    def describe(self) -> ModelDescription:
+        """Tell which recognisers there are, and where; never touches the network."""
         remote = list(self._remote())
         stored = [hub.folder_of(name.repository) for name, hub in remote]
         own = tuple(name.path for name in self._recognisers if name.path is not None)
         barred = any(hub.offline and self._found(name) is None for name, hub in remote)
-        return About(
+        return ModelDescription(
             self.model_id,
             folders=tuple(folder for folder in dict.fromkeys(stored) if folder.is_dir()),
             own=own,
@@ -86,8 +87,8 @@ class OcrSource:
             barred=_missing() or (BARRED if barred else ""),
         )
 
-    def look_up(self) -> str:
-        """The repositories; raises ModelUnavailable where one, or the package, can't be had."""
+    def resolve(self) -> str:
+        """Find the repositories; raises ModelUnavailable where one or the package can't be had."""
         _require_package()
         for name, hub in self._remote():
             layout_in(name, hub.files(name.repository))
@@ -111,8 +112,6 @@ class OcrSource:
             if self._found(name) is None:
                 patterns = layout_in(name, hub.files(name.repository))
                 hub.download(name.repository, patterns, progress)
-
-    pull = download
 
     def load(self) -> "OcrModel":
         """Open the sessions; raises SetupError."""

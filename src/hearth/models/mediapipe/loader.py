@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from hearth.backends import Session, require_backend
 from hearth.errors import ModelUnavailable, NotReady
+from hearth.hub.progress import Progress
 from hearth.hub.store import BARRED
 from hearth.machine import usable_cores
 from hearth.media import ImageReader
-from hearth.models.manager import About, Progress, absent_of
+from hearth.models.loader import ModelDescription, first_missing
 from hearth.models.mediapipe import bundle
 from hearth.models.mediapipe.files import FOLDER, MODEL_ID, VERSION
 from hearth.models.mediapipe.wheel import NAME, WheelModels
@@ -25,8 +26,8 @@ MOST_INTERPRETERS = 4
 """Of a model, unless the settings say more: each takes memory of its own."""
 
 
-class MediaPipeSource:
-    """The source of the service ``mediapipe``; satisfies ``models.manager.ModelSource``."""
+class MediaPipeLoader:
+    """The source of the service ``mediapipe``; satisfies ``models.loader.ModelLoader``."""
 
     service = "mediapipe"
 
@@ -47,26 +48,26 @@ class MediaPipeSource:
         self._reader = reader
         self._options = options or QueueOptions()
 
-    def about(self) -> About:
-        """The files of the wheel, and the user's bundles; never touches the network."""
+    def describe(self) -> ModelDescription:
+        """Tell of the files of the wheel, and the user's bundles; never touches the network."""
         own, named = self._settings.bundles, self._settings.wheel
         # Where all models are here, nobody asks for the wheel any more.
         needed = (*own,) if named is None or self._files.is_here() else (*own, named)
-        return About(
+        return ModelDescription(
             MODEL_ID,
             folders=() if self._files.condition() is None else (self._folder,),
             own=(*own, *bundle.bundles_in(self._folder)),
             origin=str(named or f"a wheel of mediapipe {VERSION}, fetched with pip"),
-            fault=absent_of(*needed),
+            fault=first_missing(*needed),
             barred=BARRED if named is None and self._offline else "",
         )
 
-    def look_up(self) -> str:
-        """The wheel; pip alone knows whether it can be had. Raises ModelUnavailable offline."""
-        about = self.about()
-        if about.barred:
-            raise ModelUnavailable(about.barred)
-        return about.origin
+    def resolve(self) -> str:
+        """Name the wheel; pip alone knows if it can be had. Raises ModelUnavailable offline."""
+        description = self.describe()
+        if description.barred:
+            raise ModelUnavailable(description.barred)
+        return description.origin
 
     def is_local(self) -> bool:
         """Whether all files are here, going by sizes.
@@ -81,10 +82,8 @@ class MediaPipeSource:
         """Take the files out of MediaPipe's wheel; raises ModelUnavailable."""
         self._files.fetch(wheel=self._settings.wheel, offline=self._offline, progress=progress)
 
-    pull = download
-
     def load(self) -> "MediaPipeModel":
-        """The manager; raises BackendUnavailable, and ModelUnavailable for files that are wrong.
+        """Make the model; raises BackendUnavailable, and ModelUnavailable for files that are wrong.
 
         A damaged file is taken away, so that the next download brings it anew.
         """

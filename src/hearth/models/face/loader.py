@@ -10,7 +10,7 @@ from hearth.hub.reference import ONNX_ORGANISATION, ModelReference, parse
 from hearth.hub.store import BARRED, HubStore
 from hearth.media import ImageReader
 from hearth.models.face.parameters import DETECTION, IN_LAYOUT, RECOGNITION
-from hearth.models.manager import About, absent_of
+from hearth.models.loader import ModelDescription, first_missing
 from hearth.models.options import QueueOptions
 from hearth.settings import FaceSettings
 
@@ -25,8 +25,8 @@ PACKS = ("buffalo_l", "buffalo_m", "buffalo_s", "antelopev2")
 research only."""
 
 
-class FaceSource:
-    """Makes the FaceModel of the service ``face``; satisfies ``models.manager.ModelSource``.
+class FaceLoader:
+    """Makes the FaceModel of the service ``face``; satisfies ``models.loader.ModelLoader``.
 
     Its weights are for non-commercial research only (see the package): a node serves faces
     where its settings ask for it. Nothing stands in for a graph that is missing: the model
@@ -54,16 +54,16 @@ class FaceSource:
         }
         self._reference = _reference(settings.model)
 
-    def about(self) -> About:
-        """Where the graphs are; never touches the network."""
+    def describe(self) -> ModelDescription:
+        """Tell where the graphs are; never touches the network."""
         named = [path for path in self._own.values() if path is not None]
         folder, repository = self._reference.folder, self._reference.repository
-        fault = absent_of(*named)
+        fault = first_missing(*named)
         if folder is not None and len(named) < len(self._own):
             named.append(folder)
             fault = fault or self._lacking(folder)
         stored = self._hub.folder_of(repository) if repository and self._wanted else None
-        return About(
+        return ModelDescription(
             self._settings.model,
             folders=(stored,) if stored is not None and stored.is_dir() else (),
             own=tuple(named),
@@ -72,8 +72,8 @@ class FaceSource:
             barred=BARRED if self._hub.offline else "",
         )
 
-    def look_up(self) -> str:
-        """The repository; raises ModelUnavailable where it can't be had, or lacks a graph."""
+    def resolve(self) -> str:
+        """Find the repository; raises ModelUnavailable where it can't be had, or lacks a graph."""
         repository = self._reference.repository
         if repository is None or not self._wanted:
             return ""
@@ -92,7 +92,8 @@ class FaceSource:
         return not self._wanted or self._downloaded() is not None
 
     def download(self, progress: Progress) -> None:
-        """Fetch what is missing; raises ModelUnavailable."""
+        """Fetch what is missing; raises ModelUnavailable, BackendUnavailable."""
+        require_backend(_ENGINE)
         repository = self._reference.repository
         if not self._wanted or repository is None:
             return
@@ -104,13 +105,8 @@ class FaceSource:
                 repository, snapshot, self._hub, self._reference.model_id, progress
             )
 
-    def pull(self, progress: Progress) -> None:
-        """As ``download``; raises BackendUnavailable as well."""
-        require_backend(_ENGINE)
-        self.download(progress)
-
     def load(self) -> "FaceModel":
-        """The model from its local files; raises SetupError."""
+        """Make the model of its local files; raises SetupError."""
         require_backend(_ENGINE)
         from hearth.models.face.files import open_detection, open_recognition
         from hearth.models.face.model import FaceModel
