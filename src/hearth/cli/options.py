@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hearth.environment import NODES
+from hearth.known import TASKS
 
 if TYPE_CHECKING:  # the command line's help needs none of the client
     from hearth.client import TaskInfo
     from hearth.settings import Settings
 LARGEST = 252 << 10
 """Characters of a file's content: a node takes 256 KiB beside a message's payload."""
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """Return the names of hearth's own tasks that begin so; a shell waits for it at Tab."""
+    names = dict.fromkeys(name for each in TASKS.values() for name in each)
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def require_text(given: str) -> str:

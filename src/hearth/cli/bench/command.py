@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hearth.cli.completion import tasks
-from hearth.cli.options import Nodes, TaskOptions, Texts, read_options
+from hearth.cli.options import Nodes, TaskOptions, Texts, complete_task, read_options
 
 if TYPE_CHECKING:
     from hearth.cli.bench.figures import LoadPlan
@@ -20,7 +19,8 @@ MOST_RATE = 1e5
 
 def bench(  # noqa: PLR0917
     task: Annotated[
-        str, typer.Argument(help="What to do: clip_image_embed, ocr, …", autocompletion=tasks)
+        str,
+        typer.Argument(help="What to do: clip_image_embed, ocr, …", autocompletion=complete_task),
     ],
     files: Annotated[
         list[str] | None,
