@@ -28,8 +28,8 @@ app.add_typer(models, name="models")
 app.command("doctor")(doctor.doctor)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         from hearth._version import __version__
 
         typer.echo(f"hearth {__version__}")

@@ -73,9 +73,9 @@ def bench(  # noqa: PLR0917
     plans = _plans(concurrency, rate, poisson)
     if not files and not texts:
         raise typer.BadParameter("give it files, folders, - for stdin, or --text")
-    given = BenchInputs(files or [], texts or [], read_options(options or []))
+    inputs = BenchInputs(files or [], texts or [], read_options(options or []))
     extent = Extent(duration, count, warmup)
-    return BenchRun(task, given, extent).run(plans, nodes or [], timeout, json=json)
+    return BenchRun(task, inputs, extent).run(plans, nodes or [], timeout, json=json)
 
 
 def _plans(concurrency: str | None, rate: str | None, poisson: bool) -> "list[LoadPlan]":
