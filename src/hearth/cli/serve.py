@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hearth.errors import SettingsError, SetupError, how_to_install
+from hearth.known import TASKS
 
 
 def serve(  # noqa: PLR0917
@@ -24,8 +25,8 @@ def serve(  # noqa: PLR0917
         typer.Option(
             "--service",
             "--services",
-            help="What to serve, instead of the default: clip, bioclip, siglip, ocr, mediapipe, "
-            "face, compose; with commas between. May be repeated.",
+            help=f"What to serve, instead of the default: {', '.join(TASKS)}; with commas "
+            "between. May be repeated.",
         ),
     ] = None,
     backend: Annotated[str | None, typer.Option(help="The engine of clip: onnxrt, torch.")] = None,

@@ -28,7 +28,7 @@ class Sighting:
     """Whether the node says anything at all, be it that it isn't ready."""
 
 
-class Event(NamedTuple):
+class NodeEvent(NamedTuple):
     """What happened to a node."""
 
     kind: Literal["added", "updated", "removed"]
@@ -39,7 +39,7 @@ class Event(NamedTuple):
 
 async def watch_nodes(
     seconds: float | None, nodes: Iterable[str] = ()
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator[NodeEvent, None]:
     """What happens to nodes for so many seconds, or for ever; every node is asked at once.
 
     They are those of the network, and those named by ``nodes`` (``HOST:PORT``), else by
@@ -59,7 +59,7 @@ async def watch_nodes(
                 break
         for key, handle in _present(told, pool.handles).items():
             if key not in told:
-                yield Event("added", key, replace(_sighting(handle), trouble="no answer yet"))
+                yield NodeEvent("added", key, replace(_sighting(handle), trouble="no answer yet"))
     finally:
         await pool.close()
 
@@ -72,20 +72,20 @@ async def _comes(news: asyncio.Event, until: float | None) -> bool:
     return news.is_set()
 
 
-def _events(told: dict[str, Sighting], handles: Sequence[NodeHandle]) -> Iterator[Event]:
+def _events(told: dict[str, Sighting], handles: Sequence[NodeHandle]) -> Iterator[NodeEvent]:
     """What has changed since it was ``told``, which then is as things are now."""
     present = _present(told, handles)
     for key in [key for key in told if key not in present]:
-        yield Event("removed", key, told.pop(key))
+        yield NodeEvent("removed", key, told.pop(key))
     for key, handle in present.items():
         if handle.state == "new":
             continue  # it is being asked
         before, now = told.get(key), _sighting(handle)
         told[key] = now
         if before is None:
-            yield Event("added", key, now)
+            yield NodeEvent("added", key, now)
         elif _lasting(before) != _lasting(now):
-            yield Event("updated", key, now)
+            yield NodeEvent("updated", key, now)
 
 
 def _present(told: Mapping[str, Sighting], handles: Sequence[NodeHandle]) -> dict[str, NodeHandle]:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from hearth.cli.console import Text, notes, output, say
 from hearth.cli.infer import show
-from hearth.cli.infer.inputs import LONGEST_LABEL, Input
+from hearth.cli.infer.inputs import LONGEST_LABEL, InferInput
 from hearth.cli.progress import Columns, ProgressView, Words
 from hearth.client import Answer, Outcome
 
@@ -75,7 +75,7 @@ class Report(ABC):
     model_id: str | None = None
     """The model whose answers fit those of an earlier run."""
 
-    def __init__(self, inputs: Sequence[Input]) -> None:
+    def __init__(self, inputs: Sequence[InferInput]) -> None:
         self.inputs = inputs
         self.earlier = self.done = self.failed = 0
         self.advice: dict[str, str] = {}
@@ -171,7 +171,7 @@ def is_failed(outcome: Outcome) -> bool:
     )
 
 
-def tell_errors(source: Input, outcome: Outcome) -> None:
+def tell_errors(source: InferInput, outcome: Outcome) -> None:
     """On stderr, for people: where answers go elsewhere."""
     if outcome.error is not None:
         tell(f"{source.label}: {outcome.error}")

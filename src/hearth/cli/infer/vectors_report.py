@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 from rich.filesize import decimal
 
-from hearth.cli.infer.inputs import Input, left_of
+from hearth.cli.infer.inputs import InferInput, left_of
 from hearth.cli.infer.report import Report, tell, tell_errors
 from hearth.client import Answer, Embedding
 from hearth.errors import SettingsError, SetupError
@@ -31,7 +31,7 @@ class VectorsReport(Report):
     ``.npy``: the vectors alone.
     """
 
-    def __init__(self, inputs: Sequence[Input], out: Path, task: str, *, resume: bool) -> None:
+    def __init__(self, inputs: Sequence[InferInput], out: Path, task: str, *, resume: bool) -> None:
         """Raises OSError, and SettingsError where an earlier run's file is of something else."""
         check_writable(out)
         self._out, self._task = out, task
@@ -141,7 +141,7 @@ def _embedding(answer: Answer) -> Embedding | None:
     return value if isinstance(value, Embedding) else None
 
 
-def name_of(source: Input) -> str:
+def name_of(source: InferInput) -> str:
     """What ``names`` has for an input: its file's name, or its text."""
     return source.text if source.text is not None else str(source.name)
 

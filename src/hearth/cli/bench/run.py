@@ -8,9 +8,8 @@ from typing import NamedTuple
 from rich.progress import BarColumn, TimeElapsedColumn
 
 from hearth.blocking import run_blocking
-from hearth.cli.bench.figures import Measured, Plan
-from hearth.cli.bench.loops import Extent, Level
-from hearth.cli.bench.sending import Sender
+from hearth.cli.bench.figures import LevelMeasurement, LoadPlan
+from hearth.cli.bench.load import Extent, LoadLevel, Sender
 from hearth.cli.bench.showing import facts, table
 from hearth.cli.console import complain, hint, output, print_json, warn
 from hearth.cli.exit_codes import FAILURE, OK
@@ -27,7 +26,7 @@ _LEVEL = Columns(lambda: (description(), BarColumn(), TimeElapsedColumn()), redr
 """A level's progress; few redraws, for what draws it takes time from what is measured."""
 
 
-class Given(NamedTuple):
+class BenchInputs(NamedTuple):
     """What the user gave to be sent."""
 
     files: Sequence[str]
@@ -35,18 +34,18 @@ class Given(NamedTuple):
     options: Mapping[str, str]
 
 
-class Bench:
+class BenchRun:
     """Measures a task over what is ``given``, which is read once, before."""
 
-    def __init__(self, task: str, given: Given, extent: Extent) -> None:
+    def __init__(self, task: str, given: BenchInputs, extent: Extent) -> None:
         self._task = task
         self._given = given
         self._extent = extent
-        self._levels: list[Measured] = []
+        self._levels: list[LevelMeasurement] = []
         self._trouble = ""
 
     def run(
-        self, plans: Sequence[Plan], nodes: Sequence[str], timeout: float, *, json: bool
+        self, plans: Sequence[LoadPlan], nodes: Sequence[str], timeout: float, *, json: bool
     ) -> int:
         """The exit code. Raises HearthError where no node can be asked, OSError for files."""
         interrupted = None
@@ -78,7 +77,7 @@ class Bench:
         return OK if answers else FAILURE
 
     async def _measure(
-        self, plans: Sequence[Plan], nodes: Sequence[str], timeout: float, json: bool
+        self, plans: Sequence[LoadPlan], nodes: Sequence[str], timeout: float, json: bool
     ) -> None:
         async with Client(nodes, timeout=timeout) as client:
             node = await client.ready(self._task)
@@ -87,19 +86,19 @@ class Bench:
             payloads = await run_blocking(partial(_read, self._given, info))
             sender = Sender(client, self._task, payloads, self._given.options)
             for plan in plans:
-                measured = Measured(plan)
+                measured = LevelMeasurement(plan)
                 self._levels.append(measured)
                 try:
                     with ProgressView(_LEVEL, say=None) as view:
                         advance = partial(view.progress, _name(plan), total=1.0)
-                        await Level(measured, sender, self._extent, advance).run()
+                        await LoadLevel(measured, sender, self._extent, advance).run()
                 finally:
                     self._trouble = sender.trouble
                     if json:
                         print_json(facts(self._task, measured))
 
 
-def _read(given: Given, task: TaskInfo) -> list[Payload]:
+def _read(given: BenchInputs, task: TaskInfo) -> list[Payload]:
     payloads = []
     for each in gather(expand(given.files, task, warn), given.texts):
         try:
@@ -109,5 +108,5 @@ def _read(given: Given, task: TaskInfo) -> list[Payload]:
     return payloads
 
 
-def _name(plan: Plan) -> str:
+def _name(plan: LoadPlan) -> str:
     return f"{plan.in_flight} in flight" if plan.rate is None else f"{plan.rate:g} a second"

@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 from hearth.client import Client, Connection, Failure, Job, Outcome, TaskInfo
 from hearth.errors import HearthError, SetupError, Unavailable
 from hearth.watch.display import Display, FrameCounter
-from hearth.watch.drawing import Look, drawn
-from hearth.watch.frames import Broken, Frame, Source
+from hearth.watch.drawing import DrawingStyle, drawn
+from hearth.watch.frames import BrokenFrame, FrameSource, SourceFrame
 from hearth.watch.latest_frame import LatestFrame
 from hearth.watch.requests import FrameEncoding, FrameRequests, encode_frame
-from hearth.watch.sinks import Seen, Sink
+from hearth.watch.sinks import AnsweredFrame, FrameSink
 
 FIRST_FRAMES = 3
 """If so many frames fail before one is done, all will."""
 
 
-class WatchOptions(NamedTuple):
+class WatchArguments(NamedTuple):
     """Task, options and form in which frames are sent and shown."""
 
     task: str
@@ -29,32 +29,32 @@ class WatchOptions(NamedTuple):
     raw: bool = False
     most: int | None = None
     """Frames after which to end."""
-    look: Look = Look()
+    look: DrawingStyle = DrawingStyle()
 
 
 class _Shot(NamedTuple):
     """A frame on its way; the tag of its job."""
 
     turn: int
-    frame: Frame | Broken
+    frame: SourceFrame | BrokenFrame
     size: tuple[int, int] = (1, 1)
     """Width and height as sent."""
 
 
-def summary(counter: FrameCounter, sinks: Sequence[Sink]) -> str:
+def summary(counter: FrameCounter, sinks: Sequence[FrameSink]) -> str:
     """Return what became of the frames, and where they were written, in one line."""
     places = ", ".join(sink.place for sink in sinks if sink.place)
     return f"{counter.summary()}: {places}" if places and counter.answered else counter.summary()
 
 
-class WatchSession:
+class WatchRun:
     """One watch under way, on an asyncio loop."""
 
     def __init__(
         self,
-        options: WatchOptions,
-        source: Source,
-        sinks: Sequence[Sink],
+        options: WatchArguments,
+        source: FrameSource,
+        sinks: Sequence[FrameSink],
         display: Display,
         counter: FrameCounter,
         *,
@@ -132,7 +132,7 @@ class WatchSession:
             frame = await self._frame()
             if frame is None:
                 return
-            if isinstance(frame, Broken):
+            if isinstance(frame, BrokenFrame):
                 job = Job(requests.task, b"", tag=_Shot(turn, frame))
                 self._early[turn] = Outcome(job, error=Failure("UNREADABLE", frame.reason))
                 gate.release()
@@ -143,10 +143,12 @@ class WatchSession:
                 yield Job(requests.task, sent.payload, sent.mime, meta, shot)
             turn += 1
 
-    async def _frame(self) -> Frame | Broken | None:
+    async def _frame(self) -> SourceFrame | BrokenFrame | None:
         if self._latest is not None:
             return await self._latest.next()
-        frame: Frame | Broken | None = await self._beside(self._reading, self._source.read)
+        frame: SourceFrame | BrokenFrame | None = await self._beside(
+            self._reading, self._source.read
+        )
         return frame
 
     async def _take_ready(self) -> None:
@@ -166,7 +168,7 @@ class WatchSession:
             self._counter.refused += 1
             await self._show(outcome)
             return
-        if outcome.error is not None and isinstance(outcome.job.tag.frame, Frame):
+        if outcome.error is not None and isinstance(outcome.job.tag.frame, SourceFrame):
             self._check_stream(outcome.error)
         self._held.append(outcome)
         if not self._is_proven:
@@ -177,7 +179,7 @@ class WatchSession:
                     raise self._all_failed()
                 return
         # Whether a failure is this frame's own or the whole stream's, the next one tells.
-        is_doubtful = outcome.error is not None and isinstance(outcome.job.tag.frame, Frame)
+        is_doubtful = outcome.error is not None and isinstance(outcome.job.tag.frame, SourceFrame)
         await self._release(but=1 if is_doubtful else 0)
 
     async def _release(self, but: int = 0) -> None:
@@ -210,14 +212,14 @@ class WatchSession:
         seen, picture = await self._beside(self._drawing, self._written, outcome)
         await self._display.show(seen, picture)
 
-    def _written(self, outcome: Outcome) -> tuple[Seen, bytes | None]:
+    def _written(self, outcome: Outcome) -> tuple[AnsweredFrame, bytes | None]:
         """Draw and write it; the window's picture of it."""
         shot: _Shot = outcome.job.tag
         window = self._display.window
-        seen = Seen(shot.frame, outcome)
-        is_shown = isinstance(shot.frame, Frame) and outcome.meta.get("dropped") != "true"
+        seen = AnsweredFrame(shot.frame, outcome)
+        is_shown = isinstance(shot.frame, SourceFrame) and outcome.meta.get("dropped") != "true"
         if is_shown and (window is not None or any(sink.wants_pixels for sink in self._sinks)):
-            assert isinstance(shot.frame, Frame)
+            assert isinstance(shot.frame, SourceFrame)
             look = self._options.look
             seen = seen._replace(drawn=drawn(shot.frame.pixels, outcome, shot.size, look))
         try:
@@ -250,4 +252,4 @@ def _is_done(outcome: Outcome) -> bool:
 
 def _is_hopeless(outcome: Outcome) -> bool:
     """Whether the node got a frame and had nothing to say of it."""
-    return isinstance(outcome.job.tag.frame, Frame) and not _is_done(outcome)
+    return isinstance(outcome.job.tag.frame, SourceFrame) and not _is_done(outcome)
