@@ -49,23 +49,25 @@ bench: $(VENV)/.dev ## every benchmark, short, against its goals
 	  echo "$$script"; $(BIN)/python $$script --quick --check || missed="$$missed $$script"; \
 	done; if [ -n "$$missed" ]; then echo "goals missed:$$missed"; exit 1; fi
 
-lint: $(VENV)/.dev ## linters and types alone
+lint: $(VENV)/.dev ## linters, types, and the contract against what was published
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/contract.json
 
 format: $(VENV)/.dev ## mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-stubs: $(VENV)/.dev ## write src/hearth/contract from proto/
+stubs: $(VENV)/.dev ## write src/hearth/contract and the contract's image from proto/
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python proto/generate.py
 
 front: $(VENV)/.dev ## write src/hearth/assets/pixels.onnx
 	$(BIN)/python tools/make_front.py
 
-tables: $(VENV)/.demo ## write the README's tables from the code
-	$(BIN)/python -m hearth.cli.tables --write README.md
+tables: $(VENV)/.dev ## write the README's tables and src/hearth/known.py from the code
+	$(BIN)/python tools/tables.py
 
 references: $(VENV)/.demo ## write tests/references/mediapipe from mediapipe 0.10.21 itself
 	$(BIN)/python tools/mediapipe_reference.py

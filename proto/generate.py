@@ -1,19 +1,33 @@
-"""Write the Python stubs of proto/ into src/hearth/contract.
+"""Write the Python stubs of proto/ into src/hearth/contract, and the contract's image.
 
 protoc's Python plugin writes imports from the root of the proto tree; the stubs
 live inside hearth, so that an application's own ``home_native`` package stays its own.
+
+``contract.json`` is the image that ``buf breaking`` holds the files against: it grows by what
+is added to them, and is never written where they would break a client.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+IMAGE = ROOT / "contract.json"
 TARGET = ROOT.parent / "src" / "hearth" / "contract"
 
 
+def write_image() -> None:
+    """Renew the image; raises CalledProcessError where a client of the old one would break."""
+    subprocess.run(["buf", "breaking", ROOT, "--against", IMAGE], check=True)
+    build = ["buf", "build", ROOT, "--exclude-source-info", "-o", "-#format=json"]
+    image = json.loads(subprocess.run(build, check=True, stdout=subprocess.PIPE).stdout)
+    IMAGE.write_text(json.dumps(image, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Generate, then move the modules up and mend their imports."""
+    """Guard, generate, then move the modules up and mend their imports."""
+    write_image()
     subprocess.run(
         [
             sys.executable,

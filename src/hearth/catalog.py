@@ -29,6 +29,7 @@ FieldKind = Literal[
     "items",  # a list of objects of ``fields``
 ]
 """What a field of an answer holds; whoever shows answers has one way for each kind."""
+Figure = Literal["", "face", "eye", "hand", "pose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class FieldInfo:
     summary: str = ""
     fields: "tuple[FieldInfo, ...]" = ()
     """Fields of each object, of the kinds ``item`` and ``items``."""
+    figure: Figure = ""
+    """What the object's points make up, whose lines a viewer can draw; empty: nothing known."""
     optional: bool = False
     """True of a field that is left out where an option or the picture says so."""
 
@@ -78,15 +81,17 @@ class SchemaInfo:
 
     name: str
     """Name on the wire, such as ``labels_v1``."""
-    summary: str
+    summary: str = ""
     fields: tuple[FieldInfo, ...] = ()
     nothing: str = "nothing"
     """What an answer without items is called for people: ``no text``."""
+    value: str = ""
+    """Class of ``hearth.client`` that the answer is read as; empty: JSON as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """Description of a task under one of its names, declared or offered by a node."""
+    """Description of a task, as it is declared or as a node offers it."""
 
     name: str
     inputs: tuple[str, ...]
@@ -101,6 +106,8 @@ class TaskInfo:
     schema: SchemaInfo | None = None
     """Schema of the JSON among the answers; None: none of its own, or not known."""
     options: tuple[OptionInfo, ...] = ()
+    missing: str = ""
+    """Why it can't be done yet; empty: it can."""
     preprocess_id: str = ""
     """Preparation under which pictures are taken as tensors; empty: they aren't."""
     batches_tensors: bool = False
@@ -142,11 +149,9 @@ class ServiceInfo:
     reason: str = ""
     """Why it is not ready, or not wholly."""
     model: ModelInfo | None = None
-    """The model that answers now; None until one is ready."""
+    """Model that answers now; None until one is ready."""
     tasks: tuple[TaskInfo, ...] = ()
-    """Tasks that can be asked for now, once for each name."""
-    missing: Mapping[str, str] = field(default_factory=dict)
-    """Why a task can't be done yet, by each of its names."""
+    """Tasks of the model, with those that can't be done yet."""
 
 
 def in_full(bound: float) -> str:

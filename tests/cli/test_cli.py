@@ -19,8 +19,8 @@ from rich.console import Console
 from checkout import ROOT
 from cli_kit import PAGE, TITLE, Done, environment, hearth, hearth_here, ocr_node
 from hearth.batching import LatencyProfile
-from hearth.cli.nodes import table
-from hearth.cli.watch import Sighting
+from hearth.cli.discover.sightings import Sighting
+from hearth.cli.discover.views import table
 from hearth.client.capabilities import read
 from hearth.contract import ml_service_pb2 as pb
 from hearth.discovery.record import NodeRecord

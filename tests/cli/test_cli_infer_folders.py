@@ -11,7 +11,7 @@ import pytest
 from cli_kit import Done
 from cli_kit import hearth_here as hearth
 from client_kit import Requests, ScriptedNode, echo, serving
-from hearth.cli.files import MOST_COUNTED, expand
+from hearth.cli.infer.expand import MOST_COUNTED, expand
 from hearth.client import TaskInfo
 from hearth.contract import ml_service_pb2 as pb
 

@@ -20,7 +20,7 @@ from cli_kit import HEARTH, environment
 from cli_kit import hearth_here as hearth
 from client_kit import Requests, ScriptedNode, echo, serving
 from fleet_kit import LabProcess
-from hearth.cli.pen import MOST_WAITING, Pen
+from hearth.cli.infer.async_writer import MOST_WAITING, AsyncWriter
 from hearth.contract import ml_service_pb2 as pb
 
 
@@ -38,7 +38,7 @@ async def test_the_loop_goes_on_while_a_write_takes_its_time_and_little_is_held(
         gate.wait(20)
         written.append(number)
 
-    pen = Pen(write)
+    pen = AsyncWriter(write)
     following = asyncio.create_task(pen.follow(numbers(10 * MOST_WAITING, drawn)))
     while len(drawn) < MOST_WAITING:
         await asyncio.sleep(0)
@@ -63,10 +63,10 @@ async def test_what_goes_wrong_ends_it_at_once():
         raise OSError("written")
 
     with pytest.raises(OSError, match="written"):
-        await Pen(fail).follow(endless())
+        await AsyncWriter(fail).follow(endless())
     written: list[int] = []
     with pytest.raises(KeyError, match="drawn"):
-        await Pen(written.append).follow(broken())
+        await AsyncWriter(written.append).follow(broken())
     assert written == [1]
 
 
@@ -77,7 +77,7 @@ async def test_what_has_come_is_written_when_it_is_told_to_end():
         gate.wait(20)
         written.append(number)
 
-    pen = Pen(write)
+    pen = AsyncWriter(write)
     following = asyncio.create_task(pen.follow(numbers(10 * MOST_WAITING, drawn)))
     while len(drawn) < MOST_WAITING:
         await asyncio.sleep(0)

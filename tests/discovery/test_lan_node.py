@@ -11,7 +11,7 @@ from hearth.node import Node
 from hearth.settings import load
 from hearth.tasks.task import Request
 from lan_kit import Lan, wait_for
-from node_kit import LAB_TASKS, LabSource
+from node_kit import LAB_TASKS, LabLoader
 
 
 def test_the_status_on_the_lan_follows_the_node_until_its_goodbye(lan: Lan, tmp_path):
@@ -23,7 +23,7 @@ def test_the_status_on_the_lan_follows_the_node_until_its_goodbye(lan: Lan, tmp_
     )
 
     async def start() -> Node:
-        node = Node(settings, sources=[LabSource(gate)], tasks=LAB_TASKS)
+        node = Node(settings, loaders=[LabLoader(gate)], tasks=LAB_TASKS)
         await node.start()
         return node
 

@@ -6,7 +6,7 @@ import pytest
 
 from cli_kit import Done
 from cli_kit import hearth_here as hearth
-from hearth.cli.view.captures import without_secrets
+from hearth.watch.captures import without_secrets
 from view_kit import ASTRONAUT, frames, write_video
 
 

@@ -16,14 +16,12 @@ from PIL import ImageGrab
 
 from cli_kit import HEARTH, environment
 from client_kit import Requests, ScriptedNode, echo, serving
-from hearth.cli.view import showing as view_showing
-from hearth.cli.view.pictures import Pictures
-from hearth.cli.view.running import Watching, Wishes, watch
-from hearth.cli.view.showing import Showing
-from hearth.cli.view.sources import open_source
-from hearth.cli.view.tally import Tally
-from hearth.cli.view.targets import open_out
+from hearth.cli.watch import run
 from hearth.contract import ml_service_pb2 as pb
+from hearth.watch.display import Display, FrameCounter
+from hearth.watch.run import WatchArguments, WatchRun
+from hearth.watch.sinks import open_out
+from hearth.watch.sources import PictureSource, open_source
 from lan_kit import require
 from view_kit import ASTRONAUT, Pixels, frames, read_video, write_picture, x_server
 
@@ -95,31 +93,31 @@ async def test_a_window_shows_the_drawn_picture_until_ctrl_c(display: str):
 async def test_keys_go_on_to_the_next_picture_and_close_the_window(
     display: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from hearth.cli.view.window import Window
+    from hearth.watch.window import Window
 
     monkeypatch.setenv("DISPLAY", display)
-    monkeypatch.setattr(view_showing, "PICTURE_SECONDS", 60)
     paths = [write_picture(tmp_path / f"{n}.png", pixels) for n, pixels in enumerate(frames(4))]
-    source, tally, window = Pictures(paths, "four"), Tally(), Window("watch")
+    source, counter, window = PictureSource(paths, "four"), FrameCounter(), Window("watch")
     root = window._root
     async with node() as address:
-        with Showing(source, tally, window, "look") as showing:
-            watching = Watching(Wishes("look", node=address), source, [], showing, tally)
-            running = asyncio.create_task(watching.run())
-            async with asyncio.timeout(20):
-                for number, key in ((1, "Right"), (2, "space"), (3, "q")):
-                    while f" {number}/4 " not in root.title():
-                        await asyncio.sleep(0.01)
-                    assert f"{number - 1}.png" in root.title()
-                    root.event_generate(f"<Key-{key}>")
-                await running
+        options = WatchArguments("look", node=address)
+        shown = Display(source, counter, window, "look", picture_seconds=60)
+        session = WatchRun(options, source, [], shown, counter)
+        running = asyncio.create_task(session.run())
+        async with asyncio.timeout(20):
+            for number, key in ((1, "Right"), (2, "space"), (3, "q")):
+                while f" {number}/4 " not in root.title():
+                    await asyncio.sleep(0.01)
+                assert f"{number - 1}.png" in root.title()
+                root.event_generate(f"<Key-{key}>")
+            await running
     assert not window.is_open
 
 
 async def test_a_picture_larger_than_the_screen_is_shown_smaller(
     display: str, monkeypatch: pytest.MonkeyPatch
 ):
-    from hearth.cli.view.window import Window
+    from hearth.watch.window import Window
 
     monkeypatch.setenv("DISPLAY", display)
     window = Window("watch")
@@ -137,11 +135,11 @@ async def test_a_part_of_the_screen_is_a_source(
 ):
     monkeypatch.setenv("DISPLAY", display)
     out = tmp_path / "seen.mkv"
-    source = open_source("screen:320x288+100+50")
+    source = open_source("screen:320x288+100+50", print)
     sink = open_out(str(out), source, "screen", None)
     async with node() as address:
-        wishes = Wishes("look", node=address, most=5)
-        assert await asyncio.to_thread(watch, wishes, source, [sink]) == 0
+        wishes = WatchArguments("look", node=address, most=5)
+        assert await asyncio.to_thread(run, wishes, source, [sink]) == 0
     video = read_video(out)
     assert video.frames.shape[1:] == (288, 320, 3) and video.rate == 20
     assert is_green(video.frames[0])

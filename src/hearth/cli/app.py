@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
-from hearth.cli import discover, doctor, infer, serve
+from hearth.cli import doctor, serve
 from hearth.cli.bench.command import bench
 from hearth.cli.completion import WithCompletion
+from hearth.cli.discover.command import discover
 from hearth.cli.help import WithSettings, WithTasks
+from hearth.cli.infer.command import infer
 from hearth.cli.models.app import app as models
-from hearth.cli.view.command import watch
+from hearth.cli.watch import watch
 
 app = typer.Typer(
     name="hearth",
@@ -20,8 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve", cls=WithSettings)(serve.serve)
-app.command("discover")(discover.discover)
-app.command("infer", cls=WithTasks)(infer.infer)
+app.command("discover")(discover)
+app.command("infer", cls=WithTasks)(infer)
 app.command("watch")(watch)
 app.command("bench", cls=WithTasks)(bench)
 app.add_typer(models, name="models")

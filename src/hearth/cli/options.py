@@ -1,5 +1,6 @@
-"""Options that several commands share."""
+"""Options that several commands share, and those of a task, as ``--option`` gives them."""
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,8 +8,11 @@ import typer
 
 from hearth.environment import NODES
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command line's help needs none of the client
+    from hearth.client import TaskInfo
     from hearth.settings import Settings
+LARGEST = 252 << 10
+"""Characters of a file's content: a node takes 256 KiB beside a message's payload."""
 
 
 def require_text(given: str) -> str:
@@ -91,3 +95,73 @@ def settings_of(
 
     flags = {"data_dir": data_dir, **assignments(others or [])}
     return load(flags, config=config, warn=lambda line: warn(f"hearth: {line}"))
+
+
+def read_options(options: Sequence[str]) -> dict[str, str]:
+    """By their names; raises typer.BadParameter for what is no option or can't be read."""
+    return dict(map(_read, options))
+
+
+def _read(option: str) -> tuple[str, str]:
+    key, equals, value = option.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(f"--option {option}: write it as KEY=VALUE")
+    if not value.startswith("@"):
+        return require_text(key), require_text(value)
+    try:
+        text = _as_text(Path(value[1:]).read_bytes())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise typer.BadParameter(f"--option {option}: can't read the file: {reason}") from None
+    if len(text) > LARGEST:
+        raise typer.BadParameter(
+            f"--option {option}: the file is too large for an option, which has room for "
+            f"{LARGEST:,} bytes of text or {LARGEST * 3 // 4:,} of a picture"
+        )
+    return key, text
+
+
+def _as_text(content: bytes) -> str:
+    if b"\0" not in content:
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            pass
+    import base64
+
+    return base64.b64encode(content).decode()
+
+
+def warn_of_unknown(task: "TaskInfo", options: Collection[str]) -> None:
+    """One line for each option that the task doesn't list: the node won't say a word."""
+    import difflib
+
+    from hearth.cli.console import warn
+
+    # Nodes that list their options list this one for every task.
+    if "priority" not in task.limits:
+        return
+    # A plain number is a limit of the node's, and no option's description.
+    known = [name for name, told in task.limits.items() if not told.isdecimal()]
+    for name in options:
+        if name in known or "." in name or name in _aliases(task.name):
+            continue
+        line = f"{name} isn't an option of {task.name} here"
+        if close := difflib.get_close_matches(name.lower(), known, 1):
+            line += f"; did you mean {close[0]}"
+        warn(line)
+
+
+def _aliases(task: str) -> Mapping[str, str]:
+    """Other names of a task's options, which no node lists."""
+    try:
+        from hearth.tasks.registry import TASKS
+    except ImportError:
+        return {}  # a client's installation has no tasks of its own
+    return {
+        alias: option.name
+        for each in TASKS
+        if task in each.names
+        for option in each.options
+        for alias in option.aliases
+    }

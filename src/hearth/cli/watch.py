@@ -1,141 +1,143 @@
-"""Watches the nodes there are, and what each can do."""
+"""``hearth watch``: what a node sees in a camera, a video, pictures or the screen."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from hearth.client import Capabilities, Service
-from hearth.client.addresses import named
-from hearth.client.fleet import Fleet
-from hearth.client.member import Member
-from hearth.discovery.record import NodeRecord
+import typer
 
-_PASSING = ("load.", "node.")
-"""How keys of capabilities begin whose values are of the moment, or of the node's record too."""
+from hearth.cli.options import OneNode, TaskOptions, read_options, warn_of_unknown
+from hearth.errors import SetupError, how_to_install
 
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """A node as it is known now: what mDNS or itself says of it, and what it can do."""
-
-    node: NodeRecord
-    capabilities: Capabilities | None = None
-    trouble: str = ""
-    """Why there are no capabilities; empty before the node was asked."""
-    answers: bool = True
-    """Whether the node says anything at all, be it that it isn't ready."""
+if TYPE_CHECKING:
+    from hearth.watch.frames import FrameSource
+    from hearth.watch.run import WatchArguments
+    from hearth.watch.sinks import FrameSink
 
 
-class Event(NamedTuple):
-    """What happened to a node."""
+def watch(  # noqa: PLR0917
+    task: Annotated[str, typer.Argument(help="What to do: pose_tracking, face_mesh, ocr, …")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A camera (0, /dev/video0), a video, a picture, a folder of pictures, an address "
+            "(rtsp://…, http://…), screen, or a part of it: screen:640x480+100+50."
+        ),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write a video (.mp4, .mkv, .avi; without sound), a folder of pictures, or, for "
+            "one picture, a .png or .jpg; no window is opened.",
+        ),
+    ] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write a line of JSON a frame; - is stdout."),
+    ] = None,
+    no_window: Annotated[
+        bool, typer.Option("--no-window", help="Show nothing: for --json alone.")
+    ] = False,
+    node: OneNode = None,
+    options: TaskOptions = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, help="Send frames scaled down to this longer side, in pixels."),
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Send raw RGB frames; else JPEGs, or a picture's own file."),
+    ] = False,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Show it as a mirror does; it is sent as it is.")
+    ] = False,
+    angles: Annotated[
+        bool, typer.Option("--angles", help="Write the angles at a body's joints.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=240,
+            help="Frames a second of --out's video; else the source's, or 10 for pictures.",
+        ),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="End after so many frames.")] = None,
+) -> int:
+    """Show what a node sees in a camera, a video, pictures or the screen.
 
-    kind: Literal["added", "updated", "removed"]
-    key: str
-    """The same in all events of a node, wherever it moves."""
-    sighting: Sighting
+    It is drawn on the frames: live in a window (q or Esc closes it), or into --out.
 
+    Of a camera the newest frame is always next; of a video every frame is done, in order.
 
-async def watch_nodes(
-    seconds: float | None, nodes: Iterable[str] = ()
-) -> AsyncGenerator[Event, None]:
-    """What happens to nodes for so many seconds, or for ever; every node is asked at once.
-
-    They are those of the network, and those named by ``nodes`` (``HOST:PORT``), else by
-    HEARTH_NODES. A node is ``added`` with its first answer, or with the reason why it gave none.
-    Raises Unavailable where mDNS can't be used and no node is named.
-    """
-    fleet = Fleet(named(nodes), mdns=True)
-    until = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    told: dict[str, Sighting] = {}
+    The exit code is 0 only if no frame failed.
+    """  # fmt: skip
+    asked = read_options(options or [])
+    if no_window and out is None and json is None:
+        raise typer.BadParameter("--no-window shows nothing: give --json or --out as well")
     try:
-        await fleet.open()
-        while True:
-            news = fleet.news
-            for event in _events(told, fleet.members):
-                yield event
-            if not await _comes(news, until):
-                break
-        for key, member in _present(told, fleet.members).items():
-            if key not in told:
-                yield Event("added", key, replace(_sighting(member), trouble="no answer yet"))
-    finally:
-        await fleet.close()
+        from hearth.watch.drawing import DrawingStyle
+        from hearth.watch.run import WatchArguments
+        from hearth.watch.sinks import open_json, open_out
+        from hearth.watch.sources import open_source
+        from hearth.watch.window import Window
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+    from hearth.cli.console import hint
+
+    opened = open_source(source, hint)
+    sinks = [open_out(out, opened, source, rate)] if out is not None else []
+    if json is not None:
+        sinks.append(open_json(json, source, out))
+    window = Window(f"{task} · {opened.name}") if out is None and not no_window else None
+    wishes = WatchArguments(task, asked, node, size, raw, frames, DrawingStyle(mirror, angles))
+    return run(wishes, opened, sinks, window)
 
 
-async def _comes(news: asyncio.Event, until: float | None) -> bool:
-    """Whether there is news by then."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout_at(until):
-            await news.wait()
-    return news.is_set()
+def run(
+    options: "WatchArguments",
+    source: "FrameSource",
+    sinks: "Sequence[FrameSink]",
+    window: Any = None,
+) -> int:
+    """Watch to the end of the source, and return the exit code.
+
+    Closes all it is given, however it is told to end. Raises HearthError and OSError.
+    """
+    import asyncio
+    from contextlib import ExitStack
+    from functools import partial
+
+    from hearth.cli.console import complain, hint
+    from hearth.cli.exit_codes import FAILURE, OK
+    from hearth.cli.progress import ProgressView
+    from hearth.cli.signals import StopSignals
+    from hearth.watch.display import Display, FrameCounter
+    from hearth.watch.run import WatchRun, summary
+
+    counter, stopping = FrameCounter(), StopSignals()
+    try:
+        with stopping, ExitStack() as stack:
+            for sink in sinks:
+                stack.callback(sink.close)
+            bar = stack.enter_context(ProgressView(say=None))
+            display = Display(
+                source, counter, window, options.task, progress=bar.progress, note=hint
+            )
+            warn = partial(warn_of_unknown, options=options.options)
+            asyncio.run(WatchRun(options, source, sinks, display, counter, on_ready=warn).run())
+    except KeyboardInterrupt:
+        complain(f"interrupted: {summary(counter, sinks)}")
+        return stopping.code
+    hint(summary(counter, sinks))
+    return FAILURE if counter.failed else OK
 
 
-def _events(told: dict[str, Sighting], members: Sequence[Member]) -> Iterator[Event]:
-    """What has changed since it was ``told``, which then is as things are now."""
-    present = _present(told, members)
-    for key in [key for key in told if key not in present]:
-        yield Event("removed", key, told.pop(key))
-    for key, member in present.items():
-        if member.state == "new":
-            continue  # it is being asked
-        before, now = told.get(key), _sighting(member)
-        told[key] = now
-        if before is None:
-            yield Event("added", key, now)
-        elif _lasting(before) != _lasting(now):
-            yield Event("updated", key, now)
-
-
-def _present(told: Mapping[str, Sighting], members: Sequence[Member]) -> dict[str, Member]:
-    """The nodes by who they are; as found, while one that was named as well doesn't answer."""
-    return {_key(told, member): member for member in members if member.listed}
-
-
-def _key(told: Mapping[str, Sighting], member: Member) -> str:
-    """Uuid and name: nodes on a copied data folder share the uuid alone."""
-    key = f"{member.uuid} {member.name}" if member.uuid else member.target
-    if key in told:
-        return key
-    # One that was named says who it is only when it answers.
-    place = _sighting(member).node.target
-    return next((known for known, each in told.items() if each.node.target == place), key)
-
-
-def _sighting(member: Member) -> Sighting:
-    node = member.record or _record(member)
-    if member.state == "up":
-        return Sighting(node, member.capabilities)
-    trouble = member.trouble.removeprefix(f"{member.target}: ")
-    return Sighting(node, None, trouble, answers=member.state == "loading")
-
-
-def _record(member: Member) -> NodeRecord:
-    """What mDNS would say of a node that was named, as far as it says so itself."""
-    host, _, port = member.target.rpartition(":")
-    services = member.capabilities.services
-    facts = services[0].extra if services else {}
-    runtimes = {service.runtime for service in services if service.runtime}
-    return NodeRecord(
-        name=member.name,
-        uuid=member.uuid,
-        address=host.removeprefix("[").removesuffix("]").replace("%25", "%"),
-        port=int(port) if port.isdecimal() else 0,
-        status=facts.get("node.status", ""),
-        version=facts.get("version", ""),
-        runtime=runtimes.pop() if len(runtimes) == 1 else "mixed" if runtimes else "",
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """What to say where a package isn't installed; the error itself where it is one of ours."""
+    if (error.name or "").partition(".")[0] == "hearth":
+        return error
+    return SetupError(
+        f"watching needs more than the client ({error.name} is missing): {how_to_install('watch')}"
     )
-
-
-def _lasting(sighting: Sighting) -> Sighting:
-    """Without what changes all the time: a busy node has no news for that."""
-    can = sighting.capabilities
-    if can is None:
-        return sighting
-    return replace(sighting, capabilities=Capabilities(tuple(map(_without_passing, can.services))))
-
-
-def _without_passing(service: Service) -> Service:
-    lasting = {key: value for key, value in service.extra.items() if not key.startswith(_PASSING)}
-    return replace(service, extra=lasting)

@@ -12,6 +12,7 @@ from hearth.rpc import capabilities
 from hearth.rpc.stream import InferStream
 from hearth.rpc.timeouts import STREAM_TIMEOUTS, StreamTimeouts
 from hearth.serving.admission import Admission
+from hearth.serving.description import describe_services
 from hearth.serving.request_metrics import RequestMetrics
 from hearth.serving.router import Router
 
@@ -107,7 +108,8 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         left = context.time_remaining()
         until = None if left is None else time.monotonic() + left - ANSWER_SECONDS
         await self._router.readiness.wait_for_startup(until)
-        services = capabilities.of_services(self._router, largest_request=self._largest_request)
+        described = describe_services(self._router, largest_request=self._largest_request)
+        services = [capabilities.capability(service) for service in described]
         if not self._router.readiness.is_startup_done and not any(map(_has_model, services)):
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "models are loading; ask again in a second"

@@ -30,6 +30,7 @@ OCR_V1 = SchemaInfo(
         render.MODEL,
     ),
     nothing="no text",
+    value="Texts",
 )
 UNREAD = "unread"
 """Key of an answer's meta: how many lines were found and left out, where there are some."""

@@ -20,6 +20,7 @@ EMBEDDING_V1 = SchemaInfo(
         FieldInfo("dim", "count", "how many they are"),
         MODEL,
     ),
+    value="Embedding",
 )
 LABELS_V1 = SchemaInfo(
     "labels_v1",
@@ -33,6 +34,7 @@ LABELS_V1 = SchemaInfo(
         MODEL,
     ),
     nothing="no label",
+    value="Labels",
 )
 MODEL_ID = "lumen.model.id"
 

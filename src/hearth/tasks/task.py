@@ -15,16 +15,16 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from hearth.batching import RequestContext, Timings
-from hearth.catalog import SchemaInfo
+from hearth.catalog import OptionInfo, SchemaInfo, TaskInfo
 from hearth.media import Picture
 from hearth.media.formats import is_read
 from hearth.media.raw import MIME as RAW_FRAME
-from hearth.tasks.options import Option
+from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, Option
 
 JSON = "application/json"
 RAW = "application/octet-stream"
@@ -148,7 +148,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The declaration of a task; ``Any`` stands for the model manager of ``service``."""
+    """The declaration of a task; ``Any`` stands for the model of ``service``."""
 
     name: str
     service: str
@@ -190,3 +190,43 @@ class Task:
     def names(self) -> tuple[str, ...]:
         """The task's name and its aliases."""
         return (self.name, *self.aliases)
+
+    @property
+    def all_options(self) -> tuple[OptionInfo, ...]:
+        """The task's own options, and those of every task, or of every one of pictures."""
+        pages = (PAGE,) if self.takes_pictures else ()
+        usual = "interactive" if self.interactive else "bulk"
+        return (*self.options, *pages, replace(PRIORITY, default=usual), TIMEOUT)
+
+    def describe(
+        self,
+        *,
+        limits: Mapping[str, str] = NO_META,
+        missing: str = "",
+        preprocess_id: str = "",
+        batches_tensors: bool = False,
+    ) -> TaskInfo:
+        """Describe the task as it is declared, and as a model can do it.
+
+        ``limits`` are the node's; ``missing`` is why it can't be done yet. Tensors are taken
+        where a ``preprocess_id`` says how they are made.
+        """
+        options = self.all_options
+        return TaskInfo(
+            name=self.name,
+            inputs=(*self.readable, RAW) if preprocess_id else self.readable,
+            outputs=self.outputs,
+            limits={
+                **limits,
+                **self.limits,
+                **{option.name: option.in_words() for option in options},
+            },
+            aliases=self.aliases,
+            service=self.service,
+            summary=self.summary,
+            schema=self.schema,
+            options=options,
+            missing=missing,
+            preprocess_id=preprocess_id,
+            batches_tensors=batches_tensors,
+        )

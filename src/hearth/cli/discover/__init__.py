@@ -1,0 +1,1 @@
+"""``hearth discover``: the nodes of the network, and what each can do."""

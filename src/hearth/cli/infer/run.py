@@ -1,0 +1,213 @@
+"""Runs the inputs of ``hearth infer`` through the nodes there are."""
+
+import asyncio
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import NamedTuple
+
+from hearth.blocking import run_blocking
+from hearth.cli.console import complain, hint, notes, warn
+from hearth.cli.exit_codes import FAILURE, OK
+from hearth.cli.infer.async_writer import AsyncWriter
+from hearth.cli.infer.expand import expand
+from hearth.cli.infer.inputs import gather
+from hearth.cli.infer.report import Report, told_options
+from hearth.cli.infer.resume import RunIdentity
+from hearth.cli.infer.target import AnswerTarget, report_for
+from hearth.cli.options import warn_of_unknown
+from hearth.cli.signals import SecondInterrupt, StopSignals
+from hearth.client import Answer, Client, Node, TaskInfo
+from hearth.client.client import RAW
+from hearth.errors import HearthError, SettingsError, Unavailable, UnknownTask
+
+
+class InferArguments(NamedTuple):
+    """What the user asked for."""
+
+    task: str
+    files: Sequence[str]
+    texts: Sequence[str]
+    options: Mapping[str, str]
+    nodes: Sequence[str] = ()
+    timeout: float | None = None
+    """Seconds for all inputs together, waiting for a node included."""
+    jobs: int | None = None
+    """Requests in flight; None: as many as keep the nodes busy."""
+    target: AnswerTarget = AnswerTarget()
+    model_id: str | None = None
+    """The model whose answers are wanted; None: of any, but all of one."""
+
+
+def run(wishes: InferArguments) -> int:
+    """The exit code. Raises HearthError, and OSError for what can't be read or written."""
+    stopping = StopSignals()
+    running = InferRun(wishes)
+    try:
+        with stopping:
+            asyncio.run(_run(running, stopping))
+    except KeyboardInterrupt:
+        complain(running.last_words())
+        if running.is_stuck:
+            os._exit(stopping.code)  # at its end Python would wait for what isn't read
+        return stopping.code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        words = f"{error.filename or running.place}: {(error.strerror or str(error)).lower()}"
+        raise HearthError(f"{words}: {running.how_far()}" if running.done else words) from None
+    return FAILURE if running.failed else OK
+
+
+async def _run(running: "InferRun", stopping: StopSignals) -> None:
+    def last_words() -> str:
+        words = running.last_words()
+        return f"hearth: {words}\n" if words else ""
+
+    with SecondInterrupt(stopping, last_words):
+        await running.run()
+
+
+class InferRun:
+    """One run under way, on an asyncio loop."""
+
+    def __init__(self, wishes: InferArguments) -> None:
+        self._wishes = wishes
+        self._began = time.monotonic()
+        self._report: Report | None = None
+        self._is_told = False
+        self.is_stuck = False
+        """Whether nobody takes what is being written."""
+
+    @property
+    def done(self) -> int:
+        """Inputs that are done with."""
+        return self._report.done if self._report is not None else 0
+
+    @property
+    def failed(self) -> int:
+        """Those of them that failed."""
+        return self._report.failed if self._report is not None else 0
+
+    @property
+    def place(self) -> str:
+        """Where answers are written."""
+        return (self._report.place if self._report is not None else "") or "stdout"
+
+    def how_far(self) -> str:
+        """Where it stands, and how to go on."""
+        return "nothing was asked yet" if self._report is None else self._report.how_far()
+
+    def last_words(self) -> str:
+        """What is said of an interrupted run, once."""
+        told, self._is_told = self._is_told, True
+        return "" if told else f"interrupted: {self.how_far()}"
+
+    async def run(self) -> None:
+        """To the end of the inputs."""
+        wishes = self._wishes
+        async with Client(wishes.nodes) as client:
+            node = await self._ready(client, wishes.model_id)
+            task = node.capabilities.tasks[wishes.task]
+            warn_of_unknown(task, wishes.options)
+            report = self._report = await run_blocking(partial(self._prepare, task))
+            with report:
+                if report.model_id is not None:
+                    await self._find(client, report)
+                report.begin()
+                started = time.monotonic()
+                if report.inputs:
+                    await self._answer(client, task, report)
+        _sum_up(report, time.monotonic() - started)
+
+    async def _answer(self, client: Client, task: TaskInfo, report: Report) -> None:
+        wishes = self._wishes
+        options = dict(wishes.options)
+        if wishes.target.wants_vectors and "accept" in task.limits:
+            options.setdefault("accept", RAW)
+        answers = client.map(
+            wishes.task,
+            report.inputs,
+            ordered=report.ordered,
+            in_flight=wishes.jobs,
+            within=math.inf if (left := self._left()) is None else left,
+            model_id=report.model_id or wishes.model_id,
+            options=options,
+        )
+        pen: AsyncWriter[Answer] = AsyncWriter(report.add)
+        try:
+            async with aclosing(answers):
+                await pen.follow(answers)
+        finally:
+            self.is_stuck = pen.is_stuck
+
+    async def _ready(self, client: Client, model_id: str | None = None) -> Node:
+        """A node that can do the task; raises as ``Client.ready``.
+
+        With --timeout it is waited for that long, for it may be restarting; unless all that
+        are there can do other things.
+        """
+        task, left = self._wishes.task, self._left()
+        try:
+            async with asyncio.timeout(left):
+                return await client.ready(task, model_id=model_id)
+        except TimeoutError:
+            pass  # why, it says below
+        except (UnknownTask, Unavailable) as error:
+            if left is None or (client.nodes and all(map(_is_settled, client.nodes))):
+                raise
+            if notes().is_terminal:
+                hint(f"{error}; waiting for a node, up to {self._left():.0f} s")
+        return await client.ready(task, self._left(), model_id=model_id)
+
+    async def _find(self, client: Client, report: Report) -> None:
+        """Raises Unavailable where no node has the model of an earlier run's answers.
+
+        SettingsError, where another is asked for.
+        """
+        of, asked = report.model_id, self._wishes.model_id
+        if asked not in (None, of):
+            raise SettingsError(
+                f"{report.place}: its answers are of the model {of}, and --model-id is {asked}: "
+                "leave one out, or --resume to replace them"
+            )
+        try:
+            await self._ready(client, report.model_id)
+        except Unavailable as error:
+            raise Unavailable(
+                f"{report.place}: its answers are of the model {report.model_id}: {error}; "
+                "answers of two don't mix: leave --resume out to replace them"
+            ) from None
+
+    def _left(self) -> float | None:
+        """Seconds, of those of --timeout; None without it."""
+        limit = self._wishes.timeout
+        return None if limit is None else max(0.0, self._began + limit - time.monotonic())
+
+    def _prepare(self, task: TaskInfo) -> Report:
+        """Look for the files, and at what an earlier run has left: not on the loop."""
+        wishes = self._wishes
+        inputs = gather(expand(wishes.files, task, warn), wishes.texts)
+        work = RunIdentity(wishes.task, told_options(wishes.options))
+        report = report_for(wishes.target, inputs, work)
+        if wishes.timeout is not None:
+            report.advice["DEADLINE_EXCEEDED"] = "a longer --timeout gives it more"
+        return report
+
+
+def _is_settled(node: Node) -> bool:
+    """Whether what a node can do now is all that it will be able to."""
+    return node.state == "up" and not node.draining and not node.capabilities.changing
+
+
+def _sum_up(report: Report, seconds: float) -> None:
+    """For whoever watches: where all is written, nothing else says that it is done."""
+    if not report.place or not notes().is_terminal:
+        return
+    if not report.inputs:
+        hint(f"{report.place}: all {report.total:,} are there already")
+    else:
+        hint(f"{report.place}: {report.done:,} done in {seconds:.1f} s")
