@@ -120,7 +120,7 @@ def test_what_verify_found_wrong_isnt_taken_until_it_is_made_anew(data, tiny_exp
     assert model.graphs() != export
     with pytest.raises(ModelUnavailable, match="verify` found it damaged"):
         load(*model_of(data, str(export)))
-    with atomic.written_whole(export) as work:
+    with atomic.atomic_folder(export) as work:
         shutil.copytree(tiny_export, work, dirs_exist_ok=True)
         atomic.write_json(work / "hearth.json", {**about(work), "reference": NAME})
     assert model.graphs() == export

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hearth.files import write_whole
+from hearth.files import write_atomic
 from hearth.hub.listing import Listing, RemoteFile
 
 
@@ -71,7 +71,7 @@ class Manifest:
             "verified": sorted(self.verified),
             "damaged": sorted(self.damaged),
         }
-        write_whole(_path(self.folder, self.revision), json.dumps(content).encode())
+        write_atomic(_path(self.folder, self.revision), json.dumps(content).encode())
 
 
 def load(folder: Path, revision: str) -> Manifest | None:

@@ -11,7 +11,7 @@ import orjson
 from hearth.cli.infer.inputs import STDIN, InferInput, left_of
 from hearth.client.affinity import MODEL
 from hearth.errors import SettingsError
-from hearth.output_files import renewed
+from hearth.files import atomic_file
 
 START = b'{"file":'
 """Beginning of every line; a write that was cut off may have left less."""
@@ -75,7 +75,7 @@ class EarlierRun:
             with self.path.open("r+b") as file:
                 file.truncate(end)
             return False
-        with renewed(self.path) as new, self.path.open("rb") as old:
+        with atomic_file(self.path, alone=True) as new, self.path.open("rb") as old:
             for start, end in self.spans:
                 old.seek(start)
                 _copy(old, new, end - start)

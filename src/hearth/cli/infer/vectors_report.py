@@ -13,7 +13,8 @@ from hearth.cli.infer.inputs import InferInput, left_of
 from hearth.cli.infer.report import Report, tell, tell_errors
 from hearth.client import Answer, Embedding
 from hearth.errors import SettingsError, SetupError
-from hearth.output_files import check_writable, renewed
+from hearth.files import atomic_file
+from hearth.output_files import check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,7 +107,7 @@ class VectorsReport(Report):
 
         assert self._vectors is not None
         vectors = self._vectors[: len(self._names)]
-        with renewed(self._out) as file:
+        with atomic_file(self._out, alone=True) as file:
             if self.can_resume:
                 np.savez(
                     file,

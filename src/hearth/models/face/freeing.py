@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.errors import HearthError, ModelUnavailable, one_line
-from hearth.files import fingerprint, write_whole
+from hearth.files import fingerprint, write_atomic
 from hearth.graphs.dynamic_batch import has_fixed_batch, make_batch_dynamic
 from hearth.graphs.proof import prove_dynamic_batch
 from hearth.graphs.store import require_onnx, save_graph
-from hearth.hub.atomic import about, write_json, written_whole
+from hearth.hub.atomic import about, atomic_folder, write_json
 from hearth.hub.hashes import content
 from hearth.hub.layout import ABOUT
 from hearth.hub.progress import Progress
@@ -66,7 +66,7 @@ def make_recognition_dynamic(
             progress(what, 0, 2)
             folder = made_of(snapshot, WHAT)
             shutil.rmtree(folder, ignore_errors=True)  # of other files, or damaged
-            with written_whole(folder) as work:
+            with atomic_folder(folder) as work:
                 _write(snapshot, work, model_id)
             progress(what, 2, 2)
     except (HearthError, OSError) as error:
@@ -87,7 +87,7 @@ def _write(snapshot: Path, work: Path, model_id: str) -> None:
         make_batch_dynamic(modern, target, _samples())
         prove_dynamic_batch(source, target, _samples())
     except HearthError as error:
-        write_whole(_mark(snapshot), str(error).encode())
+        write_atomic(_mark(snapshot), str(error).encode())
         raise
     modern.unlink()
     told = {

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from hearth.errors import HearthError, ModelUnavailable
-from hearth.files import write_whole
+from hearth.files import write_atomic
 from hearth.graphs.dynamic_batch import has_fixed_batch, make_batch_dynamic
 from hearth.hub import atomic
 from hearth.hub.integrity import is_sound
@@ -65,10 +65,10 @@ def make_dynamic_copy(
             copy = made_of(source, WHAT)
             shutil.rmtree(copy, ignore_errors=True)  # of other files, or damaged
             try:
-                with atomic.written_whole(copy) as work:
+                with atomic.atomic_folder(copy) as work:
                     freed = _write(source, work, model_id, fixed, progress)
             except _Impossible as error:
-                write_whole(_mark(source), str(error).encode())
+                write_atomic(_mark(source), str(error).encode())
                 raise
             _mark(source).unlink(missing_ok=True)
     except (HearthError, OSError) as error:

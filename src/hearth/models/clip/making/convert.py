@@ -54,7 +54,7 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
     if here != "fp32":
         raise ModelUnavailable(f"{source} is {here} already: name the model in fp32")
     folder = options.folder(reference, precision)
-    with atomic.written_whole(folder) as work:
+    with atomic.atomic_folder(folder) as work:
         _write(source, work, precision, options.progress)
         options.progress("comparing with fp32", 3, 4)
         image, text = compare_folders(work, source)

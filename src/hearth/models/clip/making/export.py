@@ -84,7 +84,7 @@ def export_model(name: str, options: ExportOptions) -> ExportReport:
         source = _fetched(reference, options.hub(), progress)
     folder = options.folder(reference)  # told before gigabytes are read
     model = openclip.load(source)
-    with atomic.written_whole(folder) as work:
+    with atomic.atomic_folder(folder) as work:
         _write(work, source, model, progress)
         progress("comparing with torch", 3, 5)
         image, text = _proved(name, work, model, options)
