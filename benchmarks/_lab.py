@@ -16,7 +16,8 @@ from hearth.backends.onnx import OnnxSession
 from hearth.batching import BatchQueue
 from hearth.batching.linger import BatchWindow, WindowState, adaptive_window
 from hearth.models.manager import Progress
-from hearth.tasks.task import Call, Result, Task
+from hearth.tasks.answer import Result
+from hearth.tasks.task import Call, Task
 
 POISON = b"poison"
 

@@ -29,10 +29,10 @@ def test_the_status_on_the_lan_follows_the_node_until_its_goodbye(lan: Lan, tmp_
 
     async def one_slow_request(node: Node) -> bytes:
         # Past gRPC, whose own threads live in the namespace of the test process.
-        share = node.admission.open()
+        share = node.service.admission.open()
         share.take(0)
         try:
-            return (await node.router.answer(Request("upper", b"slow"))).body
+            return (await node.service.router.answer(Request("upper", b"slow"))).body
         finally:
             share.close()
 
