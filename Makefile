@@ -66,8 +66,8 @@ stubs: $(VENV)/.dev ## write src/hearth/contract and the contract's image from p
 front: $(VENV)/.dev ## write src/hearth/assets/pixels.onnx
 	$(BIN)/python tools/make_front.py
 
-tables: $(VENV)/.demo ## write the README's tables from the code
-	$(BIN)/python -m hearth.cli.tables --write README.md
+tables: $(VENV)/.dev ## write the README's tables and src/hearth/known.py from the code
+	$(BIN)/python tools/tables.py
 
 references: $(VENV)/.demo ## write tests/references/mediapipe from mediapipe 0.10.21 itself
 	$(BIN)/python tools/mediapipe_reference.py

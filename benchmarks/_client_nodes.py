@@ -42,7 +42,7 @@ def main() -> None:
         **dict(setting.split("=", 1) for setting in asked.set),
     }  # fmt: skip
     model = Paced(*asked.milliseconds) if asked.kind == "paced" else Model()
-    node = Node(load(flags, environment={}), sources=[model], tasks=[NOOP, LAB, SIZE])
+    node = Node(load(flags, environment={}), loaders=[model], tasks=[NOOP, LAB, SIZE])
     uvloop.run(serve(node, None))
 
 

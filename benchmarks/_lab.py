@@ -15,7 +15,6 @@ from _models import MLP_INPUTS, weights_bound
 from hearth.backends.onnx import OnnxSession
 from hearth.batching import BatchQueue
 from hearth.batching.linger import BatchWindow, WindowState, adaptive_window
-from hearth.models.manager import Progress
 from hearth.tasks.answer import Result
 from hearth.tasks.task import Call, Task
 
@@ -43,27 +42,16 @@ POLICIES: Mapping[str, BatchWindow] = {
 
 
 class Model:
-    """A model manager, and the source that it comes from, without any files."""
+    """A model, and the loader that it comes from, without any files."""
 
     service = "lab"
     model_id, runtime, device, precisions = "lab", "none", "cpu", ("fp32",)
-    preprocess_id = None
     queues: tuple[BatchQueue[Any, Any], ...] = ()
-    facts: Mapping[str, str] = {}
-
-    def is_local(self) -> bool:
-        return True
-
-    def download(self, progress: Progress) -> None: ...
 
     def load(self) -> "Model":
         return self
 
     async def warm_up(self) -> None: ...
-
-    def load_derived(self) -> None: ...
-
-    async def derive(self, progress: Progress) -> None: ...
 
     def close(self) -> None:
         for queue in self.queues:

@@ -26,7 +26,7 @@ from hearth.backends.onnx import OnnxSession
 from hearth.models.clip.transform import OPENAI_MEAN, OPENAI_STD
 from hearth.models.rows import BatchBuilder
 from hearth.settings import load
-from hearth.wiring import sources_of
+from hearth.wiring import loaders_of
 
 SIZE = 224
 
@@ -38,8 +38,8 @@ def clip_model(model: Path) -> Any:
     """The node's CLIP around an image tower, loaded as the node loads it."""
     settings = load({"services": "clip", "clip.onnx_image": model, "data_dir": FOLDER},
                     environment={})  # fmt: skip
-    [source] = sources_of(settings)
-    return source.load()
+    [loader] = loaders_of(settings)
+    return loader.load()
 
 
 def own(model: Path) -> tuple[Prepare, Run]:

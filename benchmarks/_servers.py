@@ -29,7 +29,7 @@ from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.node import Node
 from hearth.settings import Settings, load
 from hearth.tasks.registry import TASKS
-from hearth.wiring import sources_of
+from hearth.wiring import loaders_of
 
 
 class Echo(pb_grpc.InferenceServicer):
@@ -64,14 +64,14 @@ def node_of(kind: str, arguments: list[str], settings: Settings) -> Node:
         return Node(settings)
     if kind == "soak":
         # A short queue, so that some are refused.
-        sources: list[Any] = [*sources_of(settings), Paced(2, 1, capacity=24)]
-        return Node(settings, sources=sources, tasks=[*TASKS, NOOP, LAB])
+        loaders: list[Any] = [*loaders_of(settings), Paced(2, 1, capacity=24)]
+        return Node(settings, loaders=loaders, tasks=[*TASKS, NOOP, LAB])
     kinds: dict[str, Callable[..., Model]] = {
         "noop": Model,
         "paced": lambda base, each: Paced(float(base), float(each)),
         "perceptron": Perceptron,
     }
-    return Node(settings, sources=[kinds[kind](*arguments)], tasks=[NOOP, LAB])
+    return Node(settings, loaders=[kinds[kind](*arguments)], tasks=[NOOP, LAB])
 
 
 async def serve(node: Node, profile: str | None) -> None:

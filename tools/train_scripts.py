@@ -39,10 +39,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hearth.backends.onnx import OnnxSession
+from hearth.models.ocr.loader import RECOGNITION
 from hearth.models.ocr.readers import SUSPECT, believed
 from hearth.models.ocr.recognition import Recogniser
 from hearth.models.ocr.scripts import ScriptClassifier
-from hearth.models.ocr.source import RECOGNITION
 
 TARGET = Path(__file__).parent.parent / "src" / "hearth" / "assets" / "scripts.onnx"
 

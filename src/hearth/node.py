@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from hearth._version import __version__
 from hearth.blocking import run_blocking
 from hearth.errors import SettingsError
-from hearth.models.manager import ModelSource, Progress, no_progress
+from hearth.hub.progress import Progress, no_progress
+from hearth.models.loader import ModelLoader
 from hearth.rpc.server import MIB, Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.serving.admission import Admission
@@ -33,7 +34,7 @@ from hearth.wiring import (
     announcer_of,
     composer_of,
     identity_of,
-    sources_of,
+    loaders_of,
     workers_of,
 )
 
@@ -49,7 +50,7 @@ FAREWELL_SECONDS = 0.5
 class Node:
     """One inference node.
 
-    ``sources`` and ``tasks`` are what it serves (by default what the settings name);
+    ``loaders`` and ``tasks`` are what it serves (by default what the settings name);
     ``wait_seconds`` is how long a request waits for a model that is about to be ready.
     Use it as ``async with Node(settings) as node``, or with ``start`` and ``stop``.
     """
@@ -58,7 +59,7 @@ class Node:
         self,
         settings: Settings,
         *,
-        sources: Sequence[ModelSource] | None = None,
+        loaders: Sequence[ModelLoader] | None = None,
         tasks: Sequence[Task] = TASKS,
         progress: Progress = no_progress,
         wait_seconds: float = WAIT_SECONDS,
@@ -70,12 +71,12 @@ class Node:
         """The port of the metrics; 0 without them."""
         self.status = "starting"
         self._workers = workers_of(settings)
-        if sources is None:
-            sources = sources_of(settings, self._workers)
+        if loaders is None:
+            loaders = loaders_of(settings, self._workers)
         self._changes = Changes()
         self.models = {
-            source.service: ManagedModel(source, changed=self._changes.notify, progress=progress)
-            for source in (*sources, composer_of(settings, self._workers))
+            loader.service: ManagedModel(loader, changed=self._changes.notify, progress=progress)
+            for loader in (*loaders, composer_of(settings, self._workers))
         }
         readiness = Readiness(self.models, self._changes, wait_seconds=wait_seconds)
         router = Router(tasks, self.models, readiness)
@@ -257,7 +258,7 @@ class Node:
             loaded = [
                 managed.model for managed in self.models.values() if managed.model is not None
             ]
-            await self._presence.set_runtime(one_runtime(manager.runtime for manager in loaded))
+            await self._presence.set_runtime(one_runtime(model.runtime for model in loaded))
             await self._presence.set_status(self.status)
 
 

@@ -3,11 +3,10 @@
 import errno
 import io
 import os
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from hearth.errors import SettingsError, SetupError
 
@@ -117,45 +116,22 @@ def _locked(path: Path) -> io.FileIO:
 
 
 def _lock(file: io.FileIO, path: Path) -> None:
+    if sys.platform == "win32":
+        return  # a lock there keeps others from reading as well
+    from filelock import lock_descriptor
+
     try:
-        import fcntl
-    except ImportError:  # Windows has none
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SetupError(f"{path}: another run is writing it") from None
+        is_ours = lock_descriptor(file.fileno(), blocking=False)
     except OSError:
-        pass  # a file system without locks
+        return  # a file system without locks
+    if not is_ours:
+        raise SetupError(f"{path}: another run is writing it")
 
 
 def _is_at(file: io.FileIO, path: Path) -> bool:
     with suppress(OSError):
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     return False
-
-
-@contextmanager
-def renewed(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to that takes the place of ``path`` in one step, once it is whole.
-
-    What is there keeps its permissions, and stays where the block raises. Raises OSError.
-    """
-    target = path.resolve()  # a link stays one
-    # Always the same: what a killed run has left, the next one takes away.
-    beside = target.with_name(f".{target.name}.part")
-    try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, beside)
-        beside.replace(target)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def writable_name(name: str) -> str:

@@ -8,7 +8,7 @@ from hearth._version import __version__
 from hearth.batching import Workers
 from hearth.errors import SettingsError
 from hearth.machine import usable_cores
-from hearth.models.manager import ModelSource
+from hearth.models.loader import ModelLoader
 from hearth.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def workers_of(settings: Settings) -> Workers:
     return Workers(settings.decode_threads or usable_cores())
 
 
-def sources_of(settings: Settings, workers: Workers | None = None) -> list[ModelSource]:
-    """Where the models of the services that the settings name come from.
+def loaders_of(settings: Settings, workers: Workers | None = None) -> list[ModelLoader]:
+    """Make the loaders of the services that the settings name.
 
     Their pictures are decoded by ``workers``, or by threads of their own.
     """
@@ -62,18 +62,18 @@ def sources_of(settings: Settings, workers: Workers | None = None) -> list[Model
     return [make() for make in [_maker(makers, name) for name in wanted]]
 
 
-def source_of(settings: Settings, service: str, *, patience: float = PATIENCE) -> ModelSource:
-    """Where the model of one service comes from, whether the settings name it or not.
+def loader_of(settings: Settings, service: str, *, patience: float = PATIENCE) -> ModelLoader:
+    """Make the loader of one service, whether the settings name it or not.
 
     ``patience`` is how many seconds of silence of the hub's are borne. Raises SettingsError.
     """
     return _maker(_makers(settings, workers_of(settings), patience), service)()
 
 
-_Makers = Mapping[str, Callable[[], ModelSource]]
+_Makers = Mapping[str, Callable[[], ModelLoader]]
 
 
-def _maker(makers: _Makers, service: str) -> Callable[[], ModelSource]:
+def _maker(makers: _Makers, service: str) -> Callable[[], ModelLoader]:
     if service not in makers:
         there = ", ".join(name for name in makers if name != "compose")
         raise SettingsError(f"services: no service {service!r}; there are {there}")
@@ -81,11 +81,11 @@ def _maker(makers: _Makers, service: str) -> Callable[[], ModelSource]:
 
 
 def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) -> _Makers:
-    """By service: what makes its source."""
+    """By service: what makes its loader."""
     from hearth.hub.store import HubStore
     from hearth.media.images import ImageReader
     from hearth.models.clip.services import CLIP_SERVICES
-    from hearth.models.ocr.source import OcrSource
+    from hearth.models.ocr.loader import OcrLoader
 
     options = _queue_options(settings, workers)
     reader = ImageReader(settings.max_image_pixels)
@@ -96,14 +96,14 @@ def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) ->
         timeout=patience,
     )
 
-    def clip(service: str) -> ModelSource:
+    def clip(service: str) -> ModelLoader:
         make = CLIP_SERVICES[service]
         return make(settings, hub, data_dir=settings.data_dir, reader=reader, options=options)
 
-    def mediapipe() -> ModelSource:
-        from hearth.models.mediapipe.source import MediaPipeSource
+    def mediapipe() -> ModelLoader:
+        from hearth.models.mediapipe.loader import MediaPipeLoader
 
-        return MediaPipeSource(
+        return MediaPipeLoader(
             settings.mediapipe,
             data_dir=settings.data_dir,
             offline=hub.offline,
@@ -111,27 +111,27 @@ def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) ->
             options=options,
         )
 
-    def face() -> ModelSource:
-        from hearth.models.face.source import FaceSource
+    def face() -> ModelLoader:
+        from hearth.models.face.loader import FaceLoader
 
-        return FaceSource(settings.face, hub, reader=reader, options=options)
+        return FaceLoader(settings.face, hub, reader=reader, options=options)
 
     return {
         **{service: partial(clip, service) for service in CLIP_SERVICES},
-        "ocr": lambda: OcrSource(settings.ocr, hub=hub, reader=reader, options=options),
+        "ocr": lambda: OcrLoader(settings.ocr, hub=hub, reader=reader, options=options),
         "mediapipe": mediapipe,
         "face": face,
         "compose": partial(composer_of, settings, workers),
     }
 
 
-def composer_of(settings: Settings, workers: Workers) -> ModelSource:
-    """The service that every node has: requests composed of several tasks."""
+def composer_of(settings: Settings, workers: Workers) -> ModelLoader:
+    """Make the loader of the service that every node has: requests composed of several tasks."""
     from hearth.media.images import ImageReader
-    from hearth.models.compose import ComposeSource
+    from hearth.models.compose import ComposeLoader
 
     reader = ImageReader(settings.max_image_pixels)
-    return ComposeSource(reader=reader, options=_queue_options(settings, workers))
+    return ComposeLoader(reader=reader, options=_queue_options(settings, workers))
 
 
 def _queue_options(settings: Settings, workers: Workers) -> "QueueOptions":

@@ -9,7 +9,7 @@ from batch_kit import Gate, until_waiting
 from hearth.serving.request_metrics import STAGES
 from hearth.tasks.clip import CLIP_TASKS
 from hearth.tasks.ocr import OCR_TASKS
-from node_kit import LabSource, ask, lab_node, queue_of, stub_of, talk, write_all
+from node_kit import LabLoader, ask, lab_node, queue_of, stub_of, talk, write_all
 
 INVALID = 1
 INTERACTIVE, BULK = {"priority": "interactive"}, {"priority": "bulk"}
@@ -24,7 +24,7 @@ async def to_the_end(*streams) -> None:
 
 async def test_an_interactive_request_overtakes_bulk_that_came_before_it():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         bulk, person = stub.Infer(), stub.Infer()
         await bulk.write(ask(b"running"))
         await gate.entered()
@@ -40,7 +40,7 @@ async def test_an_interactive_request_overtakes_bulk_that_came_before_it():
 
 async def test_of_two_streams_each_has_its_turn():
     gate = Gate()
-    async with lab_node(LabSource(gate, max_batch=4)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate, max_batch=4)) as node, stub_of(node) as stub:
         many, few = stub.Infer(), stub.Infer()
         await many.write(ask(b"running"))
         await gate.entered()
@@ -72,7 +72,7 @@ def test_texts_are_interactive_and_pictures_are_not():
 
 async def test_an_answer_tells_how_long_it_waited_and_with_how_many_it_ran():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask(b"first", "first"))
         await gate.entered()
@@ -125,7 +125,7 @@ async def test_requests_are_counted_by_task_and_code_and_their_stages_timed():
 
 async def test_who_left_before_the_answer_is_counted_as_cancelled():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask())
         await gate.entered()

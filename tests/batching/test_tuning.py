@@ -24,7 +24,7 @@ from hearth.errors import OutOfMemory
 from hearth.machine import cpu_model, usable_cores
 from hearth.models.options import QueueOptions
 from hearth.models.tuning import FILE, Facts, ProfileCache, described, facts_of, tuned
-from node_kit import LabSource, ask, lab_node, stub_of, write_all
+from node_kit import LabLoader, ask, lab_node, stub_of, write_all
 
 FACTS = {"model": "m", "files": {"a/b": {"size": 1}}, "engine": "1.2", "cpu": "c", "cores": 2}
 PROFILE = LatencyProfile({1: 0.01, 2: 0.015, 4: 0.028})
@@ -225,7 +225,7 @@ async def test_a_curve_is_kept_with_the_size_of_what_was_measured(
     try:
         await model.warm_up()
         height, width = model.transform.height, model.transform.width
-        context = int(model.facts["context_length"])
+        context = int(model.metadata["context_length"])
     finally:
         model.close()
     items = {kept.key: kept.facts["item"] for kept in cache}
@@ -265,7 +265,7 @@ async def test_the_capabilities_tell_that_memory_was_short():
             raise OutOfMemory("no memory left")
         return list(batch)
 
-    async with lab_node(LabSource(run)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(run)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await write_all(stream, [ask(b"first")])
         assert await asyncio.to_thread(entered.wait, 10)

@@ -31,7 +31,7 @@ from fleet_kit import LabProcess
 from hearth.cli.discover import views as node_views
 from hearth.cli.discover.sightings import watch_nodes
 from hearth.cli.discover.views import facts
-from hearth.client import keeper
+from hearth.client import health_check
 from hearth.contract import ml_service_pb2 as pb
 from hearth.discovery.announcer import Announcer
 from hearth.settings import MdnsSettings
@@ -157,7 +157,7 @@ def test_a_node_that_is_named_and_found_is_listed_once(lan: Lan, cellar: Host):
 
 
 async def test_how_busy_a_node_is_makes_no_event(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(keeper, "REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(health_check, "REFRESH_SECONDS", 0.02)
     asked = 0
 
     class Busy(ScriptedNode):

@@ -20,7 +20,7 @@ from hearth.settings import load
 from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.task import Request
 from lan_kit import Lan, wait_for
-from node_kit import LAB_TASKS, LabSource, ask, lab_node, stub_of, talk, write_all
+from node_kit import LAB_TASKS, LabLoader, ask, lab_node, stub_of, talk, write_all
 
 EMPTY = Empty()
 INVALID, DEADLINE = 1, 3
@@ -69,7 +69,7 @@ async def told_of(stub) -> tuple[dict[str, str], list[dict[str, str]]]:
 
 async def test_a_request_that_is_late_is_told_so_and_its_stream_goes_on():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask(b"first", "first"))
         await gate.entered()
@@ -90,7 +90,7 @@ async def test_a_request_that_is_late_is_told_so_and_its_stream_goes_on():
 
 async def test_of_a_stream_with_one_request_its_deadline_is_the_status():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await talk(stub, [ask(meta=within(50))])
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -99,7 +99,7 @@ async def test_of_a_stream_with_one_request_its_deadline_is_the_status():
 
 async def test_the_streams_deadline_holds_where_it_is_the_earlier_one():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         first, late = stub.Infer(), stub.Infer(timeout=0.3)
         await first.write(ask(b"first"))
         await gate.entered()
@@ -145,7 +145,7 @@ async def test_every_task_lists_the_option():
 async def test_the_whole_requests_deadline_holds_for_each_of_its_entries():
     gate = Gate()
     tasks = (*LAB_TASKS, *COMPOSE_TASKS)
-    async with lab_node(LabSource(gate), tasks=tasks) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), tasks=tasks) as node, stub_of(node) as stub:
         entries = [
             {"id": "hurried", "task": "upper", "options": within(50)},
             {"id": "patient", "task": "upper", "options": within(DAY)},
@@ -166,7 +166,7 @@ async def test_the_whole_requests_deadline_holds_for_each_of_its_entries():
 async def test_a_late_entry_leaves_the_others_alone():
     gate = Gate()
     tasks = (*LAB_TASKS, *COMPOSE_TASKS)
-    async with lab_node(LabSource(gate), tasks=tasks) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), tasks=tasks) as node, stub_of(node) as stub:
         entries = [
             {"id": "hurried", "task": "upper", "options": within(50)},
             {"id": "patient", "task": "upper"},
@@ -184,7 +184,7 @@ async def test_late_requests_leave_nothing_behind():
     gc.collect()
     gc.disable()
     try:
-        async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+        async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
             stream = stub.Infer()
             await stream.write(ask(b"first"))
             await gate.entered()
@@ -206,7 +206,7 @@ async def test_late_requests_leave_nothing_behind():
 async def test_a_node_tells_how_busy_all_clients_keep_it():
     gate = Gate()
     async with (
-        lab_node(LabSource(gate), queue_capacity=16) as node,
+        lab_node(LabLoader(gate), queue_capacity=16) as node,
         stub_of(node) as stub,
         stub_of(node) as other,
     ):
@@ -265,7 +265,7 @@ def test_two_nodes_of_one_name_say_what_they_are_announced_as(lan: Lan, tmp_path
     async def start(host: str) -> Node:
         flags = {"port": 0, "data_dir": tmp_path / host, "mdns.name": "box"}
         settings = load(flags, environment={}, config=Path("/dev/null"))
-        node = Node(settings, sources=[LabSource()], tasks=LAB_TASKS)
+        node = Node(settings, loaders=[LabLoader()], tasks=LAB_TASKS)
         await node.start()
         return node
 
@@ -301,7 +301,7 @@ async def test_a_data_folder_that_cannot_be_written_stops_no_node(tmp_path, capl
 
 async def test_capabilities_say_that_a_node_drains():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask())
         await gate.entered()

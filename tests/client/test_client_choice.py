@@ -76,7 +76,7 @@ async def test_what_a_node_says_of_others_requests_counts() -> None:
 async def test_one_slow_answer_does_not_end_a_nodes_career(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hearth.client.pace.OLD_SECONDS", 0.2)
+    monkeypatch.setattr("hearth.client.latency.OLD_SECONDS", 0.2)
     first = True
 
     async def warming(request: Any) -> Any:
@@ -89,7 +89,7 @@ async def test_one_slow_answer_does_not_end_a_nodes_career(
 
     cold, warm = Script(warming), Script(taking(0.002))
     async with client_of(cold, warm) as client:
-        cold_one = client._fleet.members[0].target
+        cold_one = client._pool.handles[0].target
         await mapped(client, 64)
         await asyncio.sleep(0.25)
         await mapped(client, 32)
@@ -174,7 +174,7 @@ async def test_one_task_resting_does_not_rest_another() -> None:
 
     async with client_of(Script(handler, capability("echo", "full"))) as client:
         waiting = asyncio.create_task(client.infer("full", b"x", timeout=120))
-        pace = client._fleet.members[0].pace("full")
+        pace = client._pool.handles[0].pace("full")
         await until(lambda: pace.rest_until > time.monotonic() + 30)
         async with asyncio.timeout(20):
             for _ in range(10):
@@ -211,14 +211,14 @@ async def test_a_node_that_was_named_and_found_is_counted_once() -> None:
         [named] = [node.target for node in client.nodes]
         twin = named.replace("127.0.0.1", "localhost")
         records = [announced(twin), announced(found), announced(named)]
-        client._fleet.roster.compare(records)
+        client._pool.membership.compare(records)
         async with asyncio.timeout(5):
             while any(node.state == "new" for node in client.nodes):
                 await asyncio.sleep(0.01)
         shares = await mapped(client, 200)
         assert set(shares) == {named, found}
         assert min(shares.values()) > 50
-        assert len(list(client._fleet.able("echo"))) == 2
+        assert len(list(client._pool.able("echo"))) == 2
 
 
 async def test_a_copy_of_a_node_with_a_name_of_its_own_is_another_node() -> None:
@@ -226,7 +226,7 @@ async def test_a_copy_of_a_node_with_a_name_of_its_own_is_another_node() -> None
     nodes = [Script(taking(0.002), capability(extra={"node.uuid": "u-1", "node.name": name}))
              for name in ("one", "two")]  # fmt: skip
     async with serving(nodes[1]) as found, client_of(nodes[0]) as client:
-        client._fleet.roster.compare([announced(found)])
+        client._pool.membership.compare([announced(found)])
         await client.ready("echo")
         async with asyncio.timeout(5):
             while any(node.state == "new" for node in client.nodes):
@@ -237,12 +237,12 @@ async def test_a_copy_of_a_node_with_a_name_of_its_own_is_another_node() -> None
 async def test_a_goodbye_in_a_map_costs_no_answer() -> None:
     one, two = Script(taking(0.002)), Script(taking(0.002))
     async with serving(two) as found, client_of(one) as client:
-        client._fleet.roster.compare([announced(found, "two")])
+        client._pool.membership.compare([announced(found, "two")])
         answers = 0
         async for answer in client.map("echo", (b"%d" % n for n in range(200))):
             assert answer.error is None
             answers += 1
             if answers == 60:
-                client._fleet.roster.compare([])  # it stays for as long as it answers
+                client._pool.membership.compare([])  # it stays for as long as it answers
                 two._capabilities = (capability(extra={"node.status": "draining"}),)
         assert answers == 200

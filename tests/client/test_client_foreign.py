@@ -138,8 +138,8 @@ async def test_answers_that_nobody_asked_for_or_had_before_are_dropped() -> None
 async def test_a_node_that_swallows_requests_loses_them_to_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hearth.client.silence.STALL_SECONDS", 0.1)
-    monkeypatch.setattr("hearth.client.silence.HANG_SECONDS", 0.3)
+    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.1)
+    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.3)
 
     async def never(request: Any) -> Any:
         return None
@@ -155,7 +155,7 @@ async def test_a_node_that_swallows_requests_loses_them_to_another(
 async def test_a_node_of_one_request_a_stream_that_hangs_loses_them_to_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hearth.client.silence.HANG_SECONDS", 0.3)
+    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.3)
 
     async def tiring(request: Any) -> Any:
         return None if len(hanging.seen) > 40 else await slowly(request)
@@ -171,8 +171,8 @@ async def test_a_node_of_one_request_a_stream_that_hangs_loses_them_to_another(
 async def test_a_slow_answer_is_waited_for_where_no_other_node_has_the_task(
     monkeypatch: pytest.MonkeyPatch, patience: int | None
 ) -> None:
-    monkeypatch.setattr("hearth.client.silence.STALL_SECONDS", 0.05)
-    monkeypatch.setattr("hearth.client.silence.HANG_SECONDS", 0.1)
+    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.05)
+    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.1)
 
     async def slow(request: Any) -> Any:
         await asyncio.sleep(0.4)
@@ -187,8 +187,8 @@ async def test_a_slow_answer_is_waited_for_where_no_other_node_has_the_task(
 async def test_one_request_that_is_swallowed_goes_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hearth.client.silence.STALL_SECONDS", 0.1)
-    monkeypatch.setattr("hearth.client.silence.HANG_SECONDS", 0.3)
+    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.1)
+    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.3)
     swallowed = []
 
     async def forgetful(request: Any) -> Any:

@@ -22,7 +22,7 @@ from client_kit import (
     nothing_left,
 )
 from hearth.client import Client
-from hearth.client.stream import Connection
+from hearth.client.connection import Connection
 from hearth.errors import (
     DeadlinePassed,
     HearthError,
@@ -188,7 +188,7 @@ async def test_cancelling_a_large_request_while_it_is_written_leaves_the_others_
     async with client_of(node := Script()) as client:
         await client.infer("echo", b"warm")
         doomed = asyncio.create_task(client.infer("echo", large))
-        while not any(member.outstanding for member in client._fleet.members):
+        while not any(handle.outstanding for handle in client._pool.handles):
             await asyncio.sleep(0)
         for _ in range(20):
             await asyncio.sleep(0)
@@ -280,8 +280,8 @@ async def test_a_loop_that_stands_still_loses_neither_nodes_nor_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # As if it stood for twice the time that a node has for its answer, and longer.
-    monkeypatch.setattr("hearth.client.silence.STALL_SECONDS", 0.2)
-    monkeypatch.setattr("hearth.client.keeper.REFRESH_SECONDS", 0.1)
+    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("hearth.client.health_check.REFRESH_SECONDS", 0.1)
     ask = partialmethod(Connection.capabilities, timeout=0.25)
     monkeypatch.setattr(Connection, "capabilities", ask)
 

@@ -78,8 +78,8 @@ async def test_nodes_that_list_their_models_in_another_order_have_one_model() ->
 async def test_a_slow_node_of_the_right_model_is_not_cut_off_for_one_of_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hearth.client.silence.STALL_SECONDS", 0.05)
-    monkeypatch.setattr("hearth.client.silence.HANG_SECONDS", 0.1)
+    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.05)
+    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.1)
     slow = Script(after(0.5))
     other = Script(echoing, capability(models=("m-2",)))
     async with client_of(slow, other) as client:
@@ -232,7 +232,7 @@ async def test_a_composed_request_goes_to_a_node_that_can_do_all_of_it() -> None
 async def test_waiting_for_long_is_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("hearth.client.fleet.SEARCH_SECONDS", 0.1)
+    monkeypatch.setattr("hearth.client.pool.SEARCH_SECONDS", 0.1)
     async with Client("127.0.0.1:9") as client:
         answers = await gathered(client.map(TASK, [b"x"] * 3, timeout=0.5))
     assert all("connection refused" in str(answer.error) for answer in answers)
@@ -289,8 +289,8 @@ async def test_answers_without_a_model_are_no_answers_of_the_model_that_was_aske
 async def test_a_request_that_is_lost_alone_goes_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hearth.client.silence.STALL_SECONDS", 0.05)
-    monkeypatch.setattr("hearth.client.silence.HANG_SECONDS", 0.3)
+    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.05)
+    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.3)
     lost = 0
 
     async def losing(request: Any) -> Any:
@@ -326,8 +326,8 @@ async def test_what_nobody_waits_for_is_not_kept() -> None:
         for _ in range(3):
             with pytest.raises(DeadlinePassed):
                 await client.infer(TASK, bytes(1 << 20), timeout=0.1)
-        [member] = client._fleet.members
-        link = member._links.shared()
+        [handle] = client._pool.handles
+        link = handle._links.shared()
         assert not link._open and len(link._abandoned) <= 3
 
 

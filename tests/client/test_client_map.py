@@ -251,14 +251,14 @@ async def test_leaving_early_cancels_what_is_under_way(
             break  # without closing it: the garbage collector's business
         gc.collect()
         await until(lambda: asyncio.all_tasks() - before <= keeping(client))
-        assert sum(member.outstanding for member in client._fleet.members) == 0
+        assert sum(handle.outstanding for handle in client._pool.handles) == 0
     gc.collect()
     assert [str(warning.message) for warning in recwarn.list] == []
 
 
 def keeping(client: Any) -> set[Any]:
     """The tasks of the client's streams, which outlast a map."""
-    links = [member._links.shared() for member in client._fleet.members]
+    links = [handle._links.shared() for handle in client._pool.handles]
     return {task for link in links if link for task in (link._reader, link._writer)} | {
         task for task in asyncio.all_tasks() if "client_kit" in repr(task) or "grpc" in repr(task)
         or "Script" in repr(task)
@@ -272,7 +272,7 @@ async def test_cancelling_the_task_of_a_map_leaves_nothing() -> None:
         mapping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await mapping
-        assert sum(member.outstanding for member in client._fleet.members) == 0
+        assert sum(handle.outstanding for handle in client._pool.handles) == 0
 
 
 async def test_async_sources_are_closed_with_the_map() -> None:

@@ -75,7 +75,7 @@ def test_leaving_a_map_early_cancels_it(target: str) -> None:
             if n == 3:
                 break
         assert client.infer("echo", b"x").body == b"x"
-        assert client._client._fleet.members[0].outstanding == 0
+        assert client._client._pool.handles[0].outstanding == 0
 
 
 def test_an_error_in_the_loop_of_a_map_leaves_nothing_running(target: str) -> None:
@@ -142,9 +142,9 @@ def test_ctrl_c_ends_what_is_under_way(target: str, mapped: bool) -> None:
                 client.infer("echo", b"never")
         assert time.monotonic() - began < 2
         deadline = time.monotonic() + 2
-        while client._client._fleet.members[0].outstanding and time.monotonic() < deadline:
+        while client._client._pool.handles[0].outstanding and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert client._client._fleet.members[0].outstanding == 0
+        assert client._client._pool.handles[0].outstanding == 0
         assert client.infer("echo", b"x").body == b"x"
 
 
@@ -191,7 +191,7 @@ def test_closing_ends_what_other_threads_wait_for(target: str) -> None:
             waiting = [pool.submit(client.infer, "echo", b"never") for _ in range(2)]
             waiting.append(pool.submit(lambda: list(client.map("echo", [b"never"] * 5))))
             deadline = time.monotonic() + 5
-            while client._client._fleet.members[0].outstanding < 7:
+            while client._client._pool.handles[0].outstanding < 7:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
         for each in waiting:

@@ -4,8 +4,8 @@ import pytest
 
 import clip_kit
 from clip_kit import pictures
+from hearth.hub.progress import no_progress
 from hearth.models.labels.sets.source import IMAGENET, SCENES, LabelSet
-from hearth.models.manager import no_progress
 
 PHOTO = pictures()["photo.jpg"]
 SETS = [
@@ -29,18 +29,18 @@ async def scores_of(model):
 async def test_vectors_are_made_once_and_then_read(opened, tmp_path):
     seen = []
     with opened() as model:
-        model.load_derived()
+        model.load_artifacts()
         assert model.labels_missing(IMAGENET)
-        await model.derive(lambda *args: seen.append(args))
+        await model.derive_artifacts(lambda *args: seen.append(args))
         assert model.labels_missing(IMAGENET) is None
         first = await scores_of(model)
     assert {what for what, *_ in seen} >= {f"{IMAGENET} label vectors", f"{SCENES} label vectors"}
     assert list((tmp_path / "clip" / "onnxrt" / "tiny").glob("*.meta.json"))
 
     with opened() as model:
-        model.load_derived()
+        model.load_artifacts()
         assert model.labels_missing(IMAGENET) is None
-        await model.derive(no_progress)
+        await model.derive_artifacts(no_progress)
         assert model.queues[1].statistics().items == 0
         assert await scores_of(model) == first
 
@@ -52,26 +52,26 @@ async def test_the_smallest_set_is_usable_first(opened):
         def progress(what, done, total):
             states.append((what, model.labels_missing(SCENES) is None))
 
-        await model.derive(progress)
+        await model.derive_artifacts(progress)
     assert states[0] == (f"{SCENES} label vectors", False)
     assert states[-1] == (f"{IMAGENET} label vectors", True)
 
 
 async def test_other_model_files_have_the_vectors_made_again(opened, tmp_path, tmp_path_factory):
     with opened() as model:
-        await model.derive(no_progress)
+        await model.derive_artifacts(no_progress)
         first = await scores_of(model)
     other = clip_kit.write_open_clip(
         tmp_path_factory.mktemp("other") / "tiny", clip_kit.tiny_module(seed=1)
     )
     export = clip_kit.export(other, tmp_path / "tiny")
     with opened(export) as model:
-        model.load_derived()
+        model.load_artifacts()
         assert model.labels_missing(IMAGENET)
-        await model.derive(no_progress)
+        await model.derive_artifacts(no_progress)
         assert await scores_of(model) != first
     with opened(export) as model:
-        model.load_derived()
+        model.load_artifacts()
         assert model.labels_missing(IMAGENET) is None
 
 
@@ -79,7 +79,7 @@ async def test_a_users_own_labels_take_the_place_of_imagenets(tiny_export, tmp_p
     path = tmp_path / "pets.txt"
     path.write_text("# mine\ntabby | a photo of a tabby cat\npoodle\n")
     with clip_kit.loaded(tmp_path, model=str(tiny_export), labels_file=path) as model:
-        await model.derive(no_progress)
+        await model.derive_artifacts(no_progress)
         vector = await model.embed_image(PHOTO)
         scored = await model.classify(vector, model.classes, 5)
     assert {label for label, _ in scored} == {"tabby", "poodle"}
@@ -91,9 +91,9 @@ async def test_a_full_disk_leaves_small_sets_usable(opened, monkeypatch):
 
     with opened() as model:
         monkeypatch.setattr("os.fsync", full)
-        await model.derive(no_progress)
+        await model.derive_artifacts(no_progress)
         assert len(await scores_of(model)) == 3
     monkeypatch.undo()
     with opened() as model:
-        model.load_derived()
+        model.load_artifacts()
         assert model.labels_missing(IMAGENET)

@@ -12,12 +12,12 @@ import clip_kit
 from clip_kit import TEXTS, cosine, decoded, pictures
 from hearth.backends import BatchSizes, TensorSpec
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady
+from hearth.hub.progress import no_progress
 from hearth.media import ImageReader
 from hearth.models.clip.model import LONGEST_TEXT, ClipModel
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.transform import ImageTransform
 from hearth.models.labels.sets.source import LabelSet
-from hearth.models.manager import no_progress
 from hearth.models.options import QueueOptions
 
 NEAR = 0.9999
@@ -86,7 +86,7 @@ async def test_classification_is_open_clips_zero_shot_softmax(tiny_export, tiny_
     prompts = tuple(tuple(text.format(name) for text in templates) for name in names)
     labels = LabelSet("test", tuple(names), prompts, "test")
     with clip_kit.loaded(tmp_path, model=str(tiny_export), labels=[labels]) as model:
-        await model.derive(no_progress)
+        await model.derive_artifacts(no_progress)
         vector = await model.embed_image(PICTURES["photo.bmp"])
         scored = await model.classify(vector, "test", 100)
         best = await model.classify(vector, "test", 2)
@@ -110,13 +110,13 @@ async def test_a_text_without_end_is_refused(model):
 def test_what_is_in_use_is_told(model):
     assert model.precisions == ("fp32",)
     assert model.device == "cpu"
-    assert model.facts["embedding_dim"] == "16"
-    assert model.facts["context_length"] == "77"
-    assert model.facts["image_size"] == "32x32"
-    assert model.facts["logit_scale"] == "37.5"
+    assert model.metadata["embedding_dim"] == "16"
+    assert model.metadata["context_length"] == "77"
+    assert model.metadata["image_size"] == "32x32"
+    assert model.metadata["logit_scale"] == "37.5"
     assert model.queues[0].max_batch == 8
     providers = {"torch": "torch", "onnxrt": "CPUExecutionProvider"}
-    assert model.facts["provider"] == providers[model.runtime]
+    assert model.metadata["provider"] == providers[model.runtime]
 
 
 async def test_pictures_that_come_together_share_batches(model):
@@ -207,7 +207,7 @@ async def test_a_graph_of_a_fixed_batch_is_filled_up_and_never_exceeded():
 
 async def test_without_a_text_tower_pictures_are_embedded_and_texts_are_not():
     model = model_over(Graph(mean_colours), labels=[LabelSet("x", ("a",), (("a",),), "test")])
-    await model.derive(no_progress)
+    await model.derive_artifacts(no_progress)
     [vector] = await embed_all(model, [1])
     assert vector[3] == 0
     assert len(model.queues) == 1

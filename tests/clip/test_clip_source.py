@@ -16,8 +16,8 @@ from checkout import KITS
 from clip_kit import ARCHITECTURE, NAME, TAG, TEXTS, cosine, decoded, pictures
 from hearth.backends import BACKENDS
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
+from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.manager import no_progress
 
 PHOTO = pictures()["photo.jpg"]
 NEAR = 0.9999
@@ -148,7 +148,7 @@ async def test_onnx_loads_a_repository_of_graphs(hub, store, tiny_export, tiny_m
     hub.add_repository("org/tiny", tiny_export)
     model = fetched(source(store, model="org/tiny"))
     await assert_is_tiny(model, tiny_module)
-    assert (model.runtime, model.facts["logit_scale"]) == ("onnxrt", "37.5")
+    assert (model.runtime, model.metadata["logit_scale"]) == ("onnxrt", "37.5")
     model.close()
 
 
@@ -305,7 +305,7 @@ async def test_graphs_in_the_known_layout_bring_what_lies_around_them(
     ) as model:
         await assert_is_tiny(model, tiny_module)
         assert model.model_id == "tiny"
-        assert model.facts["logit_scale"] == "37.5"
+        assert model.metadata["logit_scale"] == "37.5"
 
 
 async def test_bare_graphs_run_with_clips_own_transform_and_tokenizer(
@@ -318,8 +318,8 @@ async def test_bare_graphs_run_with_clips_own_transform_and_tokenizer(
     ) as model:
         await assert_is_tiny(model, tiny_module)
         assert model.model_id == "my-image"
-        assert model.facts["image_size"] == "32x32"
-        assert model.facts["logit_scale"] == "100"
+        assert model.metadata["image_size"] == "32x32"
+        assert model.metadata["logit_scale"] == "100"
 
 
 async def test_an_image_graph_alone_embeds_pictures(tmp_path, tiny_export, tiny_module):
@@ -397,7 +397,7 @@ async def main():
     with clip_kit.loaded(data, model=folder) as model:
         await model.embed_image(picture.read_bytes())
         await model.embed_text("a cat")
-        model.load_derived()
+        model.load_artifacts()
 
 asyncio.run(main())
 heavy = {"torch", "torchvision", "open_clip", "transformers", "onnx", "huggingface_hub", "cv2"}

@@ -11,8 +11,8 @@ import pytest
 import clip_kit
 from clip_kit import call_of, cosine, decoded, pictures
 from hearth.errors import InvalidInput, NotReady
+from hearth.hub.progress import no_progress
 from hearth.models.labels.sets.source import IMAGENET, SCENES, LabelSet
-from hearth.models.manager import no_progress
 from hearth.tasks.answer import Result
 from hearth.tasks.charset import CODECS, charset_of, decode
 from hearth.tasks.clip import CLIP_TASKS
@@ -99,7 +99,7 @@ async def test_labels_are_not_ready_before_their_vectors_are(tiny_export, tmp_pa
 
 @pytest.mark.parametrize(("name", "default"), [("clip_classify", 5), ("clip_scene_classify", 3)])
 async def test_labels_come_best_first_as_many_as_are_asked_for(model, name, default):
-    await model.derive(no_progress)
+    await model.derive_artifacts(no_progress)
     assert TASKS[name].missing(model, {}) is None
     result = await answer(model, name, PHOTO)
     body = content(result)

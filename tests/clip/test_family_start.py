@@ -90,7 +90,7 @@ async def test_a_start_with_everything_here_needs_no_network_and_computes_nothin
 async def test_vectors_that_fit_are_taken_and_not_computed(served, bioclip, tmp_path):
     with node_on(served, tmp_path) as node:
         # The proof takes a few texts, the measuring of batches a few more.
-        shown = slot_of(node).model.facts["labels.tree_of_life"]
+        shown = slot_of(node).model.metadata["labels.tree_of_life"]
         assert shown == str(len(SPECIES))
         assert await labels_of(node)
     assert meta_of(tmp_path)["origin"] == "shipped"

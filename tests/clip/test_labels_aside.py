@@ -53,7 +53,7 @@ async def test_no_file_of_labels_is_read_on_the_loop(tmp_path, count):
     plain = kit.many(count=count)
     labels = Watched("many", plain.labels, plain.texts, "test")
     classifier = kit.classifier(labels, store=kit.store(tmp_path))
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     classifier.close()
     assert set(labels.threads) == STEPS
     assert threading.get_ident() not in set().union(*labels.threads.values())
@@ -67,7 +67,7 @@ import labels_kit as kit
 from hearth.models.labels.sets.source import LabelSet
 from hearth.node import Node
 from hearth.settings import load
-from node_kit import LAB_TASKS, Lab, LabSource
+from node_kit import LAB_TASKS, Lab, LabLoader
 
 def stuck(step, hangs):
     loop = asyncio.get_running_loop()
@@ -83,10 +83,14 @@ def stuck(step, hangs):
     setattr(Stuck, step, hang)
 
     class Labelled(Lab):
-        async def derive(self, progress):
-            await kit.classifier(Stuck("stuck", ("a",), (("a",),), "test")).derive(progress)
+        def load_artifacts(self):
+            pass
 
-    class Source(LabSource):
+        async def derive_artifacts(self, progress):
+            labels = kit.classifier(Stuck("stuck", ("a",), (("a",),), "test"))
+            await labels.derive_artifacts(progress)
+
+    class Source(LabLoader):
         def load(self):
             return Labelled(self._run)
 
@@ -96,7 +100,7 @@ async def main(step):
     hangs = asyncio.Event()
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "grace_seconds": 1}
     settings = load(flags, environment={}, config=Path("/dev/null"))
-    async with Node(settings, sources=[stuck(step, hangs)], tasks=LAB_TASKS):
+    async with Node(settings, loaders=[stuck(step, hangs)], tasks=LAB_TASKS):
         await hangs.wait()
 
 for step in sys.argv[2:]:

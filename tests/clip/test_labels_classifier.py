@@ -21,7 +21,7 @@ VECTOR = kit.embedded("a picture")
 @pytest.fixture
 async def classifier():
     made = kit.classifier(TOOLS, FRUIT)
-    await made.derive(no_progress)
+    await made.derive_artifacts(no_progress)
     yield made
     made.close()
 
@@ -31,7 +31,7 @@ async def test_small_sets_need_no_store_and_no_queue(classifier):
     reference = kit.probabilities(kit.expected(FRUIT), VECTOR)
     answer = dict(await classifier.classify(VECTOR, "fruit", 5))
     assert answer == pytest.approx(dict(zip(FRUIT.labels, reference, strict=True)), rel=1e-4)
-    assert classifier.facts == {"labels.tools": "3", "labels.fruit": "2"}
+    assert classifier.metadata == {"labels.tools": "3", "labels.fruit": "2"}
 
 
 async def test_the_smallest_set_is_usable_first():
@@ -42,7 +42,7 @@ async def test_the_smallest_set_is_usable_first():
         states.append((what, done, total, classifier.missing("fruit") is None))
 
     assert "still being made (0 %)" in classifier.missing("tools")
-    await classifier.derive(progress)
+    await classifier.derive_artifacts(progress)
     assert states[0] == ("fruit label vectors", 2, 2, False)
     assert states[-1] == ("tools label vectors", 3, 3, True)
     classifier.close()
@@ -52,7 +52,7 @@ async def test_while_vectors_are_made_the_reason_says_how_far_they_are():
     labels = kit.many()
     reasons = set()
     classifier = kit.classifier(labels)
-    await classifier.derive(lambda *_: reasons.add(classifier.missing("many")))
+    await classifier.derive_artifacts(lambda *_: reasons.add(classifier.missing("many")))
     assert {f"the label vectors are still being made ({n} %)" for n in (2, 49, 100)} <= reasons
     classifier.close()
 
@@ -63,7 +63,7 @@ async def test_what_is_missing_is_not_ready(classifier):
     fresh = kit.classifier(FRUIT)
     with pytest.raises(NotReady, match="still being made"):
         await fresh.classify(VECTOR, "fruit", 1)
-    assert fresh.facts["labels.fruit"] == fresh.missing("fruit")
+    assert fresh.metadata["labels.fruit"] == fresh.missing("fruit")
 
 
 async def test_ranks_are_refused_where_there_are_none(classifier):
@@ -83,7 +83,7 @@ async def test_a_full_queue_is_waited_for(monkeypatch):
         return await toy(texts)
 
     classifier = kit.classifier(FRUIT, embed=embed)
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     assert len(refused) == 3 and classifier.missing("fruit") is None
 
 
@@ -99,7 +99,7 @@ async def test_no_more_texts_are_asked_for_at_once_than_make_a_batch():
     labels = LabelSet("seven", tuple(map(str, range(9))), texts, "test")
     classifier = kit.classifier(labels, embed=embed)
     classifier._builder._prompts._batch = lambda: 5
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     assert max(sizes) == 5
     index = classifier._indexes["seven"]
     assert np.abs(index.vectors - kit.expected(labels)).max() < 1e-6
@@ -111,7 +111,7 @@ async def test_no_more_texts_are_asked_for_at_once_than_make_a_batch():
 async def test_requests_for_a_large_set_share_a_product(tmp_path):
     labels = kit.many()
     classifier = kit.classifier(labels, store=kit.store(tmp_path), name="toy-labels")
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     [queue] = classifier.queues
     vectors = [kit.embedded(f"picture {number}") for number in range(40)]
     answers = await asyncio.gather(*(classifier.classify(v, "many", 5) for v in vectors))
@@ -133,7 +133,7 @@ async def test_a_tree_can_be_asked_by_rank(tmp_path, hub):
     source = tree_of_life(HubStore(tmp_path, endpoint=hub.url), "org/tree", "org/m")
     classifier = kit.classifier(source, store=kit.store(tmp_path))
     assert classifier.has_ranks("tree_of_life")
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     vectors = np.stack([kit.embedded(prompt_of(*row)) for row in rows])
     shares = kit.probabilities(vectors, VECTOR)
     [best] = await classifier.classify(VECTOR, "tree_of_life", 1)
@@ -151,10 +151,10 @@ async def test_what_cannot_be_downloaded_is_tried_again_by_the_next_derive(tmp_p
     source = tree_of_life(HubStore(tmp_path, endpoint=hub.url), "org/tree", "org/m")
     classifier = kit.classifier(source, FRUIT, store=kit.store(tmp_path))
     with pytest.raises(ModelUnavailable):
-        await classifier.derive(no_progress)
+        await classifier.derive_artifacts(no_progress)
     hub.add_repository("org/tree", kit.tree_files(kit.species(20)))
-    await classifier.derive(no_progress)
-    assert classifier.facts == {"labels.tree_of_life": "20", "labels.fruit": "2"}
+    await classifier.derive_artifacts(no_progress)
+    assert classifier.metadata == {"labels.tree_of_life": "20", "labels.fruit": "2"}
     classifier.close()
 
 
@@ -182,7 +182,7 @@ async def test_the_same_labels_are_embedded_once_where_results_are_kept():
     assert toy.contexts == [context]
     await classifier.classify_among(VECTOR, labels[::-1], 1)
     assert len(toy.texts) == 12
-    counts = classifier.shared["toy"]
+    counts = classifier.cache_statistics["toy"]
     assert (counts.misses, counts.hits + counts.joined) == (2, 1)
     assert (counts.entries, counts.capacity) == (6, 10)
 

@@ -148,7 +148,7 @@ async def test_what_is_garbled_in_the_middle_is_never_used(tmp_path, large):
     vector = kit.embedded("a picture", WIDE)
     with pytest.raises(NotReady):
         await classifier.classify(vector, "many", 3)
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     reference = kit.probabilities(kit.expected(large, WIDE), vector)
     answer = await classifier.classify(vector, "many", 3)
     assert [name for name, _ in answer] == [large.labels[i] for i in np.argsort(-reference)[:3]]
@@ -219,7 +219,7 @@ async def test_an_error_is_told_and_the_other_sets_are_made():
 
     classifier = kit.classifier(FRUIT, TOOLS, embed=Picky())
     with pytest.raises(TypeError):
-        await classifier.derive(no_progress)
+        await classifier.derive_artifacts(no_progress)
     assert classifier.missing("fruit") == "the label vectors can't be made: no apples, please"
     with pytest.raises(NotReady, match="no apples"):
         await classifier.classify(kit.embedded("a picture"), "fruit", 1)

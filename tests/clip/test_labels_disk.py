@@ -13,7 +13,7 @@ import labels_kit as kit
 from hearth.errors import ModelUnavailable, NotReady
 from hearth.hub.progress import no_progress
 from hearth.models.labels.making.checks import verify_folder
-from hearth.models.labels.making.growing import GrowingVectors
+from hearth.models.labels.making.resumable import ResumableVectors
 from hearth.models.labels.sets.source import LabelSet
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
@@ -39,13 +39,13 @@ async def test_what_does_not_fit_is_refused_and_small_sets_work_all_the_same(sma
     labels = kit.many()
     classifier = kit.classifier(labels, FRUIT, store=kit.store(small_disk))
     with pytest.raises(ModelUnavailable, match=r"no room for the label vectors of many: 0.7 MB"):
-        await classifier.derive(no_progress)
+        await classifier.derive_artifacts(no_progress)
     assert "no room" in (classifier.missing("many") or "")
     with pytest.raises(NotReady, match="no room"):
         await classifier.classify(VECTOR, "many", 1)
     assert len(await classifier.classify(VECTOR, "fruit", 9)) == 2
-    assert classifier.facts["labels.fruit"] == "2"
-    assert "no room" in classifier.facts["labels.many"]
+    assert classifier.metadata["labels.fruit"] == "2"
+    assert "no room" in classifier.metadata["labels.many"]
     classifier.close()
 
 
@@ -64,7 +64,7 @@ def fill(folder: Path, leave: int) -> Path:
 async def test_a_small_set_lives_in_memory_where_the_disk_is_full(small_disk):
     filler = fill(small_disk, 0)
     classifier = kit.classifier(FRUIT, store=kit.store(small_disk))
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     assert len(await classifier.classify(VECTOR, "fruit", 9)) == 2
     classifier.close()
     assert kit.present(small_disk, FRUIT) == set()
@@ -85,7 +85,7 @@ async def test_a_disk_that_fills_up_on_the_way_keeps_what_is_safe(small_disk, no
             filled.append(fill(small_disk, 8192))
 
     with pytest.raises(ModelUnavailable, match="no room for the label vectors of many: the disk"):
-        await classifier.derive(progress)
+        await classifier.derive_artifacts(progress)
     assert classifier.missing("many")
     filled[0].unlink()
     classifier.close()
@@ -97,7 +97,7 @@ async def test_a_disk_that_fills_up_on_the_way_keeps_what_is_safe(small_disk, no
 async def test_sets_of_thousands_live_in_memory_where_the_disk_is_too_small(small_disk, caplog):
     labels = kit.many()
     classifier = kit.classifier(labels, store=kit.store(small_disk))
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     assert "no room for the label vectors of many: 0.7 MB" in caplog.text
     await right(classifier, labels)
     classifier.close()
@@ -109,7 +109,7 @@ async def test_sets_of_thousands_live_in_memory_where_nothing_can_be_written(sma
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     labels = kit.many(count=2001)
     classifier = kit.classifier(labels, store=kit.store(small_disk))
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     assert "can't be kept" in caplog.text
     await right(classifier, labels)
     classifier.close()
@@ -133,7 +133,7 @@ async def test_what_is_damaged_is_not_used_where_it_cannot_be_replaced(small_dis
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     classifier = kit.classifier(labels, store=kit.store(small_disk))
     classifier.load(kit.DIM)
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     await right(classifier, labels)
     classifier.close()
 
@@ -144,7 +144,7 @@ async def test_what_is_damaged_is_not_used_where_it_cannot_be_replaced(small_dis
 async def test_a_file_that_others_have_mapped_is_never_written_to(tmp_path, monkeypatch):
     labels, path = kit.many(), tmp_path / "toy" / "many.vectors.npy"
     with monkeypatch.context() as killed:  # between the appearing of the vectors and the end
-        killed.setattr(GrowingVectors, "forget", lambda self: None)
+        killed.setattr(ResumableVectors, "forget", lambda self: None)
         await kit.made(tmp_path, labels)
     with path.open("r+b", buffering=0) as file:
         file.seek(20_000)

@@ -40,7 +40,7 @@ async def derived(folder, *older, embed=None):
     """Whether the vectors were taken over, by what was embedded; and what they are."""
     embed = embed or kit.Toy()
     classifier = kit.classifier(LABELS, embed=embed, store=kit.store(folder, *older))
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     classifier.close()
     return len(embed.texts) == 8, np.load(folder / "toy" / "imagenet.vectors.npy")
 
@@ -57,7 +57,7 @@ async def test_a_cache_that_fits_is_taken_over_and_stays_as_it_is(tmp_path, save
     embed = kit.Toy()
     classifier = kit.classifier(LABELS, embed=embed, store=kit.store(tmp_path, path))
     classifier.load(kit.DIM)
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     assert embed.texts == []
     classifier.close()
 
@@ -123,7 +123,7 @@ async def test_another_sets_cache_is_passed_over_without_a_word(tmp_path, caplog
     path = write(tmp_path / "old_imagenet_vectors.npz", LABELS.labels, right())
     scenes = LabelSet("scenes", ("sea", "wood"), (("a sea",), ("a wood",)), "test")
     classifier = kit.classifier(scenes, store=kit.store(tmp_path, path))
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     assert classifier.missing("scenes") is None
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     classifier.close()
@@ -137,7 +137,7 @@ async def test_a_sample_is_embedded_once_for_all_caches(tmp_path):
     ]
     embed = kit.Toy()
     classifier = kit.classifier(LABELS, embed=embed, store=kit.store(tmp_path, *paths))
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     classifier.close()
     # The sample, one to see how long vectors are, and all of them.
     assert len(embed.texts) == 8 + 1 + 30

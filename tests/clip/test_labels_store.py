@@ -43,7 +43,7 @@ async def test_the_meta_says_what_the_vectors_were_made_from(tmp_path):
 async def test_a_large_set_is_mapped(tmp_path):
     labels = kit.many()
     classifier = kit.classifier(labels, store=kit.store(tmp_path))
-    await classifier.derive(no_progress)
+    await classifier.derive_artifacts(no_progress)
     index = classifier._indexes["many"]
     assert isinstance(index.vectors.base, np.memmap)
     answer = await classifier.classify(VECTOR, "many", 3)
@@ -104,7 +104,7 @@ async def test_a_stop_keeps_what_is_safe(tmp_path):
         return await toy(texts)
 
     classifier = kit.classifier(labels, embed=embed, store=kit.store(tmp_path))
-    work = asyncio.create_task(classifier.derive(no_progress))
+    work = asyncio.create_task(classifier.derive_artifacts(no_progress))
     await waiting.wait()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -154,7 +154,7 @@ class Doomed(kit.Toy):
         return await super().__call__(texts)
 
 classifier = kit.classifier(kit.many(), embed=Doomed(), store=kit.store(Path(sys.argv[1])))
-asyncio.run(classifier.derive(lambda *_: None))
+asyncio.run(classifier.derive_artifacts(lambda *_: None))
 classifier.close()
 """
 
@@ -196,7 +196,7 @@ async def test_two_that_want_the_same_make_it_once(tmp_path):
     classifier = kit.classifier(labels, embed=embed, store=kit.store(tmp_path))
     with builder(tmp_path, 5000) as process:
         wait_for(process, 5000)
-        waiting = asyncio.create_task(classifier.derive(progress))
+        waiting = asyncio.create_task(classifier.derive_artifacts(progress))
         while not seen:
             await asyncio.sleep(0.01)
         assert "another process" in (classifier.missing("many") or "")
@@ -375,7 +375,7 @@ async def test_without_the_network_the_other_sets_are_made(tmp_path, hub):
     source = tree_of_life(HubStore(tmp_path, offline=True), REPOSITORY, "org/m")
     classifier = kit.classifier(source, FRUIT, store=kit.store(tmp_path))
     with pytest.raises(ModelUnavailable, match="org/tree"):
-        await classifier.derive(no_progress)
+        await classifier.derive_artifacts(no_progress)
     assert classifier.missing("fruit") is None
     assert "org/tree" in (classifier.missing("tree_of_life") or "")
     classifier.close()

@@ -14,9 +14,9 @@ from zeroconf import ServiceInfo
 
 import lan_kit
 from hearth.discovery import browser as browsing
+from hearth.discovery.address_ranking import LocalNetworks
 from hearth.discovery.announcer import Announcer
 from hearth.discovery.browser import Browser, NodeEvent
-from hearth.discovery.near import Near
 from hearth.discovery.record import HOMENATIVE, LUMEN, TYPES
 from hearth.errors import Unavailable
 from hearth.settings import MdnsSettings
@@ -40,7 +40,7 @@ asyncio.run(main())
 """
 DIAL = """
 import asyncio, sys
-from hearth.client.stream import Connection
+from hearth.client.connection import Connection
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 async def main():
     async with Connection(sys.argv[1]) as node:
@@ -215,7 +215,7 @@ def test_in_a_container_the_bridges_network_is_the_lan() -> None:
         box = lan["box"]
         box.ip("addr add 172.17.0.2/16 dev eth0")
         with box.entered():
-            near = Near.now()
+            near = LocalNetworks.now()
     assert near.ordered(["10.9.9.9", "172.17.0.5"]) == ("172.17.0.5", "10.9.9.9")
 
 

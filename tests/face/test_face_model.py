@@ -227,8 +227,8 @@ async def test_the_same_picture_from_several_at_once_is_looked_at_and_recognised
             model.detect(payload),
         )
         assert (ran(model)[0], ran(model)[2]) == (1, 3)
-        assert model.shared["face-detection"].misses == 1
-        assert model.shared["face-recognition"].misses == 1
+        assert model.cache_statistics["face-detection"].misses == 1
+        assert model.cache_statistics["face-recognition"].misses == 1
     assert all(len(answer) == 3 for answer in answers)
 
 
@@ -357,7 +357,7 @@ async def test_a_model_whose_numbers_are_wrong_isnt_taken_for_ready(folder, role
 def test_the_manager_says_what_is_in_use(model):
     assert (model.service, model.model_id, model.runtime) == ("face", "toy_l", "onnxrt")
     assert (model.device, model.precisions, model.preprocess_id) == ("cpu", ("fp32",), None)
-    assert model.facts == {
+    assert model.metadata == {
         "provider": "CPUExecutionProvider", "detection_size": "640x640", "embedding_dim": "512",
     }  # fmt: skip
     assert [queue.name for queue in model.queues] == [

@@ -13,12 +13,12 @@ from face_kit import READER, Mark, detector, drawn, file, pack, recogniser
 from hearth.cli.models.inventory import items
 from hearth.cli.models.verdict import Checker
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
 from hearth.models.face.files import graph_in, role_of
-from hearth.models.face.freeing import free_recognition, freed_copy
+from hearth.models.face.freeing import dynamic_copy, make_recognition_dynamic
+from hearth.models.face.loader import FaceLoader
 from hearth.models.face.model import FaceModel
-from hearth.models.face.source import FaceSource
-from hearth.models.manager import no_progress
 from hearth.settings import FaceSettings
 from hub_kit import HubServer
 
@@ -26,9 +26,9 @@ NAME = "immich-app/buffalo_l"
 PICTURE = file(drawn((640, 480), [Mark(4, 4, 2), Mark(12, 7, 3)], noise=1), "BMP")
 
 
-def source(data_dir: Path, hub: HubServer | None = None, **settings: Any) -> FaceSource:
+def source(data_dir: Path, hub: HubServer | None = None, **settings: Any) -> FaceLoader:
     store = HubStore(data_dir, endpoint=hub.url) if hub else HubStore(data_dir, offline=True)
-    return FaceSource(FaceSettings(**settings), store, reader=READER)
+    return FaceLoader(FaceSettings(**settings), store, reader=READER)
 
 
 def vectors(model: FaceModel) -> Any:
@@ -86,17 +86,17 @@ def test_a_folder_without_one_of_the_graphs_says_which(tmp_path, role):
     assert made.is_local()  # nothing to wait for
     with pytest.raises(ModelUnavailable, match=f"holds no graph for {role}: put {role}/model"):
         made.load()
-    assert f"holds no graph for {role}" in made.about().fault
+    assert f"holds no graph for {role}" in made.describe().fault
 
 
 def test_a_folder_that_cannot_be_used_is_told_before_the_start(tmp_path):
     lost = tmp_path / "lost"
-    assert source(tmp_path, model=str(lost)).about().fault == f"there is no folder {lost}"
+    assert source(tmp_path, model=str(lost)).describe().fault == f"there is no folder {lost}"
     whole = pack(tmp_path / "whole")
-    assert source(tmp_path, model=str(whole)).about().fault == ""
+    assert source(tmp_path, model=str(whole)).describe().fault == ""
     (whole / "detection/model.onnx").unlink()
     named = detector(tmp_path / "find.onnx")
-    assert source(tmp_path, model=str(whole), detection=named).about().fault == ""
+    assert source(tmp_path, model=str(whole), detection=named).describe().fault == ""
 
 
 def test_of_several_graphs_none_is_guessed(tmp_path):
@@ -118,7 +118,7 @@ def test_files_that_are_named_one_by_one_need_no_model(tmp_path):
     }
     made = source(tmp_path, **both)
     assert made.is_local()
-    made.pull(no_progress)
+    made.download(no_progress)
     model = made.load()
     assert model.model_id == "mine"
     assert vectors(model).shape[0] == 2
@@ -235,7 +235,7 @@ def test_the_copy_is_checked_and_named_with_the_download(hub, tmp_path):
     graph = copy / "recognition" / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:-1])
     snapshot = next(path for path in copy.parent.iterdir() if copy.name.startswith(f"{path.name}-"))
-    assert freed_copy(snapshot) is None  # by its size
+    assert dynamic_copy(snapshot) is None  # by its size
     model = made.load()
     assert model.queues[2].max_batch == 1
     model.close()
@@ -243,7 +243,7 @@ def test_the_copy_is_checked_and_named_with_the_download(hub, tmp_path):
     assert verdict.state == "wrong" and "free batch axis" in verdict.problems[0]
     assert not copy.exists()
     made.download(no_progress)
-    assert freed_copy(snapshot) == graph
+    assert dynamic_copy(snapshot) == graph
 
 
 def test_a_graph_that_cant_be_freed_works_as_it_is_and_isnt_tried_again(hub, tmp_path, caplog):
@@ -277,5 +277,5 @@ def test_a_graph_with_a_batch_axis_gets_no_copy(hub, tmp_path):
     published(hub, tmp_path / "served")
     store = HubStore(tmp_path, endpoint=hub.url)
     snapshot = store.download(NAME, ["detection/model.onnx", "recognition/model.onnx"])
-    free_recognition(NAME, snapshot, store, "buffalo_l", no_progress)
-    assert freed_copy(snapshot) is None
+    make_recognition_dynamic(NAME, snapshot, store, "buffalo_l", no_progress)
+    assert dynamic_copy(snapshot) is None

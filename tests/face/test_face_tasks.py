@@ -14,7 +14,7 @@ from google.protobuf.empty_pb2 import Empty
 from PIL import Image
 
 from batch_kit import until
-from face_kit import Mark, WatchedSource, drawn, expected, file, pack
+from face_kit import Mark, WatchedLoader, drawn, expected, file, pack
 from hearth.contract import ml_service_pb2 as pb
 from hearth.models.face.alignment import aligned
 from hearth.models.face.pictures import PICTURES_AHEAD
@@ -332,8 +332,8 @@ async def test_ten_clients_at_once_share_batches_of_recognition(folder, tmp_path
         gate.wait(30)
 
     options = QueueOptions(max_batch=32, cache_entries=64)
-    source = WatchedSource(folder, options=options, recognition=watch)
-    async with Node(settings_of(tmp_path), sources=[source], tasks=FACE_TASKS) as node:
+    source = WatchedLoader(folder, options=options, recognition=watch)
+    async with Node(settings_of(tmp_path), loaders=[source], tasks=FACE_TASKS) as node:
         gate.set()
         await node.wait_until(lambda: node.status == "ready")
         gate.clear()

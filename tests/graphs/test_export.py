@@ -16,12 +16,12 @@ from clip_kit import ARCHITECTURE, TEXTS, cosine, decoded, pictures
 from hearth.backends.onnx import OnnxSession
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.files import fingerprint
-from hearth.hub import whole
+from hearth.hub import atomic
 from hearth.hub.hashes import content
 from hearth.hub.layout import Layout, files_in, layouts
+from hearth.hub.progress import no_progress
 from hearth.models.clip.making import export
 from hearth.models.clip.making.options import ExportOptions
-from hearth.models.manager import no_progress
 
 PHOTO = pictures()["photo.jpg"]
 
@@ -159,7 +159,7 @@ async def test_a_local_checkpoint_of_a_known_architecture_can_be_exported(
     assert report.model_id == name
     with clip_kit.loaded(tmp_path / "data", model=name) as model:
         assert model.model_id == name
-        assert model.facts["logit_scale"] == "37.5"
+        assert model.metadata["logit_scale"] == "37.5"
 
 
 async def test_a_models_own_tokenizer_comes_along(tmp_path, tiny_module, tiny_export, quick):
@@ -262,7 +262,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
     def fill(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(whole.os, "fsync", fill)
+    monkeypatch.setattr(atomic.os, "fsync", fill)
     with pytest.raises(ModelUnavailable, match="the disk is full"):
         export_model(str(tiny_folder), data_dir=tmp_path, offline=True)
     assert files_of(tmp_path / "exports") == []

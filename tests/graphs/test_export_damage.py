@@ -10,15 +10,15 @@ import pytest
 import clip_kit
 from graphs_kit import about
 from hearth.errors import ModelUnavailable
-from hearth.hub import sound, whole
+from hearth.hub import atomic, integrity
 from hearth.hub.layout import files_in
+from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
-from hearth.models.clip.exports.freeing import freed_copy, is_impossible
+from hearth.models.clip.exports.freeing import dynamic_copy, is_impossible
 from hearth.models.clip.making.convert import export_variant
 from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, export_folder
-from hearth.models.manager import no_progress
 from hearth.settings import ClipSettings
 from hub_kit import HubServer
 
@@ -116,13 +116,13 @@ def test_a_damaged_variant_is_left_for_fp32(data, tiny_variant):
 def test_what_verify_found_wrong_isnt_taken_until_it_is_made_anew(data, tiny_export):
     export = data / "exports/tiny"
     model, _ = model_of(data)
-    sound.mark(export, ["visual/model.onnx has a wrong sha256"])
+    integrity.mark(export, ["visual/model.onnx has a wrong sha256"])
     assert model.graphs() != export
     with pytest.raises(ModelUnavailable, match="verify` found it damaged"):
         load(*model_of(data, str(export)))
-    with whole.written_whole(export) as work:
+    with atomic.atomic_folder(export) as work:
         shutil.copytree(tiny_export, work, dirs_exist_ok=True)
-        whole.write_json(work / "hearth.json", {**about(work), "reference": NAME})
+        atomic.write_json(work / "hearth.json", {**about(work), "reference": NAME})
     assert model.graphs() == export
 
 
@@ -166,10 +166,10 @@ def test_an_export_that_was_moved_away_is_put_back_before_anything_is_swept(data
     old = export.with_name(".tiny.old-4194305-1")  # beyond all process ids
     for look in (
         model_of(data)[0].graphs,
-        lambda: sound.sweep(export),
-        lambda: sound.restore_all(export.parent),
+        lambda: integrity.sweep(export),
+        lambda: integrity.restore_all(export.parent),
         # Another export, whose name is the beginning of this one's.
-        lambda: sound.sweep(export.with_name("t")),
+        lambda: integrity.sweep(export.with_name("t")),
     ):
         export.replace(old)
         os.utime(old, (0, 0))
@@ -177,7 +177,7 @@ def test_an_export_that_was_moved_away_is_put_back_before_anything_is_swept(data
         assert (export / GRAPH).is_file() and not old.exists()
     # What isn't whole, and what is here already, doesn't come back.
     shutil.copytree(export, old)
-    sound.sweep(export)
+    integrity.sweep(export)
     assert [path.name for path in export.parent.iterdir()] == ["tiny"]
 
 
@@ -186,7 +186,7 @@ def test_work_of_a_process_that_is_gone_is_swept_at_once_and_others_stay(data):
     dead, live = exports / ".tiny.4194305-1", exports / f".tiny.{os.getppid()}-1"
     for folder in (dead, live):
         folder.mkdir()
-    sound.sweep(exports / "tiny")
+    integrity.sweep(exports / "tiny")
     assert not dead.exists() and live.exists()
 
 
@@ -209,7 +209,7 @@ def test_a_download_without_its_copy_says_how_to_get_it(pair, tmp_path, caplog):
     assert [record.getMessage() for record in caplog.records].count(words) == 1
     caplog.clear()
     model.download(no_progress)
-    assert freed_copy(pair) is not None and not left.exists()
+    assert dynamic_copy(pair) is not None and not left.exists()
     load(model, wanted)
     assert words not in caplog.text
 
@@ -218,7 +218,7 @@ def test_what_cant_be_freed_isnt_asked_for_again(pair, tmp_path, caplog, monkeyp
     def refuse(*_):
         raise ModelUnavailable("no way")
 
-    monkeypatch.setattr("hearth.models.clip.exports.freeing.free_batch", refuse)
+    monkeypatch.setattr("hearth.models.clip.exports.freeing.make_batch_dynamic", refuse)
     model, wanted = model_of(tmp_path / "data", "org/pair")
     model.download(no_progress)
     assert "no way" in caplog.text and is_impossible(pair)
@@ -230,7 +230,7 @@ def test_what_cant_be_freed_isnt_asked_for_again(pair, tmp_path, caplog, monkeyp
 def test_a_damaged_free_copy_is_left_and_made_anew_by_a_pull(pair, tmp_path):
     model, wanted = model_of(tmp_path / "data", "org/pair")
     model.download(no_progress)
-    copy = freed_copy(pair)
+    copy = dynamic_copy(pair)
     for harm, name in ((cut, GRAPH), (zero, "hearth.json")):
         harm(copy / name)
         assert model.graphs() == pair

@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 from hearth.backends.onnx import OnnxSession
 from hearth.backends.parallel import ParallelSession
 from hearth.graphs.best_class import CLASSES, with_best_class
+from hearth.models.ocr.loader import RECOGNITION
 from hearth.models.ocr.readers import LineReader
 from hearth.models.ocr.recognition import Recogniser
-from hearth.models.ocr.source import RECOGNITION
 from ocr_kit import TEXT, drawn
 
 GRAPH = Path(rapidocr.__file__).parent / "models" / RECOGNITION

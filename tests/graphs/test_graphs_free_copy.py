@@ -12,15 +12,15 @@ import pytest
 import clip_kit
 from clip_kit import TEXTS, cosine, decoded, pictures
 from graphs_kit import about
-from hearth.hub import whole
+from hearth.hub import atomic
 from hearth.hub.layout import files_in
+from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
 from hearth.models.clip.exports import folders
 from hearth.models.clip.making.convert import export_variant
 from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, export_folder
-from hearth.models.manager import no_progress
 
 PHOTO = pictures()["photo.jpg"]
 
@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_the_download_as_it_is(hub, published, tmp_path, monk
     data = tmp_path / "data"
     store = HubStore(data, endpoint=hub.url)
     store.download("org/pair", files_in(published))
-    monkeypatch.setattr(whole.os, "fsync", fill)
+    monkeypatch.setattr(atomic.os, "fsync", fill)
     model, _ = pulled(hub, data)
     assert "the disk is full" in caplog.text
     assert not copy_of(data).exists()

@@ -21,6 +21,7 @@ from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.graphs import precision as graphs_precision
 from hearth.graphs.precision import convert
 from hearth.hub.layout import Layout, files_in, layouts
+from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
 from hearth.models.clip.exports import folders
@@ -29,7 +30,6 @@ from hearth.models.clip.making.convert import export_variant
 from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, export_folder
 from hearth.models.clip.weights import OpenClipModel
-from hearth.models.manager import no_progress
 from hearth.settings import ClipSettings
 
 PHOTO = pictures()["photo.jpg"]

@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from hearth.batching import RequestContext
+from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
 from hearth.models.clip.exports.variants import variant_folder
+from hearth.models.clip.loader import ClipLoader
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.openclip import import_open_clip
 from hearth.models.clip.origins import export_folder
 from hearth.models.clip.services import clip_labels
-from hearth.models.clip.source import ClipSource
 from hearth.models.labels.sets.source import LabelSet
-from hearth.models.manager import no_progress
 from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings
 from hearth.tasks.options import read_all
@@ -167,10 +167,10 @@ def source(
     labels: Sequence[LabelSet] | None = None,
     labels_file: Path | None = None,
     **settings: Any,
-) -> ClipSource:
-    """A ClipSource; ``settings`` are ClipSettings'. Without ``labels`` it has CLIP's own."""
+) -> ClipLoader:
+    """A ClipLoader; ``settings`` are ClipSettings'. Without ``labels`` it has CLIP's own."""
     chosen = ClipSettings(**settings, labels=labels_file)
-    return ClipSource(
+    return ClipLoader(
         chosen,
         labels=clip_labels(chosen) if labels is None else lambda _: labels,
         hub=hub or HubStore(data_dir, offline=True),

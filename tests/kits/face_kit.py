@@ -26,8 +26,8 @@ from hearth.backends import Array, Session
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
 from hearth.models.face.files import open_detection, open_recognition
+from hearth.models.face.loader import FaceLoader
 from hearth.models.face.model import FaceModel
-from hearth.models.face.source import FaceSource
 from hearth.models.options import QueueOptions
 from hearth.settings import FaceSettings
 
@@ -281,7 +281,7 @@ class Watched:
         return answers
 
 
-class WatchedSource(FaceSource):
+class WatchedLoader(FaceLoader):
     """A pack with somebody who looks on at ``detection``, ``recognition`` or both."""
 
     def __init__(
@@ -314,7 +314,7 @@ def loaded(
     **watches: Callable[[Array, Mapping[str, Array]], None],
 ) -> Iterator[FaceModel]:
     """A pack as a node has it, closed at the end."""
-    model = WatchedSource(folder, options=options, **watches).load()
+    model = WatchedLoader(folder, options=options, **watches).load()
     try:
         yield model
     finally:

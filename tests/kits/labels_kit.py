@@ -134,7 +134,7 @@ async def made(
     made = classifier(*sets, embed=embed, store=kept or store(folder), **options)
     try:
         made.load(dim)
-        await made.derive(no_progress)
+        await made.derive_artifacts(no_progress)
     finally:
         made.close()
     return embed

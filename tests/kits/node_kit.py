@@ -20,8 +20,7 @@ from hearth.catalog import SchemaInfo
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
-from hearth.models.manager import Progress
-from hearth.models.single_flight import SharedStatistics
+from hearth.hub.progress import Progress
 from hearth.node import Node
 from hearth.serving.managed_model import ModelState
 from hearth.serving.readiness import WAIT_SECONDS
@@ -32,14 +31,13 @@ from hearth.tasks.vectors import TOP_K
 
 
 class Lab:
-    """A model manager whose model is a function over a batch of payloads."""
+    """A model whose model is a function over a batch of payloads."""
 
     service = "lab"
     model_id = "lab-1"
     runtime = "python"
     device = "cpu"
     precisions = ("fp32",)
-    preprocess_id = None
 
     def __init__(self, run: Callable[[Sequence[bytes]], Sequence[bytes]], **options: Any) -> None:
         self._workers = Workers(2)
@@ -52,18 +50,10 @@ class Lab:
         return (self.queue,)
 
     @property
-    def shared(self) -> Mapping[str, SharedStatistics]:
-        return {}
-
-    @property
-    def facts(self) -> Mapping[str, str]:
+    def metadata(self) -> Mapping[str, str]:
         return {"kind": "test"}
 
     async def warm_up(self) -> None: ...
-
-    def load_derived(self) -> None: ...
-
-    async def derive(self, progress: Progress) -> None: ...
 
     def close(self) -> None:
         self.queue.close()
@@ -83,7 +73,7 @@ class Hold:
         self._go.set()
 
 
-class LabSource:
+class LabLoader:
     """Brings a Lab up, by steps that a test can hold or break; ``options`` are its queue's."""
 
     def __init__(
@@ -168,9 +158,9 @@ LAB_TASKS = (
 
 @asynccontextmanager
 async def lab_node(
-    source: LabSource | None = None,
+    loader: LabLoader | None = None,
     *,
-    others: Sequence[LabSource] = (),
+    others: Sequence[LabLoader] = (),
     settled: bool = True,
     tasks: Sequence[Task] = LAB_TASKS,
     wait_seconds: float = WAIT_SECONDS,
@@ -180,8 +170,8 @@ async def lab_node(
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "hub.retry_seconds": 0.05,
              "grace_seconds": 2, **_someone(flags), **flags}  # fmt: skip
     settings = load(flags, environment={}, config=_empty_config())
-    sources = [source or LabSource(), *others]
-    node = Node(settings, sources=sources, tasks=tasks, wait_seconds=wait_seconds)
+    loaders = [loader or LabLoader(), *others]
+    node = Node(settings, loaders=loaders, tasks=tasks, wait_seconds=wait_seconds)
     async with node:
         if settled:
             await node.wait_until(lambda: node.status == "ready")

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from hearth.backends import Array, Session
 from hearth.backends.onnx import OnnxSession
 from hearth.media import ImageReader
+from hearth.models.ocr.loader import DETECTION, MODEL_ID, ORIENTATION, RECOGNITION, OcrLoader
 from hearth.models.ocr.model import OcrModel
-from hearth.models.ocr.source import DETECTION, MODEL_ID, ORIENTATION, RECOGNITION, OcrSource
 from hearth.models.options import QueueOptions
 from hearth.settings import OcrSettings
 
@@ -51,7 +51,7 @@ def png(image: Image.Image, **options: object) -> bytes:
 @contextmanager
 def loaded(options: QueueOptions | None = None, **settings: Any) -> Iterator[OcrModel]:
     """The model as a node has it, closed at the end; ``settings`` are OcrSettings'."""
-    model = OcrSource(OcrSettings(**settings), reader=READER, options=options).load()
+    model = OcrLoader(OcrSettings(**settings), reader=READER, options=options).load()
     try:
         yield model
     finally:

@@ -18,7 +18,6 @@ from hearth.batching import Workers
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.media import ImageReader
-from hearth.models.manager import Progress
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.models.options import QueueOptions
 from hearth.node import Node
@@ -51,18 +50,13 @@ def model_of(reader: ImageReader = READER) -> Iterator[MediaPipeModel]:
         model.close()
 
 
-class VisionSource:
+class VisionLoader:
     """Brings the models up in a node."""
 
     service = "mediapipe"
 
     def __init__(self, model: MediaPipeModel) -> None:
         self.model = model
-
-    def is_local(self) -> bool:
-        return True
-
-    def download(self, progress: Progress) -> None: ...
 
     def load(self) -> MediaPipeModel:
         return self.model
@@ -75,7 +69,7 @@ async def vision_node(
     """A running node with MediaPipe's models alone: all of their tasks, or these."""
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "grace_seconds": 2, **flags}
     settings = load(flags, environment={}, config=Path("/dev/null"))
-    node = Node(settings, sources=[VisionSource(new_model(reader))], tasks=tasks or MEDIAPIPE_TASKS)
+    node = Node(settings, loaders=[VisionLoader(new_model(reader))], tasks=tasks or MEDIAPIPE_TASKS)
     async with node:
         await node.wait_until(lambda: node.status == "ready")
         yield node

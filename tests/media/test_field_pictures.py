@@ -13,14 +13,14 @@ from checkout import CASES
 from damage_kit import FILM, encoded, segment
 from hearth.client import Connection, Job
 from hearth.media import ImageReader
-from hearth.models.ocr.source import OcrSource
+from hearth.models.ocr.loader import OcrLoader
 from hearth.node import Node
 from hearth.settings import OcrSettings
 from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 from hearth.tasks.ocr import OCR_TASKS
 from node_kit import NodeThread
-from vision_kit import READER, VisionSource, new_model
+from vision_kit import READER, VisionLoader, new_model
 
 PAGE = ["Invoice 48213", "Total amount 129.50", "Thank you very much"]
 
@@ -35,7 +35,7 @@ class EyesThread(NodeThread):
     async def _start(self) -> None:
         self.node = Node(
             self._settings,
-            sources=[OcrSource(OcrSettings(), reader=READER), VisionSource(new_model())],
+            loaders=[OcrLoader(OcrSettings(), reader=READER), VisionLoader(new_model())],
             tasks=(*OCR_TASKS, *MEDIAPIPE_TASKS, *COMPOSE_TASKS),
         )
         await self.node.start()

@@ -17,8 +17,8 @@ from hearth.media import ImageReader
 from hearth.models.mediapipe import bundle as bundles
 from hearth.models.mediapipe.bundle import brought_by
 from hearth.models.mediapipe.files import FOLDER
+from hearth.models.mediapipe.loader import MediaPipeLoader
 from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.source import MediaPipeSource
 from hearth.models.mediapipe.wheel import WheelModels
 from hearth.settings import MediapipeSettings
 from mediapipe_kit import bundle, damage, model_path, place
@@ -32,8 +32,8 @@ def folder(tmp_path: Path) -> Path:
     return place(tmp_path / "data")
 
 
-def source(folder: Path, **settings: object) -> MediaPipeSource:
-    return MediaPipeSource(
+def source(folder: Path, **settings: object) -> MediaPipeLoader:
+    return MediaPipeLoader(
         MediapipeSettings(**settings),
         data_dir=folder.parent,
         offline=True,

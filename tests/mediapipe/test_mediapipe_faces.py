@@ -232,7 +232,7 @@ def test_the_mesh_can_be_used_in_a_notebook() -> None:
     """Nothing is loaded by making it."""
     with model_of() as model:
         assert isinstance(model.mesh, FaceMesh)
-        assert model.facts == {"loaded": ""}
+        assert model.metadata == {"loaded": ""}
 
 
 # --- on a node --------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ BASE = {
     "environment",
     "errors",
     "files",
+    "known",
     "machine",
     "blocking",
     "plan",
@@ -32,6 +33,7 @@ MAY_IMPORT = {
     "environment": set(),
     "errors": set(),
     "files": set(),
+    "known": {"catalog"},
     "machine": set(),
     "blocking": set(),
     "plan": {"errors"},
@@ -45,12 +47,22 @@ MAY_IMPORT = {
     "media": BASE,
     "discovery": {*BASE, "settings"},
     "models": {*BASE, "settings", "batching", "backends", "graphs", "hub", "media"},
-    "serving": {*BASE, "contract", "tasks", "models", "batching", "media"},
+    "serving": {*BASE, "contract", "tasks", "models", "batching", "hub", "media"},
     "tasks": {*BASE, "models", "batching", "backends", "media"},
     "rpc": {*BASE, "contract", "serving", "tasks", "models", "batching"},
     "metrics": {*BASE, "batching", "models", "serving"},
     "wiring": {*BASE, "models", "media", "hub", "discovery", "settings", "batching"},
-    "node": {*BASE, "wiring", "rpc", "serving", "tasks", "models", "settings", "metrics"},
+    "node": {
+        *BASE,
+        "wiring",
+        "rpc",
+        "serving",
+        "tasks",
+        "models",
+        "hub",
+        "settings",
+        "metrics",
+    },
     "client": {*BASE, "contract", "discovery"},
     "output_files": {"errors"},
     "watch": {*BASE, "client", "media", "models", "output_files"},
@@ -117,7 +129,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(module):
 
 
 def test_the_client_imports_nothing_of_the_server():
-    loaded = loaded_by("import hearth.client.stream")
+    loaded = loaded_by("import hearth.client.connection")
     # grpc imports grpc_health and grpc_reflection itself, where they are installed.
     assert not {"numpy", "PIL", "uvloop"} & loaded
 

@@ -253,7 +253,7 @@ async def test_what_is_no_image_is_refused(model: OcrModel) -> None:
 def test_the_manager_says_what_is_in_use(model: OcrModel) -> None:
     assert (model.service, model.model_id) == ("ocr", "PP-OCRv6-small")
     assert (model.runtime, model.device, model.precisions) == ("onnxrt", "cpu", ("fp32",))
-    assert model.facts["provider"] == "CPUExecutionProvider"
+    assert model.metadata["provider"] == "CPUExecutionProvider"
     assert [queue.max_batch for queue in model.queues] == [1, 8, 8]
 
 
@@ -313,10 +313,10 @@ def test_a_package_without_its_models_is_unavailable_with_a_cure(tmp_path: Path)
     code = """
 from hearth.errors import ModelUnavailable
 from hearth.media import ImageReader
-from hearth.models.manager import no_progress
-from hearth.models.ocr.source import OcrSource
+from hearth.hub.progress import no_progress
+from hearth.models.ocr.loader import OcrLoader
 from hearth.settings import OcrSettings
-source = OcrSource(OcrSettings(), reader=ImageReader(1))
+source = OcrLoader(OcrSettings(), reader=ImageReader(1))
 assert not source.is_local()
 for step in (source.load, lambda: source.download(no_progress)):
     try:
@@ -333,10 +333,10 @@ for step in (source.load, lambda: source.download(no_progress)):
 def test_nothing_heavy_is_imported_before_the_model_is_loaded() -> None:
     code = """
 import sys
-import hearth.models.ocr.source, hearth.tasks.ocr
+import hearth.models.ocr.loader, hearth.tasks.ocr
 from hearth.media import ImageReader
 from hearth.settings import OcrSettings
-assert hearth.models.ocr.source.OcrSource(OcrSettings(), reader=ImageReader(1)).is_local()
+assert hearth.models.ocr.loader.OcrLoader(OcrSettings(), reader=ImageReader(1)).is_local()
 print(*({"cv2", "rapidocr", "onnxruntime", "shapely", "omegaconf", "torch"} & set(sys.modules)))
 """
     assert python(code) == ""
@@ -348,14 +348,14 @@ def test_an_idle_model_stays_small_after_pages() -> None:
 import asyncio, io, time
 from PIL import Image
 from hearth.media import ImageReader
-from hearth.models.ocr.source import OcrSource
+from hearth.models.ocr.loader import OcrLoader
 from hearth.settings import OcrSettings
 
 def resident():
     [line] = [line for line in open("/proc/self/status") if line.startswith("VmRSS")]
     return int(line.split()[1]) // 1024
 
-model = OcrSource(OcrSettings(), reader=ImageReader(10**8)).load()
+model = OcrLoader(OcrSettings(), reader=ImageReader(10**8)).load()
 loaded = resident()
 image = io.BytesIO()
 Image.effect_noise((1500, 1000), 80).save(image, "PNG")

@@ -13,10 +13,10 @@ from checkout import ROOT
 from hearth.cli.models.inventory import items
 from hearth.cli.models.verdict import Checker
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
+from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.manager import no_progress
 from hearth.models.ocr.catalogue import NAMES, alphabet_beside, named
-from hearth.models.ocr.source import OcrSource
+from hearth.models.ocr.loader import OcrLoader
 from hearth.settings import OcrSettings, load
 from hub_kit import HubServer
 from ocr_kit import READER, TEXT, drawn, png
@@ -33,16 +33,16 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cyrillic_recogniser(target, metadata=False, steps=0)
 
 
-def source(data_dir: Path, hub: HubServer | None = None, **settings: Any) -> OcrSource:
+def source(data_dir: Path, hub: HubServer | None = None, **settings: Any) -> OcrLoader:
     store = HubStore(data_dir, endpoint=hub.url) if hub else HubStore(data_dir, offline=True)
-    return OcrSource(OcrSettings(**settings), hub=store, reader=READER)
+    return OcrLoader(OcrSettings(**settings), hub=store, reader=READER)
 
 
-def scripts(made: OcrSource) -> str:
+def scripts(made: OcrLoader) -> str:
     """What the loaded model says that it can write; closes it."""
     model = made.load()
     try:
-        return model.facts["scripts"]
+        return model.metadata["scripts"]
     finally:
         model.close()
 
@@ -92,7 +92,7 @@ def test_models_go_by_the_names_that_the_field_has_for_them(name, repository):
 def test_the_packaged_model_goes_by_its_names_and_needs_no_download(name, tmp_path):
     made = source(tmp_path, recognition=(name,))
     assert made.is_local()
-    assert made.about().model == "PP-OCRv6-small"
+    assert made.describe().model == "PP-OCRv6-small"
 
 
 def test_every_published_name_means_itself():
@@ -140,7 +140,7 @@ def test_a_folder_as_it_is_published_is_taken(graph, tmp_path):
     folder = published(tmp_path / f"{NAME}_rec_onnx", graph)
     made = source(tmp_path, recognition=("PP-OCRv6_small", str(folder)))
     assert made.is_local()
-    assert made.about().model == f"PP-OCRv6-small+{NAME}"
+    assert made.describe().model == f"PP-OCRv6-small+{NAME}"
     assert scripts(made) == "Latin, Han, Hiragana, Katakana, Cyrillic"
 
 
@@ -200,7 +200,7 @@ def test_a_graph_that_reads_no_lines_is_refused(tmp_path):
 
 def test_a_lost_folder_is_told_before_the_start(tmp_path):
     lost = tmp_path / "lost"
-    fault = source(tmp_path, recognition=(str(lost),)).about().fault
+    fault = source(tmp_path, recognition=(str(lost),)).describe().fault
     assert fault == f"there is no folder {lost} (ocr.recognition)"
 
 
@@ -212,20 +212,20 @@ def test_a_model_of_the_hub_is_fetched_once_and_read_offline(hub, graph, tmp_pat
     names = ("PP-OCRv6_small", NAME)
     made = source(tmp_path, hub, recognition=names)
     assert not made.is_local()
-    assert made.look_up() == REPOSITORY
+    assert made.resolve() == REPOSITORY
     made.download(no_progress)
     fetched = {path.name for path in (tmp_path / "hub").rglob("*") if path.is_file()}
     assert "inference.onnx" in fetched and not {"README.md", "inference.json"} & fetched
     offline = source(tmp_path, recognition=names)
     assert offline.is_local()
-    assert offline.about().folders and offline.about().barred == ""
+    assert offline.describe().folders and offline.describe().barred == ""
     assert scripts(offline).endswith("Cyrillic")
 
 
 def test_what_was_fetched_is_listed_checked_and_fetched_anew(hub, graph, tmp_path):
     hub.add_repository(REPOSITORY, published(tmp_path / "served", graph))
     made = source(tmp_path, hub, recognition=(NAME,))
-    made.pull(no_progress)
+    made.download(no_progress)
     [download] = items(tmp_path)
     assert (download.model, download.state) == (REPOSITORY, "whole")
     check = Checker(tmp_path, no_progress).check
@@ -258,13 +258,13 @@ def test_a_repository_without_a_recogniser_says_what_it_has(hub, tmp_path):
     hub.add_repository("someone/other", {"deep/unet.onnx": b"x"})
     made = source(tmp_path, hub, recognition=("someone/other",))
     with pytest.raises(ModelUnavailable, match=r"has no inference\.onnx or .*deep/unet\.onnx"):
-        made.look_up()
+        made.resolve()
 
 
 def test_a_hub_that_may_not_be_asked_is_the_reason(tmp_path):
     made = source(tmp_path, recognition=(NAME,))
     assert not made.is_local()
-    assert "forbids" in made.about().barred
+    assert "forbids" in made.describe().barred
     with pytest.raises(ModelUnavailable, match="may not be asked"):
         made.download(no_progress)
     with pytest.raises(ModelUnavailable, match="isn't downloaded"):
@@ -284,7 +284,7 @@ def test_a_device_that_isnt_there_is_refused_where_it_is_required(tmp_path):
 def test_an_execution_provider_can_be_named(tmp_path):
     model = source(tmp_path, ort_providers=("CPU",)).load()
     try:
-        assert (model.device, model.facts["provider"]) == ("cpu", "CPUExecutionProvider")
+        assert (model.device, model.metadata["provider"]) == ("cpu", "CPUExecutionProvider")
         assert [line.text for line in asyncio.run(model.read(png(drawn())))] == list(TEXT)
     finally:
         model.close()

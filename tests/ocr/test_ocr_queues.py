@@ -189,7 +189,7 @@ async def test_pages_are_kept_by_the_lines_they_have():
 
         async def entries_after(page: bytes) -> int:
             await model.read(page)
-            return model.shared["ocr"].entries
+            return model.cache_statistics["ocr"].entries
 
         # A page without a line counts as well; it drives the eldest one out.
         assert [await entries_after(page) for page in (four, two, blank)] == [4, 6, 3]
@@ -199,7 +199,7 @@ async def test_a_page_of_more_lines_than_are_kept_isnt_kept():
     with loaded(QueueOptions(cache_entries=3)) as model:
         page = png(drawn())
         assert await model.read(page) == await model.read(page)
-        assert model.shared["ocr"].hits == model.shared["ocr"].entries == 0
+        assert model.cache_statistics["ocr"].hits == model.cache_statistics["ocr"].entries == 0
 
 
 async def test_a_curve_counts_for_the_threads_that_it_was_measured_with(tmp_path: Path):

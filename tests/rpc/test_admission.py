@@ -14,7 +14,7 @@ from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.models.tuning import LARGEST
 from hearth.serving.admission import MOST_IN_FLIGHT, Admission
 from hearth.tasks.task import Request
-from node_kit import LabSource, ask, lab_node, stub_of, talk, write_all
+from node_kit import LabLoader, ask, lab_node, stub_of, talk, write_all
 
 MIB = 1024 * 1024
 UNAVAILABLE = 2
@@ -46,7 +46,7 @@ async def refusal(stub, *requests) -> grpc.aio.AioRpcError:
 
 async def test_a_stream_that_has_its_part_is_not_read_on_until_it_gives_some_back():
     gate = Gate()
-    async with lab_node(LabSource(gate), queue_capacity=8) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), queue_capacity=8) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await write_all(stream, (ask(b"%d" % i, str(i)) for i in range(20)))
         await until(lambda: held(node)[3] == 1)
@@ -61,7 +61,7 @@ async def test_a_stream_that_has_its_part_is_not_read_on_until_it_gives_some_bac
 
 async def test_streams_share_the_room_evenly_and_all_of_them_are_served():
     gate = Gate()
-    async with lab_node(LabSource(gate), queue_capacity=16) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), queue_capacity=16) as node, stub_of(node) as stub:
         asked = [
             asyncio.create_task(talk(stub, [ask(b"%d" % i, str(i)) for i in range(30)]))
             for _ in range(4)
@@ -113,7 +113,7 @@ async def test_a_thousand_streams_at_once_are_each_answered_or_told_to_come_back
 async def test_a_stream_that_comes_anew_is_served_beside_one_that_holds_all_it_may():
     gate = Gate()
     flags = {"max_payload_mb": 1, "max_held_mb": 8}
-    async with lab_node(LabSource(gate), **flags) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), **flags) as node, stub_of(node) as stub:
         payload = bytes(MIB)
         greedy = asyncio.create_task(talk(stub, [ask(payload, str(i)) for i in range(30)]))
         await until(lambda: held(node)[3] == 1)
@@ -136,7 +136,7 @@ async def test_a_stream_that_comes_anew_is_served_beside_one_that_holds_all_it_m
 
 async def test_past_the_hard_bound_streams_are_refused_with_the_time_to_come_back():
     gate = Gate()
-    async with lab_node(LabSource(gate), queue_capacity=2) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), queue_capacity=2) as node, stub_of(node) as stub:
         first, second, third = (stub.Infer() for _ in range(3))
         await first.write(ask(b"first"))
         await gate.entered()
@@ -163,7 +163,7 @@ async def test_past_the_hard_bound_streams_are_refused_with_the_time_to_come_bac
 
 async def test_a_full_queue_tells_when_to_come_back_too():
     gate = Gate()
-    async with lab_node(LabSource(gate, capacity=1)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate, capacity=1)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask(b"running"))
         await gate.entered()
@@ -236,7 +236,7 @@ async def send_garbage(stream, channel):
 @pytest.mark.parametrize("waiting", [0, 20])
 async def test_however_a_stream_ends_it_gives_back_what_it_held(end, waiting):
     gate = Gate()
-    async with lab_node(LabSource(gate), queue_capacity=8) as node:
+    async with lab_node(LabLoader(gate), queue_capacity=8) as node:
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{node.port}")
         timeout = 0.5 if end is let_the_deadline_pass else None
         stream = channel.stream_stream("/home_native.v1.Inference/Infer")(timeout=timeout)
@@ -261,7 +261,7 @@ async def test_refused_requests_leave_no_payload_behind():
     gc.collect()
     gc.disable()
     try:
-        async with lab_node(LabSource(gate), **flags) as node, stub_of(node) as stub:
+        async with lab_node(LabLoader(gate), **flags) as node, stub_of(node) as stub:
             stream, flood = stub.Infer(), stub.Infer()
             await stream.write(ask(bytes(MIB)))
             await gate.entered()
@@ -294,7 +294,7 @@ async def test_a_client_that_reads_no_refusals_is_not_read_on():
     # A refusal carries the request's id, and fits into no window until the client reads.
     flood = [ask(cid="x" * 250_000) for _ in range(20)]
     gate = Gate()
-    async with lab_node(LabSource(gate), queue_capacity=2) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), queue_capacity=2) as node, stub_of(node) as stub:
         first, second = stub.Infer(), stub.Infer()
         for stream in (first, second):
             await stream.write(ask())
@@ -321,7 +321,7 @@ async def test_a_client_that_reads_no_refusals_is_not_read_on():
 
 async def test_one_stream_may_fill_a_large_batch_and_the_next_ones():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         asked = asyncio.create_task(
             talk(stub, [ask(cid=str(i)) for i in range(2 * MOST_IN_FLIGHT)])
         )
@@ -335,7 +335,7 @@ async def test_one_stream_may_fill_a_large_batch_and_the_next_ones():
 
 async def test_what_is_incomplete_at_the_half_close_is_held_no_longer():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask(b"running"))
         await gate.entered()
@@ -352,7 +352,7 @@ async def test_what_is_incomplete_at_the_half_close_is_held_no_longer():
 async def test_a_stop_answers_what_is_in_flight_on_a_stream_that_waits():
     gate = Gate()
     flags = {"queue_capacity": 8, "grace_seconds": 10}
-    async with lab_node(LabSource(gate), **flags) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), **flags) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await write_all(stream, (ask(b"%d" % i, str(i)) for i in range(6)))
         await until(lambda: held(node)[3] == 1)

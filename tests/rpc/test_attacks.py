@@ -19,7 +19,7 @@ from hearth.rpc.framing import MOST_META
 from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.rpc.timeouts import StreamTimeouts
-from node_kit import LabSource, ask, lab_node, stub_of, talk, write_all
+from node_kit import LabLoader, ask, lab_node, stub_of, talk, write_all
 
 MIB = 1024 * 1024
 INVALID, UNAVAILABLE = 1, 2
@@ -123,7 +123,7 @@ async def test_meta_that_chunks_spread_is_refused_where_they_meet():
 async def test_meta_counts_as_held_as_long_as_its_request_is_in_flight():
     gate = Gate()
     meta = {format(i, "x"): "" for i in range(MOST_META)}
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask(meta=meta))
         await gate.entered()
@@ -241,7 +241,7 @@ async def test_two_thousand_streams_at_once_are_each_answered_or_refused():
 
 async def test_streams_that_a_stop_cuts_off_end_as_unavailable():
     gate = Gate()
-    async with lab_node(LabSource(gate), grace_seconds=0.1) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), grace_seconds=0.1) as node, stub_of(node) as stub:
         streams = [stub.Infer() for _ in range(40)]
         for number, stream in enumerate(streams):
             await stream.write(ask(b"%d" % number))

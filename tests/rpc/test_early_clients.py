@@ -25,7 +25,7 @@ from hearth.rpc.servicer import InferenceServicer
 from hearth.serving.managed_model import ModelState
 from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.task import IMAGES
-from node_kit import LAB_TASKS, Hold, LabSource, ask, lab_node, stub_of, talk, write_all
+from node_kit import LAB_TASKS, Hold, LabLoader, ask, lab_node, stub_of, talk, write_all
 from picture_kit import picture
 
 EMPTY = Empty()
@@ -44,7 +44,7 @@ TASKS = (*LAB_TASKS, SLOW, LOOK, LOOK_SLOWLY, *COMPOSE_TASKS)
 @asynccontextmanager
 async def starting(hold: Callable[[], None], **flags) -> AsyncIterator[Node]:
     """A node whose ``lab`` is ready, and whose ``slow`` loads until ``hold`` returns."""
-    slow = LabSource(service="slow", load=hold)
+    slow = LabLoader(service="slow", load=hold)
     flags = {"wait_seconds": AWHILE, "tasks": TASKS, **flags}
     async with lab_node(others=[slow], settled=False, **flags) as node:
         await node.wait_until(lambda: node.models["lab"].state == ModelState.READY)
@@ -137,7 +137,7 @@ async def test_after_the_wait_capabilities_tell_what_is_ready(sdk):
 
 async def test_after_the_wait_a_node_without_a_model_is_unavailable():
     hold = Hold()
-    loading = lab_node(LabSource(load=hold), settled=False, wait_seconds=0.05)
+    loading = lab_node(LabLoader(load=hold), settled=False, wait_seconds=0.05)
     async with loading as node, stub_of(node) as stub:
         for call in (stub.GetCapabilities(EMPTY), stub.StreamCapabilities(EMPTY).read()):
             assert await code_of(call) == (grpc.StatusCode.UNAVAILABLE, "models are loading")
@@ -157,7 +157,7 @@ async def test_capabilities_come_before_the_clients_own_deadline():
 
 async def test_a_model_that_was_fetched_meanwhile_holds_up_its_own_requests_alone():
     hold = Hold()
-    far = LabSource(service="slow", local=False, load=hold)
+    far = LabLoader(service="slow", local=False, load=hold)
     node_of = lab_node(others=[far], tasks=TASKS, wait_seconds=AWHILE)
     async with node_of as node, stub_of(node) as stub:
         slot = node.models["slow"]
@@ -229,7 +229,7 @@ def _no_hub() -> None:
     ],
 )
 async def test_nobody_waits_for_what_has_failed_or_must_be_downloaded(slow, why):
-    others = [LabSource(service="slow", **slow)]
+    others = [LabLoader(service="slow", **slow)]
     node_of = lab_node(others=others, tasks=TASKS, wait_seconds=AWHILE)
     # A download is tried again, but not while the test runs.
     async with node_of as node, stub_of(node) as stub:
@@ -397,7 +397,7 @@ async def test_an_old_connection_takes_no_new_calls_and_cuts_no_stream():
 async def test_our_own_client_loses_no_request_when_its_connections_grow_old():
     gate = Gate()
     async with (
-        lab_node(LabSource(gate)) as node,
+        lab_node(LabLoader(gate)) as node,
         ageing(node) as (peers, target),
         Client([target]) as client,
         asyncio.timeout(30),

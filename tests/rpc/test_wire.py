@@ -11,7 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 from batch_kit import Gate, until, until_waiting
 from hearth.contract import ml_service_pb2 as pb
 from hearth.tasks.task import Request
-from node_kit import LabSource, ask, lab_node, queue_of, stub_of, talk, write_all
+from node_kit import LabLoader, ask, lab_node, queue_of, stub_of, talk, write_all
 
 INVALID, UNAVAILABLE, INTERNAL = 1, 2, 4
 EMPTY = Empty()
@@ -123,7 +123,7 @@ async def test_answers_come_before_the_half_close():
 
 async def test_answers_come_as_they_are_ready_not_as_they_were_asked():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask(b"slow", "slow"))
         await gate.entered()
@@ -238,7 +238,7 @@ async def test_a_payload_of_64_mib_is_accepted():
 
 async def test_a_full_queue_refuses_and_nothing_else_suffers():
     gate = Gate()
-    async with lab_node(LabSource(gate, capacity=2)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate, capacity=2)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask(b"running", "running"))
         await gate.entered()
@@ -254,7 +254,7 @@ async def test_a_full_queue_refuses_and_nothing_else_suffers():
 
 async def test_a_full_queue_is_resource_exhausted_where_the_stream_has_one_request():
     gate = Gate()
-    async with lab_node(LabSource(gate, capacity=1)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate, capacity=1)) as node, stub_of(node) as stub:
         running, waiting = stub.Infer(), stub.Infer()
         await running.write(ask())
         await gate.entered()
@@ -271,7 +271,7 @@ async def test_a_full_queue_is_resource_exhausted_where_the_stream_has_one_reque
 
 async def test_a_poisoned_batch_fails_for_the_culprit_alone():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask(b"first", "first"))
         await gate.entered()
@@ -290,7 +290,7 @@ async def test_a_poisoned_batch_fails_for_the_culprit_alone():
 
 async def test_a_cancelled_stream_leaves_the_queue_and_the_node_serves_on():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         doomed, other = stub.Infer(), stub.Infer()
         await doomed.write(ask(b"running"))
         await gate.entered()
@@ -307,7 +307,7 @@ async def test_a_cancelled_stream_leaves_the_queue_and_the_node_serves_on():
 
 async def test_a_passed_deadline_is_told_and_the_item_never_runs():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         first, late = stub.Infer(), stub.Infer(timeout=0.2)
         await first.write(ask(b"first"))
         await gate.entered()
@@ -335,7 +335,7 @@ async def test_64_idle_streams_hold_nobody_up():
 
 async def test_capabilities_are_never_behind_the_queue():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await write_all(stream, (ask() for _ in range(50)))
         await gate.entered()

@@ -24,7 +24,7 @@ from hearth.tasks.options import Option
 from hearth.tasks.prepared import file_of
 from hearth.tasks.task import IMAGES
 from hearth.tasks.vectors import TOP_K
-from node_kit import LAB_TASKS, Lab, LabSource, lab_node, stub_of, talk
+from node_kit import LAB_TASKS, Lab, LabLoader, lab_node, stub_of, talk
 from picture_kit import picture
 
 FACES = Option("faces", "text", "", "what another task has found")
@@ -122,7 +122,7 @@ async def test_an_answer_is_sent_as_soon_as_it_is_ready():
         return [item.upper() for item in items]
 
     async with (
-        lab_node(LabSource(run, max_batch=1), tasks=TASKS) as node,
+        lab_node(LabLoader(run, max_batch=1), tasks=TASKS) as node,
         stub_of(node) as stub,
     ):
         stream = stub.Infer()
@@ -238,7 +238,7 @@ async def test_a_request_in_flight_is_finished_when_the_node_stops():
         return [item.upper() for item in items]
 
     async with (
-        lab_node(LabSource(run), tasks=TASKS) as node,
+        lab_node(LabLoader(run), tasks=TASKS) as node,
         stub_of(node) as stub,
     ):
         entries = ["upper", {"id": "after", "task": "noop", "needs": ["upper"]}]
@@ -320,7 +320,7 @@ async def test_a_client_that_leaves_ends_all_entries():
         return [item.upper() for item in items]
 
     async with (
-        lab_node(LabSource(run, max_batch=1), tasks=TASKS) as node,
+        lab_node(LabLoader(run, max_batch=1), tasks=TASKS) as node,
         stub_of(node) as stub,
     ):
         stream = stub.Infer()

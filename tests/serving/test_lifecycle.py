@@ -13,9 +13,9 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from batch_kit import Gate, upper
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
-from hearth.models.manager import Progress
+from hearth.hub.progress import Progress
 from hearth.serving.managed_model import ModelState
-from node_kit import Hold, Lab, LabSource, ask, lab_node, stub_of, talk
+from node_kit import Hold, Lab, LabLoader, ask, lab_node, stub_of, talk
 
 EMPTY = Empty()
 SERVING, NOT_SERVING = 1, 2
@@ -38,8 +38,8 @@ async def statuses_of(node) -> dict[str, int]:
 async def test_a_node_is_starting_until_every_model_whose_files_are_here_is_up(caplog):
     hold, far = Hold(), Hold()
     others = [
-        LabSource(service="slow", load=hold),
-        LabSource(service="distant", local=False, download=far),
+        LabLoader(service="slow", load=hold),
+        LabLoader(service="distant", local=False, download=far),
     ]
     caplog.set_level(logging.INFO, "hearth")
     async with lab_node(others=others, settled=False) as node:
@@ -66,7 +66,7 @@ async def test_a_model_that_failed_does_not_hold_the_start():
     def load() -> None:
         raise BackendUnavailable("no such device")
 
-    async with lab_node(others=[LabSource(service="broken", load=load)]) as node:
+    async with lab_node(others=[LabLoader(service="broken", load=load)]) as node:
         assert node.status == "ready"
         found = await statuses_of(node)
         assert (found[""], found["lab"], found["broken"]) == (SERVING, SERVING, NOT_SERVING)
@@ -74,7 +74,7 @@ async def test_a_model_that_failed_does_not_hold_the_start():
 
 async def test_a_model_that_must_be_downloaded_holds_nobody_up():
     hold = Hold()
-    source = LabSource(local=False, download=hold)
+    source = LabLoader(local=False, download=hold)
     async with lab_node(source) as node, stub_of(node) as stub:
         slot = node.models["lab"]
         await node.wait_until(lambda: slot.state == ModelState.DOWNLOADING)
@@ -95,7 +95,7 @@ async def test_a_failed_download_is_told_and_tried_again():
         if len(tries) < 3:
             raise ModelUnavailable("the hub can't be reached")
 
-    async with lab_node(LabSource(local=False, download=download)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(local=False, download=download)) as node, stub_of(node) as stub:
         slot = node.models["lab"]
         await node.wait_until(lambda: slot.state == ModelState.ABSENT)
         capability = await stub.GetCapabilities(EMPTY)
@@ -113,7 +113,7 @@ async def test_files_that_vanish_while_they_are_loaded_are_fetched_again():
             source._local = False  # somebody removes them at this very moment
             raise ModelUnavailable("no such file")
 
-    source = LabSource(load=load, download=lambda: steps.append("download"))
+    source = LabLoader(load=load, download=lambda: steps.append("download"))
     async with lab_node(source) as node, stub_of(node) as stub:
         await node.wait_until(lambda: node.models["lab"].state == ModelState.READY)
         assert (await talk(stub, [ask()]))[0].result == b"X"
@@ -124,12 +124,14 @@ async def test_what_is_derived_is_tried_again_whatever_went_wrong():
     class Stubborn(Lab):
         tries = 0
 
-        async def derive(self, progress: Progress) -> None:
+        def load_artifacts(self) -> None: ...
+
+        async def derive_artifacts(self, progress: Progress) -> None:
             Stubborn.tries += 1
             if Stubborn.tries < 3:
                 raise RecursionError("an odd file")
 
-    source = LabSource()
+    source = LabLoader()
     source.load = lambda: Stubborn(upper)
     async with lab_node(source) as node, stub_of(node) as stub:
         slot = node.models["lab"]
@@ -143,7 +145,7 @@ async def test_a_model_that_can_not_be_loaded_fails_with_its_reason_and_the_node
     def load() -> None:
         raise BackendUnavailable("no such device")
 
-    async with lab_node(LabSource(load=load)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(load=load)) as node, stub_of(node) as stub:
         capability = await stub.GetCapabilities(EMPTY)
         assert capability.extra["lab.state"] == "failed"
         assert capability.extra["lab.reason"] == "no such device"
@@ -167,7 +169,7 @@ async def test_a_task_that_lacks_something_is_not_listed_and_its_reason_is_told(
 
 async def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new():
     gate = Gate()
-    async with lab_node(LabSource(gate), grace_seconds=10) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), grace_seconds=10) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask(b"in flight", "1"))
         await gate.entered()
@@ -186,7 +188,7 @@ async def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new():
 
 async def test_a_stop_waits_no_longer_than_its_grace():
     gate = Gate()
-    async with lab_node(LabSource(gate)) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate)) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(ask())
         await gate.entered()

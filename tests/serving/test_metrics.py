@@ -25,7 +25,7 @@ from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import SettingsError
 from hearth.node import Node
 from hearth.settings import load
-from node_kit import LabSource, NodeThread, ask, lab_node, queue_of, stub_of, talk, write_all
+from node_kit import LabLoader, NodeThread, ask, lab_node, queue_of, stub_of, talk, write_all
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -75,7 +75,7 @@ async def scrape(node: Node) -> Page:
 
 async def test_what_became_of_the_requests_adds_up():
     gate = Gate()
-    async with lab_node(LabSource(gate), metrics_port=0) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), metrics_port=0) as node, stub_of(node) as stub:
         first, gone = stub.Infer(), stub.Infer()
         await first.write(ask(b"good"))
         await gate.entered()
@@ -166,7 +166,7 @@ async def test_histograms_are_whole():
 
 async def test_work_that_is_under_way_is_seen():
     gate = Gate()
-    async with lab_node(LabSource(gate), metrics_port=0) as node, stub_of(node) as stub:
+    async with lab_node(LabLoader(gate), metrics_port=0) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await write_all(stream, [ask(b"first")])
         await gate.entered()
@@ -202,7 +202,7 @@ async def test_a_model_s_state_and_the_node_are_told():
     def broken() -> None:
         raise SettingsError("no such device")
 
-    async with lab_node(LabSource(load=broken), metrics_port=0) as node:
+    async with lab_node(LabLoader(load=broken), metrics_port=0) as node:
         page = await scrape(node)
         assert page["hearth_model_state", "lab", "failed"] == 1
         assert page["hearth_model_state", "lab", "ready"] == 0
@@ -273,7 +273,7 @@ async def test_a_port_that_is_taken_is_a_wrong_setting_and_nothing_stays_open():
         flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False,
                  "metrics_port": taken.getsockname()[1]}  # fmt: skip
         settings = load(flags, environment={}, config=Path("/dev/null"))
-        node = Node(settings, sources=[LabSource()])
+        node = Node(settings, loaders=[LabLoader()])
         with pytest.raises(SettingsError, match="metrics_port") as caught:
             await node.start()
         assert "\n" not in str(caught.value)

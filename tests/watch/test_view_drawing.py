@@ -10,11 +10,11 @@ from hearth.client import Capabilities, Failure, Job, Node, Outcome, Service, Ta
 from hearth.errors import InvalidInput
 from hearth.media import encode
 from hearth.watch import skeletons
-from hearth.watch.drawing import Look, drawn
-from hearth.watch.frames import Source
+from hearth.watch.drawing import DrawingStyle, drawn
+from hearth.watch.frames import FrameSource
 from hearth.watch.lettering import letters
-from hearth.watch.pictures import natural
 from hearth.watch.requests import FrameRequests
+from hearth.watch.sources import natural
 from view_kit import Pixels
 
 GREY = np.full((240, 320, 3), 120, np.uint8)
@@ -32,7 +32,7 @@ def picture(pixels: Pixels, **meta: str) -> Outcome:
 
 def seen(outcome: Outcome, sent: tuple[int, int] = SENT, **look: bool) -> np.ndarray:
     """Where something was drawn (h, w)."""
-    return np.any(drawn(GREY, outcome, sent, Look(**look)) != GREY, axis=2)
+    return np.any(drawn(GREY, outcome, sent, DrawingStyle(**look)) != GREY, axis=2)
 
 
 def columns(mask: np.ndarray) -> tuple[int, int]:
@@ -68,7 +68,9 @@ def test_every_answer_leaves_something_to_be_seen(schema: str, content: Any):
 
 
 def test_an_error_is_written_on_the_frame():
-    drawing = drawn(GREY, Outcome(Job("look", b""), error=Failure("INTERNAL", "no")), SENT, Look())
+    drawing = drawn(
+        GREY, Outcome(Job("look", b""), error=Failure("INTERNAL", "no")), SENT, DrawingStyle()
+    )
     assert ((drawing[:30, :80, 0] > 200) & (drawing[:30, :80, 1] < 100)).any()
 
 
@@ -125,10 +127,10 @@ def test_a_mask_tints_who_is_in_front_in_each_of_its_formats():
 
 def test_a_picture_takes_the_frames_place_and_what_is_transparent_shows_a_chessboard():
     colours = np.random.default_rng(5).integers(0, 256, (240, 320, 3), np.uint8)
-    assert np.array_equal(drawn(GREY, picture(colours), SENT, Look()), colours)
+    assert np.array_equal(drawn(GREY, picture(colours), SENT, DrawingStyle()), colours)
     alpha = np.zeros((240, 320, 1), np.uint8)
     alpha[:, :160] = 255
-    laid = drawn(GREY, picture(np.concatenate([colours, alpha], axis=2)), SENT, Look())
+    laid = drawn(GREY, picture(np.concatenate([colours, alpha], axis=2)), SENT, DrawingStyle())
     assert np.array_equal(laid[:, :160], colours[:, :160])
     assert set(np.unique(laid[:, 160:])) == {200, 240}
 
@@ -142,7 +144,7 @@ def test_what_covers_all_is_drawn_first_whatever_comes_first():
         "broken": Outcome(Job("look", b""), error=Failure("INTERNAL", "no")),
         "effect": picture(blue),
     }
-    laid = drawn(GREY, Outcome(Job("look", b""), parts=parts), SENT, Look())
+    laid = drawn(GREY, Outcome(Job("look", b""), parts=parts), SENT, DrawingStyle())
     assert tuple(laid[230, 300]) == (0, 0, 255)
     assert laid[180, 80, 1] > 150 and laid[12, 12, 0] > 150  # the box, the complaint
 
@@ -177,7 +179,7 @@ def test_names_are_sorted_as_people_count():
 # --- what is asked for ------------------------------------------------------------------------
 
 
-def asking(task: str, source: Source, *, raw: bool = False, **options: str) -> FrameRequests:
+def asking(task: str, source: FrameSource, *, raw: bool = False, **options: str) -> FrameRequests:
     images = ("image/jpeg",)
     video = dict.fromkeys(("stream_id", "frame_number", "timestamp_ms", "drop"), "text")
     tasks = (
@@ -191,7 +193,7 @@ def asking(task: str, source: Source, *, raw: bool = False, **options: str) -> F
     return FrameRequests(task, found, source, options, raw=raw)
 
 
-class Video(Source):
+class Video(FrameSource):
     name = "video"
 
     def __init__(self, *, live: bool = False, stills: bool = False) -> None:

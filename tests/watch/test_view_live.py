@@ -18,12 +18,12 @@ from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.watch import run as run_watch
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import HearthError, Unavailable
-from hearth.watch.captures import Capture
-from hearth.watch.frames import Source
+from hearth.watch.captures import CaptureSource
+from hearth.watch.frames import FrameSource
 from hearth.watch.latest_frame import LatestFrame
-from hearth.watch.open_source import open_source
-from hearth.watch.session import WatchOptions
+from hearth.watch.run import WatchArguments
 from hearth.watch.sinks import JsonLines, VideoFile
+from hearth.watch.sources import open_source
 from view_kit import RATE, frames, read_video, write_picture, write_video
 
 COUNT = 40
@@ -44,17 +44,17 @@ def said(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
     console.notes.cache_clear()
 
 
-def camera(clip: Path) -> Capture:
+def camera(clip: Path) -> CaptureSource:
     """A real capture of a file, taken for a camera: it gives frames as fast as it is read."""
-    return Capture(cv2.VideoCapture(str(clip)), "camera 0", live=True)
+    return CaptureSource(cv2.VideoCapture(str(clip)), "camera 0", live=True)
 
 
-class Held(Source):
+class Held(FrameSource):
     """A source that stands still behind so many frames until it is let go."""
 
     live = True
 
-    def __init__(self, source: Source, after: int) -> None:
+    def __init__(self, source: FrameSource, after: int) -> None:
         self.name, self.rate = source.name, source.rate
         self._source, self._left = source, after
         self.gate = threading.Event()
@@ -90,7 +90,7 @@ async def test_whoever_asks_late_gets_the_newest_frame_alone(clip: Path):
 
 
 async def test_what_ends_a_source_reaches_whoever_waits_for_a_frame(clip: Path):
-    class Unplugged(Source):
+    class Unplugged(FrameSource):
         live = True
 
         def read(self) -> Any:
@@ -130,9 +130,9 @@ async def node_of(infer: Any, options: tuple[str, ...] = ()) -> AsyncIterator[st
         yield address
 
 
-async def run(address: str, source: Source, *sinks: Any, **wishes: Any) -> int:
+async def run(address: str, source: FrameSource, *sinks: Any, **wishes: Any) -> int:
     return await asyncio.to_thread(
-        run_watch, WatchOptions("look", node=address, **wishes), source, sinks
+        run_watch, WatchArguments("look", node=address, **wishes), source, sinks
     )
 
 
@@ -211,7 +211,7 @@ async def test_frames_that_fail_are_told_and_the_rest_goes_on(
             yield failure(request, "too dark") if at in (0, 1, 5) else answer(request)
             at += 1
 
-    source = Capture(cv2.VideoCapture(str(clip)), "clip.avi", live=False)
+    source = CaptureSource(cv2.VideoCapture(str(clip)), "clip.avi", live=False)
     out = tmp_path / "seen.mp4"
     async with node_of(infer) as address:
         assert await run(address, source, VideoFile(out, RATE, live=False)) == FAILURE
@@ -258,7 +258,7 @@ async def test_if_the_first_frames_all_fail_it_ends_with_the_reason(clip: Path, 
             yield failure(request, "no such option")
 
     out = tmp_path / "seen.mp4"
-    source = Capture(cv2.VideoCapture(str(clip)), "clip.avi", live=False)
+    source = CaptureSource(cv2.VideoCapture(str(clip)), "clip.avi", live=False)
     async with node_of(infer) as address:
         with pytest.raises(HearthError, match=f"^{address}: no such option"):
             await run(address, source, VideoFile(out, RATE, live=False))
@@ -277,7 +277,7 @@ async def test_a_node_that_goes_away_ends_it_with_one_line_and_a_whole_video(
             at += 1
 
     out = tmp_path / "seen.avi"
-    source = Capture(cv2.VideoCapture(str(clip)), "clip.avi", live=False)
+    source = CaptureSource(cv2.VideoCapture(str(clip)), "clip.avi", live=False)
     async with node_of(infer) as address:
         with pytest.raises(
             Unavailable, match=f"^{address} ended the stream after 6 frames in .* s: going down"
@@ -292,16 +292,16 @@ async def test_a_node_that_goes_away_ends_it_with_one_line_and_a_whole_video(
 
 def test_a_live_video_takes_as_long_as_the_source_did(tmp_path: Path):
     from hearth.client import Job, Outcome
-    from hearth.watch.frames import Frame
-    from hearth.watch.sinks import Seen
+    from hearth.watch.frames import SourceFrame
+    from hearth.watch.sinks import AnsweredFrame
 
     out = tmp_path / "seen.mp4"
     video = VideoFile(out, 10, live=True)
     shades = []
     for number, (moment, shade) in enumerate(((5.0, 50), (5.5, 150), (5.52, 250))):
         pixels = np.full((64, 64, 3), shade, np.uint8)
-        frame = Frame(number, moment, pixels)
-        video.write(Seen(frame, Outcome(Job("look", b"")), pixels))
+        frame = SourceFrame(number, moment, pixels)
+        video.write(AnsweredFrame(frame, Outcome(Job("look", b"")), pixels))
     video.close()
     shades = [round(float(frame.mean()), -1) for frame in read_video(out).frames]
     assert shades == [50] * 5 + [250]

@@ -19,10 +19,9 @@ from client_kit import Requests, ScriptedNode, echo, serving
 from hearth.cli.watch import run
 from hearth.contract import ml_service_pb2 as pb
 from hearth.watch.display import Display, FrameCounter
-from hearth.watch.open_source import open_source
-from hearth.watch.pictures import Pictures
-from hearth.watch.session import WatchOptions, WatchSession
+from hearth.watch.run import WatchArguments, WatchRun
 from hearth.watch.sinks import open_out
+from hearth.watch.sources import PictureSource, open_source
 from lan_kit import require
 from view_kit import ASTRONAUT, Pixels, frames, read_video, write_picture, x_server
 
@@ -98,12 +97,12 @@ async def test_keys_go_on_to_the_next_picture_and_close_the_window(
 
     monkeypatch.setenv("DISPLAY", display)
     paths = [write_picture(tmp_path / f"{n}.png", pixels) for n, pixels in enumerate(frames(4))]
-    source, counter, window = Pictures(paths, "four"), FrameCounter(), Window("watch")
+    source, counter, window = PictureSource(paths, "four"), FrameCounter(), Window("watch")
     root = window._root
     async with node() as address:
-        options = WatchOptions("look", node=address)
+        options = WatchArguments("look", node=address)
         shown = Display(source, counter, window, "look", picture_seconds=60)
-        session = WatchSession(options, source, [], shown, counter)
+        session = WatchRun(options, source, [], shown, counter)
         running = asyncio.create_task(session.run())
         async with asyncio.timeout(20):
             for number, key in ((1, "Right"), (2, "space"), (3, "q")):
@@ -139,7 +138,7 @@ async def test_a_part_of_the_screen_is_a_source(
     source = open_source("screen:320x288+100+50", print)
     sink = open_out(str(out), source, "screen", None)
     async with node() as address:
-        wishes = WatchOptions("look", node=address, most=5)
+        wishes = WatchArguments("look", node=address, most=5)
         assert await asyncio.to_thread(run, wishes, source, [sink]) == 0
     video = read_video(out)
     assert video.frames.shape[1:] == (288, 320, 3) and video.rate == 20

@@ -18,7 +18,7 @@ from hearth.settings import Settings
 
 if TYPE_CHECKING:
     from hearth.batching import LatencyProfile
-    from hearth.models.manager import ModelSource
+    from hearth.models.loader import ModelLoader
 
 GIB = 1 << 30
 LITTLE_SPACE = 2 * GIB
@@ -198,25 +198,27 @@ def services(settings: Settings) -> Iterator[Check]:
     """Whether the models of the configured services are here, or can be had."""
     if not has_server():
         return
-    from hearth.wiring import source_of
+    from hearth.wiring import loader_of
 
     for name in dict.fromkeys(settings.services):
         try:
-            yield _service(source_of(settings, name, patience=HUB_SECONDS))
+            yield _service(loader_of(settings, name, patience=HUB_SECONDS))
         except HearthError as error:
             yield Check("service", name, State.BAD, str(error))
 
 
-def _service(source: "ModelSource") -> Check:
+def _service(loader: "ModelLoader") -> Check:
     """Whether a model is here, or can be had; raises HearthError."""
-    about, name = source.about(), source.service
+    from hearth.models.loader import describe, is_local, resolve
+
+    about, name = describe(loader), loader.service
     if about.fault:
         return Check("service", name, State.BAD, about.fault)
-    if source.is_local():
+    if is_local(loader):
         what = f"{about.model} is here" if about.model else "needs no model"
         return Check("service", name, State.OK, what)
     try:
-        where = "" if about.barred else source.look_up()
+        where = "" if about.barred else resolve(loader)
         why = about.barred
     except HearthError as error:
         why = str(error)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hearth.errors import SettingsError, SetupError, how_to_install
+from hearth.known import TASKS
 
 
 def serve(  # noqa: PLR0917
@@ -24,8 +25,8 @@ def serve(  # noqa: PLR0917
         typer.Option(
             "--service",
             "--services",
-            help="What to serve, instead of the default: clip, bioclip, siglip, ocr, mediapipe, "
-            "face, compose; with commas between. May be repeated.",
+            help=f"What to serve, instead of the default: {', '.join(TASKS)}; with commas "
+            "between. May be repeated.",
         ),
     ] = None,
     backend: Annotated[str | None, typer.Option(help="The engine of clip: onnxrt, torch.")] = None,
@@ -57,7 +58,7 @@ def serve(  # noqa: PLR0917
     ] = None,
 ) -> int:
     """Run a node until Ctrl-C or SIGTERM."""
-    from hearth.cli.progress import Bar
+    from hearth.cli.progress import ProgressView
     from hearth.cpu import CURE, missing_features
     from hearth.logs import configure
     from hearth.settings import load
@@ -98,7 +99,7 @@ def serve(  # noqa: PLR0917
     for warning in warnings:
         log.warning("%s", warning)
     # A line among those of the log, in the log's own format.
-    with Bar(log.info) as bar:
+    with ProgressView(say=log.info) as bar:
         code = run(settings, progress=bar.progress)
     logging.shutdown()
     sys.stdout.flush()

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from hearth.client.affinity import MODEL
 from hearth.client.messages import Failure, Outcome
-from hearth.client.pin import MODEL
 from hearth.client.status import error_of
 from hearth.client.values import value_of
 

@@ -5,13 +5,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from hearth.catalog import TaskInfo
+from hearth.client.affinity import ModelAffinity
 from hearth.client.answer import Answer
-from hearth.client.capabilities import TaskInfo
-from hearth.client.dispatch import Done, failed, perform
-from hearth.client.fleet import Fleet
 from hearth.client.messages import Failure, Job, Outcome
-from hearth.client.pin import Pin
+from hearth.client.pool import NodePool
 from hearth.client.reading import Reading, Unreadable
+from hearth.client.retry import Done, failed, perform
 from hearth.errors import DeadlinePassed, HearthError
 
 PATIENT = 300.0
@@ -19,24 +19,24 @@ PATIENT = 300.0
 
 
 class Asking:
-    """Reads a source and has it done, by nodes that ``pin`` allows.
+    """Reads a source and has it done, by nodes that ``affinity`` allows.
 
     ``timeout`` is in seconds for each source, ``within`` for all from the first one on.
     """
 
     def __init__(
         self,
-        fleet: Fleet,
+        pool: NodePool,
         task: str,
         meta: Mapping[str, str],
-        pin: Pin | None,
+        affinity: ModelAffinity | None,
         reading: Reading,
         *,
         timeout: float,
         within: float = math.inf,
     ) -> None:
-        self.pin = pin
-        self._fleet = fleet
+        self.affinity = affinity
+        self._pool = pool
         self._task = task
         self._meta = meta
         self._timeout = timeout
@@ -65,11 +65,11 @@ class Asking:
     async def done(self, source: Any, deadline: float, mime: str = "") -> Done:
         """The same by ``deadline``, of the loop's clock; raises HearthError, Unreadable."""
         if self._info is None:
-            self._info = await self._fleet.info(self._task, deadline, self.pin)
+            self._info = await self._pool.info(self._task, deadline, self.affinity)
         payload = await self._reading.take(source, self._info, mime, deadline=deadline)
         try:
             job = Job(self._task, payload.content, payload.mime, self._meta)
-            return await perform(self._fleet, job, deadline, self.pin, tell=self._tell)
+            return await perform(self._pool, job, deadline, self.affinity, tell=self._tell)
         finally:
             self._reading.give_back(payload)
 

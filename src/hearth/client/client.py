@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from hearth.client.addresses import named
+from hearth.client.affinity import ModelAffinity
 from hearth.client.answer import Answer
 from hearth.client.asking import Asking
 from hearth.client.entries import entries_of
-from hearth.client.fleet import Fleet
 from hearth.client.forks import ForkGuard, require_grpc
 from hearth.client.mapping import MapRun, Sources
 from hearth.client.node import Node
 from hearth.client.options import written
-from hearth.client.pin import Pin
+from hearth.client.pool import NodePool
 from hearth.client.reading import Reading, Unreadable
 from hearth.client.sources import Source
 from hearth.client.values import Embedding, Faces, Labels, Texts
@@ -50,7 +50,7 @@ class Client:
         timeout: float = TIMEOUT,
     ) -> None:
         addresses = named(nodes)
-        self._fleet = Fleet(addresses, mdns=not addresses if mdns is None else mdns)
+        self._pool = NodePool(addresses, mdns=not addresses if mdns is None else mdns)
         self._timeout = timeout
         self._reading = Reading()
         self._guard = ForkGuard()
@@ -67,18 +67,18 @@ class Client:
         """Begin to look for nodes; raises Unavailable where that can't be. Close it afterwards."""
         require_grpc()
         self._guard = ForkGuard()
-        await self._fleet.open()
+        await self._pool.open()
 
     async def close(self) -> None:
         """Cancel what is open."""
         if not self._guard.forked:
-            await self._fleet.close()
+            await self._pool.close()
 
     @property
     def nodes(self) -> list[Node]:
         """All nodes that are known now, whether or not they can do anything."""
         self._guard.check()
-        return [member.node for member in self._fleet.members]
+        return [handle.snapshot for handle in self._pool.handles]
 
     async def ready(
         self, task: str, timeout: float | None = None, *, model_id: str | None = None
@@ -89,8 +89,8 @@ class Client:
         Raises UnknownTask where none can do it, Unavailable where none answers, or has the model.
         """
         self._guard.check()
-        pin = Pin(model_id) if model_id else None
-        return (await self._fleet.ready(task, timeout, pin)).node
+        affinity = ModelAffinity(model_id) if model_id else None
+        return (await self._pool.ready(task, timeout, affinity)).snapshot
 
     async def infer(
         self,
@@ -114,10 +114,10 @@ class Client:
         self._guard.check()
         meta = written({**(options or {}), **more})
         entries = entries_of(task, meta)
-        pin = Pin(model_id, entries) if model_id or entries else None
+        affinity = ModelAffinity(model_id, entries) if model_id or entries else None
         seconds = self._timeout if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + seconds
-        asking = Asking(self._fleet, task, meta, pin, self._reading, timeout=seconds)
+        asking = Asking(self._pool, task, meta, affinity, self._reading, timeout=seconds)
         try:
             done = await asking.done(source, deadline, mime)
         except Unreadable as error:
@@ -156,17 +156,17 @@ class Client:
             raise TypeError(f"a list of sources is mapped, not {sources!r:.60}: infer takes one")
         meta = written({**(options or {}), **more})
         asking = Asking(
-            self._fleet,
+            self._pool,
             task,
             meta,
-            Pin(model_id, entries_of(task, meta)),
+            ModelAffinity(model_id, entries_of(task, meta)),
             Reading(),
             timeout=timeout,
             within=within,
         )
 
         def room() -> int:
-            return in_flight or self._fleet.room(task, asking.pin)
+            return in_flight or self._pool.room(task, asking.affinity)
 
         return MapRun(sources, asking.ask, room, ordered=ordered).answers()
 

@@ -1,4 +1,4 @@
-"""Many sources through the fleet: each has one answer, and few are held at a time."""
+"""Many sources through the pool: each has one answer, and few are held at a time."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator

@@ -3,10 +3,10 @@
 import difflib
 from collections.abc import Iterable, Mapping
 
+from hearth.client.affinity import ModelAffinity
 from hearth.client.capabilities import Capabilities
-from hearth.client.known import service_of
-from hearth.client.pin import Pin
 from hearth.environment import NODES
+from hearth.known import TASKS
 
 NOBODY = (
     "no node found on this network: start one with `hearth serve`, or name one with "
@@ -14,14 +14,21 @@ NOBODY = (
 )
 
 
-def unfit(task: str, pin: Pin, models: Iterable[Iterable[str]]) -> str:
+def unfit(task: str, affinity: ModelAffinity, models: Iterable[Iterable[str]]) -> str:
     """One line: that nodes can do the task, but with other ``models``."""
-    if pin.asked is None:
-        return f"no node has the model {pin.model} for {task} now, and answers of two don't mix"
+    if affinity.asked is None:
+        return (
+            f"no node has the model {affinity.model} for {task} now, and answers of two don't mix"
+        )
     names = sorted({name for each in models for name in each})
-    return f"no node has the model {pin.asked} for {task}" + (
+    return f"no node has the model {affinity.asked} for {task}" + (
         f"; there is {', '.join(names)}" if names else ""
     )
+
+
+def service_of(task: str) -> str | None:
+    """Name the service that does a task, or None where it is none of hearth's own."""
+    return next((service for service, tasks in TASKS.items() if task in tasks), None)
 
 
 def missing(task: str, nodes: Mapping[str, Capabilities]) -> str:

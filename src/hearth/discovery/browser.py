@@ -19,7 +19,7 @@ from hearth.discovery.address import (
     link_local_addresses,
     multicast_addresses,
 )
-from hearth.discovery.asker import Asker
+from hearth.discovery.address_ranking import LocalNetworks
 from hearth.discovery.cached import Service
 from hearth.discovery.merged import merged
 from hearth.discovery.multicast import (
@@ -32,8 +32,8 @@ from hearth.discovery.multicast import (
     ask,
     open_zeroconf,
 )
-from hearth.discovery.near import Near
 from hearth.discovery.record import TYPES, NodeRecord
+from hearth.discovery.unicast_query import UnicastQuery
 from hearth.discovery.watcher import AddressWatcher
 from hearth.environment import NODES
 from hearth.errors import Unavailable
@@ -99,7 +99,7 @@ class Browser:
             ) from None
         self._core = self._zeroconf.zeroconf
         self._core.async_add_listener(self._ear, None)
-        self._asker = Asker(self._core)
+        self._query = UnicastQuery(self._core)
         self._listen()
         self._watcher.start()
         self._mover = asyncio.create_task(self._follow_addresses())
@@ -107,7 +107,7 @@ class Browser:
 
     async def __aexit__(self, *_: object) -> None:
         self._watcher.close()
-        self._asker.close()
+        self._query.close()
         tasks = [task for task in (self._mover, *self._resolving.values()) if task is not None]
         for task in tasks:
             task.cancel()
@@ -138,7 +138,7 @@ class Browser:
         return self.nodes
 
     def _look_around(self) -> None:
-        self._near = Near.now()
+        self._networks = LocalNetworks.now()
         self._interfaces = multicast_addresses(advertised_address())
         self._links = link_local_addresses()
 
@@ -147,8 +147,8 @@ class Browser:
             self._core, self._types, handlers=[self._on_service], question_type=_QM
         )
         questions = [(type_, TYPE_PTR) for type_ in self._types]
-        self._asker.use(self._interfaces)
-        self._asker.ask(questions)
+        self._query.use(self._interfaces)
+        self._query.ask(questions)
         # A firewall may keep answers to any other port from us.
         ask(self._core, questions, unicast=True)
 
@@ -226,21 +226,21 @@ class Browser:
         if service.place is not None and not service.addresses:
             host = service.place.server
             questions = [(host, TYPE_A), (host, TYPE_AAAA), *questions]
-        self._asker.ask(questions)
+        self._query.ask(questions)
         ask(self._core, questions)
 
     def _take(self, key: _Key, service: Service) -> None:
         before = self._services.get(key)
-        source = self._asker.sources.get(service.server)
-        record = service.record(self._near, before, source) if key in self._present else None
+        source = self._query.sources.get(service.server)
+        record = service.record(self._networks, before, source) if key in self._present else None
         if record is None:
             self._services.pop(key, None)
             return
         self._services[key] = record
-        if not self._near.has(record.address) and service.server not in self._far:
+        if not self._networks.has(record.address) and service.server not in self._far:
             # Its answer shows an address that it does have here.
             self._far.add(service.server)
-            self._asker.ask([(key[1], TYPE_SRV)])
+            self._query.ask([(key[1], TYPE_SRV)])
 
     def _merge(self) -> None:
         before, self._nodes = self._nodes, merged(self._services.values(), self._types)

@@ -18,7 +18,7 @@ from zeroconf import (  # type: ignore[attr-defined]
     current_time_millis,
 )
 
-from hearth.discovery.near import Near
+from hearth.discovery.address_ranking import LocalNetworks
 from hearth.discovery.record import NodeRecord
 
 Kind = TypeVar("Kind", bound=DNSRecord)
@@ -57,7 +57,7 @@ class Service:
         return self.place.server_key if self.place else ""
 
     def record(
-        self, near: Near, before: NodeRecord | None, source: str | None
+        self, networks: LocalNetworks, before: NodeRecord | None, source: str | None
     ) -> NodeRecord | None:
         """As a node of one type; None while address or port are missing.
 
@@ -67,11 +67,11 @@ class Service:
         if self.place is None or not self.place.port:
             return None
         found = {text for record in self.addresses
-                 for text in near.dialable(record.address, record.scope_id)}  # fmt: skip
+                 for text in networks.dialable(record.address, record.scope_id)}  # fmt: skip
         if not found:
             return None
-        addresses = near.ordered(found, before.addresses if before else ())
-        if source and near.has(source) and not near.has(addresses[0]):
+        addresses = networks.ordered(found, before.addresses if before else ())
+        if source and networks.has(source) and not networks.has(addresses[0]):
             addresses = (*addresses, source)
         txt = _decoded(self.type, self.name, self.text)
         return NodeRecord(

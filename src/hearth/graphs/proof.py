@@ -18,7 +18,7 @@ _LEAST_COSINE = 0.99999
 _LARGEST_DIFFERENCE = 1e-4
 
 
-def prove_freed(original: Path, freed: Path, samples: NDArray[Any]) -> None:
+def prove_dynamic_batch(original: Path, freed: Path, samples: NDArray[Any]) -> None:
     """See that a freed graph gives what the original gives for each sample alone.
 
     ``samples`` are (n, …), at least four. Raises ModelUnavailable.

@@ -1,8 +1,8 @@
 """Where each operator takes the batch.
 
 A rule gets a step whose inputs partly hold the batch, and tells where its outputs hold it:
-the spots that are possible, the likeliest first. None are possible where the operator would
-mix samples; then the graph can't be freed.
+the axes that are possible, the likeliest first. None are possible where the operator would
+mix samples; then the graph can't be rewritten.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.graphs.spot import FIRST, Shape, Spot, after_reshape
+from hearth.graphs.batch_axis import FIRST, BatchAxis, Shape, after_reshape
 
-Spots = Sequence[Spot]
+BatchAxes = Sequence[BatchAxis]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Step:
     """A node, and what is known of it."""
 
     node: Any
-    spots: tuple[Spot | None, ...]
+    batch_axes: tuple[BatchAxis | None, ...]
     """Of each input; None: it is the same for every sample."""
     shapes: tuple[Shape, ...]
     """Of each input."""
@@ -58,21 +58,21 @@ class Step:
         return None if axes is None else [axis % len(self.shapes[0]) for axis in axes]
 
 
-def possible(step: Step) -> Spots:
+def possible(step: Step) -> BatchAxes:
     """Where the outputs may hold the batch, the likeliest first; empty where nowhere."""
     rule = _RULES.get(step.node.op_type) if step.node.domain in ("", "ai.onnx") else None
     return () if rule is None else rule(step)
 
 
-def _of_data(step: Step) -> Spot | None:
-    """The first input's spot, where no other input holds the batch."""
-    return step.spots[0] if not any(step.spots[1:]) else None
+def _of_data(step: Step) -> BatchAxis | None:
+    """The first input's batch axis, where no other input holds the batch."""
+    return step.batch_axes[0] if not any(step.batch_axes[1:]) else None
 
 
-def _aligned(step: Step, index: int) -> Spot | None:
-    """An input's spot, counted in the output's axes as broadcasting does."""
-    spot = step.spots[index]
-    return spot and spot.moved(spot.axis + len(step.out) - len(step.shapes[index]))
+def _aligned(step: Step, index: int) -> BatchAxis | None:
+    """An input's batch axis, counted in the output's axes as broadcasting does."""
+    batch = step.batch_axes[index]
+    return batch and batch.moved(batch.axis + len(step.out) - len(step.shapes[index]))
 
 
 def _size(step: Step, index: int, axis: int) -> int:
@@ -81,75 +81,75 @@ def _size(step: Step, index: int, axis: int) -> int:
     return step.shapes[index][axis] if axis >= 0 else 1
 
 
-def _one_of(spots: Iterable[Spot | None]) -> Spot | None:
-    """The spot that all have in common, of those that there are."""
-    found = {spot for spot in spots if spot}
+def _one_of(batch_axes: Iterable[BatchAxis | None]) -> BatchAxis | None:
+    """The batch that all have in common, of those that there are."""
+    found = {batch for batch in batch_axes if batch}
     return found.pop() if len(found) == 1 else None
 
 
-def _broadcast(step: Step) -> Spots:
-    spot = _one_of(_aligned(step, index) for index in range(len(step.spots)))
-    if spot is None or step.out[spot.axis] != spot.outer * spot.inner:
+def _broadcast(step: Step) -> BatchAxes:
+    batch = _one_of(_aligned(step, index) for index in range(len(step.batch_axes)))
+    if batch is None or step.out[batch.axis] != batch.outer * batch.inner:
         return ()
-    for index, own in enumerate(step.spots):
-        if own is None and _size(step, index, spot.axis) != 1:
+    for index, own in enumerate(step.batch_axes):
+        if own is None and _size(step, index, batch.axis) != 1:
             return ()
-    return (spot,)
+    return (batch,)
 
 
-def _along(step: Step) -> Spots:
+def _along(step: Step) -> BatchAxes:
     """Works along one axis, and on each line by itself."""
-    spot = _of_data(step)
-    return (spot,) if spot and spot.axis != step.axis(-1) else ()
+    batch = _of_data(step)
+    return (batch,) if batch and batch.axis != step.axis(-1) else ()
 
 
-def _from_axis(step: Step) -> Spots:
+def _from_axis(step: Step) -> BatchAxes:
     """Works on all axes from one on."""
-    spot = _of_data(step)
-    return (spot,) if spot and spot.axis < step.axis(-1) else ()
+    batch = _of_data(step)
+    return (batch,) if batch and batch.axis < step.axis(-1) else ()
 
 
-def _on_images(step: Step) -> Spots:
+def _on_images(step: Step) -> BatchAxes:
     """Works on each sample by itself: (n, channels, …)."""
     return (FIRST,) if _of_data(step) == FIRST else ()
 
 
-def _reduce(step: Step) -> Spots:
+def _reduce(step: Step) -> BatchAxes:
     axes = [step.axis(0)] if step.node.op_type in {"ArgMax", "ArgMin"} else step.axes()
-    spot = _of_data(step)
-    if spot is None or not axes or spot.axis in axes:
+    batch = _of_data(step)
+    if batch is None or not axes or batch.axis in axes:
         return ()
-    return (spot,) if step.attribute("keepdims", 1) else (_without(spot, axes),)
+    return (batch,) if step.attribute("keepdims", 1) else (_without(batch, axes),)
 
 
-def _without(spot: Spot, axes: Sequence[int]) -> Spot:
-    return spot.moved(spot.axis - sum(axis < spot.axis for axis in axes))
+def _without(batch: BatchAxis, axes: Sequence[int]) -> BatchAxis:
+    return batch.moved(batch.axis - sum(axis < batch.axis for axis in axes))
 
 
-def _transpose(step: Step) -> Spots:
-    [spot] = step.spots
+def _transpose(step: Step) -> BatchAxes:
+    [batch] = step.batch_axes
     order = step.attribute("perm") or range(len(step.out))[::-1]
-    return (spot.moved(list(order).index(spot.axis)),) if spot else ()
+    return (batch.moved(list(order).index(batch.axis)),) if batch else ()
 
 
-def _reshape(step: Step) -> Spots:
-    spot = _of_data(step)
-    return after_reshape(spot, step.shapes[0], step.out) if spot else ()
+def _reshape(step: Step) -> BatchAxes:
+    batch = _of_data(step)
+    return after_reshape(batch, step.shapes[0], step.out) if batch else ()
 
 
-def _flatten(step: Step) -> Spots:
-    [spot] = step.spots
-    if spot is None:
+def _flatten(step: Step) -> BatchAxes:
+    [batch] = step.batch_axes
+    if batch is None:
         return ()
     shape, at = step.shapes[0], int(step.attribute("axis", 1)) % (len(step.shapes[0]) + 1)
-    first, last, axis = (0, at, 0) if spot.axis < at else (at, len(shape), 1)
-    outer = prod(shape[first : spot.axis]) * spot.outer
-    return (Spot(axis, outer, spot.inner * prod(shape[spot.axis + 1 : last])),)
+    first, last, axis = (0, at, 0) if batch.axis < at else (at, len(shape), 1)
+    outer = prod(shape[first : batch.axis]) * batch.outer
+    return (BatchAxis(axis, outer, batch.inner * prod(shape[batch.axis + 1 : last])),)
 
 
-def _squeeze(step: Step) -> Spots:
-    spot = _of_data(step)
-    return (_without(spot, squeezed(step)),) if spot and spot.axis not in squeezed(step) else ()
+def _squeeze(step: Step) -> BatchAxes:
+    batch = _of_data(step)
+    return (_without(batch, squeezed(step)),) if batch and batch.axis not in squeezed(step) else ()
 
 
 def squeezed(step: Step) -> list[int]:
@@ -157,54 +157,54 @@ def squeezed(step: Step) -> list[int]:
     axes = step.axes()
     if axes is not None:
         return axes
-    spot = step.spots[0]
+    batch = step.batch_axes[0]
     return [
         axis
         for axis, size in enumerate(step.shapes[0])
-        if size == 1 and (spot is None or axis != spot.axis)
+        if size == 1 and (batch is None or axis != batch.axis)
     ]
 
 
-def _unsqueeze(step: Step) -> Spots:
-    spot = _of_data(step)
+def _unsqueeze(step: Step) -> BatchAxes:
+    batch = _of_data(step)
     given = step.attribute("axes")
     axes = step.numbers(1) if given is None else list(given)
-    if spot is None or axes is None:
+    if batch is None or axes is None:
         return ()
     added = {axis % len(step.out) for axis in axes}
     kept = [axis for axis in range(len(step.out)) if axis not in added]
-    return (spot.moved(kept[spot.axis]),)
+    return (batch.moved(kept[batch.axis]),)
 
 
-def _concat(step: Step) -> Spots:
-    spot = _one_of(step.spots)
-    if spot is None or spot.axis == step.axis(0):
+def _concat(step: Step) -> BatchAxes:
+    batch = _one_of(step.batch_axes)
+    if batch is None or batch.axis == step.axis(0):
         return ()
     # What is the same for every sample is repeated for each: only along an axis of its own.
-    return (spot,) if spot.alone or all(step.spots) else ()
+    return (batch,) if batch.alone or all(step.batch_axes) else ()
 
 
-def _split(step: Step) -> Spots:
-    spot = _of_data(step)
-    return (spot,) if spot and spot.axis != step.axis(0) else ()
+def _split(step: Step) -> BatchAxes:
+    batch = _of_data(step)
+    return (batch,) if batch and batch.axis != step.axis(0) else ()
 
 
-def _slice(step: Step) -> Spots:
-    spot = _of_data(step)
+def _slice(step: Step) -> BatchAxes:
+    batch = _of_data(step)
     starts, ends = step.numbers(1), step.numbers(2)
-    if spot is None or starts is None or ends is None:
+    if batch is None or starts is None or ends is None:
         return ()
     axes = step.numbers(3) or list(range(len(starts)))
     steps = step.numbers(4) or [1] * len(starts)
     for axis, start, end, stride in zip(axes, starts, ends, steps, strict=True):
         whole = start == 0 and stride == 1 and end >= np.iinfo(np.int32).max
-        if axis % len(step.out) == spot.axis and not whole:
+        if axis % len(step.out) == batch.axis and not whole:
             return ()
-    return (spot,)
+    return (batch,)
 
 
-def _gather(step: Step) -> Spots:
-    data, indices = step.spots
+def _gather(step: Step) -> BatchAxes:
+    data, indices = step.batch_axes
     axis = step.axis(0)
     if data and indices:
         return (FIRST,) if picks_rows(step) else ()
@@ -218,7 +218,7 @@ def _gather(step: Step) -> Spots:
 
 def picks_rows(step: Step) -> bool:
     """Whether a Gather takes one row of each sample, out of the rows of all: (n · rows, …)."""
-    data, indices = step.spots
+    data, indices = step.batch_axes
     return (
         data is not None
         and (data.axis, data.outer) == (0, 1)
@@ -226,8 +226,8 @@ def picks_rows(step: Step) -> bool:
     )
 
 
-def _gather_nd(step: Step) -> Spots:
-    data, indices = step.spots
+def _gather_nd(step: Step) -> BatchAxes:
+    data, indices = step.batch_axes
     batched = int(step.attribute("batch_dims", 0))
     if indices is None and data and not batched:
         depth = step.shapes[1][-1]
@@ -246,51 +246,51 @@ def names_samples(step: Step) -> bool:
     return not step.attribute("batch_dims", 0) and len(shape) == 2 and shape[1] > 1
 
 
-def _gather_elements(step: Step) -> Spots:
-    spot = _one_of(step.spots)
-    return (spot,) if spot and all(step.spots) and spot.axis != step.axis(0) else ()
+def _gather_elements(step: Step) -> BatchAxes:
+    batch = _one_of(step.batch_axes)
+    return (batch,) if batch and all(step.batch_axes) and batch.axis != step.axis(0) else ()
 
 
-def _expand(step: Step) -> Spots:
-    spot = None if _of_data(step) is None else _aligned(step, 0)
-    return (spot,) if spot and step.out[spot.axis] == spot.outer * spot.inner else ()
+def _expand(step: Step) -> BatchAxes:
+    batch = None if _of_data(step) is None else _aligned(step, 0)
+    return (batch,) if batch and step.out[batch.axis] == batch.outer * batch.inner else ()
 
 
-def _matmul(step: Step) -> Spots:
+def _matmul(step: Step) -> BatchAxes:
     if min(map(len, step.shapes)) < 2:
         return ()
     rank = len(step.out)
     left, right = _aligned(step, 0), _aligned(step, 1)
     if (left and left.axis == rank - 1) or (right and right.axis == rank - 2):
         return ()  # a sum over the samples
-    spot = _one_of((left, right))
-    if spot is None or (left and right and spot.axis >= rank - 2):
+    batch = _one_of((left, right))
+    if batch is None or (left and right and batch.axis >= rank - 2):
         return ()
-    if spot.axis < rank - 2:
-        for index, own in enumerate(step.spots):
-            if own is None and _size(step, index, spot.axis) != 1:
+    if batch.axis < rank - 2:
+        for index, own in enumerate(step.batch_axes):
+            if own is None and _size(step, index, batch.axis) != 1:
                 return ()
-    return (spot,) if step.out[spot.axis] == spot.outer * spot.inner else ()
+    return (batch,) if step.out[batch.axis] == batch.outer * batch.inner else ()
 
 
-def _gemm(step: Step) -> Spots:
-    spot = _of_data(step)
-    if spot is None or spot.axis != int(step.attribute("transA", 0)):
+def _gemm(step: Step) -> BatchAxes:
+    batch = _of_data(step)
+    if batch is None or batch.axis != int(step.attribute("transA", 0)):
         return ()
     # The third is added to every row alike.
     added = step.shapes[2] if len(step.shapes) > 2 else ()
-    return (spot.moved(0),) if len(added) < 2 or added[0] == 1 else ()
+    return (batch.moved(0),) if len(added) < 2 or added[0] == 1 else ()
 
 
-def _pad(step: Step) -> Spots:
-    spot, pads = _of_data(step), step.numbers(1)
+def _pad(step: Step) -> BatchAxes:
+    batch, pads = _of_data(step), step.numbers(1)
     rank = len(step.out)
-    if spot is None or pads is None or len(pads) != 2 * rank:
+    if batch is None or pads is None or len(pads) != 2 * rank:
         return ()
-    return (spot,) if pads[spot.axis] == pads[spot.axis + rank] == 0 else ()
+    return (batch,) if pads[batch.axis] == pads[batch.axis + rank] == 0 else ()
 
 
-_Rule = Callable[[Step], Spots]
+_Rule = Callable[[Step], BatchAxes]
 
 _ELEMENTWISE = """
 Abs Add And Cast Ceil Celu Clip Cos Div Dropout Elu Equal Erf Exp Floor Gelu Greater

@@ -11,8 +11,8 @@ from typing import Any
 from hearth.files import fingerprint
 from hearth.hub.layout import ABOUT, Layout, files_in, select
 from hearth.hub.listing import SHA256, RemoteFile
+from hearth.hub.maintenance import check_files
 from hearth.hub.progress import Progress
-from hearth.hub.upkeep import check_files
 
 
 def content(folder: Path) -> dict[str, dict[str, Any]]:

@@ -82,7 +82,7 @@ class Listing:
         return [self.files[path] for path in sorted(chosen)]
 
     def to_json(self) -> dict[str, Any]:
-        """For the record on disk; ``from_json`` reads it back."""
+        """For the manifest on disk; ``from_json`` reads it back."""
         rows = [[file.path, file.size, file.kind, file.digest] for file in self.files.values()]
         return {"repository": self.repository, "commit": self.commit, "files": rows}
 

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from hearth.errors import ModelUnavailable
-from hearth.hub import names, upkeep
-from hearth.hub import record as records
+from hearth.hub import maintenance, names
+from hearth.hub import manifest as manifests
 from hearth.hub.listing import Listing, RemoteFile
+from hearth.hub.maintenance import PARTIAL, Condition, Stored
+from hearth.hub.manifest import Manifest, made_of
 from hearth.hub.progress import Progress, no_progress
-from hearth.hub.record import Record, made_of
 from hearth.hub.remote import Damaged, Remote, RepositoryMissing
-from hearth.hub.turns import turn
-from hearth.hub.upkeep import PARTIAL, Condition, Stored
+from hearth.hub.repository_lock import repository_lock
 
 __all__ = ["BARRED", "Condition", "HubStore", "RepositoryMissing", "Stored", "made_of"]
 
@@ -67,12 +67,12 @@ class HubStore:
     def files(self, repository: str, revision: str = "main") -> list[str]:
         """The paths in a repository, sorted.
 
-        From the local record where files of it are here, else from the hub. Raises
+        From the local manifest where files of it are here, else from the hub. Raises
         ModelUnavailable where the hub is out of reach or has no such repository.
         """
-        record = self._pinned(repository, revision)
-        if record is not None:
-            return sorted(record.listing.files)
+        manifest = self._pinned(repository, revision)
+        if manifest is not None:
+            return sorted(manifest.listing.files)
         self._require_online(repository)
         return sorted(self._remote.listing(repository, revision).files)
 
@@ -98,14 +98,14 @@ class HubStore:
 
         Never touches the network, never writes, and reads no more than sizes.
         """
-        record = self._pinned(repository, revision)
-        if record is None:
+        manifest = self._pinned(repository, revision)
+        if manifest is None:
             return None
         try:
-            wanted = record.listing.select(patterns)
+            wanted = manifest.listing.select(patterns)
         except ModelUnavailable:
             return None
-        return record.snapshot if all(map(record.has, wanted)) else None
+        return manifest.snapshot if all(map(manifest.has, wanted)) else None
 
     def download(
         self,
@@ -129,10 +129,10 @@ class HubStore:
         # Waiting is also the moment at which the caller can stop us.
         waits = f"{repository}: another process downloads it"
         try:
-            with self._turn(repository, lambda: progress(waits, 0, None)):
-                record = self._pinned(repository, revision) or self._look_up(repository, revision)
-                self._complete(record, record.listing.select(patterns), progress)
-                return record.snapshot
+            with self._locked(repository, lambda: progress(waits, 0, None)):
+                manifest = self._pinned(repository, revision) or self._look_up(repository, revision)
+                self._complete(manifest, manifest.listing.select(patterns), progress)
+                return manifest.snapshot
         except OSError as error:
             raise self._disk_error(repository, error) from error
 
@@ -146,15 +146,15 @@ class HubStore:
         waits = f"{repository}: another process works on it"
         with ExitStack() as stack:
             try:
-                stack.enter_context(self._turn(repository, lambda: progress(waits, 0, None)))
+                stack.enter_context(self._locked(repository, lambda: progress(waits, 0, None)))
             except OSError as error:
                 raise self._disk_error(repository, error) from error
-            self._records(repository)
+            self._manifests(repository)
             yield
 
     def repositories(self) -> list[Stored]:
         """What is here, by name: also what was interrupted. Reads no more than sizes."""
-        return upkeep.stored(self.folder)
+        return maintenance.stored(self.folder)
 
     def verify(self, repository: str, progress: Progress = no_progress) -> list[str]:
         """What is wrong with the files that count as whole: a line for each, none where all is.
@@ -164,17 +164,17 @@ class HubStore:
         ``progress`` gets the bytes read. Raises ModelUnavailable where nothing is here.
         """
         problems = []
-        for record in self._records(repository):
-            faults = upkeep.check(record, progress)
+        for manifest in self._manifests(repository):
+            faults = maintenance.check(manifest, progress)
             problems += [f"{path} {fault}" for path, fault in sorted(faults.items())]
-            if not faults and not record.damaged:
+            if not faults and not manifest.damaged:
                 continue
             try:
-                with self._turn(repository, lambda: self._is_busy(repository)):
+                with self._locked(repository, lambda: self._is_busy(repository)):
                     # What it says now: another process may have gone on meanwhile.
-                    now = records.load(record.folder, record.revision)
-                    if now is not None and now.listing.commit == record.listing.commit:
-                        upkeep.settle(now, faults)
+                    now = manifests.load(manifest.folder, manifest.revision)
+                    if now is not None and now.listing.commit == manifest.listing.commit:
+                        maintenance.settle(now, faults)
             except OSError as error:
                 raise self._disk_error(repository, error) from error
         return problems
@@ -184,9 +184,9 @@ class HubStore:
 
         That is what ``verify`` found wrong, and what is missing or not of its size.
         """
-        for record in self._records(repository):
-            if lost := record.lost():
-                self.download(repository, lost, progress, record.revision)
+        for manifest in self._manifests(repository):
+            if lost := manifest.lost():
+                self.download(repository, lost, progress, manifest.revision)
 
     def remove(self, repository: str) -> int:
         """Remove all that is here of a repository; the bytes that are free now.
@@ -198,19 +198,19 @@ class HubStore:
         try:
             # No lock, and no folder for it, where there is nothing to remove.
             if folder.is_dir():
-                with self._turn(repository, lambda: self._is_busy(repository)):
+                with self._locked(repository, lambda: self._is_busy(repository)):
                     if folder.is_dir():
-                        return upkeep.remove(folder)
+                        return maintenance.remove(folder)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ModelUnavailable(f"can't remove {repository} from {folder}: {reason}") from error
         raise self._not_here(repository)
 
-    def _records(self, repository: str) -> list[Record]:
+    def _manifests(self, repository: str) -> list[Manifest]:
         folder = self.folder_of(repository)
         if not folder.is_dir():
             raise self._not_here(repository)
-        return records.records_in(folder)
+        return manifests.manifests_in(folder)
 
     def _not_here(self, repository: str) -> ModelUnavailable:
         return ModelUnavailable(f"{repository} isn't in {self.folder}")
@@ -220,46 +220,46 @@ class HubStore:
             f"{repository} is in use by a download of another process: try again after it"
         )
 
-    def _pinned(self, repository: str, revision: str) -> Record | None:
-        """The record, where a file ties us to its commit."""
-        record = records.load(self.folder_of(repository), revision)
-        return record if record is not None and record.begun else None
+    def _pinned(self, repository: str, revision: str) -> Manifest | None:
+        """The manifest, where a file ties us to its commit."""
+        manifest = manifests.load(self.folder_of(repository), revision)
+        return manifest if manifest is not None and manifest.begun else None
 
-    def _look_up(self, repository: str, revision: str) -> Record:
+    def _look_up(self, repository: str, revision: str) -> Manifest:
         listing = self._remote.listing(repository, revision)
-        return Record(self.folder_of(repository), revision, listing)
+        return Manifest(self.folder_of(repository), revision, listing)
 
-    def _complete(self, record: Record, wanted: list[RemoteFile], progress: Progress) -> None:
-        missing = [file for file in wanted if not record.has(file)]
-        partial = record.folder / PARTIAL
+    def _complete(self, manifest: Manifest, wanted: list[RemoteFile], progress: Progress) -> None:
+        missing = [file for file in wanted if not manifest.has(file)]
+        partial = manifest.folder / PARTIAL
         partial.mkdir(parents=True, exist_ok=True)
         total = sum(file.size for file in wanted)
         done = total - sum(file.size for file in missing)
-        self._require_space(record.listing.repository, missing, partial)
-        progress(record.listing.repository, done, total, "bytes")
+        self._require_space(manifest.listing.repository, missing, partial)
+        progress(manifest.listing.repository, done, total, "bytes")
         for file in missing:
             here = done
 
             def received(size: int, here: int = here) -> None:
-                progress(record.listing.repository, here + size, total, "bytes")
+                progress(manifest.listing.repository, here + size, total, "bytes")
 
-            self._take(record, file, partial / file.digest, received)
+            self._take(manifest, file, partial / file.digest, received)
             done += file.size
-        progress(record.listing.repository, total, total, "bytes")
-        # It is our turn, so whatever lies there still belongs to a commit that has gone.
+        progress(manifest.listing.repository, total, total, "bytes")
+        # The lock is ours, so whatever lies there still belongs to a commit that has gone.
         shutil.rmtree(partial)
 
     def _take(
-        self, record: Record, file: RemoteFile, part: Path, received: Callable[[int], None]
+        self, manifest: Manifest, file: RemoteFile, part: Path, received: Callable[[int], None]
     ) -> None:
         """Have one file in its place, and let it count once it is proved whole."""
-        target = record.local(file)
+        target = manifest.local(file)
         # Whole already where a process was killed before it could write that down.
         if not file.matches(target):
-            self._fetch(record.listing, file, part, received)
+            self._fetch(manifest.listing, file, part, received)
             target.parent.mkdir(parents=True, exist_ok=True)
             part.replace(target)
-        record.accept(file)
+        manifest.accept(file)
 
     def _fetch(
         self, listing: Listing, file: RemoteFile, part: Path, received: Callable[[int], None]
@@ -314,10 +314,10 @@ class HubStore:
         return ModelUnavailable(f"can't keep {repository} in {self.folder}: {error.strerror}")
 
     @contextmanager
-    def _turn(self, repository: str, others_first: Callable[[], None]) -> Iterator[None]:
-        """One change of a repository at a time, over all processes of this data folder."""
-        with turn(self.folder / ".locks" / names.folder_name(repository), others_first):
-            upkeep.sweep(self.folder_of(repository))
+    def _locked(self, repository: str, others_first: Callable[[], None]) -> Iterator[None]:
+        """Hold the repository's lock, over all processes of this data folder."""
+        with repository_lock(self.folder / ".locks" / names.folder_name(repository), others_first):
+            maintenance.sweep(self.folder_of(repository))
             yield
 
     def folder_of(self, repository: str) -> Path:

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from hearth._version import __version__
 from hearth.batching import QueueStatistics
 from hearth.metrics import families
-from hearth.models.manager import Manager
+from hearth.models.model import CachesResults, Model
 from hearth.models.single_flight import SharedStatistics
 from hearth.serving.admission import AdmissionStatistics
 from hearth.serving.managed_model import ManagedModel, ModelState
@@ -67,21 +67,22 @@ class Reading(Collector):
             {(service,): state for service, state in self._states.items()},
         )
 
-    def _read(self, service: str, manager: Manager) -> None:
-        if manager.model_id:  # what composes requests has none
+    def _read(self, service: str, model: Model) -> None:
+        if model.model_id:  # what composes requests has none
             self._models.append(
                 {
                     "service": service,
-                    "model": manager.model_id,
-                    "runtime": manager.runtime,
-                    "device": manager.device,
-                    "precision": " ".join(manager.precisions),
+                    "model": model.model_id,
+                    "runtime": model.runtime,
+                    "device": model.device,
+                    "precision": " ".join(model.precisions),
                 }
             )
-        for queue in manager.queues:
+        for queue in model.queues:
             self._queues[service, queue.name] = queue.statistics()
-        for name, statistics in manager.shared.items():
-            self._caches[service, name] = statistics
+        if isinstance(model, CachesResults):
+            for name, statistics in model.cache_statistics.items():
+                self._caches[service, name] = statistics
 
 
 def _standing(

@@ -1,1 +1,1 @@
-"""Model managers: pre- and post-processing around sessions; numpy in, numpy out."""
+"""Models and their loaders: pre- and post-processing around sessions; numpy in, numpy out."""

@@ -1,4 +1,4 @@
-"""How the batch queues of all managers of a node are made."""
+"""How the batch queues of all models of a node are made."""
 
 from dataclasses import dataclass, field
 
@@ -16,10 +16,10 @@ def _own_workers() -> Workers:
 
 @dataclass(frozen=True)
 class QueueOptions:
-    """What a manager's queues have in common; ``QueueOptions()`` does for a notebook."""
+    """What a model's queues have in common; ``QueueOptions()`` does for a notebook."""
 
     workers: Workers = field(default_factory=_own_workers)
-    """The threads that pictures are decoded in; a node's managers share them."""
+    """The threads that pictures are decoded in; a node's models share them."""
     capacity: int = 1024
     """Requests that may wait in one queue."""
     max_batch: int | None = None

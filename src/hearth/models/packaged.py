@@ -6,8 +6,8 @@ Needs no more than the standard library: whoever lists files needs no node's pac
 from pathlib import Path
 from typing import Protocol
 
+from hearth.hub.maintenance import Condition
 from hearth.hub.progress import Progress
-from hearth.hub.upkeep import Condition
 
 
 class Packaged(Protocol):

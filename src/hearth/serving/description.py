@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from hearth.batching import BatchQueue
 from hearth.catalog import ModelInfo, ServiceInfo, TaskInfo
-from hearth.models.manager import Manager
+from hearth.models.model import HasMetadata, Model, TakesTensors
 from hearth.models.tuning import described
 from hearth.serving.managed_model import ManagedModel
 from hearth.serving.router import Router
@@ -27,6 +27,7 @@ def _service(managed: ManagedModel, router: Router, largest_request: int) -> Ser
     model = managed.model
     if model is None:
         return info
+    metadata = model.metadata if isinstance(model, HasMetadata) else {}
     batching = _batching_of(model.queues)
     limits = {"max_payload_bytes": str(largest_request)}
     if "max_batch" in batching:
@@ -42,7 +43,7 @@ def _service(managed: ManagedModel, router: Router, largest_request: int) -> Ser
             precisions=model.precisions,
             # The narrowest of the queues that a request may go through.
             max_concurrency=min((queue.capacity for queue in model.queues), default=1),
-            metadata={**model.facts, **batching},
+            metadata={**metadata, **batching},
         ),
         tuple(
             _task(task, model, limits, router.missing(task) or "")
@@ -52,8 +53,10 @@ def _service(managed: ManagedModel, router: Router, largest_request: int) -> Ser
     )
 
 
-def _task(task: Task, model: Manager, limits: dict[str, str], missing: str) -> TaskInfo:
-    preprocess_id = (model.preprocess_id or "") if task.tensors else ""
+def _task(task: Task, model: Model, limits: dict[str, str], missing: str) -> TaskInfo:
+    preprocess_id = ""
+    if task.tensors and isinstance(model, TakesTensors):
+        preprocess_id = model.preprocess_id or ""
     return task.describe(
         limits=limits,
         missing=missing,

@@ -8,7 +8,9 @@ from functools import partial
 
 from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, SetupError
-from hearth.models.manager import Manager, ModelSource, Progress, Unit, no_progress
+from hearth.hub.progress import Progress, Unit, no_progress
+from hearth.models.loader import ModelLoader, download, is_local
+from hearth.models.model import DerivesArtifacts, Model
 
 log = logging.getLogger(__name__)
 
@@ -24,27 +26,27 @@ class ModelState(StrEnum):
 
 
 class ManagedModel:
-    """The place of one model: its state, why it stands so, and its manager once it is ready.
+    """Life of one model: its state, why it stands so, and the model itself once it is ready.
 
     ``changed`` is called on the loop after every change, ``progress`` during long work.
     """
 
     def __init__(
         self,
-        source: ModelSource,
+        loader: ModelLoader,
         *,
         changed: Callable[[], None],
         progress: Progress = no_progress,
     ) -> None:
-        self.service = source.service
+        self.service = loader.service
         self.state = ModelState.LOADING
         self.reason = ""
         self.startup_done = False
         """Whether it is loaded, has failed, or turned out to be one that must be downloaded."""
         self.artifacts_ready = False
         """True once all that is derived from the model (label vectors) is there as well."""
-        self.model: Manager | None = None
-        self._source = source
+        self.model: Model | None = None
+        self._loader = loader
         self._changed = changed
         self._progress = progress
         self._work: object = None
@@ -60,8 +62,8 @@ class ManagedModel:
         """One line on how it stands, with the reason where there is one."""
         return f"{self.service} is {self.state}" + (f": {self.reason}" if self.reason else "")
 
-    def require(self) -> Manager:
-        """Give the model; raises NotReady where it isn't loaded, with the reason."""
+    def require(self) -> Model:
+        """Return the model; raises NotReady, with the reason."""
         if self.model is None:
             raise NotReady(self.standing)
         return self.model
@@ -73,7 +75,7 @@ class ManagedModel:
         never raised.
         """
         try:
-            manager = await self._bring_up(retry_seconds)
+            model = await self._bring_up(retry_seconds)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # also a panic in a native library
@@ -81,59 +83,62 @@ class ManagedModel:
             self.startup_done = True
             self._report_failure(error)
             return
-        self.model, self.startup_done = manager, True
+        self.model, self.startup_done = model, True
+        self.artifacts_ready = not isinstance(model, DerivesArtifacts)
         self._move(ModelState.READY)
-        await self._derive(manager, retry_seconds)
+        if isinstance(model, DerivesArtifacts):
+            await self._derive(model, retry_seconds)
 
     def close(self) -> None:
         """End the model's queues and sessions; blocking, and safe while it still loads."""
         self._closed = True
-        manager, self.model = self.model, None
-        if manager is not None:
-            manager.close()
+        model, self.model = self.model, None
+        if model is not None:
+            model.close()
 
-    def _load(self) -> Manager:
-        manager = self._source.load()
+    def _load(self) -> Model:
+        model = self._loader.load()
         if self._closed:
-            # The node has stopped meanwhile, and nobody else knows of the manager.
-            manager.close()
+            # The node has stopped meanwhile, and nobody else knows of the model.
+            model.close()
             raise NotReady("the node has stopped")
-        return manager
+        return model
 
-    async def _bring_up(self, retry_seconds: float) -> Manager:
-        """The manager, once it has shown that it works."""
-        if not await run_blocking(self._source.is_local):
+    async def _bring_up(self, retry_seconds: float) -> Model:
+        """The model, once it has shown that it works."""
+        if not await run_blocking(partial(is_local, self._loader)):
             await self._fetch(retry_seconds)
         try:
             return await self._load_and_test()
         except (ModelUnavailable, OSError):
             # Somebody may have taken files away at this very moment: once more, from the start.
-            if await run_blocking(self._source.is_local):
+            if await run_blocking(partial(is_local, self._loader)):
                 raise
             await self._fetch(retry_seconds)
             return await self._load_and_test()
 
-    async def _load_and_test(self) -> Manager:
+    async def _load_and_test(self) -> Model:
         self._move(ModelState.LOADING)
-        manager = await run_blocking(self._load)
-        await self._smoke_test(manager)
-        return manager
+        model = await run_blocking(self._load)
+        await self._smoke_test(model)
+        return model
 
-    async def _smoke_test(self, manager: Manager) -> None:
+    async def _smoke_test(self, model: Model) -> None:
         """See that the model works before it is called ready."""
         try:
-            await manager.warm_up()
-            await run_blocking(manager.load_derived)
+            await model.warm_up()
+            if isinstance(model, DerivesArtifacts):
+                await run_blocking(model.load_artifacts)
         except BaseException:
-            await run_blocking(manager.close)
+            await run_blocking(model.close)
             raise
 
-    async def _derive(self, manager: Manager, retry_seconds: float) -> None:
+    async def _derive(self, model: DerivesArtifacts, retry_seconds: float) -> None:
         """Have what is derived made. What stands in the way may go away: it is tried again."""
         told = ""
         while not self.artifacts_ready:
             try:
-                await manager.derive(self._relay())
+                await model.derive_artifacts(self._relay())
             except Exception as error:
                 self._report_failure(error, quiet=str(error) == told)
                 told = self.reason
@@ -148,7 +153,7 @@ class ManagedModel:
             self.startup_done = True
             self._move(ModelState.DOWNLOADING, quiet=bool(told))
             try:
-                await run_blocking(partial(self._source.download, self._relay()))
+                await run_blocking(partial(download, self._loader, self._relay()))
             except ModelUnavailable as error:
                 self._move(ModelState.ABSENT, str(error), quiet=True)
                 if self.reason != told:

@@ -39,6 +39,7 @@ FACE_V1 = SchemaInfo(
         render.MODEL,
     ),
     nothing="no face",
+    value="Faces",
 )
 
 # Beside our own names, those that Lumen's clients, immich and insightface have for them.

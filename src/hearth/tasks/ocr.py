@@ -31,6 +31,7 @@ OCR_V1 = SchemaInfo(
         render.MODEL,
     ),
     nothing="no text",
+    value="Texts",
 )
 UNREAD = "unread"
 """Key of an answer's meta: how many lines were found and left out, where there are some."""

@@ -21,6 +21,7 @@ EMBEDDING_V1 = SchemaInfo(
         FieldInfo("dim", "count", "how many they are"),
         MODEL,
     ),
+    value="Embedding",
 )
 LABELS_V1 = SchemaInfo(
     "labels_v1",
@@ -34,6 +35,7 @@ LABELS_V1 = SchemaInfo(
         MODEL,
     ),
     nothing="no label",
+    value="Labels",
 )
 MODEL_ID = "lumen.model.id"
 

@@ -110,7 +110,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The declaration of a task; ``Any`` stands for the model manager of ``service``."""
+    """The declaration of a task; ``Any`` stands for the model of ``service``."""
 
     name: str
     service: str

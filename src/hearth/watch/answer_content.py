@@ -14,18 +14,22 @@ Content = Mapping[str, Any]
 
 
 def points(thing: Content, name: str, canvas: Canvas) -> NDArray[np.float64]:
-    """Points (n, 2 or 3) in pixels of the frame that was sent; raises KeyError, ValueError."""
+    """Read points (n, 2 or 3) in pixels of the frame that was sent; raises KeyError, ValueError.
+
+    In one flat list they are pairs.
+    """
     if name in thing:
-        return np.asarray(_listed(thing[name]), np.float64).reshape(len(thing[name]), -1)
+        values = np.asarray(_listed(thing[name]), np.float64)
+        return values.reshape(-1, 2) if values.ndim == 1 else values
     shares = np.asarray(_listed(thing[f"{name}_normalized"]), np.float64)
     return shares[:, :2] * canvas.sent
 
 
-def box(thing: Content, canvas: Canvas) -> list[float]:
-    """A box (left, top, right, bottom) in the same pixels; raises KeyError, ValueError."""
-    if "box" in thing:
-        return [float(edge) for edge in thing["box"]]
-    left, top, right, bottom = thing["box_normalized"]
+def box(thing: Content, name: str, canvas: Canvas) -> list[float]:
+    """Read a box (left, top, right, bottom) in the same pixels; raises KeyError, ValueError."""
+    if name in thing:
+        return [float(edge) for edge in thing[name]]
+    left, top, right, bottom = thing[f"{name}_normalized"]
     width, height = canvas.sent
     return [left * width, top * height, right * width, bottom * height]
 

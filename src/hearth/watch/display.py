@@ -5,8 +5,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from hearth.watch.frames import Frame, Source
-from hearth.watch.sinks import Seen
+from hearth.watch.frames import FrameSource, SourceFrame
+from hearth.watch.sinks import AnsweredFrame
 from hearth.watch.window import Window
 
 PICTURE_SECONDS = 2.0
@@ -81,7 +81,7 @@ class Display:
 
     def __init__(
         self,
-        source: Source,
+        source: FrameSource,
         counter: FrameCounter,
         window: Window | None,
         task: str,
@@ -98,14 +98,14 @@ class Display:
         self._began: float | None = None
         self._trouble = ""
 
-    async def show(self, seen: Seen, picture: bytes | None) -> None:
+    async def show(self, seen: AnsweredFrame, picture: bytes | None) -> None:
         """Show a frame (``picture`` is the window's own form of it), for as long as it is due."""
         done, total = seen.frame.number + 1, self._source.total
         if self.window is None:
             if total is not None and total >= BAR_FROM:
                 self._progress(self._source.name, done, total)
             return
-        if picture is None or not isinstance(seen.frame, Frame):
+        if picture is None or not isinstance(seen.frame, SourceFrame):
             return
         await self._wait_until_due(seen.frame)
         self.window.show(picture, self._title(seen.frame))
@@ -118,7 +118,7 @@ class Display:
             self._note(f"{where}: {trouble}")
         self._trouble = trouble
 
-    async def _wait_until_due(self, frame: Frame) -> None:
+    async def _wait_until_due(self, frame: SourceFrame) -> None:
         if self._source.stills or self._source.live:
             return
         now = asyncio.get_running_loop().time()
@@ -127,7 +127,7 @@ class Display:
             self._began = now - frame.moment
         await asyncio.sleep(max(0.0, self._began + frame.moment - now))
 
-    def _title(self, frame: Frame) -> str:
+    def _title(self, frame: SourceFrame) -> str:
         total, counter = self._source.total, self._counter
         parts = [f"{frame.number + 1}/{total}"] if total else []
         parts += [frame.name] if frame.name and frame.name != self._source.name else []

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from hearth.media.raw import Pixels
 
 
-class Frame(NamedTuple):
+class SourceFrame(NamedTuple):
     """A picture of a source."""
 
     number: int
@@ -21,7 +21,7 @@ class Frame(NamedTuple):
     """The file, where it shows just these pixels."""
 
 
-class Broken(NamedTuple):
+class BrokenFrame(NamedTuple):
     """A picture that can't be read."""
 
     number: int
@@ -30,7 +30,7 @@ class Broken(NamedTuple):
     reason: str
 
 
-class Source(ABC):
+class FrameSource(ABC):
     """Where frames come from; read by one thread at a time."""
 
     name: str
@@ -44,7 +44,7 @@ class Source(ABC):
     """How many frames there are, as far as that is known."""
 
     @abstractmethod
-    def read(self) -> Frame | Broken | None:
+    def read(self) -> SourceFrame | BrokenFrame | None:
         """The next frame, or None at the end; blocking. Raises HearthError."""
 
     def close(self) -> None:  # noqa: B027

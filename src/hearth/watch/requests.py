@@ -13,7 +13,7 @@ from hearth.errors import InvalidInput
 from hearth.media import encode
 from hearth.media.raw import MIME as RAW_FRAME
 from hearth.media.raw import Pixels
-from hearth.watch.frames import Frame, Source, resized
+from hearth.watch.frames import FrameSource, SourceFrame, resized
 
 LIVE_IN_FLIGHT = 3
 """Frames of a live source that are sent at once, where the node drops the older: one that is
@@ -45,7 +45,7 @@ class EncodedFrame(NamedTuple):
     height: int
 
 
-def encode_frame(frame: Frame, how: FrameEncoding) -> EncodedFrame:
+def encode_frame(frame: SourceFrame, how: FrameEncoding) -> EncodedFrame:
     """The request's payload: a picture's own file, a JPEG, or raw RGB. Blocking."""
     pixels = _smaller(frame.pixels, how.longest)
     height, width = pixels.shape[:2]
@@ -68,7 +68,7 @@ class FrameRequests:
     """The options that go with each frame; those that the user gave go first."""
 
     def __init__(
-        self, task: str, found: Node, source: Source, options: Mapping[str, str], *, raw: bool
+        self, task: str, found: Node, source: FrameSource, options: Mapping[str, str], *, raw: bool
     ) -> None:
         """Raises InvalidInput for a task that looks at no pictures."""
         info = found.capabilities.tasks[task]
@@ -94,7 +94,7 @@ class FrameRequests:
         entries = [self._entry(entry, number, moment) for entry in self._entries]
         return {**self._options, ENTRIES: orjson.dumps(entries).decode()}
 
-    def _most(self, source: Source) -> int:
+    def _most(self, source: FrameSource) -> int:
         if source.stills:
             return PICTURES_IN_FLIGHT
         if not source.live:

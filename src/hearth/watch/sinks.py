@@ -21,8 +21,8 @@ from hearth.output_files import (
     writable_name,
 )
 from hearth.watch.captures import LIKELY_RATE
-from hearth.watch.frames import Broken, Frame, Source, fitted
-from hearth.watch.pictures import in_folder
+from hearth.watch.frames import BrokenFrame, FrameSource, SourceFrame, fitted
+from hearth.watch.sources import in_folder
 
 QUALITY = 95
 """Of JPEGs."""
@@ -34,16 +34,16 @@ PICTURES_RATE = 10.0
 """Frames a second of a video that is made of pictures."""
 
 
-class Seen(NamedTuple):
+class AnsweredFrame(NamedTuple):
     """A frame and what became of it."""
 
-    frame: Frame | Broken
+    frame: SourceFrame | BrokenFrame
     outcome: Outcome
     drawn: Pixels | None = None
     """None where there is nothing to be shown: it was dropped, or can't be read."""
 
 
-class Sink(ABC):
+class FrameSink(ABC):
     """Takes frames in their order, all from one thread."""
 
     wants_pixels = True
@@ -52,14 +52,14 @@ class Sink(ABC):
     """Where it writes to, for the user to find."""
 
     @abstractmethod
-    def write(self, seen: Seen) -> None:
+    def write(self, seen: AnsweredFrame) -> None:
         """Take a frame; blocking. Raises HearthError and OSError."""
 
     def close(self) -> None:  # noqa: B027
         """Bring it to its end; raises as ``write``."""
 
 
-class JsonLines(Sink):
+class JsonLines(FrameSink):
     """One line of JSON for each frame that was sent, or couldn't be."""
 
     wants_pixels = False
@@ -68,7 +68,7 @@ class JsonLines(Sink):
         """``-`` is stdout; raises OSError."""
         self._file = OutputFile(path) if str(path) != "-" else None
 
-    def write(self, seen: Seen) -> None:
+    def write(self, seen: AnsweredFrame) -> None:
         line: dict[str, Any] = {
             "frame": seen.frame.number,
             "timestamp_ms": round(1000 * seen.frame.moment, 3),
@@ -88,7 +88,7 @@ class JsonLines(Sink):
             self._file.close()
 
 
-class PictureFolder(Sink):
+class PictureFolder(FrameSink):
     """A picture for each frame, named as its file or by its number."""
 
     def __init__(self, folder: Path) -> None:
@@ -96,14 +96,14 @@ class PictureFolder(Sink):
         check_folder(folder)
         self._folder, self.place = folder, str(folder)
 
-    def write(self, seen: Seen) -> None:
+    def write(self, seen: AnsweredFrame) -> None:
         if seen.drawn is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             name = _picture_name(seen.frame.name) or f"{seen.frame.number:06}.jpg"
             _write(self._folder / name, seen.drawn)
 
 
-class PictureFile(Sink):
+class PictureFile(FrameSink):
     """A single picture."""
 
     def __init__(self, path: Path) -> None:
@@ -111,7 +111,7 @@ class PictureFile(Sink):
         check_writable(path)
         self._path, self.place = path, str(path)
 
-    def write(self, seen: Seen) -> None:
+    def write(self, seen: AnsweredFrame) -> None:
         if seen.drawn is not None:
             _write(self._path, seen.drawn)
 
@@ -127,7 +127,7 @@ def _write(path: Path, pixels: Pixels) -> None:
     path.write_bytes(encode.png(pixels) if is_png else encode.jpeg(pixels, QUALITY))
 
 
-class VideoFile(Sink):
+class VideoFile(FrameSink):
     """A video with all frames; those of another size are fitted into the first one's."""
 
     def __init__(self, path: Path, rate: float, *, live: bool) -> None:
@@ -144,7 +144,7 @@ class VideoFile(Sink):
         self._began = 0.0
         self._last: Pixels | None = None
 
-    def write(self, seen: Seen) -> None:
+    def write(self, seen: AnsweredFrame) -> None:
         if seen.drawn is None:
             return
         if self._writer is None:
@@ -218,7 +218,7 @@ def _is_video(path: Path) -> bool:
         capture.release()
 
 
-def open_out(text: str, source: Source, given: str, rate: float | None) -> Sink:
+def open_out(text: str, source: FrameSource, given: str, rate: float | None) -> FrameSink:
     """A video, a folder or a single picture; ``given`` is what the user wrote as the source.
 
     Raises SettingsError for what can't be meant, OSError for what can't be written.

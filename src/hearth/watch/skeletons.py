@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hearth.models.mediapipe.joints import JOINTS, VISIBLE
-from hearth.watch.answer_content import Content, box, points
+from hearth.watch.answer_content import Content, points
 from hearth.watch.canvas import (
     BLUE,
     GREEN,
@@ -68,21 +68,6 @@ GAZE_LENGTH = 3.0
 """Of the arrow of an eye that looks sideways, in diameters of its iris."""
 
 
-def found_faces(canvas: Canvas, content: Content) -> None:
-    """face_detection_v1."""
-    for face in content["faces"]:
-        edges = box(face, canvas)
-        canvas.box(edges, GREEN, 1.5)
-        canvas.dots(points(face, "keypoints", canvas), PINK, 2)
-        canvas.label(f"{100 * face['confidence']:.0f} %", edges[:2], GREEN)
-
-
-def meshes(canvas: Canvas, content: Content) -> None:
-    """face_mesh_v1."""
-    for face in content["faces"]:
-        mesh(canvas, face)
-
-
 def mesh(canvas: Canvas, face: Content) -> None:
     """The points of one face, and the lines that make it a face."""
     placed = points(face, "points", canvas)
@@ -95,14 +80,9 @@ def mesh(canvas: Canvas, face: Content) -> None:
         canvas.path(placed[list(brow)], YELLOW, rim=False)
 
 
-def eyes(canvas: Canvas, content: Content) -> None:
-    """iris_tracking_v1."""
-    for face in content["faces"]:
-        for side, color in (("right", GREEN), ("left", BLUE)):
-            _eye(canvas, face[side], color)
-
-
-def _eye(canvas: Canvas, eye: Content, color: tuple[int, int, int]) -> None:
+def eye(canvas: Canvas, eye: Content, *, side: str) -> None:
+    """Draw an eye's contour and iris, and an arrow along its gaze; ``side`` is right or left."""
+    color = GREEN if side == "right" else BLUE
     contour, iris = points(eye, "contour", canvas), points(eye, "iris", canvas)
     canvas.dots(contour[len(EYE) :], WHITE, 0.45)
     canvas.path(contour[list(EYE)], color, closed=True, width=0.7, rim=False)
@@ -112,12 +92,6 @@ def _eye(canvas: Canvas, eye: Content, color: tuple[int, int, int]) -> None:
     looks = np.asarray(eye["gaze"]["direction"][:2], np.float64)
     end = center + looks * diameter * GAZE_LENGTH
     canvas.arrow(center.tolist(), end.tolist(), PINK)
-
-
-def hands(canvas: Canvas, content: Content) -> None:
-    """hand_tracking_v1."""
-    for one in content["hands"]:
-        hand(canvas, one)
 
 
 def hand(canvas: Canvas, one: Content) -> None:
@@ -130,12 +104,6 @@ def hand(canvas: Canvas, one: Content) -> None:
     text = str(one["handedness"]) + ("" if gesture == "None" else f": {gesture}")
     top = placed[placed[:, 1].argmin()]
     canvas.label(text, (float(placed[:, 0].min()), float(top[1]) - 4), ORANGE)
-
-
-def poses(canvas: Canvas, content: Content, *, angles: bool = False) -> None:
-    """pose_tracking_v1."""
-    for one in content["poses"]:
-        pose(canvas, one, angles=angles)
 
 
 def pose(
@@ -164,16 +132,9 @@ def _angles(canvas: Canvas, placed: Any, angles: Content) -> None:
             canvas.label(f"{degrees:.0f}°", placed[joint].tolist(), YELLOW, above=False)
 
 
-def holistic(canvas: Canvas, content: Content, *, angles: bool = False) -> None:
-    """holistic_tracking_v1."""
-    told = {side: content[f"{side}_hand"] for side in ("left", "right")}
-    if content["pose"] is not None:
-        without = [*POSE_POINTS_OF_FACE] if content["face"] else []
-        for side, one in told.items():
-            without += POSE_POINTS_OF_HANDS[side] if one else ()
-        pose(canvas, content["pose"], angles=angles, without=without)
-    if content["face"] is not None:
-        mesh(canvas, content["face"])
-    for one in told.values():
-        if one is not None:
-            hand(canvas, one)
+def told_better(beside: Content) -> list[int]:
+    """List the points of a pose that the face and hands ``beside`` it tell better."""
+    points = [*POSE_POINTS_OF_FACE] if beside.get("face") else []
+    for side, those in POSE_POINTS_OF_HANDS.items():
+        points += those if beside.get(f"{side}_hand") else ()
+    return points

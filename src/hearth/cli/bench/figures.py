@@ -10,7 +10,7 @@ from typing import NamedTuple
 PERCENTILES = (50, 95, 99)
 
 
-class Plan(NamedTuple):
+class LoadPlan(NamedTuple):
     """One level of load."""
 
     in_flight: int
@@ -37,10 +37,10 @@ class Sample(NamedTuple):
 
 
 @dataclass(slots=True)
-class Measured:
+class LevelMeasurement:
     """One level: all its requests, of which those count that were due in the time measured."""
 
-    plan: Plan
+    plan: LoadPlan
     begin: float = math.inf
     """When the warm-up was over."""
     end: float = math.inf

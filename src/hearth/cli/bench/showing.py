@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from hearth.cli.bench.figures import Figures, Measured, Plan
+from hearth.cli.bench.figures import Figures, LevelMeasurement, LoadPlan
 from hearth.cli.console import Text
 
 UNKNOWN = "–"
 
 
-def facts(task: str, measured: Measured) -> dict[str, object]:
+def facts(task: str, measured: LevelMeasurement) -> dict[str, object]:
     """Everything of a level, for scripts."""
     plan, figures = measured.plan, measured.figures()
     return {
@@ -33,7 +33,7 @@ def facts(task: str, measured: Measured) -> dict[str, object]:
     }
 
 
-def table(levels: Sequence[Measured]) -> Table:
+def table(levels: Sequence[LevelMeasurement]) -> Table:
     """A line for each level; columns that say nothing are left out."""
     rows = [(each, each.figures()) for each in levels]
     is_open = any(each.plan.rate is not None for each in levels)
@@ -64,7 +64,7 @@ def table(levels: Sequence[Measured]) -> Table:
     return grid
 
 
-def _level(plan: Plan) -> str:
+def _level(plan: LoadPlan) -> str:
     return f"{plan.in_flight:,}" if plan.rate is None else f"{plan.rate:g}/s"
 
 

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 from hearth.client import Capabilities, Service
 from hearth.client.addresses import named
-from hearth.client.fleet import Fleet
-from hearth.client.member import Member
+from hearth.client.node_handle import NodeHandle
+from hearth.client.pool import NodePool
 from hearth.discovery.record import NodeRecord
 
 _PASSING = ("load.", "node.")
@@ -28,7 +28,7 @@ class Sighting:
     """Whether the node says anything at all, be it that it isn't ready."""
 
 
-class Event(NamedTuple):
+class NodeEvent(NamedTuple):
     """What happened to a node."""
 
     kind: Literal["added", "updated", "removed"]
@@ -39,29 +39,29 @@ class Event(NamedTuple):
 
 async def watch_nodes(
     seconds: float | None, nodes: Iterable[str] = ()
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator[NodeEvent, None]:
     """What happens to nodes for so many seconds, or for ever; every node is asked at once.
 
     They are those of the network, and those named by ``nodes`` (``HOST:PORT``), else by
     HEARTH_NODES. A node is ``added`` with its first answer, or with the reason why it gave none.
     Raises Unavailable where mDNS can't be used and no node is named.
     """
-    fleet = Fleet(named(nodes), mdns=True)
+    pool = NodePool(named(nodes), mdns=True)
     until = None if seconds is None else asyncio.get_running_loop().time() + seconds
     told: dict[str, Sighting] = {}
     try:
-        await fleet.open()
+        await pool.open()
         while True:
-            news = fleet.news
-            for event in _events(told, fleet.members):
+            news = pool.news
+            for event in _events(told, pool.handles):
                 yield event
             if not await _comes(news, until):
                 break
-        for key, member in _present(told, fleet.members).items():
+        for key, handle in _present(told, pool.handles).items():
             if key not in told:
-                yield Event("added", key, replace(_sighting(member), trouble="no answer yet"))
+                yield NodeEvent("added", key, replace(_sighting(handle), trouble="no answer yet"))
     finally:
-        await fleet.close()
+        await pool.close()
 
 
 async def _comes(news: asyncio.Event, until: float | None) -> bool:
@@ -72,54 +72,54 @@ async def _comes(news: asyncio.Event, until: float | None) -> bool:
     return news.is_set()
 
 
-def _events(told: dict[str, Sighting], members: Sequence[Member]) -> Iterator[Event]:
+def _events(told: dict[str, Sighting], handles: Sequence[NodeHandle]) -> Iterator[NodeEvent]:
     """What has changed since it was ``told``, which then is as things are now."""
-    present = _present(told, members)
+    present = _present(told, handles)
     for key in [key for key in told if key not in present]:
-        yield Event("removed", key, told.pop(key))
-    for key, member in present.items():
-        if member.state == "new":
+        yield NodeEvent("removed", key, told.pop(key))
+    for key, handle in present.items():
+        if handle.state == "new":
             continue  # it is being asked
-        before, now = told.get(key), _sighting(member)
+        before, now = told.get(key), _sighting(handle)
         told[key] = now
         if before is None:
-            yield Event("added", key, now)
+            yield NodeEvent("added", key, now)
         elif _lasting(before) != _lasting(now):
-            yield Event("updated", key, now)
+            yield NodeEvent("updated", key, now)
 
 
-def _present(told: Mapping[str, Sighting], members: Sequence[Member]) -> dict[str, Member]:
+def _present(told: Mapping[str, Sighting], handles: Sequence[NodeHandle]) -> dict[str, NodeHandle]:
     """The nodes by who they are; as found, while one that was named as well doesn't answer."""
-    return {_key(told, member): member for member in members if member.listed}
+    return {_key(told, handle): handle for handle in handles if handle.listed}
 
 
-def _key(told: Mapping[str, Sighting], member: Member) -> str:
+def _key(told: Mapping[str, Sighting], handle: NodeHandle) -> str:
     """Uuid and name: nodes on a copied data folder share the uuid alone."""
-    key = f"{member.uuid} {member.name}" if member.uuid else member.target
+    key = f"{handle.uuid} {handle.name}" if handle.uuid else handle.target
     if key in told:
         return key
     # One that was named says who it is only when it answers.
-    place = _sighting(member).node.target
+    place = _sighting(handle).node.target
     return next((known for known, each in told.items() if each.node.target == place), key)
 
 
-def _sighting(member: Member) -> Sighting:
-    node = member.record or _record(member)
-    if member.state == "up":
-        return Sighting(node, member.capabilities)
-    trouble = member.trouble.removeprefix(f"{member.target}: ")
-    return Sighting(node, None, trouble, answers=member.state == "loading")
+def _sighting(handle: NodeHandle) -> Sighting:
+    node = handle.record or _record(handle)
+    if handle.state == "up":
+        return Sighting(node, handle.capabilities)
+    trouble = handle.trouble.removeprefix(f"{handle.target}: ")
+    return Sighting(node, None, trouble, answers=handle.state == "loading")
 
 
-def _record(member: Member) -> NodeRecord:
+def _record(handle: NodeHandle) -> NodeRecord:
     """What mDNS would say of a node that was named, as far as it says so itself."""
-    host, _, port = member.target.rpartition(":")
-    services = member.capabilities.services
+    host, _, port = handle.target.rpartition(":")
+    services = handle.capabilities.services
     facts = services[0].extra if services else {}
     runtimes = {service.runtime for service in services if service.runtime}
     return NodeRecord(
-        name=member.name,
-        uuid=member.uuid,
+        name=handle.name,
+        uuid=handle.uuid,
         address=host.removeprefix("[").removesuffix("]").replace("%25", "%"),
         port=int(port) if port.isdecimal() else 0,
         status=facts.get("node.status", ""),

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 
 from hearth.cli.console import Text, hint, output, print_json
-from hearth.cli.discover.sightings import Event, Sighting
+from hearth.cli.discover.sightings import NodeEvent, Sighting
 from hearth.client import Service
 
 WIDE = 100
@@ -21,7 +21,7 @@ UNREACHABLE = "unreachable"
 _COLOURS = {"ready": "green", "starting": "yellow", "draining": "yellow"}
 
 
-class View(AbstractContextManager["View"]):
+class NodeView(AbstractContextManager["NodeView"]):
     """Shows nodes as they come and go."""
 
     def __init__(self) -> None:
@@ -31,31 +31,31 @@ class View(AbstractContextManager["View"]):
     def __exit__(self, *exc_info: object) -> None:
         return None
 
-    def show(self, event: Event) -> None:
+    def show(self, event: NodeEvent) -> None:
         """A node was added, updated or removed."""
         self.shown += event.kind == "added"
         self.write(event)
 
     @abstractmethod
-    def write(self, event: Event) -> None:
+    def write(self, event: NodeEvent) -> None:
         """Show it."""
 
 
-class EventLines(View):
+class EventLines(NodeView):
     """A line of JSON for each event."""
 
-    def write(self, event: Event) -> None:
+    def write(self, event: NodeEvent) -> None:
         print_json({"event": event.kind, **facts(event.sighting)})
 
 
-class NodeLines(View):
+class NodeLines(NodeView):
     """A line of JSON for each node, as it is known at the end."""
 
     def __init__(self) -> None:
         super().__init__()
         self._nodes: dict[str, Sighting] = {}
 
-    def write(self, event: Event) -> None:
+    def write(self, event: NodeEvent) -> None:
         _keep(self._nodes, event)
 
     def __exit__(self, *exc_info: object) -> None:
@@ -63,7 +63,7 @@ class NodeLines(View):
             print_json(facts(sighting))
 
 
-class NodeTable(View):
+class NodeTable(NodeView):
     """A table that grows on a terminal; elsewhere it is printed once, at the end.
 
     With ``live`` and without a terminal, a line for each event instead.
@@ -88,7 +88,7 @@ class NodeTable(View):
         elif self._nodes and not self._events:
             output().print(table(list(self._nodes.values()), output().width))
 
-    def write(self, event: Event) -> None:
+    def write(self, event: NodeEvent) -> None:
         _keep(self._nodes, event)
         if self._events:
             node = event.sighting.node
@@ -100,7 +100,7 @@ class NodeTable(View):
             self._live.update(table(nodes, output().width) if nodes else Text(), refresh=True)
 
 
-def _keep(nodes: dict[str, Sighting], event: Event) -> None:
+def _keep(nodes: dict[str, Sighting], event: NodeEvent) -> None:
     if event.kind == "removed":
         nodes.pop(event.key, None)
     else:

@@ -38,7 +38,7 @@ def expand(given: Iterable[str], task: TaskInfo, note: Note) -> Iterator[str]:
     be read, and one for all else that was left out. Raises InvalidInput where nothing is found,
     and OSError.
     """
-    left_out = LeftOut()
+    left_out = SkippedFiles()
     for name in given:
         if name in (STDIN, ""):  # an empty name is no folder's, whatever Path makes of it
             yield name
@@ -64,7 +64,7 @@ class _Walk:
     def __init__(self, top: str, task: TaskInfo, note: Note) -> None:
         self._top, self._note = top, note
         self._kind = next((kind for kind in _ENDINGS if _takes(task, kind)), "")
-        self.left_out = LeftOut()
+        self.left_out = SkippedFiles()
 
     def files(self) -> Iterator[str]:
         """Their paths, sorted; raises InvalidInput where there are none, and OSError."""
@@ -88,7 +88,7 @@ class _Walk:
         path = Path(folder, name)
         if path.is_symlink():  # os.walk doesn't follow it
             self.left_out.add_link()
-        elif is_left_out_folder(name):
+        elif is_skipped_folder(name):
             count = sum(1 for _ in islice(_files_in(path), MOST_COUNTED + 1))
             self.left_out.add_folder(name, min(count, MOST_COUNTED), has_more=count > MOST_COUNTED)
         else:
@@ -99,7 +99,7 @@ class _Walk:
         """Whether a file is to be sent; where it isn't, that is counted, or told."""
         name = Path(path).name
         try:
-            if not is_left_out_file(name) and self._suits(path):
+            if not is_skipped_file(name) and self._suits(path):
                 return True
         except OSError as error:
             self._fail(error)
@@ -170,12 +170,12 @@ _PLURALS = {LINK: "links to folders"} | {
 }
 
 
-def is_left_out_folder(name: str) -> bool:
+def is_skipped_folder(name: str) -> bool:
     """Whether a folder is hidden, or holds what a system keeps for itself."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
-def is_left_out_file(name: str) -> bool:
+def is_skipped_file(name: str) -> bool:
     """Whether a file is hidden (macOS's ``._*`` are, too), of the system's, or a sidecar."""
     low = name.lower()
     return low.startswith(".") or low in SYSTEM_FILES or low.endswith(SIDECARS)
@@ -191,7 +191,7 @@ def ending_of(name: str) -> str:
     return ending if is_one else ""
 
 
-class LeftOut:
+class SkippedFiles:
     """Counts of what was left out of folders."""
 
     def __init__(self) -> None:

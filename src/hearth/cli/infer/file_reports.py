@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hearth.cli.console import warn
-from hearth.cli.infer.inputs import STDIN, Input
+from hearth.cli.infer.inputs import STDIN, InferInput
 from hearth.cli.infer.report import Report, tell, tell_errors, told_options
-from hearth.cli.infer.resume import Earlier, Work, look_up
+from hearth.cli.infer.resume import EarlierRun, RunIdentity, look_up
 from hearth.client import Answer, Outcome
 from hearth.client.as_json import outcome_as_json
 from hearth.output_files import OutputFile, check_folder
@@ -19,7 +19,9 @@ from hearth.output_files import OutputFile, check_folder
 class _FileReport(Report):
     """To a file or to stdout."""
 
-    def __init__(self, inputs: Sequence[Input], out: Path | None, *, add: bool = False) -> None:
+    def __init__(
+        self, inputs: Sequence[InferInput], out: Path | None, *, add: bool = False
+    ) -> None:
         """Raises OSError, and SetupError where another run is writing there."""
         super().__init__(inputs)
         self.place = str(out or "")
@@ -47,7 +49,7 @@ class JsonReport(_FileReport):
     """One line of JSON for each input: in their order to stdout, as they come to a file."""
 
     def __init__(
-        self, inputs: Sequence[Input], out: Path | None, earlier_of: Work | None = None
+        self, inputs: Sequence[InferInput], out: Path | None, earlier_of: RunIdentity | None = None
     ) -> None:
         """``earlier_of``: add to the lines of an earlier run that did the same work.
 
@@ -58,7 +60,7 @@ class JsonReport(_FileReport):
         # In a file what has come isn't to wait for what hasn't: a kill would take it along.
         self.ordered = out is None
         self.can_resume = out is not None and out.is_file()
-        self._earlier: Earlier | None = None
+        self._earlier: EarlierRun | None = None
         if earlier_of is not None and out is not None:
             try:
                 self._go_on(look_up(out, earlier_of, inputs))
@@ -66,7 +68,7 @@ class JsonReport(_FileReport):
                 self.__exit__(*sys.exc_info())
                 raise
 
-    def _go_on(self, earlier: Earlier) -> None:
+    def _go_on(self, earlier: EarlierRun) -> None:
         self._earlier, given = earlier, len(self.inputs)
         self.inputs = earlier.left(self.inputs)
         self.resumed, self.model_id = True, earlier.model_id
@@ -146,7 +148,7 @@ class PictureReport(RawReport):
 class FolderReport(RawReport):
     """A file for each answer, named as its input."""
 
-    def __init__(self, inputs: Sequence[Input], folder: Path) -> None:
+    def __init__(self, inputs: Sequence[InferInput], folder: Path) -> None:
         super().__init__(inputs, None)
         check_folder(folder)
         self.place = f"{folder}/"
@@ -185,7 +187,7 @@ def _answers(outcome: Outcome) -> dict[str, Outcome]:
     return {entry: each for entry, each in every.items() if each.error is None}
 
 
-def _stem(source: Input, index: int) -> str:
+def _stem(source: InferInput, index: int) -> str:
     if source.text is not None:
         return f"text-{index + 1}"
     return "stdin" if source.file == STDIN else Path(str(source.file)).stem

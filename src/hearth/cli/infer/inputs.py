@@ -17,7 +17,7 @@ LONGEST_LABEL = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class InferInput:
     """One thing that the task is done to: a file (``-`` is stdin), or a text."""
 
     file: str | None = None
@@ -69,8 +69,8 @@ def _of_words(text: str) -> str:
 
 
 def left_of(
-    inputs: Iterable[Input], key_of: Callable[[Input], Hashable], done: Mapping[Any, int]
-) -> list[Input]:
+    inputs: Iterable[InferInput], key_of: Callable[[InferInput], Hashable], done: Mapping[Any, int]
+) -> list[InferInput]:
     """Those that aren't done; of a key that was done twice, two of its inputs are."""
     left, unclaimed = [], Counter(done)
     for each in inputs:
@@ -82,6 +82,9 @@ def left_of(
     return left
 
 
-def gather(files: Iterable[str], texts: Iterable[str]) -> list[Input]:
+def gather(files: Iterable[str], texts: Iterable[str]) -> list[InferInput]:
     """Texts first, then files, in the order given."""
-    return [*(Input(text=_of_words(text)) for text in texts), *(Input(file=file) for file in files)]
+    return [
+        *(InferInput(text=_of_words(text)) for text in texts),
+        *(InferInput(file=file) for file in files),
+    ]

@@ -1,21 +1,66 @@
 """How the outcomes of ``hearth infer`` are printed for people, and told in JSON."""
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
-from hearth.cli.advance import Advance
 from hearth.cli.console import Text, notes, output, say
 from hearth.cli.infer import show
-from hearth.cli.infer.inputs import LONGEST_LABEL, Input
+from hearth.cli.infer.inputs import LONGEST_LABEL, InferInput
+from hearth.cli.progress import Columns, ProgressView, Words
 from hearth.client import Answer, Outcome
 
 BAR_FROM = 5
 """Inputs from which on a progress bar is worth its line."""
+LATELY = 200
+"""Answers whose nodes count as in use: one that has gone is forgotten after so many more."""
+UNMEASURED_RATE = "–/s"
+
+
+def _nodes_in_use(task: Task) -> str:
+    count = len(set(task.fields["nodes"].copy()))
+    return "asking" if not count else "1 node" if count == 1 else f"{count} nodes"
+
+
+def _rate(task: Task) -> str:
+    speed = task.speed
+    if not speed:
+        return UNMEASURED_RATE
+    return f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s"
+
+
+def _failures(task: Task) -> str:
+    return f"{failed:,} failed" if (failed := task.fields["failed"]) else ""
+
+
+_ANSWERS = Columns(
+    lambda: (
+        Words(_nodes_in_use),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        Words(_rate),
+        TimeElapsedColumn(),
+        TextColumn("left", style="dim"),
+        TimeRemainingColumn(),
+        Words(_failures, style="red"),
+    ),
+    redraws=10,
+    expand=True,
+)
+"""Answers of ``hearth infer``: by how many nodes, how many, how fast, and what failed."""
 
 
 class Report(ABC):
@@ -30,13 +75,14 @@ class Report(ABC):
     model_id: str | None = None
     """The model whose answers fit those of an earlier run."""
 
-    def __init__(self, inputs: Sequence[Input]) -> None:
+    def __init__(self, inputs: Sequence[InferInput]) -> None:
         self.inputs = inputs
         self.earlier = self.done = self.failed = 0
         self.advice: dict[str, str] = {}
         """By the code of an error: what helps against it."""
         self._stack = ExitStack()
-        self._advance: Advance | None = None
+        self._view: ProgressView | None = None
+        self._nodes: deque[str] = deque(maxlen=LATELY)
 
     def __enter__(self) -> Self:
         return self
@@ -53,16 +99,23 @@ class Report(ABC):
         """A node is known, work begins."""
         console = self._console()
         if console.is_terminal and len(self.inputs) >= BAR_FROM:
-            self._advance = Advance(console, self.total, self.earlier)
-            self._stack.enter_context(self._advance)
+            self._view = ProgressView(_ANSWERS, console=console)
+            self._stack.enter_context(self._view)
+            self._show_progress()
 
     def add(self, answer: Answer) -> None:
         """Count an answer, and print it; raises OSError, and HearthError where it can't be."""
         self.write(answer)
         self.done += 1
         self.failed += is_failed(answer.outcome)
-        if self._advance is not None:
-            self._advance.step(answer.node, self.failed)
+        if answer.node:
+            self._nodes.append(answer.node)
+        self._show_progress()
+
+    def _show_progress(self) -> None:
+        if self._view is not None:
+            done = self.earlier + self.done
+            self._view.progress("", done, self.total, nodes=self._nodes, failed=self.failed)
 
     @abstractmethod
     def write(self, answer: Answer) -> None:
@@ -118,7 +171,7 @@ def is_failed(outcome: Outcome) -> bool:
     )
 
 
-def tell_errors(source: Input, outcome: Outcome) -> None:
+def tell_errors(source: InferInput, outcome: Outcome) -> None:
     """On stderr, for people: where answers go elsewhere."""
     if outcome.error is not None:
         tell(f"{source.label}: {outcome.error}")

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from hearth.cli.infer.inputs import STDIN, Input, left_of
-from hearth.client.pin import MODEL
+from hearth.cli.infer.inputs import STDIN, InferInput, left_of
+from hearth.client.affinity import MODEL
 from hearth.errors import SettingsError
-from hearth.output_files import renewed
+from hearth.files import atomic_file
 
 START = b'{"file":'
 """How every line begins; a write that was cut off may have left less."""
@@ -21,19 +21,19 @@ PIECE = 1 << 20
 """Bytes that are copied at a time."""
 
 
-class Key(NamedTuple):
+class InputKey(NamedTuple):
     """What a line is about."""
 
     file: str | None
     text: str | None
 
 
-def key_of(source: Input) -> Key:
+def key_of(source: InferInput) -> InputKey:
     """Of an input: its file's name as it is written, or its text."""
-    return Key(source.name, source.text)
+    return InputKey(source.name, source.text)
 
 
-class Work(NamedTuple):
+class RunIdentity(NamedTuple):
     """What a run does; an earlier one did the same, or its lines don't belong together."""
 
     task: str
@@ -42,14 +42,14 @@ class Work(NamedTuple):
 
 
 @dataclass
-class Earlier:
+class EarlierRun:
     """The lines of an earlier run that stay: whole ones, without an error, each once."""
 
     path: Path
     size: int = 0
     spans: list[tuple[int, int]] = field(default_factory=list)
     """Where they are, from a byte to another."""
-    done: Counter[Key] = field(default_factory=Counter)
+    done: Counter[InputKey] = field(default_factory=Counter)
     models: set[str] = field(default_factory=set)
     is_of_sources: bool = False
     """Whether answers say that models take turns, as smart_classify's do."""
@@ -59,7 +59,7 @@ class Earlier:
         """The model of all answers, where there is one."""
         return None if self.is_of_sources or len(self.models) != 1 else next(iter(self.models))
 
-    def left(self, inputs: Sequence[Input]) -> list[Input]:
+    def left(self, inputs: Sequence[InferInput]) -> list[InferInput]:
         """The inputs that have no line yet."""
         return left_of(inputs, key_of, self.done)
 
@@ -75,19 +75,19 @@ class Earlier:
             with self.path.open("r+b") as file:
                 file.truncate(end)
             return False
-        with renewed(self.path) as new, self.path.open("rb") as old:
+        with atomic_file(self.path, alone=True) as new, self.path.open("rb") as old:
             for start, end in self.spans:
                 old.seek(start)
                 _copy(old, new, end - start)
         return True
 
 
-def look_up(path: Path, work: Work, inputs: Sequence[Input]) -> Earlier:
+def look_up(path: Path, work: RunIdentity, inputs: Sequence[InferInput]) -> EarlierRun:
     """What is in a file, which may not be there; nothing is changed.
 
     Raises SettingsError where it isn't of the same work, OSError where it can't be read.
     """
-    found = Earlier(path)
+    found = EarlierRun(path)
     if not path.exists():
         return found
     if not path.is_file():
@@ -106,7 +106,7 @@ def look_up(path: Path, work: Work, inputs: Sequence[Input]) -> Earlier:
     return found
 
 
-def _read(line: bytes, number: int, work: Work, found: Earlier) -> Key | None:
+def _read(line: bytes, number: int, work: RunIdentity, found: EarlierRun) -> InputKey | None:
     """What a line is about; None for one that is to be done again."""
     if not line.endswith(b"\n") and (line.startswith(START) or START.startswith(line)):
         return None  # its writer was killed
@@ -132,7 +132,7 @@ def _read(line: bytes, number: int, work: Work, found: Earlier) -> Key | None:
 class _Line(NamedTuple):
     """What a line of JSON says."""
 
-    key: Key
+    key: InputKey
     task: str
     options: Mapping[str, str]
     meta: Mapping[str, str]
@@ -146,7 +146,7 @@ class _Line(NamedTuple):
         if not all(each is None or isinstance(each, str) for each in (file, text)):
             raise TypeError
         return cls(
-            Key(file, text),
+            InputKey(file, text),
             _word(told["task"]),
             _words(told.get("options", {})),
             _words(told["meta"]),
@@ -164,7 +164,7 @@ def _words(told: Any) -> Mapping[str, str]:
     return {name: _word(value) for name, value in told.items()}
 
 
-def _other(task: str, options: Mapping[str, Any], work: Work) -> str:
+def _other(task: str, options: Mapping[str, Any], work: RunIdentity) -> str:
     what = f"answers of {task}"
     if task == work.task:
         listed = ", ".join(f"{name}={value}" for name, value in options.items())

@@ -16,8 +16,8 @@ from hearth.cli.infer.async_writer import AsyncWriter
 from hearth.cli.infer.expand import expand
 from hearth.cli.infer.inputs import gather
 from hearth.cli.infer.report import Report, told_options
-from hearth.cli.infer.resume import Work
-from hearth.cli.infer.target import Target, report_for
+from hearth.cli.infer.resume import RunIdentity
+from hearth.cli.infer.target import AnswerTarget, report_for
 from hearth.cli.options import warn_of_unknown
 from hearth.cli.signals import SecondInterrupt, StopSignals
 from hearth.client import Answer, Client, Node, TaskInfo
@@ -25,7 +25,7 @@ from hearth.client.client import RAW
 from hearth.errors import HearthError, SettingsError, Unavailable, UnknownTask
 
 
-class Wishes(NamedTuple):
+class InferArguments(NamedTuple):
     """What the user asked for."""
 
     task: str
@@ -37,15 +37,15 @@ class Wishes(NamedTuple):
     """Seconds for all inputs together, waiting for a node included."""
     jobs: int | None = None
     """Requests in flight; None: as many as keep the nodes busy."""
-    target: Target = Target()
+    target: AnswerTarget = AnswerTarget()
     model_id: str | None = None
     """The model whose answers are wanted; None: of any, but all of one."""
 
 
-def run(wishes: Wishes) -> int:
+def run(wishes: InferArguments) -> int:
     """The exit code. Raises HearthError, and OSError for what can't be read or written."""
     stopping = StopSignals()
-    running = Running(wishes)
+    running = InferRun(wishes)
     try:
         with stopping:
             asyncio.run(_run(running, stopping))
@@ -62,7 +62,7 @@ def run(wishes: Wishes) -> int:
     return FAILURE if running.failed else OK
 
 
-async def _run(running: "Running", stopping: StopSignals) -> None:
+async def _run(running: "InferRun", stopping: StopSignals) -> None:
     def last_words() -> str:
         words = running.last_words()
         return f"hearth: {words}\n" if words else ""
@@ -71,10 +71,10 @@ async def _run(running: "Running", stopping: StopSignals) -> None:
         await running.run()
 
 
-class Running:
+class InferRun:
     """One run under way, on an asyncio loop."""
 
-    def __init__(self, wishes: Wishes) -> None:
+    def __init__(self, wishes: InferArguments) -> None:
         self._wishes = wishes
         self._began = time.monotonic()
         self._report: Report | None = None
@@ -191,7 +191,7 @@ class Running:
         """Look for the files, and at what an earlier run has left: not on the loop."""
         wishes = self._wishes
         inputs = gather(expand(wishes.files, task, warn), wishes.texts)
-        work = Work(wishes.task, told_options(wishes.options))
+        work = RunIdentity(wishes.task, told_options(wishes.options))
         report = report_for(wishes.target, inputs, work)
         if wishes.timeout is not None:
             report.advice["DEADLINE_EXCEEDED"] = "a longer --timeout gives it more"

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearth.cli.infer.file_reports import FolderReport, JsonReport, PictureReport, RawReport
-from hearth.cli.infer.inputs import STDIN, Input
+from hearth.cli.infer.inputs import STDIN, InferInput
 from hearth.cli.infer.report import Report, TableReport
-from hearth.cli.infer.resume import Work
+from hearth.cli.infer.resume import RunIdentity
 from hearth.cli.infer.vectors_report import NUMPY, VectorsReport
 from hearth.errors import SettingsError
 from hearth.output_files import WRITABLE_PICTURES, spare
 
 
-class Target(NamedTuple):
+class AnswerTarget(NamedTuple):
     """How answers are wanted, and where."""
 
     out: str | None = None
@@ -46,7 +46,7 @@ class Target(NamedTuple):
             raise SettingsError(f"--out {self.out}: --resume is for lines of JSON and for .npz")
 
 
-def report_for(target: Target, inputs: Sequence[Input], work: Work) -> Report:
+def report_for(target: AnswerTarget, inputs: Sequence[InferInput], work: RunIdentity) -> Report:
     """Raises SettingsError for what can't be meant, OSError for what can't be written."""
     if target.out is not None:
         return _to_file(Path(target.out), target, inputs, work)
@@ -55,7 +55,9 @@ def report_for(target: Target, inputs: Sequence[Input], work: Work) -> Report:
     return RawReport(inputs, None) if target.raw else TableReport(inputs)
 
 
-def _to_file(path: Path, target: Target, inputs: Sequence[Input], work: Work) -> Report:
+def _to_file(
+    path: Path, target: AnswerTarget, inputs: Sequence[InferInput], work: RunIdentity
+) -> Report:
     origins = [Path(source.file) for source in inputs if source.file and source.file != STDIN]
     if target.raw and (str(target.out).endswith("/") or path.is_dir()):
         spare(path, [origin.parent for origin in origins])

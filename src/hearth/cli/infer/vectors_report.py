@@ -9,11 +9,12 @@ from zipfile import BadZipFile
 
 from rich.filesize import decimal
 
-from hearth.cli.infer.inputs import Input, left_of
+from hearth.cli.infer.inputs import InferInput, left_of
 from hearth.cli.infer.report import Report, tell, tell_errors
 from hearth.client import Answer, Embedding
 from hearth.errors import SettingsError, SetupError
-from hearth.output_files import check_writable, renewed
+from hearth.files import atomic_file
+from hearth.output_files import check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ class VectorsReport(Report):
     ``.npy``: the vectors alone.
     """
 
-    def __init__(self, inputs: Sequence[Input], out: Path, task: str, *, resume: bool) -> None:
+    def __init__(self, inputs: Sequence[InferInput], out: Path, task: str, *, resume: bool) -> None:
         """Raises OSError, and SettingsError where an earlier run's file is of something else."""
         check_writable(out)
         self._out, self._task = out, task
@@ -103,7 +104,7 @@ class VectorsReport(Report):
 
         assert self._vectors is not None
         vectors = self._vectors[: len(self._names)]
-        with renewed(self._out) as file:
+        with atomic_file(self._out, alone=True) as file:
             if self.can_resume:
                 np.savez(
                     file,
@@ -140,7 +141,7 @@ def _embedding(answer: Answer) -> Embedding | None:
     return value if isinstance(value, Embedding) else None
 
 
-def name_of(source: Input) -> str:
+def name_of(source: InferInput) -> str:
     """What ``names`` has for an input: its file's name, or its text."""
     return source.text if source.text is not None else str(source.name)
 

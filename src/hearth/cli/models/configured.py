@@ -8,7 +8,7 @@ from hearth.cli.models.inventory import Item
 from hearth.errors import HearthError
 
 if TYPE_CHECKING:
-    from hearth.models.manager import About, ModelSource
+    from hearth.models.loader import ModelDescription, ModelLoader
     from hearth.settings import Settings
 
 
@@ -46,45 +46,49 @@ def configured(settings: "Settings", found: Sequence[Item]) -> Iterator[Configur
     """Every service's model; ``found`` is what lies in the data folder."""
     for service in dict.fromkeys(settings.services):
         try:
-            source = source_of(settings, service)
+            loader = loader_of(settings, service)
         except HearthError as error:
             own = settings.of_model(service) or getattr(settings, service, None)
             model, precision = getattr(own, "model", ""), getattr(own, "precision", "")
             yield Configured(service, model, precision, "unavailable", str(error), "", None)
             continue
-        about = source.about()
+        from hearth.models.loader import describe
+
+        about = describe(loader)
         places = places_of(about, found)
-        state, why = _state(source, about, places)
+        state, why = _state(loader, about, places)
         size = sum(item.size for item in places) if places else None
         yield Configured(
             service, about.model, _precision(about, places), state, why, _where(about), size
         )
 
 
-def source_of(settings: "Settings", service: str) -> "ModelSource":
-    """Where a service's model comes from; raises SetupError."""
+def loader_of(settings: "Settings", service: str) -> "ModelLoader":
+    """Make the loader of a service's model; raises SetupError."""
     from hearth.cli.checks import INSTALL_SERVER, has_server
     from hearth.errors import SetupError
 
     if not has_server():
         raise SetupError(f"a node's packages aren't installed: {INSTALL_SERVER}")
-    from hearth.wiring import source_of
+    from hearth.wiring import loader_of
 
-    return source_of(settings, service)
+    return loader_of(settings, service)
 
 
-def places_of(about: "About", found: Sequence[Item]) -> list[Item]:
+def places_of(about: "ModelDescription", found: Sequence[Item]) -> list[Item]:
     """The folders of the data folder that a model is in, the one that is taken first."""
     by_path = {item.path: item for item in found}
     return [by_path[folder] for folder in about.folders if folder in by_path]
 
 
-def _state(source: "ModelSource", about: "About", places: list[Item]) -> tuple[str, str]:
-    # A source takes local paths as they are; its model says what is wrong with them when loaded.
+def _state(loader: "ModelLoader", about: "ModelDescription", places: list[Item]) -> tuple[str, str]:
+    from hearth.models.loader import is_local
+
+    # A loader takes local paths as they are; its model says what is wrong with them when loaded.
     if about.fault:
         return "unavailable", about.fault
     try:
-        if source.is_local():
+        if is_local(loader):
             return "here", ""
     except HearthError as error:
         return "unavailable", str(error)
@@ -93,11 +97,11 @@ def _state(source: "ModelSource", about: "About", places: list[Item]) -> tuple[s
     if about.barred:
         return unfinished, fault + about.barred
     otherwise = ", or export it again" if fault else ""
-    why = f"fetched at the next start, or by `hearth models pull {source.service}`{otherwise}"
+    why = f"fetched at the next start, or by `hearth models pull {loader.service}`{otherwise}"
     return unfinished, fault + why
 
 
-def _precision(about: "About", places: list[Item]) -> str:
+def _precision(about: "ModelDescription", places: list[Item]) -> str:
     """As it is here; else as it is asked for."""
     here = [item.precision for item in places if item.precision and item.state != "damaged"]
     if here and about.precision == "auto":
@@ -105,7 +109,7 @@ def _precision(about: "About", places: list[Item]) -> str:
     return about.precision
 
 
-def _where(about: "About") -> str:
+def _where(about: "ModelDescription") -> str:
     """Where its files are; where those that aren't here come from."""
     places = [*map(str, about.folders or filter(None, [about.origin])), *map(str, about.own)]
     return ", ".join(places)

@@ -39,14 +39,14 @@ def export(  # noqa: PLR0917
     from hearth.cli.console import output
     from hearth.cli.exit_codes import OK
     from hearth.cli.models.meant import model_of
-    from hearth.cli.progress import Bar
+    from hearth.cli.progress import ProgressView
     from hearth.settings import Settings
 
     settings = settings_of(config, data_dir)
     if checkpoint is None:
         # A name that can't be meant is told before torch is imported.
         name = model_of(settings, name)
-    with Bar() as bar, _needed_packages():
+    with ProgressView() as bar, _needed_packages():
         from hearth.models.clip.making.options import ExportOptions
 
         options = ExportOptions(

@@ -151,7 +151,7 @@ def _meant(name: str) -> tuple[tuple[str, ...], str]:
 
 
 def _downloads(data_dir: Path) -> Iterator[Item]:
-    from hearth.hub.upkeep import stored
+    from hearth.hub.maintenance import stored
 
     for found in stored(data_dir / "hub"):
         state = str(found.condition)
@@ -183,8 +183,8 @@ def _packaged(data_dir: Path) -> Iterator[Item]:
 
 
 def _exports(data_dir: Path) -> Iterator[Item]:
-    from hearth.hub.sound import damage, is_onnx, restore_all
-    from hearth.hub.upkeep import size_of
+    from hearth.hub.integrity import damage, is_onnx, restore_all
+    from hearth.hub.maintenance import size_of
 
     restore_all(data_dir / "exports")
     for folder in _folders(data_dir / "exports", "*"):
@@ -206,7 +206,7 @@ def _exports(data_dir: Path) -> Iterator[Item]:
 
 
 def _label_vectors(data_dir: Path) -> Iterator[Item]:
-    from hearth.hub.upkeep import size_of
+    from hearth.hub.maintenance import size_of
     from hearth.settings import Settings
 
     defaults = Settings()

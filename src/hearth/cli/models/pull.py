@@ -1,7 +1,8 @@
 """``hearth models pull``: fetch what the node needs, or models and data sets by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,10 +12,9 @@ from hearth.errors import HearthError, ModelUnavailable, SettingsError
 
 if TYPE_CHECKING:
     from hearth.cli.models.inventory import Item
-    from hearth.cli.models.transfers import Transfers
     from hearth.hub.progress import Progress
     from hearth.hub.store import HubStore
-    from hearth.models.manager import ModelSource
+    from hearth.models.loader import ModelLoader
     from hearth.settings import Settings
 
 EMBEDDINGS = "embeddings/*"
@@ -25,7 +25,7 @@ EMBEDDINGS = "embeddings/*"
 class _Wish:
     name: str
     fetch: "Callable[[Progress], object]"
-    source: "ModelSource | None" = None
+    loader: "ModelLoader | None" = None
     """Tells where the files are afterwards; None for what no service uses."""
 
 
@@ -55,10 +55,11 @@ def pull(
     from hearth.cli.checks import INSTALL_SERVER, has_server
     from hearth.cli.console import complain
     from hearth.cli.exit_codes import FAILURE, OK
-    from hearth.cli.models.transfers import Transfers
+    from hearth.cli.progress import TRANSFER, ProgressView
     from hearth.errors import SetupError
     from hearth.hub.names import is_data_set, is_repository
     from hearth.hub.store import RepositoryMissing
+    from hearth.models.loader import describe
 
     settings = settings_of(config, data_dir, others)
     if include and not any(map(is_data_set, names or [])):
@@ -68,11 +69,11 @@ def pull(
     failed = 0
     for name in dict.fromkeys(names or settings.services):
         try:
-            with Transfers() as transfers:
+            with ProgressView(of_bytes=TRANSFER) as view:
                 wish = _wish(settings, name, tuple(include or ()))
-                if wish.source is not None and (fault := wish.source.about().fault):
+                if wish.loader is not None and (fault := describe(wish.loader).fault):
                     raise ModelUnavailable(fault)
-                wish.fetch(transfers.progress)
+                wish.fetch(view.progress)
         except HearthError as error:
             text = str(error)
             if isinstance(error, RepositoryMissing) and is_repository(name):
@@ -80,22 +81,23 @@ def pull(
             complain(text if name in text else f"{name}: {text}")
             failed += 1
         else:
-            _say_where(settings, wish, transfers)
+            _say_where(settings, wish, view.seen)
     return FAILURE if failed else OK
 
 
 def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
-    from hearth.cli.models.configured import source_of
+    from hearth.cli.models.configured import loader_of
     from hearth.cli.models.meant import require_meant, services
     from hearth.hub.names import is_data_set
     from hearth.hub.store import Condition, HubStore
+    from hearth.models.loader import download_all
 
     hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
     if is_data_set(name):
         return _Wish(name, lambda progress: _data_set(hub, name, include, progress))
     if name in services(settings):
-        source = source_of(settings, name)
-        return _Wish(name, source.pull, source)
+        loader = loader_of(settings, name)
+        return _Wish(name, partial(download_all, loader), loader)
     require_meant(settings, name)
     service = _service_with(settings, name)
     is_damaged = (name, Condition.DAMAGED) in (
@@ -105,14 +107,14 @@ def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
         # Whoever fetched it knew what for: the same files again, and no others.
         return _Wish(name, lambda progress: hub.mend(name, progress))
     settings, service = _by_name(settings, name, service)
-    source = source_of(settings, service)
+    loader = loader_of(settings, service)
 
     def fetch(progress: "Progress") -> None:
         if is_damaged:  # even where a node would take an export instead
             hub.mend(name, progress)
-        source.pull(progress)
+        download_all(loader, progress)
 
-    return _Wish(name, fetch, source)
+    return _Wish(name, fetch, loader)
 
 
 def _by_name(settings: "Settings", name: str, service: str | None) -> "tuple[Settings, str]":
@@ -159,15 +161,16 @@ def _model_of(settings: "Settings", service: str) -> str:
     return getattr(getattr(settings, service, None), "model", "")
 
 
-def _say_where(settings: "Settings", wish: _Wish, transfers: "Transfers") -> None:
+def _say_where(settings: "Settings", wish: _Wish, seen: "Iterable[str]") -> None:
     from hearth.cli.console import output
     from hearth.cli.models.configured import places_of
     from hearth.cli.models.inventory import Kind, items
+    from hearth.models.loader import describe
 
     found = items(settings.data_dir)
-    about = None if wish.source is None else wish.source.about()
+    about = None if wish.loader is None else describe(wish.loader)
     places = [] if about is None else places_of(about, found)
-    brought = {*transfers.seen, wish.name}
+    brought = {*seen, wish.name}
     places += [
         item
         for item in found

@@ -26,12 +26,12 @@ def verify(
     from hearth.cli.console import hint, output, print_json
     from hearth.cli.exit_codes import FAILURE, OK
     from hearth.cli.models.verdict import Checker
-    from hearth.cli.progress import Bar
+    from hearth.cli.progress import ProgressView
 
     settings = settings_of(config, data_dir, others)
     chosen = chosen_of(items(settings.data_dir), names or [])
     wrong = False
-    with Bar() as bar:
+    with ProgressView() as bar:
         checker = Checker(settings.data_dir, bar.progress)
         for item in chosen:
             verdict = checker.check(item)

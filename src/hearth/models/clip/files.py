@@ -19,8 +19,8 @@ from hearth.backends import TensorSpec
 from hearth.backends.onnx import OnnxSession
 from hearth.backends.onnx_pixels import PixelSession, taking_pixels
 from hearth.errors import ModelUnavailable
+from hearth.hub.atomic import read_json
 from hearth.hub.layout import ABOUT
-from hearth.hub.whole import read_json
 from hearth.models.clip import tokenizer as tokenizers
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.transform import ImageTransform

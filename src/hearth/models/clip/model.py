@@ -9,6 +9,7 @@ import numpy as np
 from hearth.backends import Array
 from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady
+from hearth.hub.progress import Progress
 from hearth.media import File, ImageReader
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.pictures import Pictures, SharedPicture
@@ -20,7 +21,6 @@ from hearth.models.labels.index import Scored
 from hearth.models.labels.making.store import LabelStore
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Vector
-from hearth.models.manager import Progress
 from hearth.models.options import QueueOptions
 from hearth.models.rows import BatchRow
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest, key_of
@@ -38,7 +38,7 @@ _LONG_TEXT = 2000
 
 
 class ClipModel:
-    """A loaded model of CLIP's family; satisfies ``models.manager.Manager``.
+    """A loaded model of CLIP's family; satisfies ``models.model.Model``.
 
     It owns the sessions of ``parts``. ``service`` is what it is served as. ``labels`` are
     the label sets to classify with, the first of them unless another is asked for; their
@@ -99,29 +99,29 @@ class ClipModel:
         return (*self._tower_queues(), *self._classifier.queues)
 
     @property
-    def shared(self) -> Mapping[str, SharedStatistics]:
+    def cache_statistics(self) -> Mapping[str, SharedStatistics]:
         """What was computed once for several requests, by tower."""
         work = {"image": self._image_work, "text": self._text_work}
         counts = {f"{self.service}-{name}": shared.statistics() for name, shared in work.items()}
-        return {**counts, **self._classifier.shared}
+        return {**counts, **self._classifier.cache_statistics}
 
     @property
-    def facts(self) -> Mapping[str, str]:
+    def metadata(self) -> Mapping[str, str]:
         """What is true of the model, for people and for capabilities."""
         session = self._image.session
-        facts = {
+        metadata = {
             "image_size": f"{self.transform.width}x{self.transform.height}",
             "logit_scale": f"{self.logit_scale:.6g}",
             "provider": session.provider,
             "device": self.device,
         }
         if self.dim is not None:
-            facts["embedding_dim"] = str(self.dim)
+            metadata["embedding_dim"] = str(self.dim)
         if self._text is None:
-            facts["text"] = "no text tower"
+            metadata["text"] = "no text tower"
         elif context := self._text.shape[-1]:
-            facts["context_length"] = str(context)
-        return {**facts, **self._classifier.facts}
+            metadata["context_length"] = str(context)
+        return {**metadata, **self._classifier.metadata}
 
     @property
     def dim(self) -> int | None:
@@ -276,15 +276,15 @@ class ClipModel:
             self.service, options.first_batch, options.capacity, max_delay=options.max_delay, **more
         )
 
-    def load_derived(self) -> None:
+    def load_artifacts(self) -> None:
         """Take the label vectors over from the cache, those that are there and right."""
         if self._text is not None:
             self._classifier.load(self._dim)
 
-    async def derive(self, progress: Progress) -> None:
+    async def derive_artifacts(self, progress: Progress) -> None:
         """Make the vectors of the label sets that have none, the smallest set first."""
         if self._text is not None:
-            await self._classifier.derive(progress)
+            await self._classifier.derive_artifacts(progress)
 
     def close(self) -> None:
         """End the queues and free the sessions."""

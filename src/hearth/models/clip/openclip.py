@@ -13,7 +13,7 @@ from hearth.backends import TensorSpec, require_backend
 from hearth.backends.quiet import no_compiler_cache, quietly
 from hearth.backends.torch import TorchSession, precision_of
 from hearth.errors import BackendUnavailable, ModelUnavailable, one_line
-from hearth.hub.whole import read_json
+from hearth.hub.atomic import read_json
 from hearth.models.clip import tokenizer as tokenizers
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.tokenizer import CONTEXT, Tokenizer, Tokens

@@ -7,19 +7,20 @@ from typing import Protocol
 
 from hearth.backends import BACKENDS
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.hub.atomic import about
+from hearth.hub.integrity import MARK, damage, is_onnx, is_sound
 from hearth.hub.layout import Layout, files_in, select
+from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
-from hearth.hub.sound import MARK, damage, is_onnx, is_sound
 from hearth.hub.store import BARRED, HubStore, RepositoryMissing
-from hearth.hub.whole import about
 from hearth.models.clip.exports.commands import how_to_convert, how_to_export
 from hearth.models.clip.exports.folders import belongs, what_is_damaged
-from hearth.models.clip.exports.freeing import free_batch_copy, freed_copy, is_impossible
+from hearth.models.clip.exports.freeing import dynamic_copy, is_impossible, make_dynamic_copy
 from hearth.models.clip.exports.variants import Place, choose, left_out, variant_folder
 from hearth.models.clip.files import IMAGE, OnnxFiles
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.weights import fault_in, find_whole, require_layout, stored
-from hearth.models.manager import About, Progress, absent_of
+from hearth.models.loader import ModelDescription, first_missing
 from hearth.settings import ClipSettings
 
 log = logging.getLogger(__name__)
@@ -33,11 +34,11 @@ def export_folder(data_dir: Path, reference: ModelReference) -> Path:
 class Origin(Protocol):
     """Where a model comes from; methods block."""
 
-    def about(self, settings: ClipSettings) -> About:
+    def describe(self, settings: ClipSettings) -> ModelDescription:
         """What it is, and where its files are; never touches the network."""
         ...
 
-    def look_up(self) -> str:
+    def resolve(self) -> str:
         """Where it can be fetched from; asks the network, and raises ModelUnavailable."""
         ...
 
@@ -60,12 +61,12 @@ class OnnxPaths:
     def __init__(self, image: Path, text: Path | None) -> None:
         self._files = OnnxFiles.of_paths(image, text)
 
-    def about(self, settings: ClipSettings) -> About:
+    def describe(self, settings: ClipSettings) -> ModelDescription:
         own = filter(None, (self._files.image, self._files.text))
-        fault = absent_of(self._files.image, self._files.text)
-        return About(settings.model, settings.precision, own=tuple(own), fault=fault)
+        fault = first_missing(self._files.image, self._files.text)
+        return ModelDescription(settings.model, settings.precision, own=tuple(own), fault=fault)
 
-    def look_up(self) -> str:
+    def resolve(self) -> str:
         return ""
 
     def is_local(self) -> bool:
@@ -104,8 +105,8 @@ class OnnxModel:
         self._settings = settings or ClipSettings()
         self._service = service
 
-    def about(self, settings: ClipSettings) -> About:
-        about = About(settings.model, settings.precision)
+    def describe(self, settings: ClipSettings) -> ModelDescription:
+        about = ModelDescription(settings.model, settings.precision)
         if (folder := self._reference.folder) is not None:
             return replace(about, own=(folder,), fault=fault_in(folder, Layout.ONNX))
         exports = self._exports(settings.precision)
@@ -118,7 +119,7 @@ class OnnxModel:
             barred=BARRED if self._hub.offline else "",
         )
 
-    def look_up(self) -> str:
+    def resolve(self) -> str:
         return self._offer()[0]
 
     def is_local(self) -> bool:
@@ -138,7 +139,7 @@ class OnnxModel:
         found = self._downloaded()
         if found is not None and self.graphs() == found[1]:
             # The hub's files are known by their hashes, and stay as they are.
-            free_batch_copy(*found, self._hub, self._reference.model_id, progress)
+            make_dynamic_copy(*found, self._hub, self._reference.model_id, progress)
 
     def load(self, settings: ClipSettings) -> Parts:
         folder = self._chosen(settings)
@@ -170,7 +171,7 @@ class OnnxModel:
         if (found := self._downloaded()) is None:
             return None
         _, snapshot = found
-        return freed_copy(snapshot) or snapshot
+        return dynamic_copy(snapshot) or snapshot
 
     def _chosen(self, settings: ClipSettings) -> Path | None:
         graphs = self.graphs()

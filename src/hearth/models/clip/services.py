@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hearth.hub.store import HubStore
-from hearth.models.clip.source import ClipSource
+from hearth.models.clip.loader import ClipLoader
 from hearth.models.labels.sets.bundled import imagenet, scenes
 from hearth.models.labels.sets.own import own_labels
 from hearth.models.labels.sets.source import LabelSource
@@ -12,12 +12,12 @@ from hearth.models.labels.sets.tree_of_life import tree_of_life
 from hearth.settings import ClipSettings, Settings
 
 
-def clip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipSource:
-    """The service ``clip``; ``parts`` are what ClipSource wants beside."""
-    return ClipSource(settings.clip, labels=clip_labels(settings.clip), hub=hub, **parts)
+def clip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipLoader:
+    """The service ``clip``; ``parts`` are what ClipLoader wants beside."""
+    return ClipLoader(settings.clip, labels=clip_labels(settings.clip), hub=hub, **parts)
 
 
-def bioclip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipSource:
+def bioclip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipLoader:
     """The service ``bioclip``: species, or the user's own labels."""
     own = settings.bioclip
     mine = own_labels(own.labels) if own.labels else None
@@ -25,7 +25,7 @@ def bioclip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipSourc
     def labels(model_id: str) -> Sequence[LabelSource]:
         return (mine or tree_of_life(hub, f"datasets/{own.label_data}", model_id),)
 
-    return ClipSource(
+    return ClipLoader(
         own.over(settings.clip),
         service="bioclip",
         labels=labels,
@@ -35,12 +35,12 @@ def bioclip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipSourc
     )
 
 
-def siglip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipSource:
+def siglip_source(settings: Settings, hub: HubStore, **parts: Any) -> ClipLoader:
     """The service ``siglip``: vectors for search alone."""
-    return ClipSource(settings.siglip.over(settings.clip), service="siglip", hub=hub, **parts)
+    return ClipLoader(settings.siglip.over(settings.clip), service="siglip", hub=hub, **parts)
 
 
-CLIP_SERVICES: Mapping[str, Callable[..., ClipSource]] = {
+CLIP_SERVICES: Mapping[str, Callable[..., ClipLoader]] = {
     "clip": clip_source,
     "bioclip": bioclip_source,
     "siglip": siglip_source,

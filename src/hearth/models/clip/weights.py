@@ -6,12 +6,13 @@ from pathlib import Path, PurePosixPath
 from hearth.backends.torch import choose_device
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.layout import Layout, files_in, lacking, layouts, select
+from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import BARRED, HubStore
 from hearth.models.clip import openclip
 from hearth.models.clip.openclip import Checkpoint
 from hearth.models.clip.parts import Parts
-from hearth.models.manager import About, Progress
+from hearth.models.loader import ModelDescription
 from hearth.settings import ClipSettings
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -24,11 +25,13 @@ class OpenClipModel:
         self._reference = reference
         self._hub = hub
 
-    def about(self, settings: ClipSettings) -> About:
+    def describe(self, settings: ClipSettings) -> ModelDescription:
         folder, repository = self._reference.folder, self._reference.repository
         if folder is not None:
-            return About(settings.model, own=(folder,), fault=fault_in(folder, Layout.OPEN_CLIP))
-        return About(
+            return ModelDescription(
+                settings.model, own=(folder,), fault=fault_in(folder, Layout.OPEN_CLIP)
+            )
+        return ModelDescription(
             settings.model,
             folders=stored(self._hub, [repository] if repository else []),
             # open_clip knows the repository of ARCH:TAG; asking it would import torch.
@@ -36,7 +39,7 @@ class OpenClipModel:
             barred=BARRED if self._hub.offline else "",
         )
 
-    def look_up(self) -> str:
+    def resolve(self) -> str:
         if self._hub.offline:
             raise ModelUnavailable(BARRED)
         repository = self._reference.repository

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.errors import HearthError, ModelUnavailable, one_line
-from hearth.files import fingerprint, write_whole
-from hearth.graphs.free_batch import free_batch, has_fixed_batch
-from hearth.graphs.proof import prove_freed
+from hearth.files import fingerprint, write_atomic
+from hearth.graphs.dynamic_batch import has_fixed_batch, make_batch_dynamic
+from hearth.graphs.proof import prove_dynamic_batch
 from hearth.graphs.store import require_onnx, save_graph
+from hearth.hub.atomic import about, atomic_folder, write_json
 from hearth.hub.hashes import content
 from hearth.hub.layout import ABOUT
 from hearth.hub.progress import Progress
 from hearth.hub.store import HubStore, made_of
-from hearth.hub.whole import about, write_json, written_whole
 from hearth.models.face import parameters as p
 from hearth.models.face.parameters import IN_LAYOUT, RECOGNITION
 
@@ -34,10 +34,10 @@ WHAT = "free-batch"
 _GRAPH = IN_LAYOUT[RECOGNITION]
 
 _OPSET = 13
-"""What ``free_batch`` understands; insightface's graphs are of version 11."""
+"""What ``make_batch_dynamic`` understands; insightface's graphs are of version 11."""
 
 
-def freed_copy(snapshot: Path) -> Path | None:
+def dynamic_copy(snapshot: Path) -> Path | None:
     """The copy of a download's recogniser with a free batch axis; None where there is none."""
     folder = made_of(snapshot, WHAT)
     told, path = about(folder), folder / _GRAPH
@@ -48,7 +48,7 @@ def freed_copy(snapshot: Path) -> Path | None:
     return path if path.stat().st_size == size else None
 
 
-def free_recognition(
+def make_recognition_dynamic(
     repository: str, snapshot: Path, hub: HubStore, model_id: str, progress: Progress
 ) -> None:
     """Write that copy where the graph's own batch is fixed to one.
@@ -61,12 +61,12 @@ def free_recognition(
         if not has_fixed_batch(snapshot / _GRAPH) or _mark(snapshot).is_file():
             return
         with hub.making(repository, progress):
-            if freed_copy(snapshot) is not None:
+            if dynamic_copy(snapshot) is not None:
                 return  # by another process, meanwhile
             progress(what, 0, 2)
             folder = made_of(snapshot, WHAT)
             shutil.rmtree(folder, ignore_errors=True)  # of other files, or damaged
-            with written_whole(folder) as work:
+            with atomic_folder(folder) as work:
                 _write(snapshot, work, model_id)
             progress(what, 2, 2)
     except (HearthError, OSError) as error:
@@ -84,10 +84,10 @@ def _write(snapshot: Path, work: Path, model_id: str) -> None:
     modern = work / "modern.onnx"
     try:
         _modernise(source, modern)
-        free_batch(modern, target, _samples())
-        prove_freed(source, target, _samples())
+        make_batch_dynamic(modern, target, _samples())
+        prove_dynamic_batch(source, target, _samples())
     except HearthError as error:
-        write_whole(_mark(snapshot), str(error).encode())
+        write_atomic(_mark(snapshot), str(error).encode())
         raise
     modern.unlink()
     told = {

@@ -22,7 +22,6 @@ from hearth.models.face.letterbox import letterbox
 from hearth.models.face.pictures import Cut
 from hearth.models.face.recognition import Recognition
 from hearth.models.face.scrfd import Detector, View
-from hearth.models.manager import Progress
 from hearth.models.options import QueueOptions
 from hearth.models.single_flight import SharedStatistics, key_of
 from hearth.models.tuning import facts_of, tuned
@@ -43,7 +42,7 @@ class _Errand:
 
 
 class FaceModel:
-    """A loaded pair of SCRFD and ArcFace; satisfies ``models.manager.Manager``.
+    """A loaded pair of SCRFD and ArcFace; satisfies ``models.model.Model``.
 
     ``detection`` and ``recognition`` are sessions that take pixels: see ``scrfd.Detector``
     and ``arcface.Recogniser``. Owns the sessions. ``files`` are theirs, in that order.
@@ -51,7 +50,6 @@ class FaceModel:
     graphs.
     """
 
-    preprocess_id = None
     service = "face"
 
     def __init__(
@@ -84,7 +82,7 @@ class FaceModel:
         return (self._finder.queue, *self._recognition.queues)
 
     @property
-    def shared(self) -> Mapping[str, SharedStatistics]:
+    def cache_statistics(self) -> Mapping[str, SharedStatistics]:
         """What was found, and recognised, once for several requests."""
         return {
             "face-detection": self._finder.work.statistics(),
@@ -92,7 +90,7 @@ class FaceModel:
         }
 
     @property
-    def facts(self) -> Mapping[str, str]:
+    def metadata(self) -> Mapping[str, str]:
         """What else is true of the model."""
         return {
             "provider": self._sessions[0].provider,
@@ -176,12 +174,6 @@ class FaceModel:
             facts=facts,
             max_batch=self._options.max_batch,
         )
-
-    def load_derived(self) -> None:
-        """Nothing is derived."""
-
-    async def derive(self, progress: Progress) -> None:
-        """Nothing is derived."""
 
     def close(self) -> None:
         """End the queues and free the sessions."""

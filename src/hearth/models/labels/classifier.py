@@ -11,6 +11,7 @@ import numpy as np
 from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
 from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, one_line
+from hearth.hub.progress import Progress, Unit
 from hearth.models.labels.index import LabelIndex, Query, Scored
 from hearth.models.labels.limits import LARGE
 from hearth.models.labels.making.builder import LabelBuilder
@@ -19,7 +20,6 @@ from hearth.models.labels.making.store import Kept, LabelStore
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import PROMPT, LabelSource
 from hearth.models.labels.vectors import Dtype, Vector
-from hearth.models.manager import Progress, Unit
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest
 
 log = logging.getLogger(__name__)
@@ -80,12 +80,12 @@ class Classifier:
         return () if self._queue is None else (self._queue,)
 
     @property
-    def shared(self) -> Mapping[str, SharedStatistics]:
+    def cache_statistics(self) -> Mapping[str, SharedStatistics]:
         """What was computed once for several requests that brought the same labels."""
         return {self._name: self._among.statistics()}
 
     @property
-    def facts(self) -> Mapping[str, str]:
+    def metadata(self) -> Mapping[str, str]:
         """For each set how many labels it has, or why it isn't ready."""
         return {
             f"labels.{name}": self.missing(name) or str(len(self._indexes[name]))
@@ -159,7 +159,7 @@ class Classifier:
             if kept is not None:
                 self._take(name, kept)
 
-    async def derive(self, progress: Progress) -> None:
+    async def derive_artifacts(self, progress: Progress) -> None:
         """Make the vectors of the sets that have none, the smallest set first.
 
         What stands in the way of one set doesn't keep the others from being made; the first

@@ -1,4 +1,4 @@
-"""MediaPipe's models as one manager: faces, hands, bodies and who stands in front."""
+"""MediaPipe's models as one: faces, hands, bodies and who stands in front."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -7,7 +7,6 @@ from typing import Any
 from hearth.backends import Session
 from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
 from hearth.media import File, ImageReader, PixelForm
-from hearth.models.manager import Progress
 from hearth.models.mediapipe.backdrops import Backdrops
 from hearth.models.mediapipe.faces import FaceFinder
 from hearth.models.mediapipe.files import MODEL_ID
@@ -22,21 +21,19 @@ from hearth.models.mediapipe.stage import Answer, Asked, Input, Read, Stage
 from hearth.models.mediapipe.streams import Videos
 from hearth.models.options import QueueOptions
 from hearth.models.pictures import PictureWork
-from hearth.models.single_flight import SharedStatistics
 
 _PROOF = "face_detection_short_range"
 """The smallest model, which shows that the engine works."""
 
 
 class MediaPipeModel:
-    """MediaPipe's models; satisfies ``models.manager.Manager``.
+    """MediaPipe's models; satisfies ``models.model.Model``.
 
     ``open_session`` opens a model by its file's name without the ending; each is opened when
     it is first needed, or all in ``warm_up`` with ``keep_ready``. Its session runs as many
     regions at once as it has ``interpreters``.
     """
 
-    preprocess_id = None
     service = "mediapipe"
     runtime = "litert"
     device = "cpu"
@@ -90,12 +87,7 @@ class MediaPipeModel:
         return (self._frames.queue, *stages, self.making.queue)
 
     @property
-    def shared(self) -> Mapping[str, SharedStatistics]:
-        """Frames seldom come twice: nothing is kept."""
-        return {}
-
-    @property
-    def facts(self) -> Mapping[str, str]:
+    def metadata(self) -> Mapping[str, str]:
         """Which models are loaded by now."""
         loaded = [stage.name for stage in self._stages.values() if stage.session is not None]
         return {"loaded": ", ".join(loaded)}
@@ -107,12 +99,6 @@ class MediaPipeModel:
                 await stage.try_out()
         loaded = [stage.session for stage in self._stages.values() if stage.session is not None]
         self.precisions = tuple(dict.fromkeys(session.precision for session in loaded))
-
-    def load_derived(self) -> None:
-        """Nothing is derived."""
-
-    async def derive(self, progress: Progress) -> None:
-        """Nothing is derived."""
 
     def close(self) -> None:
         """End the queues and free the sessions."""

@@ -12,7 +12,6 @@ from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
 from hearth.media import File, ImageReader, Picture, PixelForm
 from hearth.media.raw import Pixels
 from hearth.models.exclusive import exclusive_when_heavy
-from hearth.models.manager import Progress
 from hearth.models.ocr import parameters
 from hearth.models.ocr.detection import Detector, Found
 from hearth.models.ocr.memory import IdleTrim
@@ -56,7 +55,7 @@ class Line(NamedTuple):
 
 
 class OcrModel:
-    """A loaded PP-OCR; satisfies ``models.manager.Manager``.
+    """A loaded PP-OCR; satisfies ``models.model.Model``.
 
     ``detection``, ``orientation`` and ``recognition`` are sessions over rapidocr's ONNX
     files, each with one input and one output: see ``detection``, ``orientation``, ``recognition``.
@@ -65,7 +64,6 @@ class OcrModel:
     sessions. Raises ModelUnavailable where a recogniser carries no list of characters that fits.
     """
 
-    preprocess_id = None
     service = "ocr"
 
     def __init__(
@@ -123,12 +121,12 @@ class OcrModel:
         return (self._pages, self._orientation, self._recognition)
 
     @property
-    def shared(self) -> Mapping[str, SharedStatistics]:
+    def cache_statistics(self) -> Mapping[str, SharedStatistics]:
         """What was read once for several requests."""
         return {"ocr": self._work.statistics()}
 
     @property
-    def facts(self) -> Mapping[str, str]:
+    def metadata(self) -> Mapping[str, str]:
         """What else is true of the model."""
         return {"provider": self._sessions[0].provider, "scripts": ", ".join(self._scripts)}
 
@@ -249,12 +247,6 @@ class OcrModel:
             largest=MOST_LINES,
             max_batch=self._options.max_batch,
         )
-
-    def load_derived(self) -> None:
-        """Nothing is derived."""
-
-    async def derive(self, progress: Progress) -> None:
-        """Nothing is derived."""
 
     def close(self) -> None:
         """End the queues and free the sessions."""

@@ -9,10 +9,10 @@ from typing import Any
 from hearth._version import __version__
 from hearth.errors import ModelUnavailable
 from hearth.files import fingerprint
+from hearth.hub.atomic import about, write_json
 from hearth.hub.hashes import content
+from hearth.hub.integrity import damage, is_onnx
 from hearth.hub.layout import ABOUT, Layout, files_in, select
-from hearth.hub.sound import damage, is_onnx
-from hearth.hub.whole import about, write_json
 from hearth.models.clip.exports.commands import how_to_make_again
 from hearth.models.clip.files import IMAGE, TEXT
 

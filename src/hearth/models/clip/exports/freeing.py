@@ -5,16 +5,16 @@ import shutil
 from pathlib import Path
 
 from hearth.errors import HearthError, ModelUnavailable
-from hearth.files import write_whole
-from hearth.graphs.free_batch import free_batch, has_fixed_batch
-from hearth.hub import whole
+from hearth.files import write_atomic
+from hearth.graphs.dynamic_batch import has_fixed_batch, make_batch_dynamic
+from hearth.hub import atomic
+from hearth.hub.integrity import is_sound
 from hearth.hub.layout import ABOUT
-from hearth.hub.sound import is_sound
+from hearth.hub.progress import Progress
 from hearth.hub.store import HubStore, made_of
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.proof import sample_inputs
 from hearth.models.clip.files import IMAGE, TEXT, told_name
-from hearth.models.manager import Progress
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ WHAT = "free-batch"
 """What the copy is called, beside its original."""
 
 
-def freed_copy(snapshot: Path) -> Path | None:
+def dynamic_copy(snapshot: Path) -> Path | None:
     """The copy of a download with a free batch axis; None where there is none of these files.
 
     It lies beside the snapshot in the hub's folder, so it goes when the download goes.
@@ -31,7 +31,7 @@ def freed_copy(snapshot: Path) -> Path | None:
     copy = made_of(snapshot, WHAT)
     if not is_sound(copy):
         return None
-    return copy if whole.about(copy).get("made_from") == folders.prints(snapshot) else None
+    return copy if atomic.about(copy).get("made_from") == folders.prints(snapshot) else None
 
 
 def is_impossible(snapshot: Path) -> bool:
@@ -43,7 +43,7 @@ class _Impossible(ModelUnavailable):
     """Neither graph can be rewritten."""
 
 
-def free_batch_copy(
+def make_dynamic_copy(
     repository: str, source: Path, hub: HubStore, model_id: str, progress: Progress
 ) -> None:
     """Write a copy of a download with a free batch axis beside it, where its own is fixed.
@@ -59,16 +59,16 @@ def free_batch_copy(
         if not fixed:
             return
         with hub.making(repository, progress):
-            if freed_copy(source) is not None:
+            if dynamic_copy(source) is not None:
                 return  # by another process, meanwhile
             progress(what, 0, len(fixed) + 1)
             copy = made_of(source, WHAT)
             shutil.rmtree(copy, ignore_errors=True)  # of other files, or damaged
             try:
-                with whole.written_whole(copy) as work:
+                with atomic.atomic_folder(copy) as work:
                     freed = _write(source, work, model_id, fixed, progress)
             except _Impossible as error:
-                write_whole(_mark(source), str(error).encode())
+                write_atomic(_mark(source), str(error).encode())
                 raise
             _mark(source).unlink(missing_ok=True)
     except (HearthError, OSError) as error:
@@ -94,7 +94,7 @@ def _write(
     freed, reasons = [], []
     for done, tower in enumerate(fixed, 1):
         try:
-            free_batch(source / tower, work / tower, samples[tower])
+            make_batch_dynamic(source / tower, work / tower, samples[tower])
             freed.append(tower.parent.name)
         except HearthError as error:
             shutil.copyfile(source / tower, work / tower)
@@ -104,7 +104,7 @@ def _write(
         raise _Impossible("; ".join(reasons))
     for reason in reasons:
         log.warning("%s: no free batch axis of %s", model_id, reason)
-    about = whole.about(source)
+    about = atomic.about(source)
     made = {
         "model_id": told_name(about) or model_id,
         "precision": about.get("precision") or "fp32",

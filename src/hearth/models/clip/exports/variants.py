@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from hearth.backends.onnx import CPU, first_provider
 from hearth.errors import ModelUnavailable
-from hearth.hub import whole
-from hearth.hub.sound import is_sound
+from hearth.hub import atomic
+from hearth.hub.integrity import is_sound
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.commands import how_to_convert
 from hearth.settings import ClipSettings
@@ -57,7 +57,7 @@ def choose(base: Path | None, place: Place, settings: ClipSettings) -> Path | No
     variant = variant_folder(place.export, settings.precision)
     if not is_sound(variant):
         return None
-    if not _fits(whole.about(variant), base, place.name):
+    if not _fits(atomic.about(variant), base, place.name):
         raise ModelUnavailable(
             f"{variant} was made of other files than are here now: "
             f"{how_to_convert(place.name, settings.precision)}"
@@ -72,7 +72,7 @@ def left_out(base: Path | None, place: Place, settings: ClipSettings) -> str | N
     """
     if settings.precision != "auto" or (variant := _wanted(place, settings)) is None:
         return None
-    told = whole.about(variant)
+    told = atomic.about(variant)
     is_own = told.get("reference") == place.name
     if not is_own or not _passed(told) or _fits(told, base, place.name):
         return None
@@ -82,7 +82,7 @@ def left_out(base: Path | None, place: Place, settings: ClipSettings) -> str | N
 
 def precision_of(folder: Path) -> str:
     """What a folder's ``hearth.json`` says of its weights; fp32 where it says nothing."""
-    return str(whole.about(folder).get("precision") or "fp32")
+    return str(atomic.about(folder).get("precision") or "fp32")
 
 
 def _best(base: Path | None, place: Place, settings: ClipSettings) -> Path | None:
@@ -90,7 +90,7 @@ def _best(base: Path | None, place: Place, settings: ClipSettings) -> Path | Non
     variant = _wanted(place, settings)
     if variant is None:
         return base
-    told = whole.about(variant)
+    told = atomic.about(variant)
     return variant if _passed(told) and _fits(told, base, place.name) else base
 
 

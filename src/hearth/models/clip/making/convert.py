@@ -8,8 +8,9 @@ from typing import NamedTuple
 from hearth.errors import BackendUnavailable, ModelUnavailable
 from hearth.graphs.precision import Precision, convert
 from hearth.graphs.store import load_graph, weight_files
-from hearth.hub import whole
+from hearth.hub import atomic
 from hearth.hub.layout import ABOUT
+from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
 from hearth.models.clip.exports import folders
 from hearth.models.clip.exports.proof import compare_folders
@@ -17,7 +18,6 @@ from hearth.models.clip.exports.variants import LEAST_COSINE, precision_of
 from hearth.models.clip.files import told_name
 from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, export_folder
-from hearth.models.manager import Progress
 from hearth.settings import ClipSettings
 
 _KEPT = ("logit_scale", "logit_bias", "embedding_dim", "image_input")
@@ -54,7 +54,7 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
     if here != "fp32":
         raise ModelUnavailable(f"{source} is {here} already: name the model in fp32")
     folder = options.folder(reference, precision)
-    with whole.written_whole(folder) as work:
+    with atomic.atomic_folder(folder) as work:
         _write(source, work, precision, options.progress)
         options.progress("comparing with fp32", 3, 4)
         image, text = compare_folders(work, source)
@@ -64,7 +64,7 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
                 f"{name} in {precision} differs from fp32: cosine {image:.6f} for images, "
                 f"{text:.6f} for texts, at least {LEAST_COSINE} is needed"
             )
-        about = whole.about(source)
+        about = atomic.about(source)
         model_id = told_name(about) or reference.model_id
         sizes = _megabytes(source), _megabytes(work)
         report = VariantReport(folder, source, model_id, precision, image, text, sizes)

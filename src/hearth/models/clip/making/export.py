@@ -15,7 +15,8 @@ from hearth.errors import (
     how_to_install,
     one_line,
 )
-from hearth.hub import whole
+from hearth.hub import atomic
+from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.models.clip import files as onnx_files
@@ -32,7 +33,6 @@ from hearth.models.clip.tokenizer import (
     tokenizer_settings,
 )
 from hearth.models.clip.weights import OpenClipModel
-from hearth.models.manager import Progress
 
 OPSET = 17
 """Understood by every ONNX Runtime since 1.14; the exporter needs a tenth of the time
@@ -84,7 +84,7 @@ def export_model(name: str, options: ExportOptions) -> ExportReport:
         source = _fetched(reference, options.hub(), progress)
     folder = options.folder(reference)  # told before gigabytes are read
     model = openclip.load(source)
-    with whole.written_whole(folder) as work:
+    with atomic.atomic_folder(folder) as work:
         _write(work, source, model, progress)
         progress("comparing with torch", 3, 5)
         image, text = _proved(name, work, model, options)
@@ -159,7 +159,7 @@ def _write(folder: Path, source: Checkpoint, model: OpenClip, progress: Progress
         lambda taken: model.module.encode_image(taken, normalize=True),
         np.zeros(shape, np.float32),
     )
-    whole.write_json(image.with_name("preprocess_cfg.json"), model.preprocess)
+    atomic.write_json(image.with_name("preprocess_cfg.json"), model.preprocess)
     progress("writing the text graph", 2, 5)
     tokens = _tokens(model, SAMPLE_TEXTS[:2])
     _write_graph(
@@ -170,7 +170,7 @@ def _write(folder: Path, source: Checkpoint, model: OpenClip, progress: Progress
         tokens,
     )
     _write_tokenizer(text.parent, source, model.context)
-    whole.write_json(folder / "config.json", source.config)
+    atomic.write_json(folder / "config.json", source.config)
 
 
 def _write_graph(

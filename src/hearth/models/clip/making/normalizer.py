@@ -16,7 +16,7 @@ from html.entities import html5, name2codepoint
 from pathlib import Path
 from typing import Any
 
-from hearth.hub.whole import write_json
+from hearth.hub.atomic import write_json
 from hearth.models.clip.tokenizer import OWN_NORMALIZER, JsonTokenizer
 
 _AMPERSANDS = r"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+"

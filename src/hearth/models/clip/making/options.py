@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hearth.hub.atomic import require_free
+from hearth.hub.progress import Progress, no_progress
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import HubStore
-from hearth.hub.whole import require_free
 from hearth.models.clip.exports.folders import require_own
 from hearth.models.clip.exports.variants import variant_folder
 from hearth.models.clip.origins import export_folder
-from hearth.models.manager import Progress, no_progress
 
 
 @dataclass(frozen=True, kw_only=True)

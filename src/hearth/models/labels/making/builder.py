@@ -15,8 +15,8 @@ from hearth.blocking import run_blocking
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.models.labels.limits import LARGE, MOST_HELD
 from hearth.models.labels.making.embedding import Blocks, Embed, PromptEmbedder
-from hearth.models.labels.making.found import Job, Unfit, found_vectors
-from hearth.models.labels.making.growing import GrowingVectors
+from hearth.models.labels.making.resumable import ResumableVectors
+from hearth.models.labels.making.reuse import Job, Unfit, reusable_vectors
 from hearth.models.labels.making.store import Kept, LabelStore
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Dtype, Stored, stored
@@ -112,7 +112,7 @@ class LabelBuilder:
 
     async def _first_that_fits(self, job: Job, use: Callable[[_Origin], Awaitable[Kept]]) -> Kept:
         """Vectors that are there already, the cheapest first; or new ones."""
-        async with aclosing(found_vectors(job, self._store, self._prompts)) as candidates:
+        async with aclosing(reusable_vectors(job, self._store, self._prompts)) as candidates:
             async for found in candidates:
                 with closing(found.matrix):
                     try:
@@ -147,7 +147,7 @@ def _save(store: LabelStore, source: LabelSource, kept: Kept) -> Kept:
         raise
 
 
-def _require_space(store: LabelStore, source: LabelSource, growing: GrowingVectors) -> None:
+def _require_space(store: LabelStore, source: LabelSource, growing: ResumableVectors) -> None:
     free = shutil.disk_usage(store.folder).free
     if growing.missing_bytes > free:
         raise _NoRoomError(

@@ -27,7 +27,7 @@ import numpy as np
 
 from hearth._version import __version__
 from hearth.blocking import run_blocking
-from hearth.files import write_whole
+from hearth.files import write_atomic
 from hearth.models.labels.limits import LARGE
 from hearth.models.labels.making.checks import (
     META,
@@ -35,7 +35,7 @@ from hearth.models.labels.making.checks import (
     described,
     files_of,
 )
-from hearth.models.labels.making.growing import GrowingVectors
+from hearth.models.labels.making.resumable import ResumableVectors
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Dtype, Stored
@@ -108,15 +108,15 @@ class LabelStore:
 
     def grow(
         self, source: LabelSource, origin: str, *, rows: int, dim: int, dtype: Dtype
-    ) -> GrowingVectors:
+    ) -> ResumableVectors:
         """A file for the vectors of a set, or what was begun of it; blocking. Raises OSError."""
         identity = {**self._identity(source), "version": source.version, "origin": origin}
         path = self.folder / f".{source.name}.vectors.partial"
         target = self.folder / files_of(source.name)["vectors"]
-        return GrowingVectors(path, identity, target=target, rows=rows, dim=dim, dtype=dtype)
+        return ResumableVectors(path, identity, target=target, rows=rows, dim=dim, dtype=dtype)
 
     def keep(
-        self, source: LabelSource, catalogue: Catalogue, vectors: GrowingVectors, origin: str
+        self, source: LabelSource, catalogue: Catalogue, vectors: ResumableVectors, origin: str
     ) -> Kept:
         """All vectors are there: keep them with the names; blocking. Raises OSError."""
         paths = {what: self.folder / name for what, name in files_of(source.name).items()}
@@ -126,7 +126,7 @@ class LabelStore:
         np.savez(buffer, allow_pickle=False, **catalogue.arrays())
         meta_path.unlink(missing_ok=True)
         paths["vectors"].unlink(missing_ok=True)
-        write_whole(paths["names"], buffer.getvalue())
+        write_atomic(paths["names"], buffer.getvalue())
         meta = {
             **self._identity(source),
             # Of when they were begun: the data may have been replaced meanwhile.
@@ -140,7 +140,7 @@ class LabelStore:
             "hearth": __version__,
             "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         }
-        write_whole(meta_path, (json.dumps(meta, indent=2) + "\n").encode())
+        write_atomic(meta_path, (json.dumps(meta, indent=2) + "\n").encode())
         # Who is killed before this finds them all where they grew.
         vectors.move()
         vectors.forget()
