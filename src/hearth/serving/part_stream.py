@@ -37,7 +37,7 @@ class PartStream:
         self._parts = answer.parts
         self._so_far = answer.so_far
         self._task = task
-        self._deadline = request.deadline
+        self._deadline = None if answer.keeps_time else request.deadline
         self._timings = request.timings
         self._wants_deltas = bool(request.meta) and STREAM.read(request.meta)
         self._budget = budget

@@ -14,7 +14,7 @@ from hearth.serving.readiness import Readiness
 from hearth.tasks.answer import AnswerStream, Result
 from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, read_all
 from hearth.tasks.prepared import PAGES, pages_of
-from hearth.tasks.task import Call, Request, Task
+from hearth.tasks.task import Call, Request, Task, nothing_missing
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 NO_OTHERS: Mapping[str, Any] = MappingProxyType({})
@@ -79,7 +79,7 @@ class Router:
             others = {name: self.models[name].require() for name in task.uses}
         meta = request.meta
         options = read_all(task.options, meta)
-        if task.missing is not None or others:
+        if task.missing is not nothing_missing or others:
             self._require(task, options)
         interactive = task.interactive
         if meta and (priority := PRIORITY.read(meta)) is not None:
@@ -114,7 +114,7 @@ class Router:
             if (reason := lacking(managed.model)) is not None:
                 return f"{service}: {reason}"
         model = self.models[task.service].model
-        return None if model is None or task.missing is None else task.missing(model, options)
+        return None if model is None else task.missing(model, options)
 
     def find(self, name: str) -> Task:
         """Find the task that has this name, or this alias.

@@ -74,6 +74,8 @@ class AnswerStream(NamedTuple):
     so_far: Callable[[], Result | None] = _nothing
     """Makes a whole result of what there is when a client calls its request off, or the deadline
     passes; None where such an answer is of no use. Asked after ``parts`` are closed."""
+    keeps_time: bool = False
+    """Whether its parts end by the request's deadline of themselves, each with its own error."""
 
     async def last(self) -> Result:
         """Wait for the end; gives the last part's result, or raises its error."""

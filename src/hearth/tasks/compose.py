@@ -166,7 +166,8 @@ def _as_option(result: Result, entry: Entry) -> str:
 
 
 async def _compose(composer: Composer, entries: list[Entry], call: Call) -> AnswerStream:
-    return AnswerStream(_Composition(composer, entries, call).parts())
+    # Each entry is asked with the deadline of the whole.
+    return AnswerStream(_Composition(composer, entries, call).parts(), keeps_time=True)
 
 
 def _parse(_: Composer, call: Call) -> list[Entry]:

@@ -108,6 +108,11 @@ class Call(NamedTuple):
     """For a task that asks others."""
 
 
+def nothing_missing(_: Any, __: Mapping[str, Any]) -> str | None:
+    """Say that a loaded model can do the task: the ``missing`` of most tasks."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """The declaration of a task; ``Any`` stands for the model of ``service``."""
@@ -128,7 +133,7 @@ class Task:
     limits: Mapping[str, str] = field(default_factory=dict)
     interactive: bool = False
     """Somebody waits for the answer, unless the request's ``priority`` says otherwise."""
-    missing: Callable[[Any, Mapping[str, Any]], str | None] | None = None
+    missing: Callable[[Any, Mapping[str, Any]], str | None] = nothing_missing
     """Tells why the model can't do this task yet, or None: label vectors still being made. Gets
     the options of a request; none of them where the task itself is meant."""
     uses: Mapping[str, Callable[[Any], str | None]] = field(default_factory=dict)
