@@ -20,8 +20,8 @@ _SUSPICION = 0.02
 """Below this rate batches stay as they are."""
 
 
-class Outcome(NamedTuple, Generic[Answer]):
-    """What became of a batch."""
+class BatchOutcome(NamedTuple, Generic[Answer]):
+    """Answers of a batch, and what they cost."""
 
     answers: list[Answer | BaseException]
     """One for each item, in order."""
@@ -32,7 +32,7 @@ class Outcome(NamedTuple, Generic[Answer]):
     """The largest part that memory may be enough for, where it was not."""
 
 
-def attempt(run: Run[Item, Answer], items: Sequence[Item]) -> Outcome[Answer]:
+def isolate_failures(run: Run[Item, Answer], items: Sequence[Item]) -> BatchOutcome[Answer]:
     """Run a batch; where the call fails, its parts, until the culprit stands alone."""
     try:
         answers = list(run(items))
@@ -40,30 +40,30 @@ def attempt(run: Run[Item, Answer], items: Sequence[Item]) -> Outcome[Answer]:
             raise ModelFailed(f"{len(answers)} answers to {len(items)} items")
     except BaseException as error:  # also a panic in a native library: the owner lives on
         if len(items) == 1:
-            return Outcome([error], 1, int(not _is_memory(error)), None)
+            return BatchOutcome([error], 1, int(not _is_memory(error)), None)
         no_room = _is_memory(error)
     else:
-        return Outcome(answers, 1, 0, None)
+        return BatchOutcome(answers, 1, 0, None)
     # Outside the handler: what failed must not stay in the context of what comes now, nor
     # its frames keep the memory that the parts need.
     if no_room:
         halves = _halves(items)
-        parts = [attempt(run, half) for half in halves]
+        parts = [isolate_failures(run, half) for half in halves]
         if any(_is_memory(answer) for part in parts for answer in part.answers):
             # An item that doesn't fit alone says nothing of how many others do.
             return _joined(parts, runs=1)._replace(fits=None)
         return _joined(parts, runs=1, fits=len(halves[0]))
-    return _taken_apart(run, items, runs=1)
+    return _run_halves(run, items, runs=1)
 
 
-def _taken_apart(run: Run[Item, Answer], items: Sequence[Item], runs: int) -> Outcome[Answer]:
-    """The parts of a batch that fails as a whole, as ``runs`` have shown (0: as is known)."""
+def _run_halves(run: Run[Item, Answer], items: Sequence[Item], runs: int) -> BatchOutcome[Answer]:
+    """Run the parts of a batch that fails as a whole, as ``runs`` have shown (0: as is known)."""
     left, right = _halves(items)
-    first = attempt(run, left)
+    first = isolate_failures(run, left)
     if first.culprits or len(right) == 1:
-        return _joined([first, attempt(run, right)], runs)
+        return _joined([first, isolate_failures(run, right)], runs)
     # Nobody on the left, so it is on the right: no use in running that whole again.
-    return _joined([first, _taken_apart(run, right, runs=0)], runs)
+    return _joined([first, _run_halves(run, right, runs=0)], runs)
 
 
 def _halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
@@ -72,10 +72,10 @@ def _halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
 
 
 def _joined(
-    parts: Sequence[Outcome[Answer]], runs: int, fits: int | None = None
-) -> Outcome[Answer]:
+    parts: Sequence[BatchOutcome[Answer]], runs: int, fits: int | None = None
+) -> BatchOutcome[Answer]:
     limits = [limit for limit in (fits, *(part.fits for part in parts)) if limit is not None]
-    return Outcome(
+    return BatchOutcome(
         [answer for part in parts for answer in part.answers],
         runs + sum(part.runs for part in parts),
         sum(part.culprits for part in parts),
@@ -87,20 +87,20 @@ def _is_memory(error: object) -> bool:
     return isinstance(error, OutOfMemory | MemoryError)
 
 
-class Wariness:
-    """Remembers how many items broke their batch, and how large batches should be."""
+class FailureRate:
+    """How many items broke their batch lately, and how large batches should be for it."""
 
     def __init__(self) -> None:
         self.rate = 0.0
-        """Of culprits among items, the recent ones counting most."""
+        """Share of culprits among items, the recent ones counting most."""
 
     def note(self, items: int, culprits: int) -> None:
-        """A batch is done."""
+        """Count a batch."""
         share = min(1.0, items / _MEMORY)
         self.rate += share * (culprits / items - self.rate)
 
     def limit(self, largest: int, seconds: Callable[[int], float]) -> int:
-        """The size of batch, at most ``largest``, at which an answer costs the least time."""
+        """Return the size, at most ``largest``, at which an answer costs the least time."""
         if self.rate < _SUSPICION:
             return largest
         sizes = [largest]
@@ -119,5 +119,5 @@ class Wariness:
         return best
 
     def _broken(self, size: int) -> float:
-        """How likely a batch holds a culprit."""
+        """Return how likely a batch of this size holds a culprit."""
         return 1.0 - (1.0 - self.rate) ** size

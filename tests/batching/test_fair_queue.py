@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from hearth.batching.line import MOST_OVERTAKEN, Line
+from hearth.batching.fair_queue import MOST_OVERTAKEN, FairQueue
 
 
 class Waiting:
@@ -41,8 +41,8 @@ def alone(interactive: int) -> int:
     return interactive
 
 
-def line_of(*entries: Waiting) -> Line[Waiting]:
-    line: Line[Waiting] = Line()
+def line_of(*entries: Waiting) -> FairQueue[Waiting]:
+    line: FairQueue[Waiting] = FairQueue()
     for entry in entries:
         line.push(entry)
     return line
@@ -146,7 +146,7 @@ def test_the_next_one_is_one_that_is_admitted():
     entry = line.next(lambda entry: entry.source == "b", is_dead)
     assert entry is not None and entry.source == "b"
     assert line.next(lambda entry: entry.source == "b", is_dead) is None
-    assert len(line) == 2
+    assert line.count == 2
 
 
 def test_bulk_has_its_turn_among_single_urgent_entries():
@@ -173,7 +173,7 @@ class Lines(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.line: Line[Waiting] = Line()
+        self.line: FairQueue[Waiting] = FairQueue()
         self.waiting: list[Waiting] = []
         self.asked: Counter[Waiting] = Counter()
 
@@ -261,7 +261,7 @@ class Lines(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_lost(self):
-        assert len(self.line) == len(self.waiting)
+        assert self.line.count == len(self.waiting)
         assert all(count == 1 for count in self.asked.values())
 
 
