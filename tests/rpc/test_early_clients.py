@@ -405,13 +405,13 @@ async def test_our_own_client_loses_no_request_when_its_connections_grow_old():
         asyncio.timeout(30),
     ):
         await client.ready("upper")
-        [member] = client._fleet.members
+        [handle] = client._pool.handles
         slow = asyncio.create_task(client.infer("upper", b"a", mime="text/plain"))
         await gate.entered()
         # It hears nothing on the stream, and asks whether the node lives, as after a silence.
         while len(set(peers.seen)) < 4:
             asked = len(peers.seen)
-            member._ask_now()
+            handle._ask_now()
             await until(lambda asked=asked: len(peers.seen) > asked)
             assert not slow.done() and client.nodes[0].state == "up"
         gate.open()
