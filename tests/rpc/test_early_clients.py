@@ -267,7 +267,7 @@ async def test_requests_that_wait_are_bounded_and_leave_nothing_when_they_are_ca
         for stream in streams:
             stream.cancel()
         await until(lambda: waiting(node) == 0)
-        assert node.admission.statistics().in_flight == 0
+        assert node.service.admission.statistics().in_flight == 0
         assert (await talk(stub, [ask()]))[0].result == b"X"
         hold.let_go()
 
@@ -351,9 +351,7 @@ class Peers(InferenceServicer):
 
     def __init__(self, node: Node) -> None:
         largest = node.settings.max_payload_mb << 20
-        super().__init__(
-            node.router, node.admission, node.request_metrics, largest_request=largest, version=""
-        )
+        super().__init__(node.service, largest_request=largest, version="")
         self.seen: list[str] = []
 
     async def GetCapabilities(self, request: Empty, context) -> pb.Capability:
