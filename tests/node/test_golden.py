@@ -66,7 +66,11 @@ def nodes(
             data_dir, faces = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("faces")
             place(data_dir)
             face_kit.pack(faces)
-            return {"services": "ocr,mediapipe,face", "face.model": str(faces), "data_dir": data_dir}
+            return {
+                "services": "ocr,mediapipe,face",
+                "face.model": str(faces),
+                "data_dir": data_dir,
+            }
         return {
             "services": ",".join(FAMILY),
             "clip.backend": engine,
