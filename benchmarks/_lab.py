@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from _models import MLP_INPUTS, weights_bound
 from hearth.backends import SessionOptions
 from hearth.backends.registry import open_session
-from hearth.batching import BatchQueue
-from hearth.batching.linger import BatchWindow, WindowState, adaptive_window
-from hearth.tasks.task import Call, Result, Task
+from hearth.batching import BatchQueue, BatchWindow, WindowState, adaptive_window
+from hearth.tasks.answer import Result
+from hearth.tasks.task import Call, Task
 
 POISON = b"poison"
 
@@ -31,7 +31,7 @@ def no_wait(_: WindowState) -> float:
 
 def window(moment: WindowState) -> float:
     """The other naive policy: wait 3 ms for a full batch, whoever is about."""
-    return 0.0 if moment.waiting >= moment.limit else moment.eldest + WINDOW
+    return 0.0 if moment.waiting >= moment.limit else moment.eldest() + WINDOW
 
 
 POLICIES: Mapping[str, BatchWindow] = {
@@ -93,7 +93,7 @@ class Perceptron(Model):
     def load(self) -> "Perceptron":
         self._session = open_session(weights_bound(), SessionOptions(threads=1))
         self.queues = (
-            BatchQueue(self._run, name="lab", max_batch=self._largest, linger=self._policy),
+            BatchQueue(self._run, name="lab", max_batch=self._largest, window=self._policy),
         )
         return self
 

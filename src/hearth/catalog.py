@@ -29,6 +29,7 @@ FieldKind = Literal[
     "items",  # a list of objects of ``fields``
 ]
 """What a field of an answer holds; whoever shows answers has one way for each kind."""
+Figure = Literal["", "face", "eye", "hand", "pose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class FieldInfo:
     summary: str = ""
     fields: "tuple[FieldInfo, ...]" = ()
     """Fields of each object, of the kinds ``item`` and ``items``."""
+    figure: Figure = ""
+    """What the object's points make up, whose lines a viewer can draw; empty: nothing known."""
     optional: bool = False
     """True of a field that is left out where an option or the picture says so."""
 
@@ -78,10 +81,12 @@ class SchemaInfo:
 
     name: str
     """Name on the wire, such as ``labels_v1``."""
-    summary: str
+    summary: str = ""
     fields: tuple[FieldInfo, ...] = ()
     nothing: str = "nothing"
     """What an answer without items is called for people: ``no text``."""
+    value: str = ""
+    """Class of ``hearth.client`` that the answer is read as; empty: JSON as it is."""
 
 
 @dataclass(frozen=True, slots=True)

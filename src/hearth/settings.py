@@ -33,8 +33,12 @@ from hearth.environment import (
     unknown_names_warning,
 )
 from hearth.errors import SettingsError
+from hearth.known import TASKS
 
 CONFIG_FILE = "hearth.toml"
+
+SERVICES = tuple(service for service in TASKS if service != "compose")
+"""Names of the services that a node can be told to serve; every node composes."""
 
 log = logging.getLogger(__name__)
 
@@ -253,8 +257,7 @@ class Settings(BaseSettings):
     services: Names = Field(
         ("clip", "ocr", "mediapipe"),
         min_length=1,
-        description="what to serve, with commas between: "
-        "clip, bioclip, siglip, ocr, mediapipe, face",
+        description=f"what to serve, with commas between: {', '.join(SERVICES)}",
     )
     batch_size: PositiveInt | None = Field(
         None, description="the largest batch of any model; unset: what measuring shows to pay"

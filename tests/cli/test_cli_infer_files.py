@@ -17,8 +17,7 @@ from cli_kit import HEARTH, PAGE, Done, environment
 from cli_kit import hearth_here as hearth
 from client_kit import Requests, ScriptedNode, echo, serving
 from hearth.client.capabilities import read
-from hearth.client.known import service_of
-from hearth.client.reasons import missing
+from hearth.client.reasons import missing, service_of
 from hearth.contract import ml_service_pb2 as pb
 from hearth.tasks.registry import TASKS
 

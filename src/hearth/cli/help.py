@@ -6,8 +6,49 @@ from typing import Any
 from rich.table import Table
 from typer.core import TyperCommand
 
-from hearth.cli import tables
 from hearth.cli.console import output
+
+Rows = list[tuple[str, ...]]
+"""The first row is the head."""
+
+
+def setting_rows() -> Rows:
+    """List every setting: name, environment, default, meaning."""
+    from hearth.settings import describe
+
+    return [("setting", "environment", "default", "meaning"), *describe()]
+
+
+def task_rows() -> Rows:
+    """List every task: name and aliases, service, input, result, options, meaning."""
+    from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT
+    from hearth.tasks.registry import TASKS
+
+    # Options that every task has, or every one of pictures: they aren't told anew each time.
+    common = {PAGE.name, PRIORITY.name, TIMEOUT.name}
+    head = ("task", "service", "takes", "gives", "options", "what it does")
+    return [
+        head,
+        *(
+            (
+                ", ".join(task.names),
+                task.service,
+                _kinds(task.inputs),
+                task.schema.name if task.schema else "each entry's own",
+                ", ".join(option.name for option in task.options if option.name not in common),
+                task.summary,
+            )
+            for task in (each.describe() for each in TASKS)
+        ),
+    ]
+
+
+def _kinds(mimes: tuple[str, ...]) -> str:
+    """Name ``image`` for all image types there are, ``text`` for texts, others as they are."""
+    names = dict.fromkeys(
+        mime.split("/")[0] if mime.startswith(("image/", "text/")) else mime for mime in mimes
+    )
+    return ", ".join(names)
 
 
 class WithSettings(TyperCommand):
@@ -16,7 +57,7 @@ class WithSettings(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
         # The environment's names follow from the settings', and would take half the width.
-        rows = [(name, default, meaning) for name, _, default, meaning in tables.settings()]
+        rows = [(name, default, meaning) for name, _, default, meaning in setting_rows()]
         _print(
             "All settings: --set clip.backend=torch, or HEARTH_CLIP__BACKEND=torch in the "
             "environment, or in hearth.toml",
@@ -30,7 +71,7 @@ class WithTasks(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
         try:
-            rows = tables.tasks()
+            rows = task_rows()
         except ImportError:
             return  # a client's installation has no tasks of its own; its nodes list theirs
         _print("Tasks of hearth's own nodes", rows)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hearth.errors import SettingsError, SetupError, how_to_install
+from hearth.known import TASKS
 
 
 def serve(  # noqa: PLR0917
@@ -24,8 +25,8 @@ def serve(  # noqa: PLR0917
         typer.Option(
             "--service",
             "--services",
-            help="What to serve, instead of the default: clip, bioclip, siglip, ocr, mediapipe, "
-            "face, compose; with commas between. May be repeated.",
+            help=f"What to serve, instead of the default: {', '.join(TASKS)}; with commas "
+            "between. May be repeated.",
         ),
     ] = None,
     backend: Annotated[str | None, typer.Option(help="The engine of clip: onnxrt, torch.")] = None,
@@ -107,7 +108,7 @@ def serve(  # noqa: PLR0917
 
 
 def assignments(texts: list[str]) -> dict[str, str]:
-    """``NAME=VALUE`` texts as a mapping; raises SettingsError."""
+    """Read ``NAME=VALUE`` texts as a mapping; raises SettingsError."""
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")

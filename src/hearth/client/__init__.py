@@ -1,7 +1,8 @@
 """The client: needs the contract and discovery, and nothing of the server."""
 
+from hearth.catalog import TaskInfo
 from hearth.client.answer import Answer
-from hearth.client.capabilities import Capabilities, Service, TaskInfo
+from hearth.client.capabilities import Capabilities, Service
 from hearth.client.client import Client
 from hearth.client.connection import Connection
 from hearth.client.messages import Failure, Job, Outcome

@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from hearth.catalog import TaskInfo
 from hearth.client.affinity import ModelAffinity
 from hearth.client.answer import Answer
-from hearth.client.capabilities import TaskInfo
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.pool import NodePool
 from hearth.client.reading import Reading, Unreadable

@@ -3,22 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from hearth.catalog import TaskInfo
 from hearth.contract.ml_service_pb2 import Capability
-
-
-@dataclass(frozen=True, slots=True)
-class TaskInfo:
-    """One task that a node is ready to do."""
-
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    limits: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def takes_text(self) -> bool:
-        """Whether it is done to texts, and not to images."""
-        return bool(self.inputs) and all(mime.startswith("text/") for mime in self.inputs)
 
 
 @dataclass(frozen=True, slots=True)

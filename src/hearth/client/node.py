@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hearth.client.capabilities import Capabilities, TaskInfo
+from hearth.catalog import TaskInfo
+from hearth.client.capabilities import Capabilities
 from hearth.discovery.record import NodeRecord
 
 State = Literal["new", "up", "loading", "down"]

@@ -6,9 +6,9 @@ import math
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 
+from hearth.catalog import TaskInfo
 from hearth.client.affinity import ModelAffinity
 from hearth.client.balancer import soonest
-from hearth.client.capabilities import TaskInfo
 from hearth.client.membership import Membership
 from hearth.client.node_handle import NodeHandle
 from hearth.client.reasons import NOBODY, missing, unfit

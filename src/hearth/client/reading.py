@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from hearth.blocking import run_blocking
-from hearth.client.capabilities import TaskInfo
+from hearth.catalog import TaskInfo
 from hearth.client.sources import Payload, load
 from hearth.errors import DeadlinePassed
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from hearth.client.affinity import ModelAffinity
 from hearth.client.capabilities import Capabilities
-from hearth.client.known import service_of
 from hearth.environment import NODES
+from hearth.known import TASKS
 
 NOBODY = (
     "no node found on this network: start one with `hearth serve`, or name one with "
@@ -24,6 +24,11 @@ def unfit(task: str, affinity: ModelAffinity, models: Iterable[Iterable[str]]) -
     return f"no node has the model {affinity.asked} for {task}" + (
         f"; there is {', '.join(names)}" if names else ""
     )
+
+
+def service_of(task: str) -> str | None:
+    """Name the service that does a task, or None where it is none of hearth's own."""
+    return next((service for service, tasks in TASKS.items() if task in tasks), None)
 
 
 def missing(task: str, nodes: Mapping[str, Capabilities]) -> str:

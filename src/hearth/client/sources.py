@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Union, cast
 
-from hearth.client.capabilities import TaskInfo
+from hearth.catalog import TaskInfo
 from hearth.client.mime import TEXT, guess
 
 if TYPE_CHECKING:

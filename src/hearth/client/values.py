@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hearth.client.affinity import MODEL
 from hearth.client.messages import Outcome
+from hearth.known import SCHEMAS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,12 +108,12 @@ def value_of(outcome: Outcome) -> Any:
     if not outcome.is_json:
         # Plain numbers have no schema, but their length beside them.
         return _raw_embedding(outcome) if DIMENSIONS in outcome.meta else outcome.body
-    read = _READERS.get(outcome.schema)
     told = outcome.json()
-    if read is None:
+    schema = SCHEMAS.get(outcome.schema)
+    if schema is None or not schema.value:
         return told
     try:
-        return read(told)
+        return _READERS[schema.value](told)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the answer is no {outcome.schema}: {error!r}") from None
 
@@ -179,8 +180,9 @@ def _array(numbers: Any, dimensions: int | None = None) -> "NDArray[np.float32]"
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "embedding_v1": _embedding,
-    "labels_v1": _labels,
-    "ocr_v1": _texts,
-    "face_v1": _faces,
+    Embedding.__name__: _embedding,
+    Labels.__name__: _labels,
+    Texts.__name__: _texts,
+    Faces.__name__: _faces,
 }
+"""By the class that a schema's answers are read as."""

@@ -22,8 +22,8 @@ _TRIES = 3
 
 
 @contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which takes ``folder``'s place at the end of the block.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Open a folder to write to, which takes ``folder``'s place at the end of the block.
 
     Where the block raises nothing is left of it, and ``folder`` is as it was. Raises
     ModelUnavailable where ``folder`` holds something else than an export, and where the

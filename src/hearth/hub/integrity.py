@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hearth.files import fingerprint, write_whole
+from hearth.files import fingerprint, write_atomic
 from hearth.hub.layout import ABOUT, Layout, files_in, layouts
 
 MARK = "damaged"
@@ -53,7 +53,7 @@ def damage_at_a_glance(folder: Path) -> str | None:
 def mark(folder: Path, problems: list[str]) -> None:
     """Keep in the folder that it is damaged; where it can't be written, it is as it was."""
     with suppress(OSError):
-        write_whole(folder / MARK, ("\n".join(problems) + "\n").encode("utf-8", "replace"))
+        write_atomic(folder / MARK, ("\n".join(problems) + "\n").encode("utf-8", "replace"))
 
 
 def unmark(folder: Path) -> None:

@@ -1,11 +1,13 @@
 """All tasks there are: the one list that routing, capabilities, help and README are made from."""
 
+from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.tasks.bioclip import BIOCLIP_TASKS
 from hearth.tasks.clip import CLIP_TASKS
 from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.face import FACE_TASKS
 from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 from hearth.tasks.ocr import OCR_TASKS
+from hearth.tasks.render import MODEL
 from hearth.tasks.siglip import SIGLIP_TASKS
 from hearth.tasks.smart import SMART_TASKS
 from hearth.tasks.task import Task
@@ -20,3 +22,22 @@ TASKS: tuple[Task, ...] = (
     *FACE_TASKS,
     *COMPOSE_TASKS,
 )
+
+TEXT_GENERATION_V1 = SchemaInfo(
+    "text_generation_v1",
+    "text that a model wrote; other nodes answer so",
+    (
+        FieldInfo("text", "text"),
+        FieldInfo("finish_reason", "name", "stop, length, eos_token, stop_sequence or error"),
+        FieldInfo("generated_tokens", "count"),
+        FieldInfo("input_tokens", "count"),
+        MODEL,
+    ),
+)
+
+SCHEMAS: dict[str, SchemaInfo] = {
+    schema.name: schema
+    for schema in (*(task.schema for task in TASKS), TEXT_GENERATION_V1)
+    if schema is not None
+}
+"""Schemas of all answers by name, each once."""

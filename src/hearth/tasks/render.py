@@ -8,7 +8,8 @@ import orjson
 from numpy.typing import NDArray
 
 from hearth.catalog import FieldInfo, SchemaInfo
-from hearth.tasks.task import JSON, RAW, Call, Result
+from hearth.tasks.answer import Result
+from hearth.tasks.task import JSON, RAW, Call
 
 MODEL = FieldInfo("model_id", "name", "the model; only answers of one model can be compared")
 COUNT = FieldInfo("count", "count", "length of the list")
@@ -20,6 +21,7 @@ EMBEDDING_V1 = SchemaInfo(
         FieldInfo("dim", "count", "how many they are"),
         MODEL,
     ),
+    value="Embedding",
 )
 LABELS_V1 = SchemaInfo(
     "labels_v1",
@@ -33,6 +35,7 @@ LABELS_V1 = SchemaInfo(
         MODEL,
     ),
     nothing="no label",
+    value="Labels",
 )
 MODEL_ID = "lumen.model.id"
 

@@ -1,37 +1,42 @@
-"""An answer on its frame: one way to draw for each schema."""
+"""An answer on its frame, drawn by what the catalog says of its fields."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import cv2
-import numpy as np
 
+from hearth.catalog import FieldInfo
 from hearth.client import Outcome
+from hearth.known import SCHEMAS
 from hearth.media.raw import Pixels
 from hearth.watch import skeletons
 from hearth.watch.answer_content import (
     Content,
+    box,
     mask_of_runs,
     picture_of,
+    points,
     raw_mask_of,
     schema_of,
 )
 from hearth.watch.canvas import GREEN, ORANGE, PINK, PURPLE, RED, YELLOW, Canvas
 
 MOST_LABELS = 8
-"""Of a classification, that are drawn."""
+"""Labels of a classification that are drawn."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class Look(NamedTuple):
-    """What the user wants to see."""
+class DrawingStyle(NamedTuple):
+    """Wishes of the user for how answers are drawn."""
 
     mirrored: bool = False
     angles: bool = False
-    """Write the angles at a body's joints."""
+    """Whether the angles at a body's joints are written."""
 
 
-def drawn(pixels: Pixels, outcome: Outcome, sent: tuple[int, int], look: Look) -> Pixels:
-    """A frame's pixels (RGB) with what the node saw in it; blocking.
+def drawn(pixels: Pixels, outcome: Outcome, sent: tuple[int, int], look: DrawingStyle) -> Pixels:
+    """Draw what the node saw in a frame on its pixels (RGB); blocking.
 
     ``sent`` is width and height of the frame as it was sent.
     """
@@ -42,7 +47,7 @@ def drawn(pixels: Pixels, outcome: Outcome, sent: tuple[int, int], look: Look) -
 
 
 def _layer(answer: Outcome) -> int:
-    """What covers all the frame is drawn first, masks next."""
+    """Return a key to sort by: what covers all the frame is drawn first, masks next."""
     if answer.error is not None:
         return 3
     if answer.mime.startswith("image/"):
@@ -50,7 +55,7 @@ def _layer(answer: Outcome) -> int:
     return 1 if "coverage" in answer.meta else 2
 
 
-def _draw(canvas: Canvas, answer: Outcome, look: Look) -> None:
+def _draw(canvas: Canvas, answer: Outcome, look: DrawingStyle) -> None:
     try:
         _draw_answer(canvas, answer, look)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, cv2.error):
@@ -58,7 +63,7 @@ def _draw(canvas: Canvas, answer: Outcome, look: Look) -> None:
         canvas.caption(f"an answer that can't be drawn: {schema_of(answer) or answer.mime}", RED)
 
 
-def _draw_answer(canvas: Canvas, answer: Outcome, look: Look) -> None:
+def _draw_answer(canvas: Canvas, answer: Outcome, look: DrawingStyle) -> None:
     if answer.error is not None:
         canvas.caption(str(answer.error), RED)
     elif (picture := picture_of(answer)) is not None:
@@ -70,8 +75,13 @@ def _draw_answer(canvas: Canvas, answer: Outcome, look: Look) -> None:
         _tint(canvas, mask)
     elif answer.is_json:
         content = answer.json()
-        if not content.get("dropped"):
-            _SHOWN.get(schema_of(answer), _unknown)(canvas, content, look)
+        schema = SCHEMAS.get(schema_of(answer))
+        if schema is None:
+            count = content.get("count")
+            what = "an answer of an unknown kind" if count is None else f"{count} found"
+            canvas.caption(what)
+        elif not content.get("dropped"):
+            _draw_fields(canvas, content, schema.fields, look)
     else:
         canvas.caption(f"{len(answer.body):,} bytes of {answer.mime or 'unknown type'}")
 
@@ -80,55 +90,61 @@ def _tint(canvas: Canvas, mask: Pixels) -> None:
     canvas.tint(mask, PURPLE)
 
 
-def _runs(canvas: Canvas, content: Content, _: Look) -> None:
-    _tint(canvas, mask_of_runs(content))
+def _draw_fields(
+    canvas: Canvas, content: Content, fields: Sequence[FieldInfo], look: DrawingStyle
+) -> None:
+    """Draw what an object's fields tell, each by its kind."""
+    for field in fields:
+        match field.kind:
+            case "items":
+                _draw_items(canvas, content[field.name], field, look)
+            case "item":
+                if (one := content[field.name]) is not None:
+                    _draw_figure(canvas, one, field, look, beside=content)
+            case "runs":
+                _tint(canvas, mask_of_runs(content))
+            case "vector":
+                canvas.caption(f"{len(content[field.name])} numbers")
+            case "text":
+                canvas.caption(str(content[field.name]))
 
 
-def _faces(canvas: Canvas, content: Content, _: Look) -> None:
-    for face in content["faces"]:
-        canvas.box(face["bbox"], GREEN, 1.5)
-        canvas.dots(np.reshape(np.asarray(face["landmarks"], np.float64), (-1, 2)), PINK, 2)
-        canvas.label(f"{100 * face['confidence']:.0f} %", face["bbox"][:2], GREEN)
+def _draw_items(canvas: Canvas, things: Any, field: FieldInfo, look: DrawingStyle) -> None:
+    """Draw things of one sort: figures, printed lines, boxes, or bars where they have no place."""
+    names = {each.kind: each.name for each in reversed(field.fields)}
+    if "corners" in names:
+        lines = [(str(thing[names["text"]]), thing[names["corners"]]) for thing in things]
+        canvas.inscribe(lines, YELLOW)
+    elif field.figure:
+        for thing in things:
+            _draw_figure(canvas, thing, field, look)
+    elif inner := [each for each in field.fields if each.figure]:
+        for thing in things:
+            _draw_fields(canvas, thing, inner, look)
+    elif "box" in names:
+        for thing in things:
+            edges = box(thing, names["box"], canvas)
+            canvas.box(edges, GREEN, 1.5)
+            marks = names.get("points") or names["landmarks"]
+            canvas.dots(points(thing, marks, canvas), PINK, 2)
+            canvas.label(f"{100 * thing[names['score']]:.0f} %", edges[:2], GREEN)
+    else:
+        for thing in things[:MOST_LABELS]:
+            share = float(thing[names["score"]])
+            canvas.bar(f"{thing[names['text']]}  {100 * share:.1f} %", share, ORANGE)
 
 
-def _ocr(canvas: Canvas, content: Content, _: Look) -> None:
-    canvas.inscribe([(str(item["text"]), item["box"]) for item in content["items"]], YELLOW)
-
-
-def _labels(canvas: Canvas, content: Content, _: Look) -> None:
-    for label in content["labels"][:MOST_LABELS]:
-        share = float(label["score"])
-        canvas.bar(f"{label['label']}  {100 * share:.1f} %", share, ORANGE)
-
-
-def _embedding(canvas: Canvas, content: Content, _: Look) -> None:
-    canvas.caption(f"{content['dim']} numbers")
-
-
-def _generated(canvas: Canvas, content: Content, _: Look) -> None:
-    canvas.caption(str(content["text"]))
-
-
-def _unknown(canvas: Canvas, content: Content, _: Look) -> None:
-    count = content.get("count")
-    canvas.caption("an answer of an unknown kind" if count is None else f"{count} found")
-
-
-_SHOWN: dict[str, Callable[[Canvas, Content, Look], None]] = {
-    "face_detection_v1": lambda canvas, content, _: skeletons.found_faces(canvas, content),
-    "face_mesh_v1": lambda canvas, content, _: skeletons.meshes(canvas, content),
-    "iris_tracking_v1": lambda canvas, content, _: skeletons.eyes(canvas, content),
-    "hand_tracking_v1": lambda canvas, content, _: skeletons.hands(canvas, content),
-    "pose_tracking_v1": lambda canvas, content, look: skeletons.poses(
-        canvas, content, angles=look.angles
-    ),
-    "holistic_tracking_v1": lambda canvas, content, look: skeletons.holistic(
-        canvas, content, angles=look.angles
-    ),
-    "selfie_segmentation_v1": _runs,
-    "face_v1": _faces,
-    "ocr_v1": _ocr,
-    "labels_v1": _labels,
-    "embedding_v1": _embedding,
-    "text_generation_v1": _generated,
-}
+def _draw_figure(
+    canvas: Canvas, thing: Content, field: FieldInfo, look: DrawingStyle, beside: Content = NOTHING
+) -> None:
+    """Draw what a thing's points make up; ``beside`` are other things of the same person."""
+    match field.figure:
+        case "face":
+            skeletons.mesh(canvas, thing)
+        case "eye":
+            skeletons.eye(canvas, thing, side=field.name)
+        case "hand":
+            skeletons.hand(canvas, thing)
+        case "pose":
+            without = skeletons.told_better(beside)
+            skeletons.pose(canvas, thing, angles=look.angles, without=without)

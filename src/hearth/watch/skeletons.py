@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hearth.models.mediapipe.joints import JOINTS, VISIBLE
-from hearth.watch.answer_content import Content, box, points
+from hearth.watch.answer_content import Content, points
 from hearth.watch.canvas import (
     BLUE,
     GREEN,
@@ -58,33 +58,18 @@ BROWS = (
     (70, 63, 105, 66, 107), (46, 53, 52, 65, 55),
     (300, 293, 334, 296, 336), (276, 283, 282, 295, 285),
 )  # fmt: skip
-"""Open lines of the same."""
+"""Brows: open lines of that mesh."""
 
 EYE = (0, 1, 2, 3, 4, 5, 6, 7, 8, 15, 14, 13, 12, 11, 10, 9)
 """A closed line of the iris model's contour: along the lower lid to the inner corner, and back
 along the upper one."""
 
 GAZE_LENGTH = 3.0
-"""Of the arrow of an eye that looks sideways, in diameters of its iris."""
-
-
-def found_faces(canvas: Canvas, content: Content) -> None:
-    """face_detection_v1."""
-    for face in content["faces"]:
-        edges = box(face, canvas)
-        canvas.box(edges, GREEN, 1.5)
-        canvas.dots(points(face, "keypoints", canvas), PINK, 2)
-        canvas.label(f"{100 * face['confidence']:.0f} %", edges[:2], GREEN)
-
-
-def meshes(canvas: Canvas, content: Content) -> None:
-    """face_mesh_v1."""
-    for face in content["faces"]:
-        mesh(canvas, face)
+"""Length of the arrow of an eye that looks sideways, in diameters of its iris."""
 
 
 def mesh(canvas: Canvas, face: Content) -> None:
-    """The points of one face, and the lines that make it a face."""
+    """Draw the points of one face, and the lines that make it a face."""
     placed = points(face, "points", canvas)
     canvas.dots(placed, WHITE, 0.45)
     lips = [(line, ORANGE) for line in LIPS]
@@ -95,14 +80,9 @@ def mesh(canvas: Canvas, face: Content) -> None:
         canvas.path(placed[list(brow)], YELLOW, rim=False)
 
 
-def eyes(canvas: Canvas, content: Content) -> None:
-    """iris_tracking_v1."""
-    for face in content["faces"]:
-        for side, color in (("right", GREEN), ("left", BLUE)):
-            _eye(canvas, face[side], color)
-
-
-def _eye(canvas: Canvas, eye: Content, color: tuple[int, int, int]) -> None:
+def eye(canvas: Canvas, eye: Content, *, side: str) -> None:
+    """Draw an eye's contour and iris, and an arrow along its gaze; ``side`` is right or left."""
+    color = GREEN if side == "right" else BLUE
     contour, iris = points(eye, "contour", canvas), points(eye, "iris", canvas)
     canvas.dots(contour[len(EYE) :], WHITE, 0.45)
     canvas.path(contour[list(EYE)], color, closed=True, width=0.7, rim=False)
@@ -114,14 +94,8 @@ def _eye(canvas: Canvas, eye: Content, color: tuple[int, int, int]) -> None:
     canvas.arrow(center.tolist(), end.tolist(), PINK)
 
 
-def hands(canvas: Canvas, content: Content) -> None:
-    """hand_tracking_v1."""
-    for one in content["hands"]:
-        hand(canvas, one)
-
-
 def hand(canvas: Canvas, one: Content) -> None:
-    """A hand's bones, a colour a finger, and what it is and does."""
+    """Draw a hand's bones, a colour a finger, and write what it is and does."""
     placed = points(one, "points", canvas)
     for pairs, color in zip(HAND_BONES, (WHITE, *PALETTE), strict=False):
         canvas.lines(placed, pairs, color, 1.6)
@@ -132,16 +106,10 @@ def hand(canvas: Canvas, one: Content) -> None:
     canvas.label(text, (float(placed[:, 0].min()), float(top[1]) - 4), ORANGE)
 
 
-def poses(canvas: Canvas, content: Content, *, angles: bool = False) -> None:
-    """pose_tracking_v1."""
-    for one in content["poses"]:
-        pose(canvas, one, angles=angles)
-
-
 def pose(
     canvas: Canvas, one: Content, *, angles: bool = False, without: Sequence[int] = ()
 ) -> None:
-    """A body's bones, as far as they are seen, but for those at the points ``without``."""
+    """Draw a body's bones, as far as they are seen, but for those at the points ``without``."""
     placed = points(one, "points", canvas)
     seen = np.asarray(one["visibility"], np.float64) >= VISIBLE
     seen[list(without)] = False
@@ -164,16 +132,9 @@ def _angles(canvas: Canvas, placed: Any, angles: Content) -> None:
             canvas.label(f"{degrees:.0f}°", placed[joint].tolist(), YELLOW, above=False)
 
 
-def holistic(canvas: Canvas, content: Content, *, angles: bool = False) -> None:
-    """holistic_tracking_v1."""
-    told = {side: content[f"{side}_hand"] for side in ("left", "right")}
-    if content["pose"] is not None:
-        without = [*POSE_POINTS_OF_FACE] if content["face"] else []
-        for side, one in told.items():
-            without += POSE_POINTS_OF_HANDS[side] if one else ()
-        pose(canvas, content["pose"], angles=angles, without=without)
-    if content["face"] is not None:
-        mesh(canvas, content["face"])
-    for one in told.values():
-        if one is not None:
-            hand(canvas, one)
+def told_better(beside: Content) -> list[int]:
+    """List the points of a pose that the face and hands ``beside`` it tell better."""
+    points = [*POSE_POINTS_OF_FACE] if beside.get("face") else []
+    for side, those in POSE_POINTS_OF_HANDS.items():
+        points += those if beside.get(f"{side}_hand") else ()
+    return points

@@ -91,7 +91,7 @@ HAND_TRACKING = frame_task(
     "the hands in a picture: 21 points each, left or right, and gestures",
     follow=_follow,
     describe=_describe,
-    fields=(FieldInfo("hands", "items", fields=HAND), render.COUNT),
+    fields=(FieldInfo("hands", "items", fields=HAND, figure="hand"), render.COUNT),
     options=(MOST, CONFIDENCE, TRACKING_CONFIDENCE, MODEL, SMOOTH, MIRRORED, COORDINATES),
     limits={"gestures": ",".join(GESTURES)},
 )

@@ -42,10 +42,10 @@ def _side(hand: Hand | None, side: str, size: Size, call: Call) -> dict[str, Any
 
 
 _FIELDS = (
-    FieldInfo("pose", "item", fields=POSE),
-    FieldInfo("face", "item", fields=FACE),
-    FieldInfo("left_hand", "item", fields=HAND),
-    FieldInfo("right_hand", "item", fields=HAND),
+    FieldInfo("pose", "item", fields=POSE, figure="pose"),
+    FieldInfo("face", "item", fields=FACE, figure="face"),
+    FieldInfo("left_hand", "item", fields=HAND, figure="hand"),
+    FieldInfo("right_hand", "item", fields=HAND, figure="hand"),
     FieldInfo("points_total", "count"),
 )
 

@@ -56,8 +56,8 @@ _EYE = (
 )
 _FACE = (
     *OUTLINE,
-    FieldInfo("right", "item", "the subject's right eye", _EYE),
-    FieldInfo("left", "item", "the subject's left eye", _EYE),
+    FieldInfo("right", "item", "the subject's right eye", _EYE, "eye"),
+    FieldInfo("left", "item", "the subject's left eye", _EYE, "eye"),
 )
 
 IRIS_TRACKING = frame_task(

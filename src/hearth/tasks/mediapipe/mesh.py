@@ -73,7 +73,7 @@ FACE_MESH = frame_task(
     f"the faces in a picture: {POINTS} points each, in three dimensions",
     follow=_follow,
     describe=_describe,
-    fields=(FieldInfo("faces", "items", fields=FACE), render.COUNT),
+    fields=(FieldInfo("faces", "items", fields=FACE, figure="face"), render.COUNT),
     options=OPTIONS,
     limits={"points": str(POINTS)},
 )

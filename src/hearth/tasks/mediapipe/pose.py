@@ -73,7 +73,7 @@ POSE_TRACKING = frame_task(
     f"a person's pose: {POINTS} points, also in metres, and the angles of eight joints",
     follow=_follow,
     describe=_describe,
-    fields=(FieldInfo("poses", "items", fields=POSE), render.COUNT),
+    fields=(FieldInfo("poses", "items", fields=POSE, figure="pose"), render.COUNT),
     options=OPTIONS,
     limits={"points": str(POINTS), "angles": ",".join(JOINTS), "angle_visibility": str(VISIBLE)},
 )

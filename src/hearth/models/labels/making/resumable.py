@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.files import write_whole
+from hearth.files import write_atomic
 from hearth.models.labels.vectors import BLOCK, Dtype, Vector, stored
 
 _LOOSE = 0.01
@@ -78,7 +78,7 @@ class ResumableVectors:
             self._file.flush()
             os.fsync(self._file.fileno())
             note = {"identity": self.identity, "rows": self.done}
-            write_whole(self._note, json.dumps(note).encode())
+            write_atomic(self._note, json.dumps(note).encode())
 
     def move(self) -> None:
         """All rows are there, and noted: let the file appear as the target."""

@@ -27,7 +27,7 @@ import numpy as np
 
 from hearth._version import __version__
 from hearth.blocking import run_blocking
-from hearth.files import write_whole
+from hearth.files import write_atomic
 from hearth.models.labels.limits import LARGE
 from hearth.models.labels.making.checks import (
     META,
@@ -126,7 +126,7 @@ class LabelStore:
         np.savez(buffer, allow_pickle=False, **catalogue.arrays())
         meta_path.unlink(missing_ok=True)
         paths["vectors"].unlink(missing_ok=True)
-        write_whole(paths["names"], buffer.getvalue())
+        write_atomic(paths["names"], buffer.getvalue())
         meta = {
             **self._identity(source),
             # Of when they were begun: the data may have been replaced meanwhile.
@@ -140,7 +140,7 @@ class LabelStore:
             "hearth": __version__,
             "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         }
-        write_whole(meta_path, (json.dumps(meta, indent=2) + "\n").encode())
+        write_atomic(meta_path, (json.dumps(meta, indent=2) + "\n").encode())
         # Who is killed before this finds them all where they grew.
         vectors.move()
         vectors.forget()
