@@ -85,7 +85,7 @@ SHARE = Columns(lambda: (description(), BarColumn(), Words(_share)), _share_line
 TRANSFER = Columns(
     lambda: (description(), BarColumn(), DownloadColumn(), Words(_rate)), _transfer_line
 )
-"""Of downloads: bytes and their rate."""
+"""Columns of downloads: bytes and their rate."""
 
 
 class ProgressView:
