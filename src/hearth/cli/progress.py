@@ -18,8 +18,7 @@ from rich.progress import (
     TextColumn,
 )
 
-from hearth.cli.console import Text, hint, notes, output
-from hearth.cli.models.inventory import in_words
+from hearth.cli.console import Text, hint, in_words, notes, output
 from hearth.hub.progress import Unit
 
 REDRAW_SECONDS = 0.1
