@@ -1,4 +1,4 @@
-"""What ``hearth doctor`` looks at: each check says how a thing is, and what to do about it."""
+"""Checks of ``hearth doctor``: each says how a thing is, and what to do about it."""
 
 import asyncio
 import importlib.util
