@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.backends import Session
-from hearth.backends.onnx import OnnxSession
+from hearth.backends import Session, SessionOptions
+from hearth.backends.registry import open_session
 from hearth.errors import HearthError, ModelUnavailable
 
 BATCHES = (1, 4)
@@ -40,7 +40,7 @@ def prove_dynamic_batch(original: Path, freed: Path, samples: NDArray[Any]) -> N
 
 def outputs(path: Path, samples: NDArray[Any], batch: int) -> NDArray[np.float64]:
     """The first output for all samples, run in batches on the CPU; raises ModelUnavailable."""
-    session = OnnxSession(path, device="cpu")
+    session = open_session(path, SessionOptions(device="cpu"))
     try:
         return np.concatenate(list(_runs(session, samples, batch)))
     except HearthError as error:

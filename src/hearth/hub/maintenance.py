@@ -48,7 +48,7 @@ def stored(store: Path) -> list[Stored]:
         return []
     named = ((names.of_folder(folder.name), folder) for folder in store.iterdir())
     return sorted(
-        (_describe(name, folder) for name, folder in named if name and folder.is_dir()),
+        (describe(name, folder) for name, folder in named if name and folder.is_dir()),
         key=lambda found: found.repository,
     )
 
@@ -140,7 +140,8 @@ def size_of(folder: Path) -> int:
     return size
 
 
-def _describe(repository: str, folder: Path) -> Stored:
+def describe(repository: str, folder: Path) -> Stored:
+    """Tell what is here of a repository; reads no more than manifests and sizes."""
     found = manifests.manifests_in(folder)
     if any(manifest.lost() for manifest in found):
         condition = Condition.DAMAGED

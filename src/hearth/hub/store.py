@@ -156,6 +156,11 @@ class HubStore:
         """What is here, by name: also what was interrupted. Reads no more than sizes."""
         return maintenance.stored(self.folder)
 
+    def condition(self, repository: str) -> Condition | None:
+        """Tell how the files of a repository are, going by sizes; None where nothing is here."""
+        folder = self.folder_of(repository)
+        return maintenance.describe(repository, folder).condition if folder.is_dir() else None
+
     def verify(self, repository: str, progress: Progress = no_progress) -> list[str]:
         """What is wrong with the files that count as whole: a line for each, none where all is.
 

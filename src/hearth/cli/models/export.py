@@ -38,7 +38,7 @@ def export(  # noqa: PLR0917
     """
     from hearth.cli.console import output
     from hearth.cli.exit_codes import OK
-    from hearth.cli.models.meant import model_of
+    from hearth.cli.models.did_you_mean import model_of
     from hearth.cli.progress import ProgressView
     from hearth.settings import Settings
 
@@ -119,9 +119,9 @@ def _set_to(name: str) -> str:
 
 def _use_of_variant(folder: Path, precision: str) -> str:
     """How a node comes to take a variant that lies beside the export in fp32."""
-    from hearth.cli.models.inventory import read_about
+    from hearth.hub.atomic import about
 
-    if read_about(folder).get("forced"):
+    if about(folder).get("forced"):
         return f"use it: set the service's precision to {precision}, for auto leaves what differs"
     device = "a CPU" if precision == "int8" else "a GPU"
     return f"a node takes it by itself on {device} (precision auto)"

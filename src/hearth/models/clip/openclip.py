@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hearth.backends import TensorSpec, require_backend
+from hearth.backends import Placement, TensorSpec
 from hearth.backends.quiet import no_compiler_cache, quietly
+from hearth.backends.registry import require_backend
 from hearth.backends.torch import TorchSession, precision_of
 from hearth.errors import BackendUnavailable, ModelUnavailable, one_line
 from hearth.hub.atomic import read_json
@@ -132,8 +133,10 @@ def describe(module: Any, checkpoint: Checkpoint) -> OpenClip:
     )
 
 
-def torch_parts(model: OpenClip, model_id: str, device: str, files: tuple[Path, ...]) -> Parts:
-    """The two towers of a model, which is on ``device``, as torch sessions."""
+def torch_parts(
+    model: OpenClip, model_id: str, placement: Placement, files: tuple[Path, ...]
+) -> Parts:
+    """Make torch sessions of a model's two towers; it is where ``placement`` says already."""
     height, width = model.transform.height, model.transform.width
     embedding = TensorSpec("embedding", (None, model.dim), np.dtype(np.float32))
     precision = precision_of(model.module)
@@ -143,11 +146,12 @@ def torch_parts(model: OpenClip, model_id: str, device: str, files: tuple[Path, 
             lambda tensor: function(tensor).float(),
             inputs=[taken],
             outputs=[embedding],
-            device=device,
+            device=placement.device,
             precision=precision,
+            fallback=placement.fallback,
         )
 
-    normalise = normaliser(model.transform, device)
+    normalise = normaliser(model.transform, placement.device)
     pixels = TensorSpec("pixels", (None, height, width, 3), np.dtype(np.uint8))
     floats = TensorSpec("image", (None, 3, height, width), np.dtype(np.float32))
     tokens = TensorSpec("text", (None, model.context), np.dtype(np.int64))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from hearth.backends import BACKENDS
+from hearth.backends.registry import BACKENDS
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.atomic import about
 from hearth.hub.integrity import MARK, damage, is_onnx, is_sound

@@ -6,14 +6,16 @@ data/exports/NAME@fp16/    the same model for a GPU
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hearth.backends.onnx import CPU, first_provider
+from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable
 from hearth.hub import atomic
 from hearth.hub.integrity import is_sound
 from hearth.models.clip.exports import how_to_convert, prints
+from hearth.models.sessions import session_options
 from hearth.settings import ClipSettings
 
 LEAST_COSINE = 0.99
@@ -102,8 +104,9 @@ def _wanted(place: Place, settings: ClipSettings) -> Path | None:
     }
     if not here:
         return None  # the device isn't asked for
-    on_cpu = first_provider(settings.device, settings.ort_providers) == CPU
-    return here.get("int8" if on_cpu else "fp16")
+    asked = replace(session_options(settings), require_device=False)
+    device = require_backend(settings.backend).place(asked).device
+    return here.get("int8" if device == "cpu" else "fp16")
 
 
 def _passed(about: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from hearth.backends.torch import choose_device
+from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.layout import Layout, files_in, lacking, layouts, select
 from hearth.hub.progress import Progress
@@ -13,6 +13,7 @@ from hearth.models.clip import openclip
 from hearth.models.clip.openclip import Checkpoint
 from hearth.models.clip.parts import Parts
 from hearth.models.loader import ModelDescription
+from hearth.models.sessions import session_options
 from hearth.settings import ClipSettings
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -72,10 +73,14 @@ class OpenClipModel:
                 f"torch computes in fp32: set precision = fp32, or backend = onnxrt for "
                 f"{settings.precision}"
             )
-        device = choose_device(settings.device, require_device=settings.require_device)
+        options = session_options(settings)
+        placement = require_backend("torch").settle(options)
+        if not options.names_device:
+            placement = placement._replace(fallback="")
         checkpoint = self.checkpoint()
-        model = openclip.load(checkpoint, device)
-        return openclip.torch_parts(model, self._reference.model_id, device, (checkpoint.weights,))
+        model = openclip.load(checkpoint, placement.device)
+        files = (checkpoint.weights,)
+        return openclip.torch_parts(model, self._reference.model_id, placement, files)
 
     def checkpoint(self) -> Checkpoint:
         """What is here; raises ModelUnavailable where it isn't, or isn't whole."""
