@@ -116,7 +116,7 @@ def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
 
 
 def _by_name(settings: "Settings", name: str, service: str | None) -> "tuple[Settings, str]":
-    """The settings of a service that has this model, whatever else is here of it.
+    """Make the settings of a service that has this model, whatever else is here of it.
 
     The service that is configured with it; else clip, without the files that the settings
     name for its own model.
@@ -143,7 +143,7 @@ def _data_set(hub: "HubStore", name: str, include: tuple[str, ...], progress: "P
 
 
 def _service_with(settings: "Settings", model: str) -> str | None:
-    """The configured service that has this model, or one that CLIP can't stand in for."""
+    """Find the configured service that has this model, or one that CLIP can't stand in for."""
     from hearth.cli.models.did_you_mean import services
 
     for service in settings.services:

@@ -83,7 +83,7 @@ class OpenClipModel:
         return openclip.torch_parts(model, self._reference.model_id, placement, files)
 
     def checkpoint(self) -> Checkpoint:
-        """What is here; raises ModelUnavailable where it isn't, or isn't whole."""
+        """Find the weights that are here; raises ModelUnavailable where they aren't whole."""
         if (found := self._find()) is not None:
             return found
         folder = self._reference.folder
@@ -123,7 +123,7 @@ class OpenClipModel:
         )
 
     def _published(self) -> tuple[str, tuple[str, ...]]:
-        """The repository of a tag's weights, and the names that they may have there."""
+        """Return the repository of a tag's weights, and the names that they may have there."""
         entry = openclip.pretrained_entry(
             self._reference.architecture or "", self._reference.tag or ""
         )
@@ -133,7 +133,7 @@ class OpenClipModel:
         return repository, path.parts[2:3] or openclip.WEIGHTS
 
     def _tokenizer_repository(self) -> str | None:
-        """Where an architecture's tokenizer is, unless it is CLIP's own or comes along."""
+        """Tell where an architecture's tokenizer is, unless it is CLIP's own or comes along."""
         if self._reference.architecture is None:
             return None
         config = openclip.architecture_config(self._reference.architecture)
@@ -141,7 +141,7 @@ class OpenClipModel:
 
 
 def find_whole(hub: HubStore, repository: str, layout: Layout, key: str) -> Path | None:
-    """The repository's folder, where all of the layout's files are in it."""
+    """Find the repository's folder, where all of the layout's files are in it."""
     if hub.find(repository, [key]) is None:
         return None
     # The store has a record of the repository then: this asks nobody.
@@ -150,12 +150,12 @@ def find_whole(hub: HubStore, repository: str, layout: Layout, key: str) -> Path
 
 
 def stored(hub: HubStore, repositories: Iterable[str]) -> tuple[Path, ...]:
-    """The folders of those repositories of which something is here."""
+    """List the folders of those repositories of which something is here."""
     return tuple(folder for folder in map(hub.folder_of, repositories) if folder.is_dir())
 
 
 def fault_in(folder: Path, layout: Layout) -> str:
-    """What a user's folder lacks of a layout; empty: nothing, or it is of the other engine's.
+    """Tell what a user's folder lacks of a layout; empty: nothing, or it is of the other engine's.
 
     For those its model says what to do when it is loaded.
     """
