@@ -2,34 +2,56 @@
 
 import hashlib
 import os
+import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _EDGE = 1 << 20
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Write a file in one step: whoever reads finds the old content or the new, never half.
 
-    The bytes are on the disk before the name promises that they are there. The folder must
-    exist. Raises OSError, and leaves nothing behind then.
+    The folder must exist. Raises OSError, and leaves nothing behind then.
     """
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_file(path: Path, *, alone: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file to write to that takes the place of ``path`` in one step, once it is whole.
+
+    The bytes are on the disk before the name promises that they are there. What is there keeps
+    its permissions, a link stays a link, and all stays as it is where the block raises.
+    ``alone``: nobody else writes this path, so what a killed process has left of it is written
+    over. Raises OSError.
+    """
+    target = path.resolve()
     # Of its own for each writer: two of them must not write into one file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    writer = "part" if alone else f"{os.getpid()}-{threading.get_ident()}"
+    temporary = target.with_name(f".{target.name}.{writer}")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        with suppress(FileNotFoundError):
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def fingerprint(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """What tells model files from others: by name, the size and a SHA-256 of both ends.
+    """Tell model files from others: by name, the size and a SHA-256 of both ends.
 
     The first and the last MiB: hashing gigabytes would take longer than loading them.
     Raises OSError.

@@ -14,7 +14,7 @@ import pytest
 from cli_kit import HEARTH, Done, Lines, environment, hearth_here
 from client_kit import Requests, ScriptedNode, echo, serving
 from fleet_kit import LabProcess, lab_processes
-from hearth.cli.bench.figures import Measured, Plan, Sample, percentile
+from hearth.cli.bench.figures import LevelMeasurement, LoadPlan, Sample, percentile
 from hearth.contract import ml_service_pb2 as pb
 
 SLOW = 0.05
@@ -198,7 +198,7 @@ def test_percentiles_are_values_that_were_measured():
 
 def test_what_was_sent_to_warm_up_counts_for_the_throughput_alone():
     samples = [Sample(at / 10, at / 10 + 0.5, "", "n") for at in range(25)]
-    measured = Measured(Plan(5), begin=1.0, end=2.0, samples=samples)
+    measured = LevelMeasurement(LoadPlan(5), begin=1.0, end=2.0, samples=samples)
     figures = measured.figures()
     assert (figures.requests, figures.seconds) == (11, 1.0)
     assert figures.throughput == 11  # came from 1.0 to 2.0, those among them sent since 0.5

@@ -21,7 +21,7 @@ from client_kit import ScriptThread, capability, echo, failing
 from fleet_kit import LabProcess
 from hearth.cli.console import Text, _Console, shown
 from hearth.cli.infer.expand import expand
-from hearth.cli.infer.inputs import Input
+from hearth.cli.infer.inputs import InferInput
 from hearth.cli.infer.vectors_report import name_of
 from hearth.client import TaskInfo
 from hearth.contract import ml_service_pb2 as pb
@@ -152,7 +152,7 @@ def test_names_that_differ_in_bytes_that_are_no_text_are_two(lab: str, tmp_path:
         assert [_about(line) for line in sorted(out.read_bytes().splitlines())] == [
             _about(line) for line in whole
         ]
-    assert len({name_of(Input(os.fsdecode(each))) for each in (b"\xff", b"\xfe", b"?")}) == 3
+    assert len({name_of(InferInput(os.fsdecode(each))) for each in (b"\xff", b"\xfe", b"?")}) == 3
 
 
 def _about(line: bytes) -> tuple[str, str]:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from hearth.files import fingerprint, write_whole
+from hearth.files import fingerprint, write_atomic
 from hearth.machine import cpu_model, cpu_quota, usable_cores
 
 
 def test_a_reader_finds_the_old_content_or_the_new_and_never_half(tmp_path: Path):
     path = tmp_path / "file"
     contents = [bytes([letter]) * 300_000 for letter in b"abc"]
-    write_whole(path, contents[0])
+    write_atomic(path, contents[0])
     writers = [
-        threading.Thread(target=lambda mine=mine: [write_whole(path, mine) for _ in range(20)])
+        threading.Thread(target=lambda mine=mine: [write_atomic(path, mine) for _ in range(20)])
         for mine in contents
     ]
     for writer in writers:
@@ -33,9 +33,9 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path):
     (tmp_path / "name").mkdir()
     (tmp_path / "name" / "inside").touch()
     with pytest.raises(OSError):
-        write_whole(tmp_path / "name", b"x")
+        write_atomic(tmp_path / "name", b"x")
     with pytest.raises(OSError):
-        write_whole(tmp_path / "no" / "folder", b"x")
+        write_atomic(tmp_path / "no" / "folder", b"x")
     assert list(tmp_path.iterdir()) == [tmp_path / "name"]
 
 

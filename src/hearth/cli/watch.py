@@ -10,9 +10,9 @@ from hearth.cli.options import OneNode, TaskOptions, read_options, warn_of_unkno
 from hearth.errors import SetupError, how_to_install
 
 if TYPE_CHECKING:
-    from hearth.watch.frames import Source
-    from hearth.watch.session import WatchOptions
-    from hearth.watch.sinks import Sink
+    from hearth.watch.frames import FrameSource
+    from hearth.watch.run import WatchArguments
+    from hearth.watch.sinks import FrameSink
 
 
 def watch(  # noqa: PLR0917
@@ -77,10 +77,10 @@ def watch(  # noqa: PLR0917
     if no_window and out is None and json is None:
         raise typer.BadParameter("--no-window shows nothing: give --json or --out as well")
     try:
-        from hearth.watch.drawing import Look
-        from hearth.watch.open_source import open_source
-        from hearth.watch.session import WatchOptions
+        from hearth.watch.drawing import DrawingStyle
+        from hearth.watch.run import WatchArguments
         from hearth.watch.sinks import open_json, open_out
+        from hearth.watch.sources import open_source
         from hearth.watch.window import Window
     except ModuleNotFoundError as error:
         raise _missing(error) from None
@@ -91,12 +91,15 @@ def watch(  # noqa: PLR0917
     if json is not None:
         sinks.append(open_json(json, source, out))
     window = Window(f"{task} · {opened.name}") if out is None and not no_window else None
-    wishes = WatchOptions(task, asked, node, size, raw, frames, Look(mirror, angles))
-    return run(wishes, opened, sinks, window)
+    arguments = WatchArguments(task, asked, node, size, raw, frames, DrawingStyle(mirror, angles))
+    return run(arguments, opened, sinks, window)
 
 
 def run(
-    options: "WatchOptions", source: "Source", sinks: "Sequence[Sink]", window: Any = None
+    arguments: "WatchArguments",
+    source: "FrameSource",
+    sinks: "Sequence[FrameSink]",
+    window: Any = None,
 ) -> int:
     """Watch to the end of the source, and return the exit code.
 
@@ -111,7 +114,7 @@ def run(
     from hearth.cli.progress import ProgressView
     from hearth.cli.signals import StopSignals
     from hearth.watch.display import Display, FrameCounter
-    from hearth.watch.session import WatchSession, summary
+    from hearth.watch.run import WatchRun, summary
 
     counter, stopping = FrameCounter(), StopSignals()
     try:
@@ -120,10 +123,10 @@ def run(
                 stack.callback(sink.close)
             bar = stack.enter_context(ProgressView(say=None))
             display = Display(
-                source, counter, window, options.task, progress=bar.progress, note=hint
+                source, counter, window, arguments.task, progress=bar.progress, note=hint
             )
-            warn = partial(warn_of_unknown, options=options.options)
-            asyncio.run(WatchSession(options, source, sinks, display, counter, on_ready=warn).run())
+            warn = partial(warn_of_unknown, options=arguments.options)
+            asyncio.run(WatchRun(arguments, source, sinks, display, counter, on_ready=warn).run())
     except KeyboardInterrupt:
         complain(f"interrupted: {summary(counter, sinks)}")
         return stopping.code
@@ -132,7 +135,7 @@ def run(
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:
-    """What to say where a package isn't installed; the error itself where it is one of ours."""
+    """Say which package isn't installed; return the error itself where it is one of ours."""
     if (error.name or "").partition(".")[0] == "hearth":
         return error
     return SetupError(

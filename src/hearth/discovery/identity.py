@@ -1,6 +1,5 @@
 """Who a node is: a uuid that survives restarts, and the names made from it."""
 
-import errno
 import json
 import logging
 import os
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from hearth.files import write_whole
+from hearth.files import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -85,21 +84,19 @@ def _lock(path: Path) -> bool:
 
     The lock is on a file beside it, because ``path`` itself is replaced when it is written.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows: no advisory locks, and nobody to share with
-        return True
+    from filelock import lock_descriptor
+
     try:
         descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError:
         return True  # a folder that is only read: what stands there counts
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        is_ours = lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        is_ours = True  # some network file systems have no locks: then there is nothing to ask
+    if not is_ours:
         os.close(descriptor)
-        # Some network file systems have no locks: then there is nothing to ask.
-        return error.errno not in {errno.EWOULDBLOCK, errno.EACCES}
-    return True
+    return is_ours
 
 
 def _read(path: Path) -> str | None:
@@ -115,5 +112,5 @@ def _read(path: Path) -> str | None:
 
 def _write(path: Path) -> str:
     made = str(uuid.uuid4())
-    write_whole(path, json.dumps({"uuid": made}).encode())
+    write_atomic(path, json.dumps({"uuid": made}).encode())
     return made

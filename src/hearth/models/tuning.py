@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hearth.backends import BACKENDS, Session
+from hearth.backends import Session
+from hearth.backends.registry import BACKENDS
 from hearth.batching import BatchQueue
 from hearth.batching.latency_profile import LatencyProfile
-from hearth.files import fingerprint, write_whole
+from hearth.files import fingerprint, write_atomic
 from hearth.machine import cpu_model, gpu_models, usable_cores
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ class ProfileCache:
             if not full and not (same and old.facts == newest.facts):
                 kept.append(old)
         content = {"format": _FORMAT, "curves": [profile.to_json() for profile in kept]}
-        write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode())
+        write_atomic(self.path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def facts_of(

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hearth.errors import SetupError
-from hearth.watch.frames import Frame, Source
+from hearth.watch.frames import FrameSource, SourceFrame
 
 PATIENCE_MS = 10_000
-"""How long a stream may take to answer, and to send a frame."""
+"""Milliseconds that a stream may take to answer, and to send a frame."""
 
 LIKELY_RATE = 30.0
 """Frames a second, where a source doesn't say."""
@@ -19,11 +19,11 @@ _FASTEST = 1000.0
 """A rate above this is a unit of time, and no rate."""
 
 
-class Capture(Source):
-    """Frames of a ``cv2.VideoCapture``, which it closes in the end."""
+class CaptureSource(FrameSource):
+    """Source of the frames of a ``cv2.VideoCapture``, which it closes in the end."""
 
     def __init__(self, capture: Any, name: str, *, live: bool) -> None:
-        """Raises SetupError where there is no frame to read."""
+        """Read the first frame; raises SetupError where there is none."""
         import cv2
 
         self._cv2 = cv2
@@ -42,32 +42,34 @@ class Capture(Source):
             capture.release()
             raise SetupError(f"{name}: no frame comes from it")
 
-    def read(self) -> Frame | None:
+    def read(self) -> SourceFrame | None:
         frame, self._first = self._first, None
         return frame or self._next()
 
     def close(self) -> None:
         self._capture.release()
 
-    def _next(self) -> Frame | None:
+    def _next(self) -> SourceFrame | None:
         done, pixels = self._capture.read()
         if not done:
             return None
         self._moment = max(self._time(), self._moment + 0.001)
         number, self._number = self._number, self._number + 1
-        return Frame(number, self._moment, self._cv2.cvtColor(pixels, self._cv2.COLOR_BGR2RGB))
+        return SourceFrame(
+            number, self._moment, self._cv2.cvtColor(pixels, self._cv2.COLOR_BGR2RGB)
+        )
 
     def _time(self) -> float:
-        """When the frame was taken, or is to be shown, in seconds from the beginning."""
+        """Return when the frame was taken, or is to be shown, in seconds from the beginning."""
         if self.live:
             return time.monotonic() - self._began
-        told = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
+        stated = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
         # Files without times of their own tell 0 for every frame.
-        return told if told > self._moment else self._number / (self.rate or LIKELY_RATE)
+        return stated if stated > self._moment else self._number / (self.rate or LIKELY_RATE)
 
 
-def camera(which: int | str) -> Capture:
-    """A camera by its number or device; raises SetupError."""
+def camera(which: int | str) -> CaptureSource:
+    """Open a camera by its number or device; raises SetupError."""
     import cv2
 
     name = f"camera {which}" if isinstance(which, int) else which
@@ -76,7 +78,7 @@ def camera(which: int | str) -> Capture:
         raise SetupError(f"{name}: {_why_not(which)}")
     # Frames that a driver keeps for later are old when they come.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-    return Capture(capture, name, live=True)
+    return CaptureSource(capture, name, live=True)
 
 
 def _why_not(which: int | str) -> str:
@@ -87,18 +89,21 @@ def _why_not(which: int | str) -> str:
     return "there is no such camera" + (f"; there is: {', '.join(others)}" if others else "")
 
 
-def video(path: Path) -> Capture:
-    """A video file; raises SetupError."""
+def video(path: Path) -> CaptureSource:
+    """Open a video file; raises SetupError."""
     capture = _opened(str(path))
     if capture.isOpened():
         # OpenCV opens whatever has a picture's name, and then reads nothing.
         with contextlib.suppress(SetupError):
-            return Capture(capture, path.name, live=False)
+            return CaptureSource(capture, path.name, live=False)
     raise SetupError(f"{path}: neither a video nor a picture")
 
 
-def stream(url: str) -> Capture:
-    """A video at an address: live, unless it tells how many frames it has; raises SetupError."""
+def stream(url: str) -> CaptureSource:
+    """Open a video at an address: live, unless it tells how many frames it has.
+
+    Raises SetupError.
+    """
     import cv2
 
     name = without_secrets(url)
@@ -107,11 +112,11 @@ def stream(url: str) -> Capture:
     capture = _opened(url, cv2.CAP_FFMPEG, patience)
     if not capture.isOpened():
         raise SetupError(f"{name}: no video can be had there")
-    return Capture(capture, name, live=capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0)
+    return CaptureSource(capture, name, live=capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0)
 
 
 def without_secrets(url: str) -> str:
-    """An address as it may be shown: without a user's name and password."""
+    """Return an address without a user's name and password, to be shown."""
     scheme, mark, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}"

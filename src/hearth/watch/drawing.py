@@ -23,20 +23,20 @@ from hearth.watch.answer_content import (
 from hearth.watch.canvas import GREEN, ORANGE, PINK, PURPLE, RED, YELLOW, Canvas
 
 MOST_LABELS = 8
-"""Of a classification, that are drawn."""
+"""Labels of a classification that are drawn."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class Look(NamedTuple):
-    """What the user wants to see."""
+class DrawingStyle(NamedTuple):
+    """Wishes of the user for how answers are drawn."""
 
     mirrored: bool = False
     angles: bool = False
-    """Write the angles at a body's joints."""
+    """Whether the angles at a body's joints are written."""
 
 
-def drawn(pixels: Pixels, outcome: Outcome, sent: tuple[int, int], look: Look) -> Pixels:
-    """A frame's pixels (RGB) with what the node saw in it; blocking.
+def drawn(pixels: Pixels, outcome: Outcome, sent: tuple[int, int], look: DrawingStyle) -> Pixels:
+    """Draw what the node saw in a frame on its pixels (RGB); blocking.
 
     ``sent`` is width and height of the frame as it was sent.
     """
@@ -47,7 +47,7 @@ def drawn(pixels: Pixels, outcome: Outcome, sent: tuple[int, int], look: Look) -
 
 
 def _layer(answer: Outcome) -> int:
-    """What covers all the frame is drawn first, masks next."""
+    """Return a key to sort by: what covers all the frame is drawn first, masks next."""
     if answer.error is not None:
         return 3
     if answer.mime.startswith("image/"):
@@ -55,7 +55,7 @@ def _layer(answer: Outcome) -> int:
     return 1 if "coverage" in answer.meta else 2
 
 
-def _draw(canvas: Canvas, answer: Outcome, look: Look) -> None:
+def _draw(canvas: Canvas, answer: Outcome, look: DrawingStyle) -> None:
     try:
         _draw_answer(canvas, answer, look)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, cv2.error):
@@ -63,7 +63,7 @@ def _draw(canvas: Canvas, answer: Outcome, look: Look) -> None:
         canvas.caption(f"an answer that can't be drawn: {schema_of(answer) or answer.mime}", RED)
 
 
-def _draw_answer(canvas: Canvas, answer: Outcome, look: Look) -> None:
+def _draw_answer(canvas: Canvas, answer: Outcome, look: DrawingStyle) -> None:
     if answer.error is not None:
         canvas.caption(str(answer.error), RED)
     elif (picture := picture_of(answer)) is not None:
@@ -90,7 +90,9 @@ def _tint(canvas: Canvas, mask: Pixels) -> None:
     canvas.tint(mask, PURPLE)
 
 
-def _draw_fields(canvas: Canvas, content: Content, fields: Sequence[FieldInfo], look: Look) -> None:
+def _draw_fields(
+    canvas: Canvas, content: Content, fields: Sequence[FieldInfo], look: DrawingStyle
+) -> None:
     """Draw what an object's fields tell, each by its kind."""
     for field in fields:
         match field.kind:
@@ -107,7 +109,7 @@ def _draw_fields(canvas: Canvas, content: Content, fields: Sequence[FieldInfo], 
                 canvas.caption(str(content[field.name]))
 
 
-def _draw_items(canvas: Canvas, things: Any, field: FieldInfo, look: Look) -> None:
+def _draw_items(canvas: Canvas, things: Any, field: FieldInfo, look: DrawingStyle) -> None:
     """Draw things of one sort: figures, printed lines, boxes, or bars where they have no place."""
     names = {each.kind: each.name for each in reversed(field.fields)}
     if "corners" in names:
@@ -133,7 +135,7 @@ def _draw_items(canvas: Canvas, things: Any, field: FieldInfo, look: Look) -> No
 
 
 def _draw_figure(
-    canvas: Canvas, thing: Content, field: FieldInfo, look: Look, beside: Content = NOTHING
+    canvas: Canvas, thing: Content, field: FieldInfo, look: DrawingStyle, beside: Content = NOTHING
 ) -> None:
     """Draw what a thing's points make up; ``beside`` are other things of the same person."""
     match field.figure:

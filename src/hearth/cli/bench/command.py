@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hearth.cli.completion import tasks
-from hearth.cli.options import Nodes, TaskOptions, Texts, read_options
+from hearth.cli.options import Nodes, TaskOptions, Texts, complete_task, read_options
 
 if TYPE_CHECKING:
-    from hearth.cli.bench.figures import Plan
+    from hearth.cli.bench.figures import LoadPlan
 
 LEVELS = "1,8,64"
 MOST_OPEN = 1000
@@ -20,7 +19,8 @@ MOST_RATE = 1e5
 
 def bench(  # noqa: PLR0917
     task: Annotated[
-        str, typer.Argument(help="What to do: clip_image_embed, ocr, …", autocompletion=tasks)
+        str,
+        typer.Argument(help="What to do: clip_image_embed, ocr, …", autocompletion=complete_task),
     ],
     files: Annotated[
         list[str] | None,
@@ -67,28 +67,28 @@ def bench(  # noqa: PLR0917
 
     The exit code is 1 where no request was answered.
     """
-    from hearth.cli.bench.loops import Extent
-    from hearth.cli.bench.running import Bench, Given
+    from hearth.cli.bench.load import Extent
+    from hearth.cli.bench.run import BenchInputs, BenchRun
 
     plans = _plans(concurrency, rate, poisson)
     if not files and not texts:
         raise typer.BadParameter("give it files, folders, - for stdin, or --text")
-    given = Given(files or [], texts or [], read_options(options or []))
+    inputs = BenchInputs(files or [], texts or [], read_options(options or []))
     extent = Extent(duration, count, warmup)
-    return Bench(task, given, extent).run(plans, nodes or [], timeout, json=json)
+    return BenchRun(task, inputs, extent).run(plans, nodes or [], timeout, json=json)
 
 
-def _plans(concurrency: str | None, rate: str | None, poisson: bool) -> "list[Plan]":
-    from hearth.cli.bench.figures import Plan
+def _plans(concurrency: str | None, rate: str | None, poisson: bool) -> "list[LoadPlan]":
+    from hearth.cli.bench.figures import LoadPlan
 
     if rate is None:
         if poisson:
             raise typer.BadParameter("--poisson needs --rate")
-        return [Plan(each) for each in _levels(concurrency or LEVELS)]
+        return [LoadPlan(each) for each in _levels(concurrency or LEVELS)]
     most = _levels(concurrency or str(MOST_OPEN))
     if len(most) > 1:
         raise typer.BadParameter("with --rate, -c is one number: the most in flight")
-    return [Plan(most[0], each, poisson) for each in _rates(rate)]
+    return [LoadPlan(most[0], each, poisson) for each in _rates(rate)]
 
 
 def _levels(text: str) -> list[int]:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from hearth.cli.bench.figures import Figures, Measured, Plan
+from hearth.cli.bench.figures import Figures, LevelMeasurement, LoadPlan
 from hearth.cli.console import Text
 
 UNKNOWN = "–"
 
 
-def facts(task: str, measured: Measured) -> dict[str, object]:
-    """Everything of a level, for scripts."""
+def facts(task: str, measured: LevelMeasurement) -> dict[str, object]:
+    """Return everything of a level, for scripts."""
     plan, figures = measured.plan, measured.figures()
     return {
         "task": task,
@@ -33,8 +33,8 @@ def facts(task: str, measured: Measured) -> dict[str, object]:
     }
 
 
-def table(levels: Sequence[Measured]) -> Table:
-    """A line for each level; columns that say nothing are left out."""
+def table(levels: Sequence[LevelMeasurement]) -> Table:
+    """Make a table with a line for each level, without columns that say nothing."""
     rows = [(each, each.figures()) for each in levels]
     is_open = any(each.plan.rate is not None for each in levels)
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
@@ -64,7 +64,7 @@ def table(levels: Sequence[Measured]) -> Table:
     return grid
 
 
-def _level(plan: Plan) -> str:
+def _level(plan: LoadPlan) -> str:
     return f"{plan.in_flight:,}" if plan.rate is None else f"{plan.rate:g}/s"
 
 

@@ -29,10 +29,10 @@ def discover(
 
     from hearth.cli.console import hint
     from hearth.cli.discover.sightings import watch_nodes
-    from hearth.cli.discover.views import EventLines, NodeLines, NodeTable, View
+    from hearth.cli.discover.views import EventLines, NodeLines, NodeTable, NodeView
     from hearth.cli.exit_codes import FAILURE, OK
 
-    view: View = NodeTable(live=watch) if not json else EventLines() if watch else NodeLines()
+    view: NodeView = NodeTable(live=watch) if not json else EventLines() if watch else NodeLines()
 
     async def look() -> None:
         async with aclosing(watch_nodes(None if watch else timeout, nodes or [])) as events:

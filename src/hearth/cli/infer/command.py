@@ -4,14 +4,13 @@ from typing import Annotated
 
 import typer
 
-from hearth.cli import completion
-from hearth.cli.options import Nodes, TaskOptions, Texts, read_options
+from hearth.cli.options import Nodes, TaskOptions, Texts, complete_task, read_options
 
 
 def infer(  # noqa: PLR0917
     task: Annotated[
         str,
-        typer.Argument(help="What to do: clip_classify, ocr, …", autocompletion=completion.tasks),
+        typer.Argument(help="What to do: clip_classify, ocr, …", autocompletion=complete_task),
     ],
     files: Annotated[
         list[str] | None,
@@ -76,8 +75,8 @@ def infer(  # noqa: PLR0917
 
     Answers are printed as they come. The exit code is 0 only if none failed.
     """  # fmt: skip
-    from hearth.cli.infer.run import Wishes, run
-    from hearth.cli.infer.target import Target
+    from hearth.cli.infer.run import InferArguments, run
+    from hearth.cli.infer.target import AnswerTarget
 
     if not files and not texts:
         raise typer.BadParameter("give it files, folders, - for stdin, or --text")
@@ -86,8 +85,10 @@ def infer(  # noqa: PLR0917
     asked = read_options(options or [])
     if topk is not None:
         asked["topk"] = str(topk)
-    target = Target(out, raw=raw, json=json, resume=resume)
+    target = AnswerTarget(out, raw=raw, json=json, resume=resume)
     target.check()
     return run(
-        Wishes(task, files or [], texts or [], asked, nodes or [], timeout, jobs, target, model_id)
+        InferArguments(
+            task, files or [], texts or [], asked, nodes or [], timeout, jobs, target, model_id
+        )
     )

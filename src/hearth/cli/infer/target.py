@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearth.cli.infer.file_reports import FolderReport, JsonReport, PictureReport, RawReport
-from hearth.cli.infer.inputs import STDIN, Input
+from hearth.cli.infer.inputs import STDIN, InferInput
 from hearth.cli.infer.report import Report, TableReport
-from hearth.cli.infer.resume import Work
+from hearth.cli.infer.resume import RunIdentity
 from hearth.cli.infer.vectors_report import NUMPY, VectorsReport
 from hearth.errors import SettingsError
-from hearth.output_files import WRITABLE_PICTURES, spare
+from hearth.output_files import WRITABLE_PICTURES, refuse_overwriting
 
 
-class Target(NamedTuple):
-    """How answers are wanted, and where."""
+class AnswerTarget(NamedTuple):
+    """Form of answers, and the place where they go."""
 
     out: str | None = None
     raw: bool = False
@@ -23,7 +23,7 @@ class Target(NamedTuple):
 
     @property
     def ending(self) -> str:
-        """Of the file, in lower case."""
+        """Ending of the file, in lower case."""
         return Path(self.out or "").suffix.lower()
 
     @property
@@ -32,7 +32,7 @@ class Target(NamedTuple):
         return self.ending in NUMPY
 
     def check(self) -> None:
-        """Raises SettingsError for what can't be meant, whatever the inputs are."""
+        """Check it; raises SettingsError for what can't be meant, whatever the inputs are."""
         if self.json and self.ending in (*WRITABLE_PICTURES, *NUMPY):
             what = "vectors" if self.wants_vectors else "picture"
             raise SettingsError(f"--out {self.out}: lines of JSON are no {what}; name a .jsonl")
@@ -46,8 +46,8 @@ class Target(NamedTuple):
             raise SettingsError(f"--out {self.out}: --resume is for lines of JSON and for .npz")
 
 
-def report_for(target: Target, inputs: Sequence[Input], work: Work) -> Report:
-    """Raises SettingsError for what can't be meant, OSError for what can't be written."""
+def report_for(target: AnswerTarget, inputs: Sequence[InferInput], work: RunIdentity) -> Report:
+    """Make the report; raises SettingsError for what can't be meant, OSError for files."""
     if target.out is not None:
         return _to_file(Path(target.out), target, inputs, work)
     if target.json:
@@ -55,12 +55,14 @@ def report_for(target: Target, inputs: Sequence[Input], work: Work) -> Report:
     return RawReport(inputs, None) if target.raw else TableReport(inputs)
 
 
-def _to_file(path: Path, target: Target, inputs: Sequence[Input], work: Work) -> Report:
+def _to_file(
+    path: Path, target: AnswerTarget, inputs: Sequence[InferInput], work: RunIdentity
+) -> Report:
     origins = [Path(source.file) for source in inputs if source.file and source.file != STDIN]
     if target.raw and (str(target.out).endswith("/") or path.is_dir()):
-        spare(path, [origin.parent for origin in origins])
+        refuse_overwriting(path, [origin.parent for origin in origins])
         return FolderReport(inputs, path)
-    spare(path, origins)
+    refuse_overwriting(path, origins)
     if target.ending in WRITABLE_PICTURES:
         if len(inputs) > 1:
             hint = f"--raw --out {path.stem}/ takes each in a file of its own"

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from hearth.errors import ModelUnavailable
-from hearth.files import write_whole
+from hearth.files import write_atomic
 from hearth.models.mediapipe.files import CACHE, FILES
 from hearth.models.mediapipe.wheel import BROKEN_ZIP, read_member
 
@@ -80,7 +80,7 @@ class Brought(NamedTuple):
         path = folder / CACHE / f"{digest}.tflite"
         if not (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest):
             path.parent.mkdir(exist_ok=True)
-            write_whole(path, self.content)
+            write_atomic(path, self.content)
         return path
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hearth.errors import ModelUnavailable
-from hearth.files import write_whole
+from hearth.files import write_atomic
 from hearth.hub import pip
 from hearth.hub.maintenance import Condition, check_files, size_of
 from hearth.hub.progress import Progress, no_progress
@@ -51,7 +51,7 @@ _HINT = f"; a wheel of mediapipe {VERSION} named by mediapipe.wheel will do as w
 
 @dataclass(frozen=True, slots=True)
 class WheelModels:
-    """The model files in their folder; satisfies ``models.packaged.Packaged``."""
+    """The model files in their folder; satisfies ``hub.model_files.PackagedFiles``."""
 
     folder: Path
     model: str = MODEL_ID
@@ -186,7 +186,7 @@ def _sweep(folder: Path) -> None:
     """Take away what is wrong, and what killed processes left; but never a whole wheel."""
     for file in damaged_in(folder):
         (folder / file.local.path).unlink(missing_ok=True)
-    for left in folder.glob(".*.tflite.*"):  # files.write_whole's
+    for left in folder.glob(".*.tflite.*"):  # files.write_atomic's
         left.unlink(missing_ok=True)
     for work in (folder / PARTIAL).glob("*/"):
         _keep_wheel(folder, work)
@@ -213,7 +213,7 @@ def _complete(
     try:
         with _opened(wheel) as archive:
             for file in missing:
-                write_whole(folder / file.local.path, _proved(archive, file))
+                write_atomic(folder / file.local.path, _proved(archive, file))
     except (*BROKEN_ZIP, ValueError) as error:
         what = "mediapipe.wheel" if own else f"{NAME}: the wheel"
         raise ModelUnavailable(
