@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --quiet --no-deps --require-hashes
 
+# One more than there are cores, four at most: some tests wait for what they started.
+WORKERS := $(shell n=$$(( $$(getconf _NPROCESSORS_ONLN) + 1 )); echo $$(( n < 4 ? n : 4 )))
+
 # For what imports an engine without hearth: tools, and processes of the benchmarks.
 export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -39,10 +42,10 @@ serve: $(VENV)/.demo ## start a node with this folder's settings
 	$(BIN)/hearth serve
 
 test: lint ## what CI runs: linters, types, tests
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: lint ## what a change needs while it is made: lint, types, the tests that need no node
-	$(BIN)/pytest --unit --quiet --numprocesses auto --maxprocesses 4
+	$(BIN)/pytest --unit --quiet --numprocesses $(WORKERS)
 
 bench: $(VENV)/.dev ## every benchmark, short, against its goals
 	@missed=; for script in benchmarks/[a-z]*.py; do \

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from _models import MLP_INPUTS, weights_bound
 from hearth.backends.onnx import OnnxSession
 from hearth.batching import BatchQueue, BatchWindow, WindowState, adaptive_window
-from hearth.tasks.task import Call, Result, Task
+from hearth.tasks.answer import Result
+from hearth.tasks.task import Call, Task
 
 POISON = b"poison"
 

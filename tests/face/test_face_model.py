@@ -356,7 +356,7 @@ async def test_a_model_whose_numbers_are_wrong_isnt_taken_for_ready(folder, role
 
 def test_the_manager_says_what_is_in_use(model):
     assert (model.service, model.model_id, model.runtime) == ("face", "toy_l", "onnxrt")
-    assert (model.device, model.precisions, model.preprocess_id) == ("cpu", ("fp32",), None)
+    assert (model.device, model.precisions) == ("cpu", ("fp32",))
     assert model.metadata == {
         "provider": "CPUExecutionProvider", "detection_size": "640x640", "embedding_dim": "512",
     }  # fmt: skip

@@ -13,10 +13,10 @@ from face_kit import READER, Mark, detector, drawn, file, pack, recogniser
 from hearth.cli.models.inventory import items
 from hearth.cli.models.verdict import Checker
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.export.face_dynamic_batch import make_recognition_dynamic
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.face.files import graph_in, role_of
-from hearth.models.face.freeing import dynamic_copy, make_recognition_dynamic
+from hearth.models.face.files import dynamic_copy, graph_in, role_of
 from hearth.models.face.loader import FaceLoader
 from hearth.models.face.model import FaceModel
 from hearth.settings import FaceSettings
@@ -28,7 +28,9 @@ PICTURE = file(drawn((640, 480), [Mark(4, 4, 2), Mark(12, 7, 3)], noise=1), "BMP
 
 def source(data_dir: Path, hub: HubServer | None = None, **settings: Any) -> FaceLoader:
     store = HubStore(data_dir, endpoint=hub.url) if hub else HubStore(data_dir, offline=True)
-    return FaceLoader(FaceSettings(**settings), store, reader=READER)
+    return FaceLoader(
+        FaceSettings(**settings), store, reader=READER, make_dynamic=make_recognition_dynamic
+    )
 
 
 def vectors(model: FaceModel) -> Any:

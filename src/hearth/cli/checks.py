@@ -28,11 +28,11 @@ INSTALL_SERVER = how_to_install("server")
 
 
 class State(StrEnum):
-    """How a thing is."""
+    """State of a thing: it works, is worth knowing, or can't work."""
 
     OK = "ok"
     NOTE = "note"
-    """Worth knowing; nothing that was configured fails for it."""
+    """A thing worth knowing; nothing that was configured fails for it."""
     BAD = "bad"
     """Something that was configured can't work."""
 
@@ -45,11 +45,11 @@ class Check(NamedTuple):
     state: State
     what: str
     cure: str = ""
-    """What to do; empty where there is nothing to do."""
+    """Advice; empty where there is nothing to do."""
 
 
 def everything(settings: Settings) -> Iterator[Check]:
-    """All checks; those that take long come last."""
+    """Make all checks; those that take long come last."""
     yield _program()
     missing = missing_features()
     yield _cpu(missing)
@@ -83,7 +83,7 @@ def _cpu(missing: Missing) -> Check:
 
 
 def has_server() -> bool:
-    """Whether the packages that a node needs are installed."""
+    """Tell whether the packages that a node needs are installed."""
     return all(map(importlib.util.find_spec, ("numpy", "onnxruntime", "grpc_health", "PIL")))
 
 
@@ -98,8 +98,8 @@ def _engines(settings: Settings) -> Iterator[Check]:
 
     for backend in BACKENDS.values():
         chosen = filter(None, map(settings.of_model, settings.services))
-        wanted = backend.name in [model.backend for model in chosen]
-        missing = State.BAD if wanted else State.NOTE
+        is_chosen = backend.name in [model.backend for model in chosen]
+        missing = State.BAD if is_chosen else State.NOTE
         if backend.lacking:
             yield Check("engine", backend.name, missing, backend.lacking)
         elif backend.unavailable() is not None:
@@ -122,7 +122,7 @@ def _exporter() -> Check:
 
 
 def _formats() -> Iterator[Check]:
-    """Image formats that need packages of their own."""
+    """Check image formats that need packages of their own."""
     if not has_server():
         return
     from hearth.media.formats import PACKAGES, is_read
@@ -195,7 +195,7 @@ async def _open_mdns(addresses: list[str]) -> None:
 
 
 def services(settings: Settings) -> Iterator[Check]:
-    """Whether the models of the configured services are here, or can be had."""
+    """Check whether the models of the configured services are here, or can be had."""
     if not has_server():
         return
     from hearth.wiring import loader_of
@@ -208,7 +208,7 @@ def services(settings: Settings) -> Iterator[Check]:
 
 
 def _service(loader: "ModelLoader") -> Check:
-    """Whether a model is here, or can be had; raises HearthError."""
+    """Check whether a model is here, or can be had; raises HearthError."""
     from hearth.models.loader import describe, is_local, resolve
 
     about, name = describe(loader), loader.service
@@ -230,21 +230,21 @@ def _service(loader: "ModelLoader") -> Check:
 
 
 def _curves(settings: Settings) -> Iterator[Check]:
-    """How long batches took on this machine when they were measured."""
+    """Tell how long batches took on this machine when they were measured."""
     if not has_server():
         return
     from hearth.models.tuning import FILE, ProfileCache, machine_facts
 
-    here = machine_facts().items()
+    this_machine = machine_facts().items()
     shown = set()
-    for kept in ProfileCache(settings.data_dir / FILE):
-        facts = {"model": "", "runtime": "", "device": "", "precision": "", **kept.facts}
+    for cached in ProfileCache(settings.data_dir / FILE):
+        facts = {"model": "", "runtime": "", "device": "", "precision": "", **cached.facts}
         about = "{model} on {runtime}, {device}, {precision}".format_map(facts)
         # The newest comes first: how it was with other files or another version says nothing.
-        if here <= facts.items() and (kept.key, about) not in shown:
-            shown.add((kept.key, about))
-            service, _, tower = kept.key.partition("-")
-            what = f"{tower}: {about}\n{_speed(settings, service, kept.profile)}"
+        if this_machine <= facts.items() and (cached.key, about) not in shown:
+            shown.add((cached.key, about))
+            service, _, tower = cached.key.partition("-")
+            what = f"{tower}: {about}\n{_speed(settings, service, cached.profile)}"
             yield Check("speed", service, State.OK, what)
     if not shown:
         what = "not measured yet: the first start of a model does that"

@@ -44,7 +44,7 @@ def _no_line(_: Task) -> str:
 
 
 class Columns(NamedTuple):
-    """How work is shown."""
+    """Columns of a bar, and the line in its place where there is no terminal."""
 
     make: Callable[[], Sequence[ProgressColumn]]
     """Columns of a bar on a terminal, made anew for each."""

@@ -108,7 +108,7 @@ def serve(  # noqa: PLR0917
 
 
 def assignments(texts: list[str]) -> dict[str, str]:
-    """``NAME=VALUE`` texts as a mapping; raises SettingsError."""
+    """Read ``NAME=VALUE`` texts as a mapping; raises SettingsError."""
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")

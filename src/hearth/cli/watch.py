@@ -135,7 +135,7 @@ def run(
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:
-    """What to say where a package isn't installed; the error itself where it is one of ours."""
+    """Say which package isn't installed; return the error itself where it is one of ours."""
     if (error.name or "").partition(".")[0] == "hearth":
         return error
     return SetupError(

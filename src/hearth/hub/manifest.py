@@ -94,11 +94,21 @@ def manifests_in(folder: Path) -> list[Manifest]:
 
 
 def made_of(snapshot: Path, what: str) -> Path:
-    """The folder for what is made here of a commit's files, beside them.
+    """Name the folder for what is made here of a commit's files, beside them.
 
     No commit's name holds a hyphen, so it can't be another's.
     """
     return snapshot.with_name(f"{snapshot.name}-{what}")
+
+
+DYNAMIC_BATCH = "free-batch"
+"""What ``made_of`` calls copies of graphs whose batch axis was fixed, and is free in the copy."""
+
+
+def impossible_mark(snapshot: Path, what: str) -> Path:
+    """Name the file that says why ``made_of(snapshot, what)`` can't be made."""
+    # No copy's name: that would begin with the commit and a hyphen.
+    return snapshot.with_name(f"{snapshot.name}.not-{what}")
 
 
 def remove_all(folder: Path) -> None:

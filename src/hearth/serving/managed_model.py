@@ -57,11 +57,15 @@ class ManagedModel:
         """Whether it is about to be ready: its files are here, or nobody knows otherwise yet."""
         return self.model is None and self.state == ModelState.LOADING
 
+    @property
+    def standing(self) -> str:
+        """One line on how it stands, with the reason where there is one."""
+        return f"{self.service} is {self.state}" + (f": {self.reason}" if self.reason else "")
+
     def require(self) -> Model:
         """Return the model; raises NotReady, with the reason."""
         if self.model is None:
-            why = f": {self.reason}" if self.reason else ""
-            raise NotReady(f"{self.service} is {self.state}{why}")
+            raise NotReady(self.standing)
         return self.model
 
     async def run(self, *, retry_seconds: float) -> None:

@@ -127,3 +127,11 @@ TIMEOUT = Option(
     least=1,
     most=24 * 60 * 60 * 1000,  # a day: who waits longer waits for ever
 )
+
+# Understood by every task that tells of its answer in deltas.
+STREAM = Option(
+    "stream",
+    "flag",
+    False,
+    "true: what there is of the answer is sent as it comes; the last message has all of it",
+)

@@ -8,7 +8,8 @@ import orjson
 from numpy.typing import NDArray
 
 from hearth.catalog import FieldInfo, SchemaInfo
-from hearth.tasks.task import JSON, RAW, Call, Result
+from hearth.tasks.answer import Result
+from hearth.tasks.task import JSON, RAW, Call
 
 MODEL = FieldInfo("model_id", "name", "the model; only answers of one model can be compared")
 COUNT = FieldInfo("count", "count", "length of the list")

@@ -11,8 +11,9 @@ from hearth.models.labels.index import Scored
 from hearth.models.labels.sets.source import SCENES
 from hearth.plan import Plan, Step
 from hearth.tasks import render, vectors
+from hearth.tasks.answer import Result
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import PICTURES, Call, Result, Task
+from hearth.tasks.task import PICTURES, Call, Task
 from hearth.tasks.vectors import TOP_K
 
 ANIMAL_LIKE = frozenset({"animal", "bird", "insect"})

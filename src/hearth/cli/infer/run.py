@@ -15,7 +15,7 @@ from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.infer.async_writer import AsyncWriter
 from hearth.cli.infer.expand import expand
 from hearth.cli.infer.inputs import gather
-from hearth.cli.infer.report import Report, told_options
+from hearth.cli.infer.report import Report, options_as_json
 from hearth.cli.infer.resume import RunIdentity
 from hearth.cli.infer.target import AnswerTarget, report_for
 from hearth.cli.options import warn_of_unknown
@@ -26,7 +26,7 @@ from hearth.errors import HearthError, SettingsError, Unavailable, UnknownTask
 
 
 class InferArguments(NamedTuple):
-    """What the user asked for."""
+    """Arguments of one run."""
 
     task: str
     files: Sequence[str]
@@ -43,7 +43,10 @@ class InferArguments(NamedTuple):
 
 
 def run(wishes: InferArguments) -> int:
-    """The exit code. Raises HearthError, and OSError for what can't be read or written."""
+    """Run to the end and return the exit code.
+
+    Raises HearthError, and OSError for what can't be read or written.
+    """
     stopping = StopSignals()
     running = InferRun(wishes)
     try:
@@ -84,30 +87,30 @@ class InferRun:
 
     @property
     def done(self) -> int:
-        """Inputs that are done with."""
+        """Number of inputs that are done."""
         return self._report.done if self._report is not None else 0
 
     @property
     def failed(self) -> int:
-        """Those of them that failed."""
+        """Number of inputs that failed."""
         return self._report.failed if self._report is not None else 0
 
     @property
     def place(self) -> str:
-        """Where answers are written."""
+        """Place where answers are written."""
         return (self._report.place if self._report is not None else "") or "stdout"
 
     def how_far(self) -> str:
-        """Where it stands, and how to go on."""
+        """Tell how much is done, and how to go on."""
         return "nothing was asked yet" if self._report is None else self._report.how_far()
 
     def last_words(self) -> str:
-        """What is said of an interrupted run, once."""
-        told, self._is_told = self._is_told, True
-        return "" if told else f"interrupted: {self.how_far()}"
+        """Return what is said of an interrupted run; empty the second time."""
+        is_told, self._is_told = self._is_told, True
+        return "" if is_told else f"interrupted: {self.how_far()}"
 
     async def run(self) -> None:
-        """To the end of the inputs."""
+        """Ask for all inputs, and write their answers."""
         wishes = self._wishes
         async with Client(wishes.nodes) as client:
             node = await self._ready(client, wishes.model_id)
@@ -145,7 +148,7 @@ class InferRun:
             self.is_stuck = pen.is_stuck
 
     async def _ready(self, client: Client, model_id: str | None = None) -> Node:
-        """A node that can do the task; raises as ``Client.ready``.
+        """Find a node that can do the task; raises as ``Client.ready``.
 
         With --timeout it is waited for that long, for it may be restarting; unless all that
         are there can do other things.
@@ -164,7 +167,7 @@ class InferRun:
         return await client.ready(task, self._left(), model_id=model_id)
 
     async def _find(self, client: Client, report: Report) -> None:
-        """Raises Unavailable where no node has the model of an earlier run's answers.
+        """Wait for the model of an earlier run's answers; raises Unavailable where no node has it.
 
         SettingsError, where another is asked for.
         """
@@ -183,7 +186,7 @@ class InferRun:
             ) from None
 
     def _left(self) -> float | None:
-        """Seconds, of those of --timeout; None without it."""
+        """Return the seconds that are left of --timeout; None without it."""
         limit = self._wishes.timeout
         return None if limit is None else max(0.0, self._began + limit - time.monotonic())
 
@@ -191,7 +194,7 @@ class InferRun:
         """Look for the files, and at what an earlier run has left: not on the loop."""
         wishes = self._wishes
         inputs = gather(expand(wishes.files, task, warn), wishes.texts)
-        work = RunIdentity(wishes.task, told_options(wishes.options))
+        work = RunIdentity(wishes.task, options_as_json(wishes.options))
         report = report_for(wishes.target, inputs, work)
         if wishes.timeout is not None:
             report.advice["DEADLINE_EXCEEDED"] = "a longer --timeout gives it more"
@@ -199,12 +202,12 @@ class InferRun:
 
 
 def _is_settled(node: Node) -> bool:
-    """Whether what a node can do now is all that it will be able to."""
+    """Tell whether what a node can do now is all that it will be able to."""
     return node.state == "up" and not node.draining and not node.capabilities.changing
 
 
 def _sum_up(report: Report, seconds: float) -> None:
-    """For whoever watches: where all is written, nothing else says that it is done."""
+    """Say that all is done: where all is written to a file, nothing else does."""
     if not report.place or not notes().is_terminal:
         return
     if not report.inputs:

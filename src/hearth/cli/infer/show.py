@@ -18,7 +18,7 @@ LONGEST_JSON = 2000
 
 
 def answer(outcome: Outcome) -> RenderableType:
-    """What the node answered, or why it didn't."""
+    """Show what the node answered, or why it didn't."""
     if outcome.error is not None:
         return Text(f"✗ {outcome.error}", style="red")
     if outcome.parts:
@@ -32,7 +32,7 @@ def answer(outcome: Outcome) -> RenderableType:
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:
-    """What else there is to be had."""
+    """Tell what else there is to be had."""
     if pages := outcome.meta.get("pages"):
         page = outcome.meta.get("page", "1")
         more = ": -o page=2 asks for the second" if page == "1" else ""

@@ -10,7 +10,7 @@ import typer
 from hearth.cli.options import Config, DataDir, settings_of
 
 if TYPE_CHECKING:
-    from hearth.models.clip.making.options import ExportOptions
+    from hearth.export.clip_folder import ExportOptions
 
 
 def export(  # noqa: PLR0917
@@ -47,7 +47,7 @@ def export(  # noqa: PLR0917
         # A name that can't be meant is told before torch is imported.
         name = model_of(settings, name)
     with ProgressView() as bar, _needed_packages():
-        from hearth.models.clip.making.options import ExportOptions
+        from hearth.export.clip_folder import ExportOptions
 
         options = ExportOptions(
             data_dir=settings.data_dir,
@@ -77,7 +77,7 @@ def export(  # noqa: PLR0917
 
 def _exported(name: str, options: "ExportOptions") -> tuple[Path, str, list[str]]:
     """The folder, the model id, and what there is to say."""
-    from hearth.models.clip.making.export import export_model
+    from hearth.export.clip_graphs import export_model
 
     report = export_model(name, options)
     height, width = report.image_size
@@ -97,7 +97,7 @@ def _converted(
     name: str, precision: Literal["fp16", "int8"], options: "ExportOptions"
 ) -> tuple[Path, str, list[str]]:
     """The same of files in another precision."""
-    from hearth.models.clip.making.convert import export_variant
+    from hearth.export.clip_variant import export_variant
 
     report = export_variant(name, precision, options)
     before, after = report.megabytes

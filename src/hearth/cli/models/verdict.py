@@ -112,7 +112,7 @@ class Checker:
     def _export(self, item: Item) -> Verdict:
         from hearth.hub.hashes import faults
         from hearth.hub.integrity import damage_at_a_glance, mark, unmark
-        from hearth.models.clip.exports.commands import how_to_make_again
+        from hearth.models.clip.exports import how_to_make_again
 
         told = read_about(item.path)
         again = how_to_make_again(told, item.precision)

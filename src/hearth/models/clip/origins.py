@@ -13,14 +13,19 @@ from hearth.hub.layout import Layout, files_in, select
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import BARRED, HubStore, RepositoryMissing
-from hearth.models.clip.exports.commands import how_to_convert, how_to_export
-from hearth.models.clip.exports.folders import belongs, what_is_damaged
-from hearth.models.clip.exports.freeing import dynamic_copy, is_impossible, make_dynamic_copy
-from hearth.models.clip.exports.variants import Place, choose, left_out, variant_folder
+from hearth.models.clip.exports import (
+    belongs,
+    dynamic_copy,
+    how_to_convert,
+    how_to_export,
+    is_impossible,
+    what_is_damaged,
+)
 from hearth.models.clip.files import IMAGE, OnnxFiles
 from hearth.models.clip.parts import Parts
+from hearth.models.clip.variants import Place, choose, left_out, variant_folder
 from hearth.models.clip.weights import fault_in, find_whole, require_layout, stored
-from hearth.models.loader import ModelDescription, first_missing
+from hearth.models.loader import DynamicBatchMaker, ModelDescription, first_missing
 from hearth.settings import ClipSettings
 
 log = logging.getLogger(__name__)
@@ -88,7 +93,7 @@ class OnnxModel:
 
     ``export`` is the place of the model's export in fp32; of its variants beside that the
     one is taken that ``settings`` want (``variants.choose``). ``service`` is whose setting
-    the errors name.
+    the errors name; ``make_dynamic`` frees the batch axis of a download.
     """
 
     def __init__(
@@ -98,12 +103,15 @@ class OnnxModel:
         export: Path,
         settings: ClipSettings | None = None,
         service: str = "clip",
+        *,
+        make_dynamic: DynamicBatchMaker | None = None,
     ) -> None:
         self._reference = reference
         self._hub = hub
         self._place = Place(reference.full_name, export)
         self._settings = settings or ClipSettings()
         self._service = service
+        self._make_dynamic = make_dynamic
 
     def describe(self, settings: ClipSettings) -> ModelDescription:
         about = ModelDescription(settings.model, settings.precision)
@@ -137,9 +145,10 @@ class OnnxModel:
                     raise
                 raise type(error)(f"{error}{note}") from error
         found = self._downloaded()
-        if found is not None and self.graphs() == found[1]:
+        make = self._make_dynamic
+        if make is not None and found is not None and self.graphs() == found[1]:
             # The hub's files are known by their hashes, and stay as they are.
-            make_dynamic_copy(*found, self._hub, self._reference.model_id, progress)
+            make(*found, self._hub, self._reference.model_id, progress)
 
     def load(self, settings: ClipSettings) -> Parts:
         folder = self._chosen(settings)

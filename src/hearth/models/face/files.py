@@ -13,7 +13,10 @@ from hearth.backends import Session
 from hearth.backends.onnx import OnnxSession
 from hearth.backends.onnx_pixels import taking_pixels
 from hearth.errors import ModelUnavailable
+from hearth.files import fingerprint
 from hearth.graphs.store import load_graph
+from hearth.hub.atomic import about
+from hearth.hub.manifest import DYNAMIC_BATCH, made_of
 from hearth.models.face import parameters as p
 from hearth.models.face.parameters import DETECTION, IN_LAYOUT, RECOGNITION
 from hearth.settings import FaceSettings
@@ -33,6 +36,17 @@ class Graphs(NamedTuple):
 
     detection: Path
     recognition: Path
+
+
+def dynamic_copy(snapshot: Path) -> Path | None:
+    """Find the copy of a download's recogniser with a free batch axis; None where there is none."""
+    folder, graph = made_of(snapshot, DYNAMIC_BATCH), IN_LAYOUT[RECOGNITION]
+    told, path = about(folder), folder / graph
+    if told.get("made_from") != fingerprint([snapshot / graph]) or not path.is_file():
+        return None
+    known = told.get("content")
+    size = known.get(graph, {}).get("size") if isinstance(known, dict) else None
+    return path if path.stat().st_size == size else None
 
 
 def graph_in(folder: Path, role: str) -> Path:

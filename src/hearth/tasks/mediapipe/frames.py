@@ -10,10 +10,11 @@ from hearth.media import File, PixelForm
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks import render
+from hearth.tasks.answer import Result
 from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.options import PRIORITY, Option
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import JSON, PICTURES, Call, Result, Task
+from hearth.tasks.task import JSON, PICTURES, Call, Task
 
 SERVICE = "mediapipe"
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.errors import ModelUnavailable, one_line
-from hearth.graphs.batch_axis import Shape
+from hearth.export.batch_axis import Shape
 
 _LARGEST = 1 << 16
 """Numbers in a value that is worth knowing; weights aren't."""

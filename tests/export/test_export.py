@@ -15,19 +15,19 @@ import graphs_kit
 from clip_kit import ARCHITECTURE, TEXTS, cosine, decoded, pictures
 from hearth.backends.onnx import OnnxSession
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.export import clip_graphs
+from hearth.export.clip_folder import ExportOptions
 from hearth.files import fingerprint
 from hearth.hub import atomic
 from hearth.hub.hashes import content
 from hearth.hub.layout import Layout, files_in, layouts
 from hearth.hub.progress import no_progress
-from hearth.models.clip.making import export
-from hearth.models.clip.making.options import ExportOptions
 
 PHOTO = pictures()["photo.jpg"]
 
 
 def export_model(name, **options):
-    return export.export_model(name, ExportOptions(**options))
+    return clip_graphs.export_model(name, ExportOptions(**options))
 
 
 def files_of(folder):
@@ -95,7 +95,7 @@ def quick(monkeypatch, tiny_export):
     def write(path, module, name, encode, sample):
         shutil.copyfile(tiny_export / towers[name] / "model.onnx", path)
 
-    monkeypatch.setattr(export, "_write_graph", write)
+    monkeypatch.setattr(clip_graphs, "_write_graph", write)
 
 
 @pytest.mark.parametrize(
@@ -190,18 +190,18 @@ async def test_an_earlier_export_that_takes_pixels_is_still_read(
 @pytest.fixture
 def spoilt(monkeypatch, quick):
     """An exporter whose image graph has other weights than the model."""
-    write = export._write_graph
+    write = clip_graphs._write_graph
 
     def spoil(path, module, name, encode, sample):
         write(path, module, name, encode, sample)
-        if name == export.IMAGE_INPUT:
+        if name == clip_graphs.IMAGE_INPUT:
             model = onnx.load(path)
             weights = next(w for w in model.graph.initializer if w.name.endswith("conv1.weight"))
             noise = np.random.default_rng(0).normal(size=list(weights.dims)).astype(np.float32)
             weights.raw_data = noise.tobytes()
             onnx.save(model, path)
 
-    monkeypatch.setattr(export, "_write_graph", spoil)
+    monkeypatch.setattr(clip_graphs, "_write_graph", spoil)
 
 
 def test_an_export_that_differs_from_torch_is_refused_and_leaves_nothing(

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.errors import HearthError, ModelUnavailable, one_line
-from hearth.graphs.batch_axis import FIRST, BatchAxis
-from hearth.graphs.proof import prove_dynamic_batch
-from hearth.graphs.rules import Step, names_samples, picks_rows, possible, squeezed
-from hearth.graphs.static import Static
+from hearth.export.batch_axis import FIRST, BatchAxis
+from hearth.export.graph_proof import prove_dynamic_batch
+from hearth.export.rules import Step, names_samples, picks_rows, possible, squeezed
+from hearth.export.static import Static
 from hearth.graphs.store import copy_weights, load_graph, save_graph
 
 _OLDEST_OPSET = 13

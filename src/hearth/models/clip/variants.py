@@ -13,8 +13,7 @@ from hearth.backends.onnx import CPU, first_provider
 from hearth.errors import ModelUnavailable
 from hearth.hub import atomic
 from hearth.hub.integrity import is_sound
-from hearth.models.clip.exports import folders
-from hearth.models.clip.exports.commands import how_to_convert
+from hearth.models.clip.exports import how_to_convert, prints
 from hearth.settings import ClipSettings
 
 LEAST_COSINE = 0.99
@@ -122,4 +121,4 @@ def _fits(about: Mapping[str, Any], base: Path | None, name: str) -> bool:
     """Whether a variant was made of these graphs; without them, of the model of this name."""
     if base is None:
         return about.get("reference") == name
-    return about.get("made_from") == folders.prints(base)
+    return about.get("made_from") == prints(base)

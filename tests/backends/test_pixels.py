@@ -343,7 +343,7 @@ def photographs():
 
 def older_export(tiny_module, tiny_export, folder):
     """As exports were for a while: pixels go in, and the graph itself normalises."""
-    from hearth.models.clip.making.export import _write_graph
+    from hearth.export.clip_graphs import _write_graph
 
     (folder / "visual").mkdir()
     sample = np.zeros((2, 32, 32, 3), np.uint8)

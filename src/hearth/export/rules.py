@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.graphs.batch_axis import FIRST, BatchAxis, Shape, after_reshape
+from hearth.export.batch_axis import FIRST, BatchAxis, Shape, after_reshape
 
 BatchAxes = Sequence[BatchAxis]
 

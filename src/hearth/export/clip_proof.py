@@ -11,7 +11,7 @@ from PIL import Image
 
 from hearth.backends import Session
 from hearth.errors import HearthError, ModelUnavailable
-from hearth.graphs.proof import BATCHES, least_cosine
+from hearth.export.graph_proof import BATCHES, least_cosine
 from hearth.models.clip.files import OnnxFiles
 from hearth.models.clip.openclip import OpenClip
 from hearth.models.clip.parts import Parts

@@ -14,22 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.errors import HearthError, ModelUnavailable, one_line
+from hearth.export.dynamic_batch import has_fixed_batch, make_batch_dynamic
+from hearth.export.graph_proof import prove_dynamic_batch
 from hearth.files import fingerprint, write_atomic
-from hearth.graphs.dynamic_batch import has_fixed_batch, make_batch_dynamic
-from hearth.graphs.proof import prove_dynamic_batch
 from hearth.graphs.store import require_onnx, save_graph
-from hearth.hub.atomic import about, atomic_folder, write_json
+from hearth.hub.atomic import atomic_folder, write_json
 from hearth.hub.hashes import content
 from hearth.hub.layout import ABOUT
+from hearth.hub.manifest import DYNAMIC_BATCH, impossible_mark, made_of
 from hearth.hub.progress import Progress
-from hearth.hub.store import HubStore, made_of
+from hearth.hub.store import HubStore
 from hearth.models.face import parameters as p
+from hearth.models.face.files import dynamic_copy
 from hearth.models.face.parameters import IN_LAYOUT, RECOGNITION
 
 log = logging.getLogger(__name__)
-
-WHAT = "free-batch"
-"""What the copy is called, beside its original."""
 
 _GRAPH = IN_LAYOUT[RECOGNITION]
 
@@ -37,34 +36,26 @@ _OPSET = 13
 """What ``make_batch_dynamic`` understands; insightface's graphs are of version 11."""
 
 
-def dynamic_copy(snapshot: Path) -> Path | None:
-    """The copy of a download's recogniser with a free batch axis; None where there is none."""
-    folder = made_of(snapshot, WHAT)
-    told, path = about(folder), folder / _GRAPH
-    if told.get("made_from") != fingerprint([snapshot / _GRAPH]) or not path.is_file():
-        return None
-    known = told.get("content")
-    size = known.get(_GRAPH, {}).get("size") if isinstance(known, dict) else None
-    return path if path.stat().st_size == size else None
-
-
 def make_recognition_dynamic(
     repository: str, snapshot: Path, hub: HubStore, model_id: str, progress: Progress
 ) -> None:
-    """Write that copy where the graph's own batch is fixed to one.
+    """Write ``dynamic_copy`` where the graph's own batch is fixed to one.
 
     Where it can't be made, nothing but a mark is written, and the log says why: the model
     works as before then, one face at a time. Blocking.
     """
     what = f"{model_id}: free batch axis"
     try:
-        if not has_fixed_batch(snapshot / _GRAPH) or _mark(snapshot).is_file():
+        if (
+            not has_fixed_batch(snapshot / _GRAPH)
+            or impossible_mark(snapshot, DYNAMIC_BATCH).is_file()
+        ):
             return
         with hub.making(repository, progress):
             if dynamic_copy(snapshot) is not None:
                 return  # by another process, meanwhile
             progress(what, 0, 2)
-            folder = made_of(snapshot, WHAT)
+            folder = made_of(snapshot, DYNAMIC_BATCH)
             shutil.rmtree(folder, ignore_errors=True)  # of other files, or damaged
             with atomic_folder(folder) as work:
                 _write(snapshot, work, model_id)
@@ -87,7 +78,7 @@ def _write(snapshot: Path, work: Path, model_id: str) -> None:
         make_batch_dynamic(modern, target, _samples())
         prove_dynamic_batch(source, target, _samples())
     except HearthError as error:
-        write_atomic(_mark(snapshot), str(error).encode())
+        write_atomic(impossible_mark(snapshot, DYNAMIC_BATCH), str(error).encode())
         raise
     modern.unlink()
     told = {
@@ -129,4 +120,4 @@ def _samples() -> NDArray[np.float32]:
 
 def _mark(snapshot: Path) -> Path:
     # No copy's name: that would begin with the commit and a hyphen.
-    return snapshot.with_name(f"{snapshot.name}.not-{WHAT}")
+    return snapshot.with_name(f"{snapshot.name}.not-{DYNAMIC_BATCH}")

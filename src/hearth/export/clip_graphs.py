@@ -15,16 +15,15 @@ from hearth.errors import (
     how_to_install,
     one_line,
 )
+from hearth.export.clip_folder import ExportOptions, write_about
+from hearth.export.clip_proof import SAMPLE_TEXTS, compare
+from hearth.export.clip_tokenizer import write_tokenizer
 from hearth.hub import atomic
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.models.clip import files as onnx_files
 from hearth.models.clip import openclip
-from hearth.models.clip.exports import folders
-from hearth.models.clip.exports.proof import SAMPLE_TEXTS, compare
-from hearth.models.clip.making.normalizer import write_tokenizer
-from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.openclip import Checkpoint, OpenClip
 from hearth.models.clip.tokenizer import (
     JsonTokenizer,
@@ -101,7 +100,7 @@ def export_model(name: str, options: ExportOptions) -> ExportReport:
         told = {"reference": reference.full_name, **_about(report, model, source)}
         if options.checkpoint is not None:
             told["checkpoint"] = str(options.checkpoint.resolve())
-        folders.write_about(work, told, "open-clip-torch", "torch", "onnx")
+        write_about(work, told, "open-clip-torch", "torch", "onnx")
         progress("moving the files into place", 4, 5)
     progress("done", 5, 5)
     return report

@@ -9,8 +9,8 @@ from onnx import helper
 import clip_kit
 import graphs_kit
 from hearth.errors import ModelUnavailable
-from hearth.graphs.batch_axis import BatchAxis, after_reshape
-from hearth.graphs.dynamic_batch import has_fixed_batch, make_batch_dynamic
+from hearth.export.batch_axis import BatchAxis, after_reshape
+from hearth.export.dynamic_batch import has_fixed_batch, make_batch_dynamic
 
 make = helper.make_node
 

@@ -12,14 +12,15 @@ import pytest
 import clip_kit
 from clip_kit import TEXTS, cosine, decoded, pictures
 from graphs_kit import about
+from hearth.export.clip_dynamic_batch import make_dynamic_copy
+from hearth.export.clip_folder import ExportOptions
+from hearth.export.clip_variant import export_variant
 from hearth.hub import atomic
 from hearth.hub.layout import files_in
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
-from hearth.models.clip.exports import folders
-from hearth.models.clip.making.convert import export_variant
-from hearth.models.clip.making.options import ExportOptions
+from hearth.models.clip import exports
 from hearth.models.clip.origins import OnnxModel, export_folder
 
 PHOTO = pictures()["photo.jpg"]
@@ -44,7 +45,8 @@ def copy_of(data, repository="org/pair"):
 def pulled(hub, data, name="org/pair"):
     store = HubStore(data, endpoint=hub.url)
     reference = parse(name)
-    model = OnnxModel(reference, store, export_folder(data, reference))
+    export = export_folder(data, reference)
+    model = OnnxModel(reference, store, export, make_dynamic=make_dynamic_copy)
     steps = []
     model.download(lambda *step: steps.append(step))
     return model, steps
@@ -60,9 +62,9 @@ async def test_a_downloaded_pair_of_one_sample_gets_a_free_batch_axis(
     told = about(folder)
     assert told["model_id"] == "pair"
     assert told["free_batch"] == ["visual", "textual"]
-    assert told["files"] == folders.prints(folder)
+    assert told["files"] == exports.prints(folder)
     [snapshot] = {path.parent for path in (data / "hub/org--pair").glob("*/visual")} - {folder}
-    assert told["made_from"] == folders.prints(snapshot)
+    assert told["made_from"] == exports.prints(snapshot)
     assert not (data / "exports").exists()
     assert ("pair: free batch axis", 3, 3) in steps
     assert "pair: free batch axis of visual and textual" in caplog.text

@@ -5,38 +5,19 @@ import shutil
 from pathlib import Path
 
 from hearth.errors import HearthError, ModelUnavailable
+from hearth.export.clip_folder import write_about
+from hearth.export.clip_proof import sample_inputs
+from hearth.export.dynamic_batch import has_fixed_batch, make_batch_dynamic
 from hearth.files import write_atomic
-from hearth.graphs.dynamic_batch import has_fixed_batch, make_batch_dynamic
 from hearth.hub import atomic
-from hearth.hub.integrity import is_sound
 from hearth.hub.layout import ABOUT
+from hearth.hub.manifest import DYNAMIC_BATCH, impossible_mark, made_of
 from hearth.hub.progress import Progress
-from hearth.hub.store import HubStore, made_of
-from hearth.models.clip.exports import folders
-from hearth.models.clip.exports.proof import sample_inputs
+from hearth.hub.store import HubStore
+from hearth.models.clip import exports
 from hearth.models.clip.files import IMAGE, TEXT, told_name
 
 log = logging.getLogger(__name__)
-
-
-WHAT = "free-batch"
-"""What the copy is called, beside its original."""
-
-
-def dynamic_copy(snapshot: Path) -> Path | None:
-    """The copy of a download with a free batch axis; None where there is none of these files.
-
-    It lies beside the snapshot in the hub's folder, so it goes when the download goes.
-    """
-    copy = made_of(snapshot, WHAT)
-    if not is_sound(copy):
-        return None
-    return copy if atomic.about(copy).get("made_from") == folders.prints(snapshot) else None
-
-
-def is_impossible(snapshot: Path) -> bool:
-    """Whether an earlier try found that none of a download's graphs can be freed."""
-    return _mark(snapshot).is_file()
 
 
 class _Impossible(ModelUnavailable):
@@ -50,27 +31,27 @@ def make_dynamic_copy(
 
     ``source`` is the snapshot of ``repository`` that is in use. Both towers, or the one that
     can be freed and the other as it is. ``source`` is never changed; where nothing can be
-    freed, nothing but a mark is written (``is_impossible``), and the log says why: the model
-    works as before then, one sample at a time. Blocking.
+    freed, nothing but a mark is written (``exports.is_impossible``), and the log says why: the
+    model works as before then, one sample at a time. Blocking.
     """
     what = f"{model_id}: free batch axis"
     try:
-        fixed = [tower for tower in folders.TOWERS if has_fixed_batch(source / tower)]
+        fixed = [tower for tower in exports.TOWERS if has_fixed_batch(source / tower)]
         if not fixed:
             return
         with hub.making(repository, progress):
-            if dynamic_copy(source) is not None:
+            if exports.dynamic_copy(source) is not None:
                 return  # by another process, meanwhile
             progress(what, 0, len(fixed) + 1)
-            copy = made_of(source, WHAT)
+            copy = made_of(source, DYNAMIC_BATCH)
             shutil.rmtree(copy, ignore_errors=True)  # of other files, or damaged
             try:
                 with atomic.atomic_folder(copy) as work:
                     freed = _write(source, work, model_id, fixed, progress)
             except _Impossible as error:
-                write_atomic(_mark(source), str(error).encode())
+                write_atomic(impossible_mark(source, DYNAMIC_BATCH), str(error).encode())
                 raise
-            _mark(source).unlink(missing_ok=True)
+            impossible_mark(source, DYNAMIC_BATCH).unlink(missing_ok=True)
     except (HearthError, OSError) as error:
         log.warning("%s: no free batch axis, so one at a time: %s", model_id, error)
         return
@@ -82,7 +63,7 @@ def _write(
     source: Path, work: Path, model_id: str, fixed: list[Path], progress: Progress
 ) -> list[str]:
     """Write the folder; the names of the towers that are free in it."""
-    files = folders.model_files(source)
+    files = exports.model_files(source)
     _require_room(source, work, files)
     for name in files:
         target = work / name
@@ -109,15 +90,10 @@ def _write(
         "model_id": told_name(about) or model_id,
         "precision": about.get("precision") or "fp32",
         "free_batch": freed,
-        "made_from": folders.prints(source),
+        "made_from": exports.prints(source),
     }
-    folders.write_about(work, {**about, **made}, "onnx", "onnxruntime")
+    write_about(work, {**about, **made}, "onnx", "onnxruntime")
     return freed
-
-
-def _mark(snapshot: Path) -> Path:
-    # No copy's name: that would begin with the commit and a hyphen.
-    return snapshot.with_name(f"{snapshot.name}.not-{WHAT}")
 
 
 def _require_room(source: Path, work: Path, files: tuple[str, ...]) -> None:

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearth.errors import BackendUnavailable, ModelUnavailable
-from hearth.graphs.precision import Precision, convert
+from hearth.export.clip_folder import ExportOptions, write_about
+from hearth.export.clip_proof import compare_folders
+from hearth.export.precision import Precision, convert
 from hearth.graphs.store import load_graph, weight_files
 from hearth.hub import atomic
 from hearth.hub.layout import ABOUT
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
-from hearth.models.clip.exports import folders
-from hearth.models.clip.exports.proof import compare_folders
-from hearth.models.clip.exports.variants import LEAST_COSINE, precision_of
+from hearth.models.clip import exports
 from hearth.models.clip.files import told_name
-from hearth.models.clip.making.options import ExportOptions
 from hearth.models.clip.origins import OnnxModel, export_folder
+from hearth.models.clip.variants import LEAST_COSINE, precision_of
 from hearth.settings import ClipSettings
 
 _KEPT = ("logit_scale", "logit_bias", "embedding_dim", "image_input")
@@ -76,9 +76,9 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
             "image_cosine": image,
             "text_cosine": text,
             "forced": not near,
-            "made_from": folders.prints(source),
+            "made_from": exports.prints(source),
         }
-        folders.write_about(work, told, "onnx", "onnxruntime")
+        write_about(work, told, "onnx", "onnxruntime")
     options.progress("done", 4, 4)
     return report
 
@@ -91,10 +91,10 @@ def _source(name: str, options: ExportOptions) -> tuple[ModelReference, Path]:
         model = OnnxModel(reference, options.hub(), export, ClipSettings(precision="fp32"))
         if (folder := model.graphs()) is not None:
             return reference, folder
-        if damaged := folders.what_is_damaged(export, reference.full_name):
+        if damaged := exports.what_is_damaged(export, reference.full_name):
             raise ModelUnavailable(damaged)  # its weights may have come from a local file
     try:
-        from hearth.models.clip.making.export import export_model
+        from hearth.export.clip_graphs import export_model
 
         # The target is the variant's: this one goes where a node finds it. Not even force
         # makes anything of an export that is wrong.
@@ -109,18 +109,18 @@ def _source(name: str, options: ExportOptions) -> tuple[ModelReference, Path]:
 
 def _write(source: Path, work: Path, precision: Precision, progress: Progress) -> None:
     left_out = {Path(ABOUT)}
-    for tower in folders.TOWERS:
+    for tower in exports.TOWERS:
         weights = weight_files(load_graph(source / tower))
         left_out |= {tower, *(tower.with_name(name) for name in weights)}
-    for name in folders.model_files(source):
+    for name in exports.model_files(source):
         if Path(name) not in left_out:
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, work / name)
-    for step, tower in enumerate(folders.TOWERS, 1):
+    for step, tower in enumerate(exports.TOWERS, 1):
         progress(f"writing {tower.parent} in {precision}", step, 4)
         (work / tower).parent.mkdir(parents=True, exist_ok=True)
         convert(source / tower, work / tower, precision)
 
 
 def _megabytes(folder: Path) -> float:
-    return sum((folder / name).stat().st_size for name in folders.model_files(folder)) / 1e6
+    return sum((folder / name).stat().st_size for name in exports.model_files(folder)) / 1e6

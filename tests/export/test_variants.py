@@ -18,16 +18,16 @@ from clip_kit import TEXTS, cosine, decoded, pictures
 from graphs_kit import about, contents
 from hearth.backends.onnx import OnnxSession, available_providers, first_provider
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
-from hearth.graphs import precision as graphs_precision
-from hearth.graphs.precision import convert
+from hearth.export import clip_variant as converting
+from hearth.export import precision as graphs_precision
+from hearth.export.clip_folder import ExportOptions
+from hearth.export.clip_variant import export_variant
+from hearth.export.precision import convert
 from hearth.hub.layout import Layout, files_in, layouts
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
-from hearth.models.clip.exports import folders
-from hearth.models.clip.making import convert as converting
-from hearth.models.clip.making.convert import export_variant
-from hearth.models.clip.making.options import ExportOptions
+from hearth.models.clip import exports
 from hearth.models.clip.origins import OnnxModel, export_folder
 from hearth.models.clip.weights import OpenClipModel
 from hearth.settings import ClipSettings
@@ -98,8 +98,8 @@ async def test_a_variant_is_the_same_model_and_says_how_near_it_is(
     assert told["precision"] == precision
     assert told["logit_scale"] == pytest.approx(37.5)
     assert told["forced"] is False
-    assert told["made_from"] == folders.prints(source)
-    assert told["files"] == folders.prints(report.folder)
+    assert told["made_from"] == exports.prints(source)
+    assert told["files"] == exports.prints(report.folder)
     assert told["versions"].keys() == {"hearth", "onnx", "onnxruntime"}
     assert (told["image_cosine"], told["text_cosine"]) == (report.image_cosine, report.text_cosine)
     assert 0.99 <= min(report.image_cosine, report.text_cosine) < 1.0
@@ -129,8 +129,8 @@ def test_the_weights_are_what_the_name_says(tiny_variant):
 def test_quantising_needs_no_torch(data):
     code = (
         "import sys; from pathlib import Path\n"
-        "from hearth.models.clip.making.convert import export_variant\n"
-        "from hearth.models.clip.making.options import ExportOptions\n"
+        "from hearth.export.clip_variant import export_variant\n"
+        "from hearth.export.clip_folder import ExportOptions\n"
         f"options = ExportOptions(data_dir=Path({str(data)!r}), offline=True)\n"
         f"export_variant({NAME!r}, 'int8', options)\n"
         "print({'torch', 'open_clip'} & set(sys.modules))"
@@ -302,7 +302,7 @@ def test_a_variant_of_other_graphs_is_stale(data, have):
     weights = next(each for each in graph.graph.initializer if each.name.endswith("conv1.weight"))
     weights.raw_data = (onnx.numpy_helper.to_array(weights) * 0.5).tobytes()
     onnx.save(graph, image)
-    rewrite_about(image.parents[1], files=folders.prints(image.parents[1]), content=None)
+    rewrite_about(image.parents[1], files=exports.prints(image.parents[1]), content=None)
     assert loaded_precision(data) == "fp32"
     with pytest.raises(ModelUnavailable, match=f"export {NAME} --precision int8"):
         loaded_precision(data, precision="int8")

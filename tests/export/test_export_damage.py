@@ -10,14 +10,15 @@ import pytest
 import clip_kit
 from graphs_kit import about
 from hearth.errors import ModelUnavailable
+from hearth.export.clip_dynamic_batch import make_dynamic_copy
+from hearth.export.clip_folder import ExportOptions
+from hearth.export.clip_variant import export_variant
 from hearth.hub import atomic, integrity
 from hearth.hub.layout import files_in
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
-from hearth.models.clip.exports.freeing import dynamic_copy, is_impossible
-from hearth.models.clip.making.convert import export_variant
-from hearth.models.clip.making.options import ExportOptions
+from hearth.models.clip.exports import dynamic_copy, is_impossible
 from hearth.models.clip.origins import OnnxModel, export_folder
 from hearth.settings import ClipSettings
 from hub_kit import HubServer
@@ -48,7 +49,8 @@ def model_of(data, name=NAME, **settings):
     wanted = ClipSettings(**settings)
     reference = parse(name)
     hub = HubStore(data, offline=True)
-    return OnnxModel(reference, hub, export_folder(data, reference), wanted), wanted
+    export = export_folder(data, reference)
+    return OnnxModel(reference, hub, export, wanted, make_dynamic=make_dynamic_copy), wanted
 
 
 def cut(path):
@@ -218,7 +220,7 @@ def test_what_cant_be_freed_isnt_asked_for_again(pair, tmp_path, caplog, monkeyp
     def refuse(*_):
         raise ModelUnavailable("no way")
 
-    monkeypatch.setattr("hearth.models.clip.exports.freeing.make_batch_dynamic", refuse)
+    monkeypatch.setattr("hearth.export.clip_dynamic_batch.make_batch_dynamic", refuse)
     model, wanted = model_of(tmp_path / "data", "org/pair")
     model.download(no_progress)
     assert "no way" in caplog.text and is_impossible(pair)

@@ -38,8 +38,8 @@ async def test_the_loop_goes_on_while_a_write_takes_its_time_and_little_is_held(
         gate.wait(20)
         written.append(number)
 
-    pen = AsyncWriter(write)
-    following = asyncio.create_task(pen.follow(numbers(10 * MOST_WAITING, drawn)))
+    writer = AsyncWriter(write)
+    following = asyncio.create_task(writer.follow(numbers(10 * MOST_WAITING, drawn)))
     while len(drawn) < MOST_WAITING:
         await asyncio.sleep(0)
     for _ in range(1000):
@@ -47,7 +47,7 @@ async def test_the_loop_goes_on_while_a_write_takes_its_time_and_little_is_held(
     assert not written and len(drawn) <= 2 * MOST_WAITING
     gate.set()
     await following
-    assert written == list(range(10 * MOST_WAITING)) and not pen.is_stuck
+    assert written == list(range(10 * MOST_WAITING)) and not writer.is_stuck
 
 
 async def test_what_goes_wrong_ends_it_at_once():
@@ -77,15 +77,15 @@ async def test_what_has_come_is_written_when_it_is_told_to_end():
         gate.wait(20)
         written.append(number)
 
-    pen = AsyncWriter(write)
-    following = asyncio.create_task(pen.follow(numbers(10 * MOST_WAITING, drawn)))
+    writer = AsyncWriter(write)
+    following = asyncio.create_task(writer.follow(numbers(10 * MOST_WAITING, drawn)))
     while len(drawn) < MOST_WAITING:
         await asyncio.sleep(0)
     following.cancel()
     asyncio.get_running_loop().call_later(0.05, gate.set)
     with pytest.raises(asyncio.CancelledError):
         await following
-    assert written == drawn and not pen.is_stuck
+    assert written == drawn and not writer.is_stuck
 
 
 @asynccontextmanager
