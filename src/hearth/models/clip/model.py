@@ -24,7 +24,7 @@ from hearth.models.labels.vectors import Vector
 from hearth.models.options import QueueOptions
 from hearth.models.rows import BatchRow
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest, key_of
-from hearth.models.tuning import facts_of, tuned
+from hearth.models.tuning import facts_of, tune
 
 TRAINED_SCALE = 100.0
 """Where CLIP's training clamps the logit scale, and where published models end up
@@ -233,7 +233,7 @@ class ClipModel:
         return await self._classifier.classify_among(vector, labels, count, context=context)
 
     async def warm_up(self) -> None:
-        """Embed a blank picture and a word, and learn how long batches take.
+        """Embed a blank picture and a word; how long batches take is known, or measured later.
 
         Raises ModelUnavailable where that makes no vectors, or different ones.
         """
@@ -260,7 +260,7 @@ class ClipModel:
             files=self._parts.files,
             item=(item.array if isinstance(item, BatchRow) else item).shape,
         )
-        await tuned(
+        await tune(
             queue,
             item,
             cache=self._options.profiles,
