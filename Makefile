@@ -14,7 +14,7 @@ WORKERS := $(shell n=$$(( $$(getconf _NPROCESSORS_ONLN) + 1 )); echo $$(( n < 4 
 export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo serve test check bench lint format stubs front tables references pins tools clean
+.PHONY: help demo serve test check bench lint format stubs front tables references golden pins tools clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -70,10 +70,13 @@ front: $(VENV)/.dev ## write src/hearth/assets/pixels.onnx
 	$(BIN)/python tools/make_front.py
 
 tables: $(VENV)/.dev ## write the README's tables and src/hearth/known.py from the code
-	$(BIN)/python tools/tables.py
+	$(BIN)/python tools/make_tables.py
 
 references: $(VENV)/.demo ## write tests/references/mediapipe from mediapipe 0.10.21 itself
 	$(BIN)/python tools/mediapipe_reference.py
+
+golden: $(VENV)/.dev ## write tests/golden from what reference implementations answer
+	$(BIN)/python tools/make_golden.py
 
 pins: ## write requirements/*.txt from pyproject.toml
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+JSON = "application/json"
+RAW = "application/octet-stream"
+TEXT = "text/plain"
+
 OptionKind = Literal["int", "float", "flag", "choice", "text", "list"]
 FieldKind = Literal[
     "text",  # words for people

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.empty_pb2 import Empty
 
+from backend_kit import open_onnx
 from batch_kit import until_measured
 from clip_kit import source
 from hearth.backends.onnx import OnnxSession
@@ -201,7 +202,7 @@ def test_the_facts_tell_model_files_and_engines_apart(tiny_export: Path, tmp_pat
 
     file = tmp_path / "model.onnx"
     shutil.copy(tiny_export / "visual" / "model.onnx", file)
-    free, held = OnnxSession(file), OnnxSession(file, threads=1)
+    free, held = open_onnx(file), open_onnx(file, threads=1)
     try:
 
         def facts_now(session: OnnxSession, item: tuple[int, ...] = (3, 32, 32)) -> Facts:

@@ -14,9 +14,12 @@ import pytest
 
 import clip_kit
 import graphs_kit
+from backend_kit import open_onnx
 from clip_kit import TEXTS, cosine, decoded, pictures
 from graphs_kit import about, contents
-from hearth.backends.onnx import OnnxSession, available_providers, first_provider
+from hearth.backends import SessionOptions
+from hearth.backends._onnx_providers import Providers
+from hearth.backends.onnx import OnnxBackend
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.export import clip_variant as converting
 from hearth.export import precision as graphs_precision
@@ -178,7 +181,7 @@ def test_weights_too_many_for_one_file_stay_outside(tmp_path, tiny_export, preci
         "model.onnx.data",
     ]
     samples = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
-    [expected], [found] = (OnnxSession(path, device="cpu").run({"image": samples}).values()
+    [expected], [found] = (open_onnx(path, device="cpu").run({"image": samples}).values()
                            for path in (source, target))  # fmt: skip
     assert min(map(cosine, found, expected)) > 0.995
 
@@ -336,13 +339,16 @@ def test_torch_knows_fp32_alone(tiny_folder, tmp_path, precision):
 
 
 def test_the_provider_that_would_be_asked_is_known_without_a_session():
-    assert first_provider("cpu", None) == "CPUExecutionProvider"
-    assert first_provider("auto", ["cpu"]) == "CPUExecutionProvider"
-    assert first_provider("auto", None) in available_providers()
+    def provider(**options: object) -> str:
+        return OnnxBackend().place(SessionOptions(**options)).provider
+
+    assert provider(device="cpu") == "CPUExecutionProvider"
+    assert provider(providers=("cpu",)) == "CPUExecutionProvider"
+    assert provider() in Providers().listed()
     with pytest.raises(BackendUnavailable):
-        first_provider("auto", ["nothing"])
+        provider(providers=("nothing",))
     with pytest.raises(BackendUnavailable):
-        first_provider("toaster", None)
+        provider(device="toaster")
 
 
 # --- whose they are -------------------------------------------------------------------------

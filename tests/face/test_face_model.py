@@ -23,6 +23,7 @@ from hearth.models.face.alignment import aligned
 from hearth.models.face.faces import Kept, Wanted
 from hearth.models.face.model import FaceModel
 from hearth.models.face.pictures import PICTURES_AHEAD
+from hearth.models.model import TakesTensors
 from hearth.models.options import QueueOptions
 from hearth.models.tuning import FILE, ProfileCache
 
@@ -358,6 +359,7 @@ async def test_a_model_whose_numbers_are_wrong_isnt_taken_for_ready(folder, role
 def test_the_manager_says_what_is_in_use(model):
     assert (model.service, model.model_id, model.runtime) == ("face", "toy_l", "onnxrt")
     assert (model.device, model.precisions) == ("cpu", ("fp32",))
+    assert not isinstance(model, TakesTensors)
     assert model.metadata == {
         "provider": "CPUExecutionProvider", "detection_size": "640x640", "embedding_dim": "512",
     }  # fmt: skip

@@ -121,3 +121,10 @@ def print_json(value: object) -> None:
         raise
     except OSError as error:
         raise _of_stream(error, "stdout") from None
+
+
+def in_words(size: int) -> str:
+    """Write bytes with the unit that fits: 12 kB, 610.3 MB, 1.71 GB."""
+    if size < 1e6:
+        return f"{-(-size // 1000)} kB"
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"

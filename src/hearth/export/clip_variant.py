@@ -84,7 +84,7 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
 
 
 def _source(name: str, options: ExportOptions) -> tuple[ModelReference, Path]:
-    """The model, and the folder of its graphs in fp32."""
+    """Return the model, and the folder of its graphs in fp32."""
     if options.checkpoint is None:
         reference = parse(name)
         export = export_folder(options.data_dir, reference)

@@ -30,7 +30,7 @@ _MINE = "free_batch/"
 
 
 def has_fixed_batch(path: Path) -> bool:
-    """Whether the file's first input takes one sample at a time; raises ModelUnavailable."""
+    """Tell whether the file's first input takes one sample at a time; raises ModelUnavailable."""
     model = load_graph(path)
     return any(_first_size(value) == 1 for value in _inputs(model)[:1])
 
@@ -58,7 +58,7 @@ def make_batch_dynamic(source: Path, target: Path, samples: NDArray[Any]) -> Non
 
 
 def _inputs(model: Any) -> list[Any]:
-    """The graph's inputs; files of old list their weights among them."""
+    """Return the graph's inputs; files of old list their weights among them."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return [value for value in model.graph.input if value.name not in weights]
 
@@ -113,7 +113,7 @@ def _step(static: Static, batch_axes: dict[str, BatchAxis], node: Any) -> Step:
 
 
 def _follow(static: Static, taken: str, given: Sequence[str]) -> dict[str, BatchAxis]:
-    """Where the batch is in every tensor that holds it; raises ModelUnavailable.
+    """Find where the batch is in every tensor that holds it; raises ModelUnavailable.
 
     Where a reshape leaves a choice, the likeliest is taken; where that leads nowhere, the
     last choice is taken back.
@@ -168,7 +168,7 @@ class _Writer:
         self._graph.node.extend([*self._head, *self.nodes])
 
     def rewrite(self, step: Step, batch: BatchAxis) -> None:
-        """A node that the batch goes through to ``batch``."""
+        """Rewrite a node that the batch goes through to ``batch``."""
         from onnx import NodeProto
 
         node = NodeProto()
@@ -228,13 +228,13 @@ class _Writer:
         node.attribute.extend(helper.make_attribute(*item) for item in values.items())
 
     def _repeated(self, name: str, axis: int, rank: int) -> str:
-        """A tensor as often as there are samples, along an axis of size 1."""
+        """Repeat a tensor as often as there are samples, along an axis of size 1."""
         ones = [self._constant([1] * count) for count in (axis, rank - axis - 1) if count]
         sizes = [*ones[: axis > 0], self._batch(), *ones[axis > 0 :]]
         return self._made("Expand", [name, self._made("Concat", sizes, axis=0)])
 
     def _batch(self) -> str:
-        """The number of samples, int64 (1,), computed once."""
+        """Return the number of samples, int64 (1,), computed once."""
         from onnx import helper
 
         name = f"{_MINE}batch"

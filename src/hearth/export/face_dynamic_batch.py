@@ -94,7 +94,7 @@ def _write(snapshot: Path, work: Path, model_id: str) -> None:
 
 
 def _modernise(source: Path, target: Path) -> None:
-    """The same graph with operators of a version that can be followed; raises ModelUnavailable."""
+    """Write the graph with operators of a version that can be followed; raises ModelUnavailable."""
     onnx = require_onnx()
     try:
         model = onnx.load_model(source)

@@ -33,7 +33,7 @@ class Step:
     """Of the first output."""
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute's value, or the default."""
+        """Return an attribute's value, or the default."""
         from onnx import helper
 
         for attribute in self.node.attribute:
@@ -42,47 +42,47 @@ class Step:
         return default
 
     def axis(self, default: int, rank: int | None = None) -> int:
-        """The attribute ``axis``, counted from the front."""
+        """Return the attribute ``axis``, counted from the front."""
         value = int(self.attribute("axis", default))
         return value % (len(self.shapes[0]) if rank is None else rank)
 
     def numbers(self, index: int) -> list[int] | None:
-        """A known input as a list; None where there is no such input, or it isn't known."""
+        """Return a known input as a list; None where there is no such input, or it isn't known."""
         value = self.values[index] if index < len(self.values) else None
         return None if value is None else [int(number) for number in value.reshape(-1)]
 
     def axes(self) -> list[int] | None:
-        """The attribute or second input ``axes``, counted from the front."""
+        """Return the attribute or second input ``axes``, counted from the front."""
         given = self.attribute("axes")
         axes = self.numbers(1) if given is None else list(given)
         return None if axes is None else [axis % len(self.shapes[0]) for axis in axes]
 
 
 def possible(step: Step) -> BatchAxes:
-    """Where the outputs may hold the batch, the likeliest first; empty where nowhere."""
+    """Tell where the outputs may hold the batch, the likeliest first; empty where nowhere."""
     rule = _RULES.get(step.node.op_type) if step.node.domain in ("", "ai.onnx") else None
     return () if rule is None else rule(step)
 
 
 def _of_data(step: Step) -> BatchAxis | None:
-    """The first input's batch axis, where no other input holds the batch."""
+    """Return the first input's batch axis, where no other input holds the batch."""
     return step.batch_axes[0] if not any(step.batch_axes[1:]) else None
 
 
 def _aligned(step: Step, index: int) -> BatchAxis | None:
-    """An input's batch axis, counted in the output's axes as broadcasting does."""
+    """Return an input's batch axis, counted in the output's axes as broadcasting does."""
     batch = step.batch_axes[index]
     return batch and batch.moved(batch.axis + len(step.out) - len(step.shapes[index]))
 
 
 def _size(step: Step, index: int, axis: int) -> int:
-    """An input's size along an axis of the output."""
+    """Return an input's size along an axis of the output."""
     axis += len(step.shapes[index]) - len(step.out)
     return step.shapes[index][axis] if axis >= 0 else 1
 
 
 def _one_of(batch_axes: Iterable[BatchAxis | None]) -> BatchAxis | None:
-    """The batch that all have in common, of those that there are."""
+    """Return the batch that all have in common, of those that there are."""
     found = {batch for batch in batch_axes if batch}
     return found.pop() if len(found) == 1 else None
 
@@ -153,7 +153,7 @@ def _squeeze(step: Step) -> BatchAxes:
 
 
 def squeezed(step: Step) -> list[int]:
-    """The axes that a Squeeze drops: never the batch's, where it names none."""
+    """Return the axes that a Squeeze drops: never the batch's, where it names none."""
     axes = step.axes()
     if axes is not None:
         return axes
@@ -217,7 +217,7 @@ def _gather(step: Step) -> BatchAxes:
 
 
 def picks_rows(step: Step) -> bool:
-    """Whether a Gather takes one row of each sample, out of the rows of all: (n · rows, …)."""
+    """Tell whether a Gather takes one row of each sample, out of the rows of all: (n · rows, …)."""
     data, indices = step.batch_axes
     return (
         data is not None
@@ -238,7 +238,7 @@ def _gather_nd(step: Step) -> BatchAxes:
 
 
 def names_samples(step: Step) -> bool:
-    """Whether a GatherND's indices, (n, depth), start with the sample's own number.
+    """Tell whether a GatherND's indices, (n, depth), start with the sample's own number.
 
     Along an axis of one there is no other number than that.
     """

@@ -29,7 +29,7 @@ def content(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def faults(folder: Path, told: Mapping[str, Any], progress: Progress) -> list[str] | None:
-    """What is wrong with an export's files, a line for each; None where nothing tells.
+    """Tell what is wrong with an export's files, a line for each; None where nothing tells.
 
     ``told`` is what its ``hearth.json`` says: the SHA-256 of all files; in earlier exports
     only the size and the hash of both ends of each graph. Reads every byte. Raises OSError,
@@ -53,6 +53,6 @@ def faults(folder: Path, told: Mapping[str, Any], progress: Progress) -> list[st
 
 
 def _listed(name: str, entry: object) -> RemoteFile:
-    """As the hub lists files; with what no file has, where the entry isn't one of ours."""
+    """Describe a file as the hub lists it; with what no file has, where the entry isn't ours."""
     known = entry if isinstance(entry, dict) else {}
     return RemoteFile(name, known.get("size", -1), SHA256, known.get(SHA256, ""))

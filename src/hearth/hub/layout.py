@@ -60,7 +60,7 @@ _FOREIGN = frozenset({".armnn", ".engine", ".mlmodel", ".onnx", ".rknn", ".tflit
 
 
 def files_in(folder: Path) -> list[str]:
-    """The paths of all files in a folder, relative to it, with ``/``; raises ModelUnavailable."""
+    """List all files in a folder, relative to it, with ``/``; raises ModelUnavailable."""
     if not folder.is_dir():
         raise ModelUnavailable(f"there is no folder {folder}")
     return sorted(
@@ -69,19 +69,19 @@ def files_in(folder: Path) -> list[str]:
 
 
 def layouts(files: Iterable[str]) -> tuple[Layout, ...]:
-    """The layouts that the files amount to; a folder may hold both."""
+    """List the layouts that the files amount to; a folder may hold both."""
     present = set(files)
     return tuple(layout for layout in Layout if not _missing(layout, present))
 
 
 def lacking(layout: Layout, folder: Path) -> str | None:
-    """The first file that a folder lacks of a layout; looks at no other files, however many."""
+    """Find the first file that a folder lacks of a layout; looks at no other files."""
     needed = [name for group in _NEEDED[layout] for name in group]
     return _missing(layout, {name for name in needed if (folder / name).is_file()})
 
 
 def select(layout: Layout, files: Iterable[str], where: object) -> tuple[str, ...]:
-    """The files of a layout, sorted: what to download, and what to load.
+    """Choose the files of a layout, sorted: what to download, and what to load.
 
     Variants for other engines and precisions stay out; data that a large graph keeps in
     files beside it comes along. ``where`` is what the error names. Raises
@@ -107,7 +107,7 @@ def _missing(layout: Layout, present: set[str]) -> str | None:
 
 
 def _beside_graphs(present: set[str]) -> set[str]:
-    """The files right beside the two graphs that belong to them, and ``config.json``."""
+    """Return the files right beside the two graphs that belong to them, and ``config.json``."""
     chosen = present & {"config.json", ABOUT}
     for tower in ("visual", "textual"):
         beside = {path for path in present if PurePosixPath(path).parent.as_posix() == tower}

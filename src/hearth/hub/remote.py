@@ -59,7 +59,7 @@ class Remote:
         return self._endpoint
 
     def listing(self, repository: str, revision: str) -> Listing:
-        """What the repository holds; one request. Raises ModelUnavailable, RepositoryMissing."""
+        """Fetch what a repository holds; raises ModelUnavailable, RepositoryMissing."""
         with self._explained(repository, *NONSENSE, TimeoutError):
             # A name server or a proxy can be silent for minutes below any time-out of HTTP.
             return _within(1.5 * self._timeout, lambda: self._listing(repository, revision))

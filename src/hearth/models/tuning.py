@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hearth.backends import BACKENDS, Session
+from hearth.backends import Session
+from hearth.backends.registry import BACKENDS
 from hearth.batching import BatchQueue
 from hearth.batching.latency_profile import LatencyProfile
 from hearth.files import fingerprint, write_atomic

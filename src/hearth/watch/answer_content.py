@@ -1,4 +1,4 @@
-"""What an answer holds, whichever of its forms was asked for."""
+"""Content of an answer, whichever of its forms was asked for."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the user sees while frames come: a window, or a bar on the terminal."""
+"""Display of frames as they come: a window, or a bar on the terminal."""
 
 import asyncio
 import time

@@ -52,7 +52,7 @@ class WatchRun:
 
     def __init__(
         self,
-        options: WatchArguments,
+        arguments: WatchArguments,
         source: FrameSource,
         sinks: Sequence[FrameSink],
         display: Display,
@@ -61,7 +61,7 @@ class WatchRun:
         on_ready: Callable[[TaskInfo], None] = lambda task: None,
     ) -> None:
         """Prepare a run; ``on_ready`` is told of the task once a node is found."""
-        self._options, self._source, self._sinks = options, source, sinks
+        self._arguments, self._source, self._sinks = arguments, source, sinks
         self._display, self._counter, self._on_ready = display, counter, on_ready
         # What isn't thread-safe has one thread each: the source, and what is written.
         self._reading = ThreadPoolExecutor(1, "source")
@@ -99,12 +99,14 @@ class WatchRun:
                 self._source.close()
 
     async def _work(self) -> None:
-        options = self._options
-        async with Client(options.node or ()) as client:
-            node = await client.ready(options.task)
+        arguments = self._arguments
+        async with Client(arguments.node or ()) as client:
+            node = await client.ready(arguments.task)
         self._target = node.target
-        self._on_ready(node.capabilities.tasks[options.task])
-        requests = FrameRequests(options.task, node, self._source, options.options, raw=options.raw)
+        self._on_ready(node.capabilities.tasks[arguments.task])
+        requests = FrameRequests(
+            arguments.task, node, self._source, arguments.options, raw=arguments.raw
+        )
         gate = asyncio.Semaphore(requests.in_flight)
         with LatestFrame(self._source) if self._source.live else nullcontext() as self._latest:
             async with Connection(node.target) as connection:
@@ -123,7 +125,7 @@ class WatchRun:
         await self._release()
 
     async def _jobs(self, requests: FrameRequests, gate: asyncio.Semaphore) -> AsyncIterator[Job]:
-        how = FrameEncoding(self._options.longest, self._options.raw, requests.mimes)
+        how = FrameEncoding(self._arguments.longest, self._arguments.raw, requests.mimes)
         turn = 0
         while True:
             await gate.acquire()
@@ -156,7 +158,7 @@ class WatchRun:
             await self._take(outcome)
 
     def _is_enough(self) -> bool:
-        most, counter = self._options.most, self._counter
+        most, counter = self._arguments.most, self._counter
         return most is not None and counter.answered + counter.failed >= most
 
     async def _take(self, outcome: Outcome) -> None:
@@ -218,7 +220,7 @@ class WatchRun:
         is_shown = isinstance(shot.frame, SourceFrame) and outcome.meta.get("dropped") != "true"
         if is_shown and (window is not None or any(sink.wants_pixels for sink in self._sinks)):
             assert isinstance(shot.frame, SourceFrame)
-            look = self._options.look
+            look = self._arguments.look
             seen = seen._replace(drawn=drawn(shot.frame.pixels, outcome, shot.size, look))
         try:
             for sink in self._sinks:

@@ -1,4 +1,4 @@
-"""What was measured at one level of load, and the figures that it comes to."""
+"""Measurements of one level of load, and the figures that they come to."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""What ``hearth infer`` is given: files, standard input, texts."""
+"""Inputs of ``hearth infer``: files, standard input, texts."""
 
 import sys
 from collections import Counter

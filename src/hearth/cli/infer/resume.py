@@ -1,4 +1,4 @@
-"""What an earlier run has left in a file of JSON lines, and what of it stays."""
+"""Lines of JSON that an earlier run has left in a file, and which of them stay."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from hearth.blocking import run_blocking
+from hearth.catalog import RAW
 from hearth.cli.console import complain, hint, notes, warn
 from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.infer.async_writer import AsyncWriter
@@ -21,7 +22,6 @@ from hearth.cli.infer.target import AnswerTarget, report_for
 from hearth.cli.options import warn_of_unknown
 from hearth.cli.signals import SecondInterrupt, StopSignals
 from hearth.client import Answer, Client, Node, TaskInfo
-from hearth.client.client import RAW
 from hearth.errors import HearthError, SettingsError, Unavailable, UnknownTask
 
 
@@ -42,13 +42,13 @@ class InferArguments(NamedTuple):
     """The model whose answers are wanted; None: of any, but all of one."""
 
 
-def run(wishes: InferArguments) -> int:
+def run(arguments: InferArguments) -> int:
     """Run to the end and return the exit code.
 
     Raises HearthError, and OSError for what can't be read or written.
     """
     stopping = StopSignals()
-    running = InferRun(wishes)
+    running = InferRun(arguments)
     try:
         with stopping:
             asyncio.run(_run(running, stopping))
@@ -77,8 +77,8 @@ async def _run(running: "InferRun", stopping: StopSignals) -> None:
 class InferRun:
     """One run under way, on an asyncio loop."""
 
-    def __init__(self, wishes: InferArguments) -> None:
-        self._wishes = wishes
+    def __init__(self, arguments: InferArguments) -> None:
+        self._arguments = arguments
         self._began = time.monotonic()
         self._report: Report | None = None
         self._is_told = False
@@ -111,11 +111,11 @@ class InferRun:
 
     async def run(self) -> None:
         """Ask for all inputs, and write their answers."""
-        wishes = self._wishes
-        async with Client(wishes.nodes) as client:
-            node = await self._ready(client, wishes.model_id)
-            task = node.capabilities.tasks[wishes.task]
-            warn_of_unknown(task, wishes.options)
+        arguments = self._arguments
+        async with Client(arguments.nodes) as client:
+            node = await self._ready(client, arguments.model_id)
+            task = node.capabilities.tasks[arguments.task]
+            warn_of_unknown(task, arguments.options)
             report = self._report = await run_blocking(partial(self._prepare, task))
             with report:
                 if report.model_id is not None:
@@ -127,25 +127,25 @@ class InferRun:
         _sum_up(report, time.monotonic() - started)
 
     async def _answer(self, client: Client, task: TaskInfo, report: Report) -> None:
-        wishes = self._wishes
-        options = dict(wishes.options)
-        if wishes.target.wants_vectors and "accept" in task.limits:
+        arguments = self._arguments
+        options = dict(arguments.options)
+        if arguments.target.wants_vectors and "accept" in task.limits:
             options.setdefault("accept", RAW)
         answers = client.map(
-            wishes.task,
+            arguments.task,
             report.inputs,
             ordered=report.ordered,
-            in_flight=wishes.jobs,
+            in_flight=arguments.jobs,
             within=math.inf if (left := self._left()) is None else left,
-            model_id=report.model_id or wishes.model_id,
+            model_id=report.model_id or arguments.model_id,
             options=options,
         )
-        pen: AsyncWriter[Answer] = AsyncWriter(report.add)
+        writer: AsyncWriter[Answer] = AsyncWriter(report.add)
         try:
             async with aclosing(answers):
-                await pen.follow(answers)
+                await writer.follow(answers)
         finally:
-            self.is_stuck = pen.is_stuck
+            self.is_stuck = writer.is_stuck
 
     async def _ready(self, client: Client, model_id: str | None = None) -> Node:
         """Find a node that can do the task; raises as ``Client.ready``.
@@ -153,7 +153,7 @@ class InferRun:
         With --timeout it is waited for that long, for it may be restarting; unless all that
         are there can do other things.
         """
-        task, left = self._wishes.task, self._left()
+        task, left = self._arguments.task, self._left()
         try:
             async with asyncio.timeout(left):
                 return await client.ready(task, model_id=model_id)
@@ -171,7 +171,7 @@ class InferRun:
 
         SettingsError, where another is asked for.
         """
-        of, asked = report.model_id, self._wishes.model_id
+        of, asked = report.model_id, self._arguments.model_id
         if asked not in (None, of):
             raise SettingsError(
                 f"{report.place}: its answers are of the model {of}, and --model-id is {asked}: "
@@ -187,16 +187,16 @@ class InferRun:
 
     def _left(self) -> float | None:
         """Return the seconds that are left of --timeout; None without it."""
-        limit = self._wishes.timeout
+        limit = self._arguments.timeout
         return None if limit is None else max(0.0, self._began + limit - time.monotonic())
 
     def _prepare(self, task: TaskInfo) -> Report:
         """Look for the files, and at what an earlier run has left: not on the loop."""
-        wishes = self._wishes
-        inputs = gather(expand(wishes.files, task, warn), wishes.texts)
-        work = RunIdentity(wishes.task, options_as_json(wishes.options))
-        report = report_for(wishes.target, inputs, work)
-        if wishes.timeout is not None:
+        arguments = self._arguments
+        inputs = gather(expand(arguments.files, task, warn), arguments.texts)
+        identity = RunIdentity(arguments.task, options_as_json(arguments.options))
+        report = report_for(arguments.target, inputs, identity)
+        if arguments.timeout is not None:
             report.advice["DEADLINE_EXCEEDED"] = "a longer --timeout gives it more"
         return report
 

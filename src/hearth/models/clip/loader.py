@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from hearth.backends import require_backend
+from hearth.backends.registry import require_backend
 from hearth.errors import SettingsError
 from hearth.files import fingerprint
 from hearth.hub.progress import Progress

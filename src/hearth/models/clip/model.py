@@ -23,6 +23,7 @@ from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Vector
 from hearth.models.options import QueueOptions
 from hearth.models.rows import BatchRow
+from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest, key_of
 from hearth.models.tuning import facts_of, tune
 
@@ -97,6 +98,11 @@ class ClipModel:
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
         """The queues of the towers, and of label sets that are large."""
         return (*self._tower_queues(), *self._classifier.queues)
+
+    @property
+    def fallback(self) -> str:
+        """Why it doesn't run on the device asked for; empty where it does."""
+        return fallback_of(self._parts.image, self._parts.text)
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from hearth.backends.torch import choose_device
+from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.layout import Layout, files_in, lacking, layouts, select
 from hearth.hub.progress import Progress
@@ -13,6 +13,7 @@ from hearth.models.clip import openclip
 from hearth.models.clip.openclip import Checkpoint
 from hearth.models.clip.parts import Parts
 from hearth.models.loader import ModelDescription
+from hearth.models.sessions import session_options
 from hearth.settings import ClipSettings
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -72,13 +73,17 @@ class OpenClipModel:
                 f"torch computes in fp32: set precision = fp32, or backend = onnxrt for "
                 f"{settings.precision}"
             )
-        device = choose_device(settings.device, require_device=settings.require_device)
+        options = session_options(settings)
+        placement = require_backend("torch").settle(options)
+        if not options.names_device:
+            placement = placement._replace(fallback="")
         checkpoint = self.checkpoint()
-        model = openclip.load(checkpoint, device)
-        return openclip.torch_parts(model, self._reference.model_id, device, (checkpoint.weights,))
+        model = openclip.load(checkpoint, placement.device)
+        files = (checkpoint.weights,)
+        return openclip.torch_parts(model, self._reference.model_id, placement, files)
 
     def checkpoint(self) -> Checkpoint:
-        """What is here; raises ModelUnavailable where it isn't, or isn't whole."""
+        """Find the weights that are here; raises ModelUnavailable where they aren't whole."""
         if (found := self._find()) is not None:
             return found
         folder = self._reference.folder
@@ -118,7 +123,7 @@ class OpenClipModel:
         )
 
     def _published(self) -> tuple[str, tuple[str, ...]]:
-        """The repository of a tag's weights, and the names that they may have there."""
+        """Return the repository of a tag's weights, and the names that they may have there."""
         entry = openclip.pretrained_entry(
             self._reference.architecture or "", self._reference.tag or ""
         )
@@ -128,7 +133,7 @@ class OpenClipModel:
         return repository, path.parts[2:3] or openclip.WEIGHTS
 
     def _tokenizer_repository(self) -> str | None:
-        """Where an architecture's tokenizer is, unless it is CLIP's own or comes along."""
+        """Tell where an architecture's tokenizer is, unless it is CLIP's own or comes along."""
         if self._reference.architecture is None:
             return None
         config = openclip.architecture_config(self._reference.architecture)
@@ -136,7 +141,7 @@ class OpenClipModel:
 
 
 def find_whole(hub: HubStore, repository: str, layout: Layout, key: str) -> Path | None:
-    """The repository's folder, where all of the layout's files are in it."""
+    """Find the repository's folder, where all of the layout's files are in it."""
     if hub.find(repository, [key]) is None:
         return None
     # The store has a record of the repository then: this asks nobody.
@@ -145,12 +150,12 @@ def find_whole(hub: HubStore, repository: str, layout: Layout, key: str) -> Path
 
 
 def stored(hub: HubStore, repositories: Iterable[str]) -> tuple[Path, ...]:
-    """The folders of those repositories of which something is here."""
+    """List the folders of those repositories of which something is here."""
     return tuple(folder for folder in map(hub.folder_of, repositories) if folder.is_dir())
 
 
 def fault_in(folder: Path, layout: Layout) -> str:
-    """What a user's folder lacks of a layout; empty: nothing, or it is of the other engine's.
+    """Tell what a user's folder lacks of a layout; empty: nothing, or it is of the other engine's.
 
     For those its model says what to do when it is loaded.
     """

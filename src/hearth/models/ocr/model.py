@@ -22,6 +22,7 @@ from hearth.models.ocr.recognition import Reading, Recogniser, padded_width
 from hearth.models.ocr.rereading import read_again
 from hearth.models.ocr.scripts import ScriptClassifier
 from hearth.models.options import QueueOptions
+from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, key_of
 from hearth.models.tuning import facts_of, tune
 
@@ -119,6 +120,11 @@ class OcrModel:
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
         """Detection of pages, orientation and recognition of lines."""
         return (self._pages, self._orientation, self._recognition)
+
+    @property
+    def fallback(self) -> str:
+        """Why it doesn't run on the device asked for; empty where it does."""
+        return fallback_of(*self._sessions)
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:

@@ -60,7 +60,7 @@ class LabelBuilder:
         self._dtype = dtype
 
     def dtype_of(self, count: int) -> Dtype:
-        """How so many vectors are kept; small sets gain nothing from halves."""
+        """Choose how so many vectors are kept; small sets gain nothing from halves."""
         return self._dtype if count > LARGE else "float32"
 
     async def make(
@@ -71,7 +71,7 @@ class LabelBuilder:
         made: Callable[[int, int], None],
         waits: Callable[[], None],
     ) -> Kept:
-        """The vectors of a set; ``made`` is told how many labels have theirs, and of how many.
+        """Make the vectors of a set; ``made`` is told how many labels have theirs, and of how many.
 
         ``dim`` is the length of a vector, where that is known. ``waits`` is told when
         another process is at it. Where the disk can't take them they live in memory, up to

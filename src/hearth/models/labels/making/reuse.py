@@ -43,7 +43,7 @@ class Job(NamedTuple):
 
     @property
     def total(self) -> int:
-        """How many labels there are."""
+        """Number of labels."""
         return len(self.catalogue.labels)
 
     def unused(self, origin: str, why: object) -> None:
@@ -74,7 +74,7 @@ async def reusable_vectors(
 def _candidates(
     job: Job, store: LabelStore | None
 ) -> Iterator[tuple[str, Callable[[], Matrix | None]]]:
-    """Where there may be vectors already; None where there are none."""
+    """Tell where there may be vectors already; None where there are none."""
     if store is not None:
         if job.dtype == "float16":
             yield "kept as float32", partial(_kept_as_float32, store, job)
@@ -91,7 +91,7 @@ def _kept_as_float32(store: LabelStore, job: Job) -> Matrix | None:
 async def _fitting(
     job: Job, name: str, opened: Callable[[], Matrix | None], proof: Proof
 ) -> Matrix | None:
-    """The vectors of a candidate, where there are any and they are the model's."""
+    """Return the vectors of a candidate, where there are any and they are the model's."""
     try:
         matrix = await run_blocking(opened)
     except Exception as error:  # files may come from anywhere
@@ -118,7 +118,7 @@ async def _misfit(job: Job, matrix: Matrix, proof: Proof) -> str | None:
 
 
 def _mended(job: Job, name: str, matrix: Matrix, prompts: PromptEmbedder) -> Blocks:
-    """The unit vectors of a matrix; the few that have no direction are made anew."""
+    """Return the unit vectors of a matrix; the few that have no direction are made anew."""
 
     async def blocks(start: int) -> AsyncIterator[Vector]:
         bad = 0
@@ -144,7 +144,7 @@ def _mended(job: Job, name: str, matrix: Matrix, prompts: PromptEmbedder) -> Blo
 
 
 def _unit_block(matrix: Matrix, start: int) -> tuple[Vector, NDArray[np.intp]]:
-    """Some vectors at length 1, and which of them have no direction."""
+    """Read some vectors at length 1, and tell which of them have no direction."""
     try:
         vectors = matrix.block(start, min(start + BLOCK, matrix.rows))
     except Exception as error:  # files may come from anywhere

@@ -80,7 +80,7 @@ class LabelStore:
     def load(
         self, source: LabelSource, dtype_of: Callable[[int], Dtype], dim: int | None
     ) -> Kept | None:
-        """What is kept of a set, where it is right; blocking.
+        """Read what is kept of a set, where it is right; blocking.
 
         ``dtype_of`` says how so many vectors are to be kept; ``dim`` is the length of each,
         where that is known. Every byte is read: what is kept is used as it is from then on.
@@ -109,7 +109,7 @@ class LabelStore:
     def grow(
         self, source: LabelSource, origin: str, *, rows: int, dim: int, dtype: Dtype
     ) -> ResumableVectors:
-        """A file for the vectors of a set, or what was begun of it; blocking. Raises OSError."""
+        """Open a file for the vectors of a set, or what was begun of it; raises OSError."""
         identity = {**self._identity(source), "version": source.version, "origin": origin}
         path = self.folder / f".{source.name}.vectors.partial"
         target = self.folder / files_of(source.name)["vectors"]
@@ -118,7 +118,7 @@ class LabelStore:
     def keep(
         self, source: LabelSource, catalogue: Catalogue, vectors: ResumableVectors, origin: str
     ) -> Kept:
-        """All vectors are there: keep them with the names; blocking. Raises OSError."""
+        """Keep the vectors, which are all there, with the names; blocking. Raises OSError."""
         paths = {what: self.folder / name for what, name in files_of(source.name).items()}
         meta_path = self.folder / f"{source.name}{META}"
         vectors.checkpoint()
@@ -148,7 +148,7 @@ class LabelStore:
 
     @asynccontextmanager
     async def turn(self, name: str, waits: Callable[[], None]) -> AsyncIterator[None]:
-        """One maker of a set at a time, over all processes; ``waits`` is told of waiting."""
+        """Hold the lock of a set, over all processes; ``waits`` is told of waiting."""
         import filelock
 
         path = self.folder / f".{name}.lock"

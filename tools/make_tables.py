@@ -1,6 +1,6 @@
 """Write the lists that are made from the code: the README's tables, and hearth/known.py.
 
-    tools/tables.py [--check]
+    tools/make_tables.py [--check]
 
 The README's stand between its ``<!-- settings -->`` and ``<!-- /settings -->`` markers (and
 ``tasks``, ``schemas``). ``--check`` writes nothing, and exits 1 where something is stale.
