@@ -1,7 +1,7 @@
 """Neutral descriptions of what a node offers: services, models, tasks, options, schemas.
 
 The declarations of tasks are made of these classes, and every door and every list (the
-contract's capabilities, the README's tables, help, ``client/known.py``) is made from them.
+contract's capabilities, the README's tables, help, ``known.py``) is made from them.
 Plain data: it imports nothing of hearth, knows no protocol, and a client may use it too.
 """
 

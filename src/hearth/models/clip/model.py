@@ -18,7 +18,7 @@ from hearth.models.clip.tower import Tower
 from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.labels.classifier import Classifier
 from hearth.models.labels.index import Scored
-from hearth.models.labels.making.store import LabelStore
+from hearth.models.labels.making.label_store import LabelStore
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Vector
 from hearth.models.options import QueueOptions
