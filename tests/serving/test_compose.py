@@ -291,14 +291,14 @@ async def test_composed_requests_of_many_clients_share_batches():
     async with node_with_all() as node:
         sizes = []
         queue: BatchQueue = node.models["lab"].require().queues[0]
-        gate, run = threading.Event(), queue._run
+        gate, run = threading.Event(), queue._runner._run
 
         def held(items):
             gate.wait(10)
             sizes.append(len(items))
             return run(items)
 
-        queue._run = held
+        queue._runner._run = held
 
         async def client():
             async with stub_of(node) as stub:

@@ -9,7 +9,7 @@ from hearth.errors import BackendUnavailable, ModelUnavailable
 from hearth.export.clip_folder import ExportOptions, write_about
 from hearth.export.clip_proof import compare_folders
 from hearth.export.precision import Precision, convert
-from hearth.graphs.store import load_graph, weight_files
+from hearth.graphs.graph_io import load_graph, weight_files
 from hearth.hub import atomic
 from hearth.hub.layout import ABOUT
 from hearth.hub.progress import Progress

@@ -17,7 +17,7 @@ from hearth.errors import HearthError, ModelUnavailable, one_line
 from hearth.export.dynamic_batch import has_fixed_batch, make_batch_dynamic
 from hearth.export.graph_proof import prove_dynamic_batch
 from hearth.files import fingerprint, write_atomic
-from hearth.graphs.store import require_onnx, save_graph
+from hearth.graphs.graph_io import require_onnx, save_graph
 from hearth.hub.atomic import atomic_folder, write_json
 from hearth.hub.hashes import content
 from hearth.hub.layout import ABOUT

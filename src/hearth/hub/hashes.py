@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hearth.files import fingerprint
-from hearth.hub.layout import ABOUT, Layout, files_in, select
-from hearth.hub.listing import SHA256, RemoteFile
+from hearth.hub.layout import ABOUT, ModelLayout, files_in, select
 from hearth.hub.maintenance import check_files
 from hearth.hub.progress import Progress
+from hearth.hub.repository_listing import SHA256, RemoteFile
 
 
 def content(folder: Path) -> dict[str, dict[str, Any]]:
@@ -40,7 +40,7 @@ def faults(folder: Path, told: Mapping[str, Any], progress: Progress) -> list[st
         files = [_listed(name, entry) for name, entry in sorted(known.items())]
         wrong = check_files(folder, files, folder.name, progress)
         return [f"{name} {fault}" for name, fault in wrong.items()]
-    select(Layout.ONNX, files_in(folder), folder)
+    select(ModelLayout.ONNX, files_in(folder), folder)
     prints = told.get("files")
     if not isinstance(prints, dict) or not prints:
         return None

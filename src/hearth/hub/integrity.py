@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hearth.files import fingerprint, write_atomic
-from hearth.hub.layout import ABOUT, Layout, files_in, layouts
+from hearth.hub.layout import ABOUT, ModelLayout, files_in, layouts
 
 MARK = "damaged"
 """A file in an export whose bytes were found wrong: it isn't taken until it is made anew."""
@@ -26,7 +26,7 @@ ABANDONED = 24 * 3600
 
 def is_onnx(folder: Path | None) -> bool:
     """Tell whether all files of a pair of graphs are there."""
-    return folder is not None and folder.is_dir() and Layout.ONNX in layouts(files_in(folder))
+    return folder is not None and folder.is_dir() and ModelLayout.ONNX in layouts(files_in(folder))
 
 
 def is_sound(folder: Path) -> bool:

@@ -7,10 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from hearth.hub import manifest as manifests
-from hearth.hub import names
-from hearth.hub.listing import RemoteFile
+from hearth.hub import repository_names
 from hearth.hub.manifest import Manifest, made_of
 from hearth.hub.progress import Progress
+from hearth.hub.repository_listing import RemoteFile
 
 PARTIAL = ".partial"
 """In a repository's folder, for as long as a download isn't finished."""
@@ -46,7 +46,7 @@ def stored(store: Path) -> list[Stored]:
     """List the repositories in a store's folder, by name; reads manifests and sizes alone."""
     if not store.is_dir():
         return []
-    named = ((names.of_folder(folder.name), folder) for folder in store.iterdir())
+    named = ((repository_names.of_folder(folder.name), folder) for folder in store.iterdir())
     return sorted(
         (describe(name, folder) for name, folder in named if name and folder.is_dir()),
         key=lambda found: found.repository,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hearth.files import write_atomic
-from hearth.hub.listing import Listing, RemoteFile
+from hearth.hub.repository_listing import Listing, RemoteFile
 
 
 @dataclass

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from hearth.errors import SettingsError
 from hearth.hub.maintenance import Condition
-from hearth.hub.names import is_repository
 from hearth.hub.progress import Progress
 from hearth.hub.reference import parse
+from hearth.hub.repository_names import is_repository
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

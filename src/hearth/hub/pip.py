@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hearth.errors import ModelUnavailable, one_line
-from hearth.hub.listing import RemoteFile
+from hearth.hub.repository_listing import RemoteFile
 
 _RUN = """
 import os, runpy, threading

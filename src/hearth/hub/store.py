@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from hearth.errors import ModelUnavailable
-from hearth.hub import maintenance, names
+from hearth.hub import maintenance, repository_names
 from hearth.hub import manifest as manifests
-from hearth.hub.listing import Listing, RemoteFile
 from hearth.hub.maintenance import PARTIAL, Condition, Stored
 from hearth.hub.manifest import Manifest, made_of
 from hearth.hub.progress import Progress, no_progress
 from hearth.hub.remote import Damaged, Remote, RepositoryMissing
+from hearth.hub.repository_listing import Listing, RemoteFile
 from hearth.hub.repository_lock import repository_lock
 
 __all__ = ["BARRED", "Condition", "HubStore", "RepositoryMissing", "Stored", "made_of"]
@@ -321,13 +321,15 @@ class HubStore:
     @contextmanager
     def _locked(self, repository: str, others_first: Callable[[], None]) -> Iterator[None]:
         """Hold the repository's lock, over all processes of this data folder."""
-        with repository_lock(self.folder / ".locks" / names.folder_name(repository), others_first):
+        with repository_lock(
+            self.folder / ".locks" / repository_names.folder_name(repository), others_first
+        ):
             maintenance.sweep(self.folder_of(repository))
             yield
 
     def folder_of(self, repository: str) -> Path:
         """Name the folder where a repository's files are, or would be."""
-        return self.folder / names.folder_name(repository)
+        return self.folder / repository_names.folder_name(repository)
 
 
 def _megabytes(size: int) -> str:

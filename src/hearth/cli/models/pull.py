@@ -57,7 +57,7 @@ def pull(
     from hearth.cli.exit_codes import FAILURE, OK
     from hearth.cli.progress import TRANSFER, ProgressView
     from hearth.errors import SetupError
-    from hearth.hub.names import is_data_set, is_repository
+    from hearth.hub.repository_names import is_data_set, is_repository
     from hearth.hub.store import RepositoryMissing
     from hearth.models.loader import describe
 
@@ -88,7 +88,7 @@ def pull(
 def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
     from hearth.cli.models.configured import loader_of
     from hearth.cli.models.did_you_mean import require_meant, services
-    from hearth.hub.names import is_data_set, is_repository
+    from hearth.hub.repository_names import is_data_set, is_repository
     from hearth.hub.store import Condition, HubStore
     from hearth.models.loader import download_all
 

@@ -12,7 +12,7 @@ from hearth.errors import ModelUnavailable
 from hearth.files import fingerprint
 from hearth.hub.atomic import about
 from hearth.hub.integrity import damage, is_onnx, is_sound
-from hearth.hub.layout import Layout, files_in, select
+from hearth.hub.layout import ModelLayout, files_in, select
 from hearth.hub.manifest import DYNAMIC_BATCH, impossible_mark, made_of
 from hearth.models.clip.files import IMAGE, TEXT
 
@@ -21,7 +21,7 @@ TOWERS = (IMAGE, TEXT)
 
 def model_files(folder: Path) -> tuple[str, ...]:
     """List the files that make up the pair, as paths in the folder; raises ModelUnavailable."""
-    return select(Layout.ONNX, files_in(folder), folder)
+    return select(ModelLayout.ONNX, files_in(folder), folder)
 
 
 def prints(folder: Path) -> dict[str, dict[str, Any]]:

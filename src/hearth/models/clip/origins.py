@@ -9,7 +9,7 @@ from hearth.backends.registry import BACKENDS
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.atomic import about
 from hearth.hub.integrity import MARK, damage, is_onnx, is_sound
-from hearth.hub.layout import Layout, files_in, select
+from hearth.hub.layout import ModelLayout, files_in, select
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import BARRED, HubStore, RepositoryMissing
@@ -116,7 +116,7 @@ class OnnxModel:
     def describe(self, settings: ClipSettings) -> ModelDescription:
         about = ModelDescription(settings.model, settings.precision)
         if (folder := self._reference.folder) is not None:
-            return replace(about, own=(folder,), fault=fault_in(folder, Layout.ONNX))
+            return replace(about, own=(folder,), fault=fault_in(folder, ModelLayout.ONNX))
         exports = self._exports(settings.precision)
         repositories = self._reference.onnx_repositories()
         downloads = () if any(map(is_sound, exports)) else stored(self._hub, repositories)
@@ -243,7 +243,7 @@ class OnnxModel:
         repository = self._choose()
         files = self._hub.files(repository)
         self._require_graphs(files, repository)
-        return repository, select(Layout.ONNX, files, repository)
+        return repository, select(ModelLayout.ONNX, files, repository)
 
     def _exports(self, precision: str) -> list[Path]:
         """Return the exports of this model that are here, in this precision or (auto) in any."""
@@ -255,7 +255,7 @@ class OnnxModel:
     def _downloaded(self) -> tuple[str, Path] | None:
         """Return the repository that is here, and its snapshot."""
         for repository in self._reference.onnx_repositories():
-            folder = find_whole(self._hub, repository, Layout.ONNX, IMAGE.as_posix())
+            folder = find_whole(self._hub, repository, ModelLayout.ONNX, IMAGE.as_posix())
             if folder is not None:
                 return repository, folder
         return None
@@ -272,7 +272,7 @@ class OnnxModel:
         def weights() -> str:
             return f"open_clip weights, and no ONNX graphs: {self._otherwise()}"
 
-        require_layout(Layout.ONNX, files, where, weights)
+        require_layout(ModelLayout.ONNX, files, where, weights)
 
     def _otherwise(self) -> str:
         """Tell what the user can do where there are no graphs: all of it needs torch."""

@@ -29,7 +29,7 @@ from hearth._version import __version__
 from hearth.blocking import run_blocking
 from hearth.files import write_atomic
 from hearth.models.labels.limits import LARGE
-from hearth.models.labels.making.checks import (
+from hearth.models.labels.making.label_files import (
     META,
     check,
     described,
@@ -51,7 +51,7 @@ _ABANDONED = 24 * 3600
 """Seconds after which nobody is at it any more."""
 
 
-class Kept(NamedTuple):
+class CachedLabels(NamedTuple):
     """A label set with its vectors."""
 
     vectors: Stored
@@ -79,7 +79,7 @@ class LabelStore:
 
     def load(
         self, source: LabelSource, dtype_of: Callable[[int], Dtype], dim: int | None
-    ) -> Kept | None:
+    ) -> CachedLabels | None:
         """Read what is kept of a set, where it is right; blocking.
 
         ``dtype_of`` says how so many vectors are to be kept; ``dim`` is the length of each,
@@ -117,7 +117,7 @@ class LabelStore:
 
     def keep(
         self, source: LabelSource, catalogue: Catalogue, vectors: ResumableVectors, origin: str
-    ) -> Kept:
+    ) -> CachedLabels:
         """Keep the vectors, which are all there, with the names; blocking. Raises OSError."""
         paths = {what: self.folder / name for what, name in files_of(source.name).items()}
         meta_path = self.folder / f"{source.name}{META}"
@@ -193,7 +193,7 @@ def _is_abandoned(path: Path) -> bool:
     return time.time() - path.lstat().st_mtime > _ABANDONED
 
 
-def _read(folder: Path, meta: Mapping[str, Any]) -> Kept:
+def _read(folder: Path, meta: Mapping[str, Any]) -> CachedLabels:
     """Vectors and names that a meta vouches for; raises whatever is wrong with them."""
     paths = {what: folder / name for what, name in files_of(meta["set"]).items()}
     # Small sets are scored on the event loop, where a page that was evicted would be a read.
@@ -210,4 +210,4 @@ def _read(folder: Path, meta: Mapping[str, Any]) -> Kept:
         or len(catalogue.labels) != shape[0]
     ):
         raise ValueError("vectors, names and meta don't go together")
-    return Kept(np.asarray(vectors), catalogue, meta["origin"])
+    return CachedLabels(np.asarray(vectors), catalogue, meta["origin"])
