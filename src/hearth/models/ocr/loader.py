@@ -157,6 +157,7 @@ class OcrLoader:
             # Too small to be worth a device, or a second thread.
             classifier = aside.submit(session, _SCRIPTS, device="cpu", threads=1)
             try:
+                from hearth.models.ocr.memory import trim_memory
                 from hearth.models.ocr.model import OcrModel
                 from hearth.models.ocr.quantised import QuantisedSession
             except ImportError as error:
@@ -185,6 +186,7 @@ class OcrLoader:
                 options=self._options,
             )
             opened.pop_all()
+            trim_memory()  # rewriting a graph takes several times its size
             return model
 
     def _quick(
