@@ -14,7 +14,8 @@ from _lab import LAB, NOOP, Model, Paced
 from _servers import serve
 from hearth.node import Node
 from hearth.settings import load
-from hearth.tasks.task import Call, Result, Task
+from hearth.tasks.answer import Result
+from hearth.tasks.task import Call, Task
 
 
 async def _size(_: Model, payload: bytes, call: Call) -> bytes:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _models import MLP_INPUTS, weights_bound
-from hearth.backends.onnx import OnnxSession
-from hearth.batching import BatchQueue
-from hearth.batching.linger import BatchWindow, WindowState, adaptive_window
-from hearth.tasks.task import Call, Result, Task
+from hearth.backends import SessionOptions
+from hearth.backends.registry import open_session
+from hearth.batching import BatchQueue, BatchWindow, WindowState, adaptive_window
+from hearth.tasks.answer import Result
+from hearth.tasks.task import Call, Task
 
 POISON = b"poison"
 
@@ -30,7 +31,7 @@ def no_wait(_: WindowState) -> float:
 
 def window(moment: WindowState) -> float:
     """The other naive policy: wait 3 ms for a full batch, whoever is about."""
-    return 0.0 if moment.waiting >= moment.limit else moment.eldest + WINDOW
+    return 0.0 if moment.waiting >= moment.limit else moment.eldest() + WINDOW
 
 
 POLICIES: Mapping[str, BatchWindow] = {
@@ -90,9 +91,9 @@ class Perceptron(Model):
         self._policy, self._largest = POLICIES[policy], max_batch
 
     def load(self) -> "Perceptron":
-        self._session = OnnxSession(weights_bound(), threads=1)
+        self._session = open_session(weights_bound(), SessionOptions(threads=1))
         self.queues = (
-            BatchQueue(self._run, name="lab", max_batch=self._largest, linger=self._policy),
+            BatchQueue(self._run, name="lab", max_batch=self._largest, window=self._policy),
         )
         return self
 

@@ -28,8 +28,8 @@ def vit_b_32() -> Path:
     if not (folder / "visual" / "model.onnx").exists():
         import torch
 
-        from hearth.models.clip.making.export import export_model
-        from hearth.models.clip.making.options import ExportOptions
+        from hearth.export.clip_folder import ExportOptions
+        from hearth.export.clip_graphs import export_model
         from hearth.models.clip.openclip import import_open_clip
 
         torch.manual_seed(0)

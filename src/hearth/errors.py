@@ -10,6 +10,7 @@ Code below the doors raises these and never sees a status code; one table in
     │   ├── NotReady            the model is downloading, loading, or failed; or the node drains
     │   └── Overloaded          a queue is full, or the memory
     ├── DeadlinePassed          the client's deadline passed before the work was done
+    ├── RequestCancelled        the client has called the request off
     ├── ModelFailed             the model itself failed on good input
     │   └── OutOfMemory         the device has no room for a batch of this size
     └── SetupError              the node can't be set up as asked
@@ -56,6 +57,10 @@ class Overloaded(Unavailable):
 
 class DeadlinePassed(HearthError):
     """The deadline passed before the work was done."""
+
+
+class RequestCancelled(HearthError):
+    """The client has called the request off before the work was done."""
 
 
 class ModelFailed(HearthError):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,11 +17,15 @@ from hearth.rpc.server import MIB, Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.serving.admission import Admission
 from hearth.serving.description import one_runtime
+from hearth.serving.in_process import InProcessDoor
 from hearth.serving.managed_model import ManagedModel
 from hearth.serving.readiness import WAIT_SECONDS, Changes, Readiness
 from hearth.serving.request_metrics import RequestMetrics
 from hearth.serving.router import Router
+from hearth.serving.service import InferenceService
 from hearth.settings import Settings
+from hearth.tasks.answer import Delta, Part, Result
+from hearth.tasks.options import STREAM
 from hearth.tasks.registry import TASKS
 from hearth.tasks.task import Task
 from hearth.wiring import (
@@ -75,16 +79,15 @@ class Node:
             for loader in (*loaders, composer_of(settings, self._workers))
         }
         readiness = Readiness(self.models, self._changes, wait_seconds=wait_seconds)
-        self.router = Router(tasks, self.models, readiness)
+        router = Router(tasks, self.models, readiness)
         # A single request of the allowed size always finds room on an idle node.
         held = max(settings.max_held_mb, settings.max_payload_mb + 1) * MIB
         largest = settings.max_payload_mb * MIB
-        self.admission = Admission(settings.queue_capacity, held, largest_request=largest)
-        self.request_metrics = RequestMetrics()
+        admission = Admission(settings.queue_capacity, held, largest_request=largest)
+        self.service = InferenceService(router, admission, RequestMetrics())
+        self._door = InProcessDoor(self.service)
         servicer = InferenceServicer(
-            self.router,
-            self.admission,
-            self.request_metrics,
+            self.service,
             largest_request=largest,
             version=__version__,
             about=self._about,
@@ -143,6 +146,25 @@ class Node:
         self._workers.close()
         log.info("stopped")
 
+    async def infer(
+        self, task: str, payload: bytes | str, *, mime: str = "", **options: Any
+    ) -> Result:
+        """Ask the node in its own process, on the loop where it runs; no port has to be open.
+
+        ``options`` are those of the task: ``await node.infer("clip_classify", jpeg, topk=3)``.
+        Raises the exceptions of ``hearth.errors``.
+        """
+        return await self._door.infer(task, payload, mime, options)
+
+    def stream(
+        self, task: str, payload: bytes | str, *, mime: str = "", **options: Any
+    ) -> AsyncGenerator[Part | Delta, None]:
+        """Ask the node likewise for an answer in parts, as they are ready, the last one whole.
+
+        Leaving it early (``contextlib.aclosing``) calls the request off.
+        """
+        return self._door.stream(task, payload, mime, {STREAM.name: True, **options})
+
     async def _start_metrics(self, port: int) -> None:
         from hearth.metrics import MetricsServer, Reading
 
@@ -150,8 +172,8 @@ class Node:
             return Reading(
                 status=self.status,
                 models=self.models.values(),
-                requests=self.request_metrics.statistics(),
-                admission=self.admission.statistics(),
+                requests=self.service.metrics.statistics(),
+                admission=self.service.admission.statistics(),
             )
 
         self._metrics = MetricsServer(read)
@@ -165,10 +187,10 @@ class Node:
             await self._metrics.stop()
 
     async def _drain(self, grace: float) -> None:
-        self.router.refuse()
+        self.service.drain()
         try:
             async with asyncio.timeout(grace):
-                await self.admission.idle()
+                await self.service.admission.idle()
         except TimeoutError:
             log.warning("requests were still in flight after %g s; they are cut off", grace)
 
@@ -199,7 +221,7 @@ class Node:
         while True:
             await self.wait_until(news)
             reported = self._condition()
-            if self.status == "starting" and self.router.readiness.is_startup_done:
+            if self.status == "starting" and self.service.router.readiness.is_startup_done:
                 self.status = "ready"
                 log.info("ready: %s", self._summary())
                 self._changes.notify()

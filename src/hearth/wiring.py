@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hearth._version import __version__
 from hearth.batching import Workers
@@ -98,7 +98,14 @@ def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) ->
 
     def clip(service: str) -> ModelLoader:
         make = CLIP_SERVICES[service]
-        return make(settings, hub, data_dir=settings.data_dir, reader=reader, options=options)
+        return make(
+            settings,
+            hub,
+            data_dir=settings.data_dir,
+            reader=reader,
+            options=options,
+            make_dynamic=_make_clip_dynamic,
+        )
 
     def mediapipe() -> ModelLoader:
         from hearth.models.mediapipe.loader import MediaPipeLoader
@@ -114,7 +121,13 @@ def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) ->
     def face() -> ModelLoader:
         from hearth.models.face.loader import FaceLoader
 
-        return FaceLoader(settings.face, hub, reader=reader, options=options)
+        return FaceLoader(
+            settings.face,
+            hub,
+            reader=reader,
+            options=options,
+            make_dynamic=_make_face_dynamic,
+        )
 
     return {
         **{service: partial(clip, service) for service in CLIP_SERVICES},
@@ -123,6 +136,21 @@ def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) ->
         "face": face,
         "compose": partial(composer_of, settings, workers),
     }
+
+
+# What rewrites graphs is imported where a download has come, not with every node.
+
+
+def _make_clip_dynamic(*download: Any) -> None:
+    from hearth.export.clip_dynamic_batch import make_dynamic_copy
+
+    make_dynamic_copy(*download)
+
+
+def _make_face_dynamic(*download: Any) -> None:
+    from hearth.export.face_dynamic_batch import make_recognition_dynamic
+
+    make_recognition_dynamic(*download)
 
 
 def composer_of(settings: Settings, workers: Workers) -> ModelLoader:

@@ -127,4 +127,4 @@ async def test_closing_refuses_what_waits_and_what_comes(queue, gate):
     gate.open()
     await closing
     assert await running == b"FIRST"
-    assert not queue._owner.is_alive()
+    assert not queue._runner._thread.is_alive()

@@ -9,7 +9,7 @@ import pytest
 
 from batch_kit import until, until_waiting
 from hearth.batching import BatchQueue, RequestContext
-from hearth.batching.poison import attempt
+from hearth.batching.isolate_failures import isolate_failures
 from hearth.errors import (
     DeadlinePassed,
     HearthError,
@@ -122,7 +122,7 @@ def test_calls_are_counted_as_they_are(size, culprits):
             raise ValueError("poison")
         return list(items)
 
-    outcome = attempt(run, range(size))
+    outcome = isolate_failures(run, range(size))
     assert outcome.runs == len(calls)
     assert outcome.culprits == len(bad)
     assert [isinstance(answer, Exception) for answer in outcome.answers] == [
@@ -141,7 +141,7 @@ def test_what_fits_is_the_largest_part_that_was_seen_to_fit(size, room):
         fitted.append(len(items))
         return list(items)
 
-    outcome = attempt(run, range(size))
+    outcome = isolate_failures(run, range(size))
     assert outcome.answers == list(range(size))
     assert outcome.fits == (None if room >= size else max(fitted))
 
@@ -161,4 +161,4 @@ def test_what_ran_out_of_memory_is_let_go_before_the_parts_run(no_collection):
             raise OutOfMemory("too much")
         return list(buffer)
 
-    assert attempt(run, range(4)).answers == list(range(4))
+    assert isolate_failures(run, range(4)).answers == list(range(4))

@@ -17,7 +17,7 @@ from hearth.batching import (
     Timings,
     Workers,
 )
-from hearth.batching.line import MOST_OVERTAKEN
+from hearth.batching.fair_queue import MOST_OVERTAKEN
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed, NotReady, OutOfMemory
 
 EVEN = LatencyProfile({1: 1e-4, 2: 2e-4, 4: 4e-4, 8: 8e-4})
@@ -310,7 +310,7 @@ async def test_a_free_session_waits_for_company_only_as_the_policy_says(gate):
         asked.append(moment)
         return float("inf") if moment.waiting < 3 else 0.0
 
-    queue = BatchQueue(gate, name="test", max_batch=8, linger=linger)
+    queue = BatchQueue(gate, name="test", max_batch=8, window=linger)
     gate.open()
     tasks = [asyncio.create_task(queue.submit(b"%d" % n)) for n in range(2)]
     await until(lambda: asked and asked[-1].waiting == 2)
@@ -385,7 +385,7 @@ async def test_closing_refuses_heavy_items_as_well(workers):
         raise Exclusive(lambda _: door.wait(20))
 
     tasks = [asyncio.create_task(queue.submit_raw(n, prepare)) for n in range(4)]
-    await until(lambda: queue.statistics().waiting == 4 and queue._lobby.heavy == 3)
+    await until(lambda: queue.statistics().waiting == 4 and queue._scheduler.exclusive.count == 3)
     await asyncio.to_thread(queue.close)
     door.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)

@@ -246,5 +246,5 @@ async def test_what_is_through_is_let_go(workers):
     queue = queue_of(workers, ahead=1, capacity=50)
     answers = await asyncio.gather(*(queue.submit_raw(n, int) for n in range(50)))
     assert answers == list(range(50))
-    assert not queue._lobby._held and not queue._lobby._passing
+    assert not queue._scheduler._held and not queue._scheduler._passing
     queue.close()

@@ -106,7 +106,7 @@ async def test_requests_are_counted_by_task_and_code_and_their_stages_timed():
             *(ask(task=f"made up {i}") for i in range(20)),
         ]
         await talk(stub, requests)
-        metrics = node.request_metrics.statistics()
+        metrics = node.service.metrics.statistics()
         assert metrics.requests == {
             ("upper", "OK"): 2,
             ("upper", "INVALID_ARGUMENT"): 1,
@@ -130,6 +130,6 @@ async def test_who_left_before_the_answer_is_counted_as_cancelled():
         await stream.write(ask())
         await gate.entered()
         stream.cancel()
-        await asyncio.wait_for(node.admission.idle(), 5)
+        await asyncio.wait_for(node.service.admission.idle(), 5)
         gate.open()
-        assert node.request_metrics.statistics().requests == {("upper", "CANCELLED"): 1}
+        assert node.service.metrics.statistics().requests == {("upper", "CANCELLED"): 1}

@@ -84,7 +84,7 @@ async def test_a_request_that_is_late_is_told_so_and_its_stream_goes_on():
             "first": b"FIRST", "patient": b"PATIENT",
         }  # fmt: skip
         assert gate.batches == [[b"first"], [b"patient"]]
-        counted = node.request_metrics.statistics().requests
+        counted = node.service.metrics.statistics().requests
         assert counted == {("upper", "OK"): 2, ("upper", "DEADLINE_EXCEEDED"): 1}
 
 
@@ -191,7 +191,7 @@ async def test_late_requests_leave_nothing_behind():
             await write_all(stream, (ask(bytes(9), str(i), meta=within(60)) for i in range(20)))
             for _ in range(20):
                 assert (await asyncio.wait_for(stream.read(), 5)).error.code == DEADLINE
-            await until(lambda: node.admission.statistics().in_flight == 1)
+            await until(lambda: node.service.admission.statistics().in_flight == 1)
             assert not [o for o in gc.get_objects() if type(o) is Request and len(o.payload) == 9]
             gate.open()
             await answers_of(stream)
@@ -217,8 +217,8 @@ async def test_a_node_tells_how_busy_all_clients_keep_it():
         await one.write(ask())
         await gate.entered()
         await write_all(many, (ask(cid=str(i)) for i in range(20)))
-        await until(lambda: node.admission.statistics().waiting == 1)
-        held = node.admission.statistics()
+        await until(lambda: node.service.admission.statistics().waiting == 1)
+        held = node.service.admission.statistics()
         merged, services = await told_of(other)
         for told in (merged, *services):
             assert told["load.in_flight"] == str(held.in_flight)
@@ -227,7 +227,7 @@ async def test_a_node_tells_how_busy_all_clients_keep_it():
         gate.open()
         await answers_of(one)
         await answers_of(many)
-        await until(lambda: not node.admission.statistics().in_flight)
+        await until(lambda: not node.service.admission.statistics().in_flight)
         assert (await told_of(stub))[0]["load.in_flight"] == "0"
 
 

@@ -15,8 +15,8 @@ from tokenizers import normalizers
 import family_kit
 from clip_kit import TEXTS
 from hearth.errors import ModelUnavailable
+from hearth.export.clip_tokenizer import write_tokenizer
 from hearth.models.clip import tokenizer as tokenizers
-from hearth.models.clip.making.normalizer import write_tokenizer
 from hearth.models.clip.openclip import import_open_clip
 
 MINE = tokenizers.clip_tokenizer()

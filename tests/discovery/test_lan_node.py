@@ -9,7 +9,6 @@ from batch_kit import Gate
 from hearth.discovery.browser import Browser
 from hearth.node import Node
 from hearth.settings import load
-from hearth.tasks.task import Request
 from lan_kit import Lan, wait_for
 from node_kit import LAB_TASKS, LabLoader
 
@@ -29,12 +28,7 @@ def test_the_status_on_the_lan_follows_the_node_until_its_goodbye(lan: Lan, tmp_
 
     async def one_slow_request(node: Node) -> bytes:
         # Past gRPC, whose own threads live in the namespace of the test process.
-        share = node.admission.open()
-        share.take(0)
-        try:
-            return (await node.router.answer(Request("upper", b"slow"))).body
-        finally:
-            share.close()
+        return (await node.infer("upper", b"slow")).body
 
     with lan["node"].loop(uvloop.new_event_loop) as there, lan["client"].loop() as here:
         browser = here.call(Browser().__aenter__())

@@ -10,15 +10,16 @@ import onnx
 import pytest
 
 from face_kit import READER, Mark, detector, drawn, file, pack, recogniser
-from hearth.cli.models.inventory import items
-from hearth.cli.models.verdict import Checker
+from hearth.cli.models.verify import problems_of
+from hearth.cli.models.words import note_on
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.export.face_dynamic_batch import make_recognition_dynamic
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.face.files import graph_in, role_of
-from hearth.models.face.freeing import dynamic_copy, make_recognition_dynamic
+from hearth.models.face.files import dynamic_copy, graph_in, role_of
 from hearth.models.face.loader import FaceLoader
 from hearth.models.face.model import FaceModel
+from hearth.models.inventory import inventory_of
 from hearth.settings import FaceSettings
 from hub_kit import HubServer
 
@@ -28,7 +29,9 @@ PICTURE = file(drawn((640, 480), [Mark(4, 4, 2), Mark(12, 7, 3)], noise=1), "BMP
 
 def source(data_dir: Path, hub: HubServer | None = None, **settings: Any) -> FaceLoader:
     store = HubStore(data_dir, endpoint=hub.url) if hub else HubStore(data_dir, offline=True)
-    return FaceLoader(FaceSettings(**settings), store, reader=READER)
+    return FaceLoader(
+        FaceSettings(**settings), store, reader=READER, make_dynamic=make_recognition_dynamic
+    )
 
 
 def vectors(model: FaceModel) -> Any:
@@ -227,9 +230,10 @@ def test_the_copy_is_checked_and_named_with_the_download(hub, tmp_path):
     published(hub, tmp_path / "served", recognition={"batch": 1, "opset": 11})
     made = source(tmp_path, hub)
     made.download(no_progress)
-    [download] = items(tmp_path)
-    assert download.model == NAME and download.note == "copy with a free batch axis"
-    check = Checker(tmp_path, no_progress).check
+    inventory = inventory_of(tmp_path)
+    [download] = inventory.files()
+    assert download.model == NAME and note_on(download) == "copy with a free batch axis"
+    check = inventory.verify
     assert check(download).state == "right"
     [copy] = download.copies
     graph = copy / "recognition" / "model.onnx"
@@ -240,7 +244,7 @@ def test_the_copy_is_checked_and_named_with_the_download(hub, tmp_path):
     assert model.queues[2].max_batch == 1
     model.close()
     verdict = check(download)
-    assert verdict.state == "wrong" and "free batch axis" in verdict.problems[0]
+    assert verdict.state == "wrong" and "free batch axis" in problems_of(verdict)[0]
     assert not copy.exists()
     made.download(no_progress)
     assert dynamic_copy(snapshot) == graph

@@ -25,12 +25,12 @@ from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
-from hearth.models.clip.exports.variants import variant_folder
 from hearth.models.clip.loader import ClipLoader
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.openclip import import_open_clip
 from hearth.models.clip.origins import export_folder
 from hearth.models.clip.services import clip_labels
+from hearth.models.clip.variants import variant_folder
 from hearth.models.labels.sets.source import LabelSet
 from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings
@@ -108,8 +108,8 @@ def write_open_clip(folder: Path, module: Any, **changes: Any) -> Path:
 
 def export(folder: Path, target: Path) -> Path:
     """The ONNX files of a model in open_clip's layout; returns ``target``."""
-    from hearth.models.clip.making.export import export_model
-    from hearth.models.clip.making.options import ExportOptions
+    from hearth.export.clip_folder import ExportOptions
+    from hearth.export.clip_graphs import export_model
 
     options = ExportOptions(data_dir=target.parent, target=target, offline=True)
     return export_model(str(folder), options).folder
@@ -117,8 +117,8 @@ def export(folder: Path, target: Path) -> Path:
 
 def variant(export: Path, precision: Any, data_dir: Path) -> Path:
     """An export in another precision, made in a data folder."""
-    from hearth.models.clip.making.convert import export_variant
-    from hearth.models.clip.making.options import ExportOptions
+    from hearth.export.clip_folder import ExportOptions
+    from hearth.export.clip_variant import export_variant
 
     options = ExportOptions(data_dir=data_dir, offline=True)
     return export_variant(str(export), precision, options).folder
@@ -146,8 +146,8 @@ def vit_b_32(folder: Path) -> tuple[Any, Path]:
     """
     import torch
 
+    from hearth.export import clip_graphs
     from hearth.models.clip import openclip
-    from hearth.models.clip.making import export
 
     torch.manual_seed(0)
     with warnings.catch_warnings():
@@ -155,7 +155,7 @@ def vit_b_32(folder: Path) -> tuple[Any, Path]:
         module = import_open_clip().create_model("ViT-B-32")
     config = openclip.architecture_config("ViT-B-32")
     checkpoint = openclip.Checkpoint("ViT-B-32", config, Path("random"))
-    export._write(folder, checkpoint, openclip.describe(module, checkpoint), no_progress)
+    clip_graphs._write(folder, checkpoint, openclip.describe(module, checkpoint), no_progress)
     return module, folder
 
 

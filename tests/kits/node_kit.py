@@ -25,7 +25,8 @@ from hearth.node import Node
 from hearth.serving.managed_model import ModelState
 from hearth.serving.readiness import WAIT_SECONDS
 from hearth.settings import load
-from hearth.tasks.task import Call, Result, Task
+from hearth.tasks.answer import Result
+from hearth.tasks.task import Call, Task
 from hearth.tasks.vectors import TOP_K
 
 

@@ -12,11 +12,12 @@ from batch_kit import until
 from hearth.batching import RequestContext, Workers
 from hearth.errors import InvalidInput, ModelFailed
 from hearth.media import ImageReader, Picture, images
+from hearth.media.formats import IMAGES, PICTURES
 from hearth.models.options import QueueOptions
 from hearth.models.pictures import PictureWork
 from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 from hearth.tasks.registry import TASKS
-from hearth.tasks.task import IMAGES, PICTURES, Call, Request
+from hearth.tasks.task import Call, Request
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -88,7 +89,7 @@ async def test_work_on_a_heavy_picture_is_begun_anew_where_it_is_in_nobodys_way(
         return reader.pixels(file_of()).shape
 
     assert await work.made(shape) == (25, 40, 3)
-    assert len(threads) == 2 and "heavy" in threads[1] and "heavy" not in threads[0]
+    assert len(threads) == 2 and "exclusive" in threads[1] and "exclusive" not in threads[0]
     async with work.decoded(file_of()) as picture:
         assert np.all(picture.pixels(READER.light) == (255, 0, 0))
 

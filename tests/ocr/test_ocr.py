@@ -22,9 +22,10 @@ from hearth.models.ocr.memory import IdleTrim
 from hearth.models.ocr.model import Line, OcrModel
 from hearth.models.ocr.recognition import padded_width
 from hearth.models.options import QueueOptions
+from hearth.tasks.answer import Result
 from hearth.tasks.ocr import OCR_TASKS
 from hearth.tasks.options import read_all
-from hearth.tasks.task import Call, Request, Result
+from hearth.tasks.task import Call, Request
 from ocr_kit import TEXT, drawn, loaded, png
 
 [TASK] = OCR_TASKS

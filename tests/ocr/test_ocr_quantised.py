@@ -8,7 +8,8 @@ import pytest
 import rapidocr
 from onnx import TensorProto, helper, numpy_helper
 
-from hearth.backends.onnx import OnnxSession
+from hearth.backends import SessionOptions
+from hearth.backends.registry import open_session
 from hearth.errors import ModelUnavailable
 from hearth.graphs.best_class import with_best_class
 from hearth.graphs.int8_products import with_int8_products
@@ -20,8 +21,8 @@ from ocr_kit import TEXT, drawn, loaded, png
 GRAPH = Path(rapidocr.__file__).parent / "models" / RECOGNITION
 
 
-def opened(graph, **options):
-    return OnnxSession(GRAPH, device="cpu", threads=1, graph=graph, **options)
+def opened(graph):
+    return open_session(GRAPH, SessionOptions(device="cpu", threads=1, content=graph))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from google.protobuf.empty_pb2 import Empty
 from batch_kit import Gate, until
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.models.tuning import LARGEST
-from hearth.rpc import framing
 from hearth.serving.admission import MOST_IN_FLIGHT, Admission
 from hearth.tasks.task import Request
 from node_kit import LabLoader, ask, lab_node, stub_of, talk, write_all
@@ -26,7 +25,7 @@ SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 65_535), ("grpc.http2.bdp_probe",
 
 def held(node) -> tuple[int, int, int, int]:
     """In flight, bytes, active streams, waiting streams."""
-    return node.admission.statistics()[:4]
+    return node.service.admission.statistics()[:4]
 
 
 def chunk(seq: int, total: int, payload: bytes, cid: str = "1", **fields):
@@ -35,7 +34,7 @@ def chunk(seq: int, total: int, payload: bytes, cid: str = "1", **fields):
 
 def payloads() -> list[bytes]:
     """Those of all requests that somebody still holds on to."""
-    kept = [o for o in gc.get_objects() if type(o) in (framing.CompleteRequest, Request)]
+    kept = [o for o in gc.get_objects() if type(o) is Request]
     return list({id(request.payload): request.payload for request in kept}.values())
 
 
@@ -57,7 +56,7 @@ async def test_a_stream_that_has_its_part_is_not_read_on_until_it_gives_some_bac
         answers = [answer async for answer in stream]
         assert {answer.result for answer in answers} == {b"%d" % i for i in range(20)}
         assert len(answers) == 20
-        assert held(node) == NOTHING and node.admission.statistics().refused == 0
+        assert held(node) == NOTHING and node.service.admission.statistics().refused == 0
 
 
 async def test_streams_share_the_room_evenly_and_all_of_them_are_served():
@@ -75,7 +74,7 @@ async def test_streams_share_the_room_evenly_and_all_of_them_are_served():
             assert {a.correlation_id: a.result for a in answers} == {
                 str(i): b"%d" % i for i in range(30)
             }
-        assert held(node) == NOTHING and node.admission.statistics().refused == 0
+        assert held(node) == NOTHING and node.service.admission.statistics().refused == 0
 
 
 async def test_more_streams_than_there_is_room_for_are_each_answered_or_refused():
@@ -91,7 +90,7 @@ async def test_more_streams_than_there_is_room_for_are_each_answered_or_refused(
             return 50 - len(served)
 
         refused = await asyncio.gather(*(client(name) for name in range(40)))
-        assert sum(refused) == node.admission.statistics().refused
+        assert sum(refused) == node.service.admission.statistics().refused
         assert held(node) == NOTHING
 
 
@@ -107,7 +106,7 @@ async def test_a_thousand_streams_at_once_are_each_answered_or_told_to_come_back
 
         codes = Counter(await asyncio.gather(*map(client, range(count))))
         assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
-        assert codes[grpc.StatusCode.OK] + node.admission.statistics().refused == count
+        assert codes[grpc.StatusCode.OK] + node.service.admission.statistics().refused == count
         assert held(node) == NOTHING
 
 
@@ -128,7 +127,7 @@ async def test_a_stream_that_comes_anew_is_served_beside_one_that_holds_all_it_m
             await until(lambda number=number: held(node)[0] == 6 + number)
         error = await refusal(stub, ask(payload))
         assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert node.admission.statistics().refused == 1
+        assert node.service.admission.statistics().refused == 1
         gate.open()
         assert [len(await other) for other in others] == [1, 1, 1]
         assert len(await greedy) == 30
@@ -195,7 +194,7 @@ async def test_unfinished_requests_count_and_one_that_finds_no_room_leaves_it_to
         refused = await asyncio.wait_for(second.read(), 5)
         assert refused.error.code == UNAVAILABLE and "full" in refused.error.message
         assert 50 <= int(refused.meta[PUSHBACK]) <= 30_000
-        assert node.admission.statistics().refused == 1
+        assert node.service.admission.statistics().refused == 1
         await first.write(chunk(5, 6, part))
         answers = [await asyncio.wait_for(first.read(), 10)]
         while not answers[-1].is_final:
@@ -272,7 +271,7 @@ async def test_refused_requests_leave_no_payload_behind():
                 await flood.write(ask(bytes(MIB)))
                 assert (await asyncio.wait_for(flood.read(), 5)).error.code == UNAVAILABLE
             await until(lambda: held(node)[1] == 2 * MIB)  # the last refusal is written
-            assert node.admission.statistics().refused == 10
+            assert node.service.admission.statistics().refused == 10
             assert len(payloads()) == 2
             gate.open()
             for _ in range(2):
@@ -305,12 +304,12 @@ async def test_a_client_that_reads_no_refusals_is_not_read_on():
             await write_all(deaf, (ask() for _ in range(2)))  # it carries several, the node knows
             await read_refusals(deaf, 2)
             sending = asyncio.create_task(write_all(deaf, flood))
-            await until(lambda: node.admission.statistics().refused == 3)
+            await until(lambda: node.service.admission.statistics().refused == 3)
             for _ in range(100):  # the node has nothing else to do
                 await stub.Health(Empty())
-            assert node.admission.statistics().refused == 3 and held(node)[0] == 3
+            assert node.service.admission.statistics().refused == 3 and held(node)[0] == 3
             await read_refusals(deaf, len(flood))
-            assert node.admission.statistics().refused == 2 + len(flood)
+            assert node.service.admission.statistics().refused == 2 + len(flood)
             await sending
             await deaf.done_writing()
             assert await deaf.read() is grpc.aio.EOF
@@ -358,7 +357,7 @@ async def test_a_stop_answers_what_is_in_flight_on_a_stream_that_waits():
         await write_all(stream, (ask(b"%d" % i, str(i)) for i in range(6)))
         await until(lambda: held(node)[3] == 1)
         stopping = asyncio.create_task(node.stop())
-        await until(lambda: node.router._draining)
+        await until(lambda: node.service.is_draining)
         gate.open()
         answers = [await asyncio.wait_for(stream.read(), 5) for _ in range(6)]
         assert {a.result for a in answers if not a.error.code} == {b"0", b"1", b"2", b"3"}
@@ -415,9 +414,8 @@ class Full:
 
     def refuse(self) -> float:
         """Refuse a request; the seconds that it is told."""
-        refusal = self.budget.refusal(0)
+        refusal = self.budget.try_take(0)
         assert refusal is not None
-        self.budget.take(0)
         self.budget.give_back(0)
         return refusal.retry_after
 

@@ -29,7 +29,7 @@ SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 65_535), ("grpc.http2.bdp_probe",
 
 def held(node: Node) -> tuple[int, int, int, int]:
     """In flight, bytes, active streams, waiting streams."""
-    return node.admission.statistics()[:4]
+    return node.service.admission.statistics()[:4]
 
 
 def chunk(seq: int, total: int, payload: bytes, cid: str = "1", **fields) -> pb.InferRequest:
@@ -51,9 +51,7 @@ async def impatient(node: Node, **timeouts: float) -> AsyncIterator[pb_grpc.Infe
     """A client of the node, through a port where clients are waited for less long."""
     largest = node.settings.max_payload_mb * MIB
     servicer = InferenceServicer(
-        node.router,
-        node.admission,
-        node.request_metrics,
+        node.service,
         largest_request=largest,
         version="",
         timeouts=StreamTimeouts(**timeouts),
@@ -87,7 +85,7 @@ async def test_a_half_close_that_came_while_the_loop_stood_still_is_seen():
 
     async with lab_node() as node:
         asking = asyncio.create_task(asyncio.to_thread(client, node.port))
-        await until(lambda: bool(node.request_metrics.statistics().requests))
+        await until(lambda: bool(node.service.metrics.statistics().requests))
         half_close.set()
         time.sleep(0.5)  # the loop stands still, and that is the point
         assert await asking == grpc.StatusCode.INVALID_ARGUMENT
@@ -146,7 +144,7 @@ async def test_stalled_uploads_leave_half_of_the_room_to_whole_requests():
         for stream in stalled:
             for name in range(4):
                 await stream.write(chunk(0, 3, bytes(MIB), str(name)))
-        await until(lambda: node.admission.statistics().refused >= 9)
+        await until(lambda: node.service.admission.statistics().refused >= 9)
         assert held(node)[1] <= 8 * MIB
         for _ in range(3):
             [answer] = await talk(stub, [ask(b"x" * (2 * MIB), task="noop")])
@@ -237,7 +235,7 @@ async def test_two_thousand_streams_at_once_are_each_answered_or_refused():
         ends = Counter(await asyncio.gather(*(client(number) for number in range(2000))))
         refused = {"RESOURCE_EXHAUSTED this node is", f"in-band {UNAVAILABLE}"}
         assert set(ends) <= {"answered", *refused}
-        assert sum(ends[name] for name in refused) == node.admission.statistics().refused
+        assert sum(ends[name] for name in refused) == node.service.admission.statistics().refused
         assert held(node) == NOTHING
 
 

@@ -18,13 +18,13 @@ from hearth.client import Client
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import BackendUnavailable, ModelUnavailable
+from hearth.media.formats import IMAGES
 from hearth.models.pictures import PICTURES_AHEAD
 from hearth.node import Node
 from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.serving.managed_model import ModelState
 from hearth.tasks.compose import COMPOSE_TASKS
-from hearth.tasks.task import IMAGES
 from node_kit import LAB_TASKS, Hold, LabLoader, ask, lab_node, stub_of, talk, write_all
 from picture_kit import picture
 
@@ -267,7 +267,7 @@ async def test_requests_that_wait_are_bounded_and_leave_nothing_when_they_are_ca
         for stream in streams:
             stream.cancel()
         await until(lambda: waiting(node) == 0)
-        assert node.admission.statistics().in_flight == 0
+        assert node.service.admission.statistics().in_flight == 0
         assert (await talk(stub, [ask()]))[0].result == b"X"
         hold.let_go()
 
@@ -351,9 +351,7 @@ class Peers(InferenceServicer):
 
     def __init__(self, node: Node) -> None:
         largest = node.settings.max_payload_mb << 20
-        super().__init__(
-            node.router, node.admission, node.request_metrics, largest_request=largest, version=""
-        )
+        super().__init__(node.service, largest_request=largest, version="")
         self.seen: list[str] = []
 
     async def GetCapabilities(self, request: Empty, context) -> pb.Capability:
@@ -405,13 +403,13 @@ async def test_our_own_client_loses_no_request_when_its_connections_grow_old():
         asyncio.timeout(30),
     ):
         await client.ready("upper")
-        [member] = client._fleet.members
+        [handle] = client._pool.handles
         slow = asyncio.create_task(client.infer("upper", b"a", mime="text/plain"))
         await gate.entered()
         # It hears nothing on the stream, and asks whether the node lives, as after a silence.
         while len(set(peers.seen)) < 4:
             asked = len(peers.seen)
-            member._ask_now()
+            handle._ask_now()
             await until(lambda asked=asked: len(peers.seen) > asked)
             assert not slow.done() and client.nodes[0].state == "up"
         gate.open()

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, Overloaded
 from hearth.rpc import framing
-from hearth.rpc.framing import Assembler, CompleteRequest, RejectedRequest
+from hearth.rpc.framing import Assembler, RejectedRequest
 from hearth.rpc.responses import failure, responses
 from hearth.serving.admission import Admission, StreamBudget
 from hearth.serving.status import status_of
-from hearth.tasks.task import Result
+from hearth.tasks.answer import Result
+from hearth.tasks.task import Request
 
 MIB = 1024 * 1024
 
@@ -58,14 +59,14 @@ def feed_all(target: Assembler, messages) -> list[framing.Incoming]:
 @pytest.mark.parametrize("total", [0, 1])
 def test_a_message_with_total_up_to_one_is_whole(total):
     [request] = feed(assembler(), whole(total=total, meta={"topk": "3"}, payload_mime="text/plain"))
-    assert request == CompleteRequest("a", "t", b"x", "text/plain", {"topk": "3"})
+    assert request == Request("t", b"x", "text/plain", {"topk": "3"}, "a")
 
 
 @pytest.mark.parametrize("everywhere", [True, False])
 def test_chunks_come_out_as_one_request_whether_meta_is_repeated_or_not(everywhere):
     parts = [b"one", b"two", b"three"]
     out = feed_all(assembler(), chunks("a", parts, {"topk": "3"}, everywhere))
-    assert out == [CompleteRequest("a", "t", b"onetwothree", "image/png", {"topk": "3"})]
+    assert out == [Request("t", b"onetwothree", "image/png", {"topk": "3"}, "a")]
 
 
 def test_a_request_is_complete_with_its_last_chunk_and_not_before():
@@ -153,7 +154,7 @@ def test_a_wrong_offset_breaks_the_request_and_no_other():
     first, second = chunks("a", [b"12345", b"678"])
     second.offset = 4
     out = feed_all(target, [first, whole("b"), second, whole("c")])
-    assert [type(request) for request in out] == [CompleteRequest, RejectedRequest, CompleteRequest]
+    assert [type(request) for request in out] == [Request, RejectedRequest, Request]
     assert "chunk 1 starts at 4, not at 5" in str(out[1].error)
 
 
@@ -223,7 +224,7 @@ def test_a_chunk_that_the_node_has_no_room_for_breaks_its_request_alone():
     assert feed(target, second) == []
     assert budget.bytes == budget.incomplete == 0
     budget.take(30_000)
-    assert feed(target, whole("b")) == [CompleteRequest("b", "t", b"x", "", {})]
+    assert feed(target, whole("b")) == [Request("t", b"x", "", {}, "b")]
     [broken] = feed(target, third)
     assert isinstance(broken.error, Overloaded)
 
@@ -293,7 +294,7 @@ def test_any_interleaving_comes_out_as_it_went_in(data):
     assert target.finish() == []
     got: dict[tuple[str, bytes], int] = {}
     for request in out:
-        assert isinstance(request, CompleteRequest), request
+        assert isinstance(request, Request), request
         key = request.correlation_id, request.payload
         got[key] = got.get(key, 0) + 1
     assert got == sent
@@ -330,7 +331,7 @@ def test_any_batches_of_whole_requests_come_out_as_they_went_in(sizes, data):
 def test_no_messages_however_wrong_raise_or_stay_behind(messages):
     target = assembler(largest_request=50, largest_held=2000)
     out = feed_all(target, messages) + target.finish()
-    assert all(isinstance(request, CompleteRequest | RejectedRequest) for request in out)
+    assert all(isinstance(request, Request | RejectedRequest) for request in out)
     assert target.begun == len(out)
     assert target.finish() == []
 

@@ -10,7 +10,6 @@ from google.protobuf.empty_pb2 import Empty
 
 from batch_kit import Gate, until, until_waiting
 from hearth.contract import ml_service_pb2 as pb
-from hearth.rpc import framing
 from hearth.tasks.task import Request
 from node_kit import LabLoader, ask, lab_node, queue_of, stub_of, talk, write_all
 
@@ -86,9 +85,9 @@ async def test_among_several_a_failure_is_in_band_and_the_others_are_served(requ
         assert by_id["before"].result == b"A" and by_id["after"].result == b"B"
         assert by_id["broken"].error.code == code and by_id["broken"].is_final
         assert by_id["broken"].error.message
-        assert len(answers) == 3 == sum(node.request_metrics.statistics().requests.values())
-        assert node.request_metrics.statistics().requests["upper", "OK"] == 2
-        assert node.admission.statistics().in_flight == 0
+        assert len(answers) == 3 == sum(node.service.metrics.statistics().requests.values())
+        assert node.service.metrics.statistics().requests["upper", "OK"] == 2
+        assert node.service.admission.statistics().in_flight == 0
 
 
 @pytest.mark.parametrize("key", ["topk", "top_k", "TopK", "topK", "top-k", "lumen.top_k"])
@@ -210,7 +209,7 @@ async def test_failed_requests_leave_no_payloads_behind():
                 await status_of(stub, [ask(b"bad" + bytes(5_000_000), task=task)])
             await status_of(stub, [ask(b"poison")])
             await talk(stub, [ask(b"poison"), ask(b"poison")])
-        large = [o for o in gc.get_objects() if type(o) in (framing.CompleteRequest, Request)]
+        large = [o for o in gc.get_objects() if type(o) is Request]
         assert not large
     finally:
         gc.enable()
@@ -223,7 +222,7 @@ async def test_clients_that_leave_while_answers_are_written_leave_no_trace(caplo
             await write_all(stream, (ask(b"x" * 1000, meta={"times": "20000"}) for _ in range(4)))
             await stream.read()
             stream.cancel()
-        await until(lambda: not node.admission.statistics().in_flight)
+        await until(lambda: not node.service.admission.statistics().in_flight)
         assert (await talk(stub, [ask()]))[0].result == b"X"
     assert all(record.levelno < logging.WARNING for record in caplog.records), caplog.text
 
@@ -299,7 +298,7 @@ async def test_a_cancelled_stream_leaves_the_queue_and_the_node_serves_on():
         await other.write(ask(b"alive"))
         await until_waiting(queue_of(node), 6)
         doomed.cancel()
-        await until(lambda: node.admission.statistics().in_flight == 1)
+        await until(lambda: node.service.admission.statistics().in_flight == 1)
         gate.open()
         assert (await asyncio.wait_for(other.read(), 5)).result == b"ALIVE"
         await other.done_writing()

@@ -18,10 +18,11 @@ from hearth.client import Connection, Job
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, ModelFailed
 from hearth.media import ImageReader, Picture
+from hearth.media.formats import IMAGES
+from hearth.tasks.answer import Result
 from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.options import Option
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import IMAGES, Result
 from hearth.tasks.vectors import TOP_K
 from node_kit import LAB_TASKS, Lab, LabLoader, lab_node, stub_of, talk
 from picture_kit import picture
@@ -208,7 +209,7 @@ async def test_what_can_not_be_composed_is_invalid(entries, told):
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert told in (caught.value.details() or "")
         # Nothing of it is left in flight, and the next request is served.
-        assert node.admission.statistics().in_flight == 0
+        assert node.service.admission.statistics().in_flight == 0
         assert (await talk(stub, [composed(["size"])]))[0].is_final
 
 
@@ -271,7 +272,7 @@ async def test_a_client_that_takes_no_answers_holds_no_room_for_decoded_pictures
                 assert (await talk(stub, [composed(["size"])]))[0].is_final
             for stream in streams:
                 stream.cancel()
-        await asyncio.wait_for(node.admission.idle(), 10)
+        await asyncio.wait_for(node.service.admission.idle(), 10)
 
 
 async def test_raw_frames_and_texts_are_composed_as_well():
@@ -290,14 +291,14 @@ async def test_composed_requests_of_many_clients_share_batches():
     async with node_with_all() as node:
         sizes = []
         queue: BatchQueue = node.models["lab"].require().queues[0]
-        gate, run = threading.Event(), queue._run
+        gate, run = threading.Event(), queue._runner._run
 
         def held(items):
             gate.wait(10)
             sizes.append(len(items))
             return run(items)
 
-        queue._run = held
+        queue._runner._run = held
 
         async def client():
             async with stub_of(node) as stub:
@@ -328,7 +329,7 @@ async def test_a_client_that_leaves_ends_all_entries():
         await until(lambda: queue.statistics().running == 1)
         stream.cancel()
         gate.set()
-        await asyncio.wait_for(node.admission.idle(), 5)
+        await asyncio.wait_for(node.service.admission.idle(), 5)
         assert queue.statistics().waiting == 0
 
 
@@ -388,7 +389,7 @@ async def test_nothing_of_a_composed_request_outlives_it():
             try:
                 for _ in range(5):
                     await talk(stub, [composed(["size", "measure", "later"])])
-                await asyncio.wait_for(node.admission.idle(), 5)
+                await asyncio.wait_for(node.service.admission.idle(), 5)
                 await until(lambda: not alive)
             finally:
                 gc.enable()

@@ -174,7 +174,7 @@ async def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new():
         await stream.write(ask(b"in flight", "1"))
         await gate.entered()
         stopping = asyncio.create_task(node.stop())
-        while node.status != "draining" or not node.router._draining:
+        while node.status != "draining" or not node.service.is_draining:
             await asyncio.sleep(0.005)
         assert await health_of(node) == NOT_SERVING
         await stream.write(ask(b"new", "2"))

@@ -148,7 +148,7 @@ async def test_histograms_are_whole():
         await talk(stub, [ask(b"x") for _ in range(20)])
         page = await scrape(node)
     histograms = [family for family in page.families if family.type == "histogram"]
-    assert len(histograms) == 6
+    assert len(histograms) == 8
     for family in histograms:
         at: dict[tuple[str, ...], list[tuple[float, float]]] = {}
         for sample in family.samples:

@@ -1,13 +1,12 @@
 """Queues and their owner threads: items and a callable, nothing of models or gRPC."""
 
+from hearth.batching.batch_policy import BatchWindow, WindowState, adaptive_window
 from hearth.batching.context import NO_CONTEXT, RequestContext, Timings
 from hearth.batching.entry import QueueHandle
-from hearth.batching.histogram import SECONDS, Histogram, HistogramSnapshot
 from hearth.batching.latency_profile import LatencyProfile
-from hearth.batching.linger import BatchWindow, WindowState, adaptive_window
-from hearth.batching.preparation import Exclusive
+from hearth.batching.preprocess import Exclusive
 from hearth.batching.queue import BatchQueue
-from hearth.batching.statistics import QueueStatistics
+from hearth.batching.statistics import SECONDS, Histogram, HistogramSnapshot, QueueStatistics
 from hearth.batching.workers import Workers
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What travels with an item beside the item."""
+"""What a request brings along through every queue: until when, for whom, and its times."""
 
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Timings:
         """Rendering the answer as bytes; no queue's affair."""
 
     def add_slowest(self, parts: Sequence["Timings"]) -> None:
-        """Add what one of several took that went side by side: the one that took longest."""
+        """Add the times of the slowest of several parts that went side by side."""
         slowest = max(parts, key=lambda part: part.wait + part.run, default=self)
         if slowest is not self:
             self.wait += slowest.wait
@@ -31,14 +31,15 @@ class Timings:
 
 
 class RequestContext(NamedTuple):
-    """Whose an item is, whether somebody waits for it, and until when an answer is of use."""
+    """The facts of a request that queues go by."""
 
     deadline: float | None = None
-    """On the clock of ``time.monotonic()``; None: no hurry."""
+    """Moment from which an answer is of no use, on the clock of ``time.monotonic()``; None:
+    it always is."""
     source: Hashable = None
-    """Sources (the streams of clients) take turns."""
+    """Stream of a client; sources take turns."""
     interactive: bool = False
-    """Somebody waits for it: it overtakes what isn't interactive."""
+    """Whether somebody waits for it: it overtakes what isn't interactive."""
     timings: Timings | None = None
     """Filled in on the way."""
 

@@ -13,22 +13,14 @@ log = logging.getLogger(__name__)
 
 
 class Entry:
-    """An item with its context and the future that its answer goes to.
+    """An item with the facts of its request and the future that its answer goes to.
 
     Made on the loop; a worker and then the owner thread handle it, one after the other.
     """
 
     __slots__ = (
-        "context",
-        "future",
-        "heavy",
-        "item",
-        "key",
-        "loop",
-        "passing",
-        "prepare",
-        "since",
-        "waited"
+        "deadline", "exclusive", "future", "interactive", "item", "key", "loop", "passing",
+        "prepare", "since", "source", "timings", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -39,66 +31,39 @@ class Entry:
         loop: asyncio.AbstractEventLoop,
         prepare: Callable[[Any], Any] | None = None,
     ) -> None:
+        self.deadline, self.source, self.interactive, self.timings = context
         self.item = item
         """What ``prepare`` takes, and then what it gave."""
         self.key = key
-        self.context = context
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.prepare = prepare
         """None once the item is ready."""
-        self.heavy = False
+        self.exclusive = False
         """Whether it is to be prepared alone."""
         self.passing = False
         """Whether it goes on to a next stage, and counts as ahead until that is done."""
         self.since = time.monotonic()
-        """When it came into the line where it stands."""
+        """When it came into the queue where it stands."""
         self.waited = 0.0
-        """Seconds in lines that it has left."""
+        """Seconds in queues that it has left."""
 
-    @property
-    def source(self) -> Hashable:
-        return self.context.source
-
-    @property
-    def interactive(self) -> bool:
-        return self.context.interactive
-
-    def leaves(self, now: float) -> None:
-        """Its time in this line is over."""
-        self.waited += now - self.since
-
-    def ran(self, seconds: float, batch: int) -> None:
-        """Tell the context what became of the time."""
-        if (timings := self.context.timings) is not None:
+    def add_times(self, seconds: float, batch: int) -> None:
+        """Add its waiting, and a run of ``seconds`` in a batch, to its request's times."""
+        if (timings := self.timings) is not None:
             timings.wait += self.waited
             timings.run += seconds
             timings.batch = max(timings.batch, batch)
 
-    def make_ready(self) -> None:
-        """Prepare the item; raises what that raises."""
-        prepare, self.prepare = self.prepare, None
-        assert prepare is not None
-        self.item = prepare(self.item)
-
-    def was_prepared(self, began: float, ended: float) -> None:
-        """Tell the context how long that took; the next line begins."""
-        self.since = ended
-        if (timings := self.context.timings) is not None:
-            timings.decode += ended - began
-
 
 class QueueHandle:
-    """Handle of an item on its way through a queue; ``inherit_priority`` takes it."""
+    """Handle of an item on its way through a queue; ``BatchQueue.inherit_priority`` takes it."""
 
-    __slots__ = ("entry",)
-
-    def __init__(self) -> None:
-        self.entry: Entry | None = None
+    entry: Entry | None = None
 
 
 def as_failure(error: BaseException, name: str) -> HearthError:
-    """What a client is told of an error: ours as it is, anything else as ModelFailed.
+    """Return what a client is told of an error: ours as it is, anything else as ModelFailed.
 
     Without tracebacks: their frames hold the whole batch.
     """

@@ -3,20 +3,20 @@
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 
 from hearth.errors import OutOfMemory
 
 WORTH_IT = 0.03
 """A larger batch counts as better from this gain in throughput on."""
 
-HAND_OVER_SECONDS = 0.0005
-"""What a batch costs beside its run, whatever its size: changes of threads, and the loop woken
-for it. 0.4 to 0.7 ms, measured with a model of 1 ms on one core at batches of 2 and 8."""
-
 _ROUNDS = 6
 _BUDGET_SECONDS = 4.0
-"""For one session: a model that takes longer is measured at fewer sizes, and less often."""
+"""Seconds of runs for one session: a model that takes longer is measured at fewer sizes, and
+less often."""
+_LONGEST_RUN = 0.5
+"""Seconds: who comes while a batch is measured waits for it, so no longer one is begun. A model
+for which that is too short gains little from larger batches."""
 
 
 class LatencyProfile:
@@ -26,6 +26,7 @@ class LatencyProfile:
         if not times or any(s < 1 or not 0 < took < math.inf for s, took in times.items()):
             raise ValueError(f"no profile: {dict(times)}")
         self.times: Mapping[int, float] = dict(sorted(times.items()))
+        """Measured seconds by batch size, ascending."""
         self._sizes = list(self.times)
 
     def __eq__(self, other: object) -> bool:
@@ -38,9 +39,10 @@ class LatencyProfile:
         return f"LatencyProfile({dict(self.times)})"
 
     def seconds(self, size: int) -> float:
-        """For a batch of ``size``: between measured sizes along a line, beyond in proportion.
+        """Return the time of a batch of ``size``.
 
-        No time for an empty batch.
+        Between measured sizes it lies on a line, beyond them it grows in proportion. An empty
+        batch takes none.
         """
         if size < 1:
             return 0.0
@@ -55,62 +57,69 @@ class LatencyProfile:
         share = (size - low) / (high - low)
         return self.times[low] * (1 - share) + self.times[high] * share
 
-    def best(self, gain: float = WORTH_IT) -> int:
-        """The measured size past which throughput gains less than ``gain``.
+    def best(self, overhead: float = 0.0, gain: float = WORTH_IT) -> int:
+        """Return the measured size past which throughput gains less than ``gain``.
 
-        What a batch costs beside its run counts as well: many small runs have it many times.
+        ``overhead`` is what a batch costs beside its run, in seconds, whatever its size: many
+        small runs have it many times.
         """
         best = self._sizes[0]
         for size in self._sizes[1:]:
-            if self._rate(size) > (1 + gain) * self._rate(best):
+            rate = size / (self.times[size] + overhead)
+            if rate > (1 + gain) * best / (self.times[best] + overhead):
                 best = size
         return best
 
-    def _rate(self, size: int) -> float:
-        """Items a second in batches of a measured size."""
-        return size / (self.times[size] + HAND_OVER_SECONDS)
 
-
-def measured(
+def measure_latency(
     run: Callable[[int], object],
     sizes: Iterable[int],
     *,
     clock: Callable[[], float] = time.perf_counter,
-) -> LatencyProfile:
-    """Run batches of ascending sizes and note the least time of each.
+) -> Generator[None, None, LatencyProfile]:
+    """Run batches of ascending sizes, one at each step; return the least time of each.
 
     Goes no further where three sizes in a row brought nothing, where the next would take
     too long, or where memory ends. Raises what ``run`` raises at the first size.
     """
     times: dict[int, float] = {}
-    ends = clock() + _BUDGET_SECONDS
+    left = _BUDGET_SECONDS
 
     def time_once(size: int) -> float:
+        nonlocal left
         started = clock()
         run(size)
-        return clock() - started
+        took = clock() - started
+        left -= took
+        return took
 
     for size in sizes:
-        if times and 4 * max(times.values()) > ends - clock():
-            break
+        if times:
+            last = max(times)
+            if 4 * times[last] > left or times[last] * size / last > _LONGEST_RUN:
+                break
         try:
-            first = time_once(size)  # also warms up: engines plan for each shape
-            times[size] = min(first, time_once(size)) if 2 * first < ends - clock() else first
+            times[size] = time_once(size)  # also warms up: engines plan for each shape
+            yield
+            if 2 * times[size] < left:
+                times[size] = min(times[size], time_once(size))
+                yield
         except OutOfMemory:
             if not times:
                 raise
             break
-        if _flat(times):
+        if _is_flat(times):
             break
     # Round by round, so that a moment in which the machine is busy spoils no size alone.
     for _ in range(_ROUNDS):
         for size, least in list(times.items()):
-            if clock() + least < ends:
+            if least < left:
                 times[size] = min(least, time_once(size))
+                yield
     return LatencyProfile(times)
 
 
-def _flat(times: Mapping[int, float]) -> bool:
+def _is_flat(times: Mapping[int, float]) -> bool:
     """Whether the last three sizes were no better than one before them."""
     sizes = list(times)
     return len(sizes) > 3 and LatencyProfile(times).best() not in sizes[-3:]

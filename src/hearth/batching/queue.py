@@ -1,38 +1,32 @@
 """A bounded queue in front of a callable, with one thread that owns the callable.
 
-Items wait in two lines, both fair: raw ones for a worker thread that prepares them
-(decodes a picture), and ready ones for the owner thread, which takes as many as wait
-and run well together, at once. While it runs, the next batch forms by itself, and no
-more is prepared ahead than the next batches can use. An item is one future, from the
-loop through both threads and back. Where all there is to do is done by the workers, there
-is no callable and no owner thread.
+Items wait in two fair queues: raw ones for a worker thread that prepares them (decodes a
+picture), and ready ones for the owner thread, which takes as many as wait and run well
+together, at once. While it runs, the next batch forms by itself, and no more is prepared
+ahead than the next batches can use. An item is one future, from the loop through both
+threads and back. Where all there is to do is done by the workers, there is no callable and
+no owner thread.
 """
 
 import asyncio
-import logging
 import threading
-import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar, cast
 
+from hearth.batching.batch_policy import BatchSizer, BatchWindow, adaptive_window
 from hearth.batching.context import NO_CONTEXT, RequestContext, Timings
-from hearth.batching.entry import Entry, QueueHandle, as_failure, resolve
-from hearth.batching.latency_profile import LatencyProfile, measured
-from hearth.batching.linger import BatchWindow, WindowState, adaptive_window
-from hearth.batching.lobby import Lobby
-from hearth.batching.pace import Pace
-from hearth.batching.poison import attempt
-from hearth.batching.preparation import Preparation
+from hearth.batching.entry import Entry, QueueHandle, resolve
+from hearth.batching.latency_profile import LatencyProfile
+from hearth.batching.preprocess import Preprocessor
+from hearth.batching.runner import BatchRunner
+from hearth.batching.scheduler import Scheduler
 from hearth.batching.statistics import QueueMetrics, QueueStatistics
-from hearth.batching.workers import Job, Workers
+from hearth.batching.workers import Workers
 
 Item = TypeVar("Item")
 Raw = TypeVar("Raw")
 Answer = TypeVar("Answer")
-
-log = logging.getLogger(__name__)
 
 
 class BatchQueue(Generic[Item, Answer]):
@@ -48,7 +42,7 @@ class BatchQueue(Generic[Item, Answer]):
     At most ``capacity`` items wait. ``max_batch`` is the largest batch until ``tune``
     says otherwise; ``sizes`` are the only ones that run well, ascending (none: any do).
     ``workers`` prepare raw items, at most ``ahead`` of them in advance (by default two
-    batches). ``max_delay`` seconds bound what ``linger`` waits for company.
+    batches). ``max_delay`` seconds bound what ``window`` waits for company.
     """
 
     def __init__(
@@ -60,49 +54,54 @@ class BatchQueue(Generic[Item, Answer]):
         capacity: int = 1024,
         sizes: Sequence[int] = (),
         max_delay: float = 0.01,
-        linger: BatchWindow = adaptive_window,
+        window: BatchWindow = adaptive_window,
         workers: Workers | None = None,
         ahead: int | None = None,
     ) -> None:
         self.name = name
         self.capacity = capacity
-        self._run = run
-        self._linger = linger
-        self._max_delay = max_delay
-        self._changed = threading.Condition()
-        self._pace = Pace(max_batch, sizes)
-        self._counts = QueueMetrics()
-        self._lobby = Lobby(
-            name, capacity=capacity, ahead=ahead, pace=self._pace, counts=self._counts
+        self._lock = threading.Lock()  # `with` on a lock is C, on a condition Python
+        self._changed = threading.Condition(self._lock)
+        self._sizer = BatchSizer(max_batch, sizes)
+        self._metrics = QueueMetrics()
+        self._scheduler = Scheduler(
+            name, capacity=capacity, ahead=ahead, sizer=self._sizer, metrics=self._metrics
         )
-        self._measuring: deque[tuple[Entry, Job]] = deque()
-        self._running = self._expected = 0
-        self._preparation = (
-            None
-            if workers is None
-            else Preparation(
-                name,
-                workers,
-                self._lobby,
-                self._counts,
-                self._changed,
-                is_all=run is None,
-            )
-        )
-        self._owner: threading.Thread | None = None
-        if run is not None:
-            self._owner = threading.Thread(target=self._serve, name=f"batch-{name}", daemon=True)
-            self._owner.start()
+        self._preprocessor = None if workers is None else Preprocessor(
+            name,
+            workers,
+            lock=self._lock,
+            scheduler=self._scheduler,
+            metrics=self._metrics,
+            ready=None if run is None else self._changed.notify,
+        )  # fmt: skip
+        self._runner = None if run is None else BatchRunner(
+            run,
+            name=name,
+            lock=self._lock,
+            changed=self._changed,
+            scheduler=self._scheduler,
+            sizer=self._sizer,
+            metrics=self._metrics,
+            window=window,
+            max_delay=max_delay,
+            freed=self._wake_workers,
+        )  # fmt: skip
 
     @property
     def max_batch(self) -> int:
         """The largest batch that is formed now."""
-        return self._pace.max_batch
+        return self._sizer.max_batch
 
     @property
     def profile(self) -> LatencyProfile | None:
-        """What was measured of ``run``, if anything was."""
-        return self._pace.profile
+        """Measured times of ``run`` by batch size, if anything was measured."""
+        return self._sizer.profile
+
+    @property
+    def to_be_measured(self) -> bool:
+        """Whether an idle moment is awaited to measure ``run``."""
+        return self._runner is not None and self._runner.unmeasured is not None
 
     async def submit(
         self,
@@ -112,17 +111,16 @@ class BatchQueue(Generic[Item, Answer]):
         context: RequestContext = NO_CONTEXT,
         handle: QueueHandle | None = None,
     ) -> Answer:
-        """The answer to one item that is ready to run.
+        """Return the answer to one item that is ready to run.
 
         Only items with equal keys share a batch. Raises Overloaded where the queue
         is full, DeadlinePassed where the answer can't be had in time, NotReady where
         the queue is closed, and what ``run`` raised for this item: a HearthError as it
         is, anything else as ModelFailed.
         """
-        self._require_run()
+        self._owner()
         entry = Entry(item, key, context, asyncio.get_running_loop())
-        self._enter([entry], handle)
-        return cast(Answer, await self._answer(entry))
+        return cast(Answer, await self._answer(entry, handle))
 
     async def submit_raw(
         self,
@@ -132,13 +130,12 @@ class BatchQueue(Generic[Item, Answer]):
         context: RequestContext = NO_CONTEXT,
         handle: QueueHandle | None = None,
     ) -> Answer:
-        """The answer to an item that ``prepare`` makes first, in a worker thread.
+        """Return the answer to an item that ``prepare`` makes first, in a worker thread.
 
         Raises as ``submit`` does, and what ``prepare`` raises.
         """
         entry = Entry(payload, None, context, asyncio.get_running_loop(), prepare)
-        self._enter_raw(entry, handle)
-        return cast(Answer, await self._answer(entry))
+        return cast(Answer, await self._answer(entry, handle))
 
     @asynccontextmanager
     async def passing(
@@ -149,29 +146,28 @@ class BatchQueue(Generic[Item, Answer]):
         context: RequestContext = NO_CONTEXT,
         handle: QueueHandle | None = None,
     ) -> AsyncIterator[Answer]:
-        """As ``submit_raw``, for an answer that has a next stage: the block.
+        """Give the answer of ``submit_raw`` to a next stage: the block.
 
         Until the block ends the item counts as one prepared in advance: where the next
         stage is behind, nothing more is prepared for this one.
         """
         entry = Entry(payload, None, context, asyncio.get_running_loop(), prepare)
         entry.passing = True
-        self._enter_raw(entry, handle)
         try:
-            yield await self._answer(entry)
+            yield await self._answer(entry, handle)
         finally:
-            with self._changed:
-                self._lobby.passed(entry)
-            self._wake()
+            with self._lock:
+                self._scheduler.passed(entry)
+            self._wake_workers()
 
     async def submit_all(
         self, items: Sequence[tuple[Item, Hashable]], *, context: RequestContext = NO_CONTEXT
     ) -> list[Answer]:
-        """The answers to several items with their keys, in order; accepted or refused as one.
+        """Return the answers to several items with their keys, in order.
 
-        Where one fails, those that haven't run yet never do.
+        They are accepted or refused as one. Where one fails, those that haven't run yet never do.
         """
-        self._require_run()
+        self._owner()
         loop = asyncio.get_running_loop()
         # Each its own, for they wait and run side by side: the slowest counts for all.
         timings = [Timings() for _ in items] if context.timings is not None else []
@@ -194,91 +190,78 @@ class BatchQueue(Generic[Item, Answer]):
             raise
 
     def inherit_priority(self, handle: QueueHandle, context: RequestContext) -> None:
-        """Somebody else waits for the same item: let it go on with their turn, if that helps."""
+        """Let an item go on with the turn of somebody else who waits for it, if that helps."""
         if handle.entry is not None:
-            with self._changed:
-                self._lobby.inherit_priority(handle.entry, context)
-            self._wake()
+            with self._lock:
+                self._scheduler.inherit_priority(handle.entry, context)
+            self._wake_workers()
 
     async def measure(self, item: Item, *, largest: int) -> LatencyProfile:
-        """Time batches of copies of ``item``, of 1, 2, 4, … up to ``largest``, on the owner thread.
+        """Time batches of copies of ``item``, of 1, 2, 4, … up to ``largest``, at once.
 
         Where only fixed sizes run, those. Raises what ``run`` raises for a single item.
         """
-        self._require_run()
-        loop = asyncio.get_running_loop()
-        result = Entry(None, None, NO_CONTEXT, loop)
-        sizes = self._pace.sizes_to_measure(largest)
+        runner = self._owner()
+        result = Entry(None, None, NO_CONTEXT, asyncio.get_running_loop())
+        with self._lock:
+            if self._scheduler.closed:
+                raise self._scheduler.closing()
+            runner.measure(result, item, largest)
+        return cast(LatencyProfile, await result.future)
 
-        def job() -> None:
-            outcome: LatencyProfile | BaseException
-            try:
-                outcome = measured(lambda size: self._checked([item] * size), sizes)
-            except BaseException as error:
-                outcome = as_failure(error, self.name)
-            resolve([(result, outcome)])
+    def measure_when_idle(
+        self,
+        item: Item,
+        *,
+        largest: int,
+        turn: threading.Lock,
+        done: Callable[[LatencyProfile], None],
+    ) -> None:
+        """Time batches as ``measure`` does, but only while the process has nothing else to do.
 
-        with self._changed:
-            if self._lobby.closed:
-                raise self._lobby.closing()
-            self._measuring.append((result, job))
-            self._changed.notify()
-        return cast(LatencyProfile, await self._answer(result))
+        ``turn`` is held while something is measured. ``done`` is called on the owner thread;
+        never where the queue is closed before, or measuring fails.
+        """
+        runner = self._owner()
+        with self._lock:
+            runner.measure_when_idle(item, largest, turn, done)
 
     def tune(self, profile: LatencyProfile, max_batch: int | None = None) -> None:
-        """Form batches by a measured profile: up to ``max_batch``, or to the best size it shows."""
-        with self._changed:
-            self._pace.tune(profile, max_batch)
+        """Form batches by a profile: up to ``max_batch``, or to the best size it shows."""
+        with self._lock:
+            self._sizer.tune(profile, max_batch)
 
     def statistics(self) -> QueueStatistics:
-        """A consistent reading, cheap enough for every scrape; from any thread."""
-        with self._changed:
-            lobby = self._lobby
-            return self._counts.reading(
-                waiting=lobby.waiting,
-                ready=lobby.ready,
-                running=self._running,
+        """Return a consistent reading, cheap enough for every scrape; from any thread."""
+        with self._lock:
+            return self._metrics.reading(
+                waiting=self._scheduler.waiting,
+                ready=self._scheduler.ready.count,
+                running=0 if self._runner is None else self._runner.running,
                 capacity=self.capacity,
-                max_batch=self.max_batch,
+                max_batch=self._sizer.max_batch,
             )
 
     def close(self) -> None:
         """Refuse what waits, let a running batch finish, and end the owner thread."""
-        with self._changed:
-            refused = self._lobby.close() + [entry for entry, _ in self._measuring]
-            self._measuring.clear()
-            self._changed.notify_all()
-        if self._preparation is not None:
-            self._preparation.leave()
-        resolve((entry, self._lobby.closing()) for entry in refused)
-        if self._owner is not None and threading.current_thread() is not self._owner:
-            self._owner.join()
+        with self._lock:
+            refused = self._scheduler.close()
+            if self._runner is not None:
+                refused += self._runner.close()
+        if self._preprocessor is not None:
+            self._preprocessor.leave()
+        resolve((entry, self._scheduler.closing()) for entry in refused)
+        if self._runner is not None:
+            self._runner.join()
 
     # --- on the loop: coming in, and leaving early --------------------------------------------
 
-    def _enter(self, entries: list[Entry], handle: QueueHandle | None = None) -> None:
-        if handle is not None:
-            [handle.entry] = entries
-        with self._changed:
-            self._lobby.enter(entries)
-            self._changed.notify()
-
-    def _require_run(self) -> None:
-        if self._run is None:
-            raise TypeError(f"{self.name} has nothing to run: it only prepares")
-
-    def _enter_raw(self, entry: Entry, handle: QueueHandle | None) -> None:
-        if self._preparation is None:
+    async def _answer(self, entry: Entry, handle: QueueHandle | None) -> Any:
+        if entry.prepare is not None and self._preprocessor is None:
             raise TypeError(f"{self.name} has no workers")
-        self._enter([entry], handle)
-        self._preparation.wake()
-
-    def _wake(self, places: int = 1) -> None:
-        """So many more entries may be prepared now."""
-        if self._preparation is not None:
-            self._preparation.wake(places)
-
-    async def _answer(self, entry: Entry) -> Any:
+        if handle is not None:
+            handle.entry = entry
+        self._enter([entry])
         try:
             return await entry.future
         except asyncio.CancelledError:
@@ -288,101 +271,31 @@ class BatchQueue(Generic[Item, Answer]):
             del entry.future  # it holds the error, whose traceback holds this frame
             raise
 
+    def _enter(self, entries: list[Entry]) -> None:
+        """Let entries in, all of them raw or all ready, and wake who is to go on with them."""
+        with self._lock:
+            self._scheduler.enter(entries)
+            ready = bool(entries) and entries[0].prepare is None
+            if ready:
+                self._changed.notify()
+        if not ready and self._preprocessor is not None:
+            self._preprocessor.wake()
+
+    def _owner(self) -> BatchRunner:
+        if self._runner is None:
+            raise TypeError(f"{self.name} has nothing to run: it only prepares")
+        return self._runner
+
+    def _wake_workers(self, places: int = 1) -> None:
+        """Tell the workers that so many more entries may be prepared now."""
+        if self._preprocessor is not None:
+            self._preprocessor.wake(places)
+
     def _withdraw(self, entry: Entry) -> None:
-        """Nobody waits for it any more: it leaves its line, and its item is free."""
-        with self._changed:
-            left = self._lobby.leave(entry)
+        """Take an entry out that nobody waits for any more, so that its item is free."""
+        with self._lock:
+            left = self._scheduler.leave(entry)
         if left:
             entry.item = None
-            self._wake()
+            self._wake_workers()
         # Else somebody is at it, and looks at the future afterwards.
-
-    # --- on the owner's thread: running -------------------------------------------------------
-
-    def _serve(self) -> None:
-        while (work := self._next_work()) is not None:
-            try:
-                if callable(work):
-                    work()
-                elif work:
-                    self._serve_batch(work)
-            except BaseException as error:  # a fault of ours, for which nobody is to hang
-                log.exception("a batch of %s failed in a way that nobody foresaw", self.name)
-                failure = as_failure(error, self.name)
-                resolve([(entry, failure) for entry in ([] if callable(work) else work)])
-            del work  # and its items, while waiting for the next
-
-    def _next_work(self) -> Job | list[Entry] | None:
-        """A measurement, a batch (empty where all of it was dead), or None: closed."""
-        with self._changed:
-            self._wait()
-            if self._lobby.closed:
-                return None
-            if self._measuring:
-                return self._measuring.popleft()[1]
-            ready = self._lobby.ready
-            batch = self._lobby.batch(time.monotonic())
-            left = ready - self._lobby.ready  # the batch, and the dead
-            self._running = len(batch)
-            late = self._lobby.take_late()
-        resolve(late)
-        self._wake(left)
-        return batch
-
-    def _wait(self) -> None:
-        """Until there is something to do, and no company to wait for."""
-        while not self._lobby.closed and not self._measuring:
-            if not self._lobby.ready:
-                self._changed.wait()
-                continue
-            left = self._linger(self._moment()) - time.monotonic()
-            if left <= 0:
-                return
-            self._changed.wait(min(left, 1.0))  # and asks again
-
-    def _moment(self) -> WindowState:
-        return WindowState(
-            self._pace.free_since,
-            self._lobby.eldest(),
-            self._lobby.ready,
-            self._expected,
-            self._pace.limit(self._expected),
-            self.profile,
-            self._max_delay,
-        )
-
-    def _serve_batch(self, batch: list[Entry]) -> None:
-        assert self._run is not None
-        began = time.monotonic()
-        outcome = attempt(self._run, [entry.item for entry in batch])
-        ended = time.monotonic()
-        answers = [
-            as_failure(answer, self.name) if isinstance(answer, BaseException) else answer
-            for answer in outcome.answers
-        ]
-        for entry in batch:
-            entry.ran(ended - began, len(batch))
-        with self._changed:
-            self._counts.note(batch, answers, outcome.runs, ended - began)
-            self._pace.note(len(batch), began, ended, outcome)
-            if outcome.fits is not None:
-                self._shrink(outcome.fits)
-            self._running = 0
-            self._expected = len(batch) + self._lobby.waiting
-        resolve(zip(batch, answers, strict=True))
-
-    def _shrink(self, fits: int) -> None:
-        if self._pace.shrink(fits):
-            self._counts.shrunk += 1
-            log.warning(
-                "%s ran out of memory: batches of at most %d now", self.name, self.max_batch
-            )
-
-    def _checked(self, items: Sequence[Item]) -> None:
-        """A run for its time alone: what it can't do is an error here as well."""
-        if self._lobby.closed:
-            raise self._lobby.closing()
-        assert self._run is not None
-        for answer in self._run(items):
-            if isinstance(answer, BaseException):
-                raise answer

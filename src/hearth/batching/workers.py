@@ -24,19 +24,20 @@ class Workers:
         self.threads = threads
         self._name = name
         self._supplies: deque[Supply] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()  # `with` on it is C, on the condition Python
+        self._changed = threading.Condition(self._lock)
         self._shift = 0
         """Counts up whenever threads start or are to end: each serves one shift."""
         self._closed = False
 
     @cached_property
-    def heavy(self) -> "Workers":
+    def exclusive(self) -> "Workers":
         """One more thread, for items of which there must be only one at a time."""
-        return Workers(1, f"{self._name}-heavy")
+        return Workers(1, f"{self._name}-exclusive")
 
     def join(self, supply: Supply) -> None:
         """Serve one more supplier; for the first one the threads start."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             self._supplies.append(supply)
@@ -50,8 +51,8 @@ class Workers:
             ).start()
 
     def leave(self, supply: Supply) -> None:
-        """Serve it no longer; a job of it may still be running."""
-        with self._changed:
+        """Serve a supplier no longer; a job of it may still be running."""
+        with self._lock:
             if supply in self._supplies:
                 self._supplies.remove(supply)
             if not self._supplies:
@@ -59,17 +60,17 @@ class Workers:
 
     def wake(self, jobs: int = 1) -> None:
         """Say that there may be so many more jobs to do."""
-        with self._changed:
+        with self._lock:
             self._changed.notify(jobs)
 
     def close(self) -> None:
         """Let the threads end once their jobs are done; doesn't wait for that."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._supplies.clear()
             self._end_shift()
-        if "heavy" in self.__dict__:
-            self.heavy.close()
+        if "exclusive" in self.__dict__:
+            self.exclusive.close()
 
     def _end_shift(self) -> None:
         self._shift += 1
@@ -84,7 +85,7 @@ class Workers:
             del job  # and what it holds, while waiting for the next
 
     def _wait(self, shift: int) -> Job | None:
-        with self._changed:
+        with self._lock:
             while self._shift == shift:
                 for _ in range(len(self._supplies)):
                     supply = self._supplies[0]

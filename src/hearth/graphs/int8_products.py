@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.graphs.store import require_onnx, weight_files
+from hearth.graphs.graph_io import require_onnx, weight_files
 
 _DOMAIN = "com.microsoft"
 """Domain of DynamicQuantizeMatMul, which ONNX Runtime alone has."""

@@ -71,6 +71,18 @@ def requests(metrics: RequestStatistics) -> Iterator[Metric]:
         ("task", "stage"),
         {(task or _UNKNOWN, stage): snapshot for (task, stage), snapshot in metrics.stages.items()},
     )
+    yield histogram(
+        "hearth_first_part_seconds",
+        "Time from a request's last byte to the first part of a streamed answer",
+        ("task",),
+        {(task,): snapshot for task, snapshot in metrics.first_parts.items()},
+    )
+    yield histogram(
+        "hearth_part_interval_seconds",
+        "Time between two parts of a streamed answer",
+        ("task",),
+        {(task,): snapshot for task, snapshot in metrics.parts.items()},
+    )
 
 
 def admission(held: AdmissionStatistics) -> Iterator[Metric]:

@@ -6,10 +6,13 @@ are, too, and fetches them; the functions below answer for those that have none.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hearth.hub.progress import Progress
 from hearth.models.model import Model
+
+if TYPE_CHECKING:
+    from hearth.hub.store import HubStore
 
 
 class ModelLoader(Protocol):
@@ -45,6 +48,25 @@ class FetchesData(Protocol):
 
     def download_data(self, progress: Progress) -> None:
         """Fetch that data; raises ModelUnavailable."""
+        ...
+
+
+class DynamicBatchMaker(Protocol):
+    """Writes a copy of downloaded graphs with a dynamic batch, where theirs is fixed.
+
+    The node's are in ``hearth.export``, and come in through ``wiring``.
+    """
+
+    def __call__(
+        self,
+        repository: str,
+        snapshot: Path,
+        hub: "HubStore",
+        model_id: str,
+        progress: Progress,
+        /,
+    ) -> None:
+        """Write the copy beside ``snapshot``; what keeps it from that is a line of the log."""
         ...
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 from hearth.errors import HearthError, InvalidInput
 from hearth.serving.admission import StreamBudget
+from hearth.tasks.task import Request
 
 LARGEST_OVERHEAD = 256 * 1024
 """Bytes of a message beside its payload: meta, names, ids."""
@@ -58,44 +59,28 @@ class Message(Protocol):
     def offset(self) -> int: ...
 
 
-class CompleteRequest(NamedTuple):
-    """A request that is complete."""
-
-    correlation_id: str
-    task: str
-    payload: bytes
-    mime: str
-    meta: dict[str, str]
-    overhead: int = 0
-    """Bytes beside the payload, where they are more than CHUNK_COST."""
-
-    @property
-    def weight(self) -> int:
-        """Bytes that the node holds for it."""
-        return len(self.payload) + self.overhead
-
-
 class RejectedRequest(NamedTuple):
     """A request that can't be put together."""
 
     correlation_id: str
     error: HearthError
     task: str = ""
-    """Where it is known."""
+    """Name of its task, where it is known."""
 
 
-Incoming = CompleteRequest | RejectedRequest
+Incoming = Request | RejectedRequest
 
 
 class _Chunk(NamedTuple):
     """One message of several, its fields read once: protobuf copies the payload at every look."""
 
-    whole: CompleteRequest
+    whole: Request
     """What the message would be as a request of its own."""
     offset: int
 
     @property
     def size(self) -> int:
+        """Bytes of its payload."""
         return len(self.whole.payload)
 
     @property
@@ -152,7 +137,7 @@ class _Open:
         if self.error is None:
             self.chunks[seq] = chunk
             self.size += chunk.size
-            self.overhead += chunk.whole.overhead + CHUNK_COST
+            self.overhead += chunk.whole.size - chunk.size + CHUNK_COST
 
     def fail(self, error: HearthError) -> None:
         """Drop the bytes, and keep count of the chunks that are still to be swallowed."""
@@ -180,7 +165,7 @@ class _Open:
         for part in reversed(parts):
             meta.update(part.meta)
         payload = b"".join(part.payload for part in parts)
-        return _counted(self.correlation_id, parts[0].task, payload, parts[0].mime, meta)
+        return _request(self.correlation_id, parts[0].task, payload, parts[0].mime, meta)
 
 
 class Assembler:
@@ -246,10 +231,12 @@ class Assembler:
         self.begun += 1
         return self._checked(_read(message))
 
-    def _checked(self, whole: CompleteRequest) -> Incoming:
-        if len(whole.payload) > self._largest_request:
+    def _checked(self, whole: Request) -> Incoming:
+        size = len(whole.payload)
+        if size > self._largest_request:
             return RejectedRequest(whole.correlation_id, self._too_large(), whole.task)
-        if _has_too_much_meta(whole):
+        # Most have neither, and pay for no look.
+        if (whole.meta or whole.size > size) and _has_too_much_meta(whole):
             return RejectedRequest(whole.correlation_id, _too_much_meta(), whole.task)
         return whole
 
@@ -291,7 +278,7 @@ class Assembler:
         # that is still sending would see a send error instead of ours.
         self._remove(request)
         incoming = request.finish()
-        return (self._checked(incoming) if isinstance(incoming, CompleteRequest) else incoming,)
+        return (self._checked(incoming) if isinstance(incoming, Request) else incoming,)
 
     def _request_of(self, correlation_id: str, total: int, seq: int, chunk: _Chunk) -> _Open | None:
         """The request that the chunk belongs to, or a new one; None where there is no room."""
@@ -329,30 +316,30 @@ class Assembler:
         )
 
 
-def _read(message: Message) -> CompleteRequest:
+def _read(message: Message) -> Request:
     """The message as a request of its own; of too much meta as much as tells it."""
     entries = message.meta
     meta: dict[str, str] = {}
     if entries:
         meta.update(islice(entries.items(), MOST_META + 1))
-    return _counted(
+    return _request(
         message.correlation_id, message.task, message.payload, message.payload_mime, meta
     )
 
 
-def _counted(
+def _request(
     correlation_id: str, task: str, payload: bytes, mime: str, meta: dict[str, str]
-) -> CompleteRequest:
+) -> Request:
     overhead = len(correlation_id) + len(task) + len(mime)
     if meta:
         overhead += sum(len(key) + len(value) + ENTRY_COST for key, value in meta.items())
-    return CompleteRequest(
-        correlation_id, task, payload, mime, meta, overhead if overhead > CHUNK_COST else 0
-    )
+    size = len(payload) + (overhead if overhead > CHUNK_COST else 0)
+    return Request(task, payload, mime, meta, correlation_id, size)
 
 
-def _has_too_much_meta(whole: CompleteRequest) -> bool:
-    return whole.overhead > LARGEST_OVERHEAD or len(whole.meta) > MOST_META
+def _has_too_much_meta(whole: Request) -> bool:
+    overhead = whole.size - len(whole.payload)
+    return overhead > LARGEST_OVERHEAD or len(whole.meta) > MOST_META
 
 
 def _too_much_meta() -> InvalidInput:

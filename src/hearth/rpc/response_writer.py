@@ -4,62 +4,146 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import grpc
 
 from hearth.contract import ml_service_pb2 as pb
+from hearth.rpc.responses import responses
 from hearth.serving.admission import StreamBudget
+from hearth.tasks.answer import Delta
 
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[pb.InferRequest, pb.InferResponse]
 
+MOST_PARTS = 16
+"""Parts of one request that may wait to be written: all that a composed request has, so that what
+it holds of the node (a decoded picture) is free as soon as its work is done."""
 
-class Answer(NamedTuple):
-    """What a request is told."""
-
-    messages: Iterable[pb.InferResponse]
-    size: int
-    """Bytes, near enough."""
+LARGEST_DELTA = 64 * 1024
+"""Bytes that waiting deltas of one request are merged up to."""
 
 
-NOTHING = Answer((), 0)
+class Window:
+    """Parts of one request that wait to be written; who fills it waits until there is room."""
+
+    __slots__ = ("_room", "delta", "parts")
+
+    def __init__(self) -> None:
+        self.parts = 0
+        """How many wait."""
+        self.delta: _WaitingDelta | None = None
+        """The one that waits last, if it is a delta: what follows it is merged into it."""
+        self._room: asyncio.Future[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next part is to wait."""
+        if self.parts >= MOST_PARTS:
+            return True
+        return self.delta is not None and self.delta.delta.size >= LARGEST_DELTA
+
+    async def room(self) -> None:
+        """Wait until something of it is written."""
+        self._room = asyncio.get_running_loop().create_future()
+        await self._room
+
+    def written(self) -> None:
+        """Make room: one of its parts is on its way."""
+        self.parts -= 1
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+
+class _Waiting:
+    """Messages that wait to be written, and what is given back then."""
+
+    __slots__ = ("items", "messages", "size", "window")
+
+    def __init__(
+        self,
+        messages: Iterable[pb.InferResponse],
+        size: int,
+        items: int,
+        window: Window | None = None,
+    ) -> None:
+        self.messages = messages
+        self.size = size
+        """Bytes: of the answer, near enough, and of its request where that is done."""
+        self.items = items
+        """Requests that are done with it: 1, or 0 where more parts follow."""
+        self.window = window
+
+
+class _WaitingDelta(_Waiting):
+    """A delta that waits to be written, and grows meanwhile."""
+
+    __slots__ = ("correlation_id", "delta")
+
+    def __init__(self, correlation_id: str, delta: Delta, window: Window) -> None:
+        super().__init__((), delta.size, 0, window)
+        self.correlation_id = correlation_id
+        self.delta = delta
 
 
 class ResponseWriter:
     """Sends the answers of a stream one after another: gRPC allows one write at a time.
 
     What a request holds of the node's room is given back when its answer is written; until
-    then the answer counts as well. A client that takes nothing for ``patience`` seconds has
-    left for all that anybody knows: then ``give_up`` is called, which is to end the stream.
+    then the answer counts as well. A client that takes nothing for ``reader_seconds`` has left
+    for all that anybody knows; one in the middle of an answer's parts may take ``part_seconds``
+    for what fills its own buffers, which isn't seen from here. Then ``give_up`` is called, which
+    is to end the stream.
     """
 
     def __init__(
-        self, context: Context, budget: StreamBudget, patience: float, give_up: Callable[[], object]
+        self,
+        context: Context,
+        budget: StreamBudget,
+        give_up: Callable[[], object],
+        *,
+        reader_seconds: float,
+        part_seconds: float,
     ) -> None:
         self.broken = False
-        """The client has left, or is left: nothing is written any more."""
-        self._context = context
-        self._budget = budget
-        self._waiting: deque[tuple[Answer, int, int]] = deque()
+        """Whether the client has left, or is left: nothing is written any more."""
         self.writer: asyncio.Task[None] | None = None
         """Whoever is writing."""
+        self._context = context
+        self._budget = budget
+        self._waiting: deque[_Waiting] = deque()
         self._progress = 0
-        self._patience = patience
+        self._in_parts = False
+        self._reader_seconds = reader_seconds
+        self._part_seconds = part_seconds
         self._give_up = give_up
         self._watch: asyncio.TimerHandle | None = None
 
-    async def send(self, answer: Answer, size: int) -> None:
-        """Send the answer to a request that holds ``size`` bytes."""
-        self.put(answer, size)
+    async def send(self, messages: Iterable[pb.InferResponse], size: int, held: int) -> None:
+        """Send the last messages, of ``size`` bytes, to a request that holds ``held`` bytes."""
+        self._waiting.append(_Waiting(messages, size + held, 1))
+        self._budget.answer(size)
         if self.writer is None:
             await self.write()
 
-    def put(self, answer: Answer, size: int, *, last: bool = True) -> None:
-        """Have an answer sent by whoever writes; or a part of one, which isn't the last."""
-        self._waiting.append((answer, size + answer.size, int(last)))
-        self._budget.answer(answer.size)
+    def put_part(self, messages: Iterable[pb.InferResponse], size: int, window: Window) -> None:
+        """Have a part that isn't the last sent by whoever writes."""
+        window.delta = None
+        window.parts += 1
+        self._waiting.append(_Waiting(messages, size, 0, window))
+        self._budget.answer(size)
+
+    def put_delta(self, correlation_id: str, delta: Delta, window: Window) -> None:
+        """Have a delta sent by whoever writes, with those that still wait before it."""
+        if (waiting := window.delta) is None:
+            waiting = window.delta = _WaitingDelta(correlation_id, delta, window)
+            window.parts += 1
+            self._waiting.append(waiting)
+            self._budget.answer(delta.size)
+            return
+        waiting.delta = waiting.delta.merged(delta)
+        grown, waiting.size = waiting.delta.size - waiting.size, waiting.delta.size
+        self._budget.answer(grown)
 
     async def write(self) -> None:
         """Write all that waits.
@@ -74,7 +158,7 @@ class ResponseWriter:
             self._look_again()
         try:
             while self._waiting:
-                await self._write(*self._waiting.popleft())
+                await self._write(self._waiting.popleft())
         finally:
             self.writer = None
 
@@ -87,23 +171,31 @@ class ResponseWriter:
 
     def _look_again(self) -> None:
         loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(self._patience, self._look, self._progress)
+        self._watch = loop.call_later(self._reader_seconds, self._look, self._progress)
 
-    def _look(self, written: int) -> None:
-        """One timer for many writes: each would else pay for its own."""
+    def _look(self, written: int, waited: bool = False) -> None:
+        """See whether anything was written; one timer for many writes: each would pay for its own.
+
+        A client in the middle of an answer has ``waited`` once it had its own, longer time.
+        """
         self._watch = None
         if self.writer is None:
             return
-        if self._progress == written:
-            log.info("a client took no answer for %g s; its stream is ended", self._patience)
-            self._give_up()
-        else:
+        if self._progress != written:
             self._look_again()
+        elif self._in_parts and not waited:
+            left = max(0.0, self._part_seconds - self._reader_seconds)
+            self._watch = asyncio.get_running_loop().call_later(left, self._look, written, True)
+        else:
+            log.info("a client took no answer for too long; its stream is ended")
+            self._give_up()
 
-    async def _write(self, answer: Answer, size: int, items: int) -> None:
+    async def _write(self, waiting: _Waiting) -> None:
+        window = waiting.window
+        self._in_parts = window is not None
         if not self.broken:
             try:
-                for message in answer.messages:
+                for message in self._messages(waiting):
                     if self.broken:
                         break
                     await self._context.write(message)
@@ -113,4 +205,14 @@ class ResponseWriter:
                 log.debug("an answer could not be written: %s", error)
                 self.broken = True
         self._progress += 1
-        self._budget.give_back(size, items)
+        self._budget.give_back(waiting.size, waiting.items)
+        if window is not None:
+            window.written()
+
+    def _messages(self, waiting: _Waiting) -> Iterable[pb.InferResponse]:
+        if not isinstance(waiting, _WaitingDelta):
+            return waiting.messages
+        assert waiting.window is not None
+        if waiting.window.delta is waiting:
+            waiting.window.delta = None  # it grows no more
+        return responses(waiting.correlation_id, waiting.delta.render(), final=False)

@@ -4,11 +4,14 @@ from collections.abc import Iterable
 
 from hearth.contract import ml_service_pb2 as pb
 from hearth.serving.status import Status
-from hearth.tasks.task import Result
+from hearth.tasks.answer import Result
 
 # Clients receive at most 4 MiB a message; the rest of the message needs some room too.
 LARGEST_SINGLE = 4 * 1024 * 1024 - 64 * 1024
 CHUNK = 1024 * 1024
+
+IN_BAND = {name.removeprefix("ERROR_CODE_"): code for name, code in pb.ErrorCode.items()}
+"""The contract's error codes by name."""
 
 
 def responses(
@@ -56,6 +59,10 @@ def failure(
             is_final=final,
             meta=status.meta,
             total=1,
-            error=pb.Error(code=status.code.in_band, message=status.message),
+            error=pb.Error(
+                code=IN_BAND[status.code.in_band],
+                message=status.message,
+                detail=status.code.grpc,
+            ),
         ),
     )

@@ -11,35 +11,29 @@ from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.rpc import capabilities
 from hearth.rpc.stream import InferStream
 from hearth.rpc.timeouts import STREAM_TIMEOUTS, StreamTimeouts
-from hearth.serving.admission import Admission
 from hearth.serving.description import describe_services
-from hearth.serving.request_metrics import RequestMetrics
-from hearth.serving.router import Router
+from hearth.serving.service import InferenceService
 
 ANSWER_SECONDS = 0.5
 """What is left of a client's deadline for capabilities to reach it."""
 
 
 class InferenceServicer(pb_grpc.InferenceServicer):
-    """Answers from the router's models; never behind their queues, but for Infer.
+    """Answers from the service; never behind their queues, but for Infer.
 
     ``about`` is asked what the capabilities tell of the node itself, beside its load.
     """
 
     def __init__(
         self,
-        router: Router,
-        admission: Admission,
-        metrics: RequestMetrics,
+        service: InferenceService,
         *,
         largest_request: int,
         version: str,
         timeouts: StreamTimeouts = STREAM_TIMEOUTS,
         about: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        self._router = router
-        self._admission = admission
-        self._metrics = metrics
+        self._service = service
         self._largest_request = largest_request
         self._version = version
         self._timeouts = timeouts
@@ -58,9 +52,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
     ) -> None:
         """Many requests, many answers; see ``rpc.stream``."""
         stream = InferStream(
-            self._router,
-            self._admission,
-            self._metrics,
+            self._service,
             context,
             largest_request=self._largest_request,
             timeouts=self._timeouts,
@@ -75,7 +67,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
             # Here, and not among the requests: the error that it raises stays in a cycle
             # with its frames, and with all that these hold, until the collector comes by.
             trailers = tuple(status.meta.items())
-            await context.abort(status.code.status, status.message, trailers)
+            await context.abort(grpc.StatusCode[status.code.grpc], status.message, trailers)
 
     async def GetCapabilities(  # noqa: N802
         self, request: Empty, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
@@ -98,7 +90,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         return Empty()
 
     def _of_node(self) -> dict[str, str]:
-        held = self._admission.statistics()
+        held = self._service.admission.statistics()
         return {"version": self._version, **self._about(), **capabilities.load(held)}
 
     async def _capabilities(
@@ -107,10 +99,11 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         # Some clients read capabilities once a connection: better late than half, but in time.
         left = context.time_remaining()
         until = None if left is None else time.monotonic() + left - ANSWER_SECONDS
-        await self._router.readiness.wait_for_startup(until)
-        described = describe_services(self._router, largest_request=self._largest_request)
+        router = self._service.router
+        await router.readiness.wait_for_startup(until)
+        described = describe_services(router, largest_request=self._largest_request)
         services = [capabilities.capability(service) for service in described]
-        if not self._router.readiness.is_startup_done and not any(map(_has_model, services)):
+        if not router.readiness.is_startup_done and not any(map(_has_model, services)):
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "models are loading; ask again in a second"
             )

@@ -2,22 +2,22 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from google.protobuf.message import DecodeError
 
-from hearth.batching import Timings
 from hearth.contract import ml_service_pb2 as pb
-from hearth.errors import InvalidInput, Unavailable
+from hearth.errors import DeadlinePassed, InvalidInput, RequestCancelled, Unavailable
 from hearth.rpc import framing
-from hearth.rpc.response_writer import NOTHING, Answer, Context, ResponseWriter
+from hearth.rpc.response_writer import Context, ResponseWriter, Window
 from hearth.rpc.responses import failure, responses
 from hearth.rpc.timeouts import StreamTimeouts
-from hearth.serving.admission import Admission
-from hearth.serving.request_metrics import CANCELLED, OK, RequestMetrics
-from hearth.serving.router import Router
-from hearth.serving.status import Status, status_of
-from hearth.tasks.task import Part, Parts, Request
+from hearth.serving.part_stream import PartStream
+from hearth.serving.service import InferenceService
+from hearth.serving.status import OK, Status, code_of, is_the_end, status_of
+from hearth.tasks.answer import Delta, Part, Result
+from hearth.tasks.task import Request
 
 LOOKS = 10
 """In how many parts a stream waits for its half-close: a loop that stands still takes the time
@@ -28,41 +28,60 @@ LARGEST_HELD = 256 * MIB
 """Bytes of one stream's incomplete requests, where a single one may not take more."""
 
 
+CANCEL = "cancel"
+"""Task of a request that calls another one of its stream off."""
+TARGET = "target"
+"""Key of its meta: the other's correlation id."""
+
+NO_RESULT = Result(b"", "", "")
+
+Answer = tuple[Iterable[pb.InferResponse], int]
+"""The last messages of an answer, and how many bytes they have, near enough."""
+
+
 class Source:
     """Whose requests they are; in weak references, so that nothing outlives its stream."""
 
 
 class InferStream:
-    """Serves one stream: reads, routes, writes; ends with a status where the contract says so."""
+    """Serves one stream: reads, asks the service, writes; ends with a status where the contract
+    says so.
+    """
 
     def __init__(
         self,
-        router: Router,
-        admission: Admission,
-        metrics: RequestMetrics,
+        service: InferenceService,
         context: Context,
         *,
         largest_request: int,
         timeouts: StreamTimeouts,
     ) -> None:
-        self._router = router
-        self._metrics = metrics
+        self._service = service
         self._context = context
         remaining = context.time_remaining()
         self._deadline = None if remaining is None else time.monotonic() + remaining
         self._source = Source()  # requests of different streams take turns
-        self._budget = admission.open()
+        self._budget = service.admission.open()
         self._assembler = framing.Assembler(
             self._budget,
             largest_request=largest_request,
             largest_held=max(LARGEST_HELD, largest_request + MIB),
         )
         self._timeouts = timeouts
-        self._writer = ResponseWriter(context, self._budget, timeouts.reader, self._leave)
+        self._writer = ResponseWriter(
+            context,
+            self._budget,
+            self._leave,
+            reader_seconds=timeouts.reader,
+            part_seconds=timeouts.parts,
+        )
         self._loop = asyncio.get_running_loop()
         self._served_by = asyncio.current_task()
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._number = 0
+        # Those that may be called off, in their order: by number, with their correlation ids.
+        self._answering: dict[int, str] = {}
+        self._called_off: set[int] = set()
         self._company = asyncio.Event()  # half-closed, or more than one request
         self._half_closed = False
         self._stall_watch: asyncio.TimerHandle | None = None
@@ -161,72 +180,88 @@ class InferStream:
         return True
 
     def _begin(self, incoming: framing.Incoming) -> None:
-        size = 0
-        if isinstance(incoming, framing.CompleteRequest):
-            size = incoming.weight
-            if (refusal := self._budget.refusal(size)) is not None:
-                incoming, size = (
-                    framing.RejectedRequest(incoming.correlation_id, refusal, incoming.task),
-                    0,
-                )
-        self._budget.take(size)
         self._number = number = self._number + 1
+        size = 0
+        if not isinstance(incoming, Request):
+            self._budget.take(0)
+        elif incoming.task == CANCEL:
+            self._budget.take(0)  # it makes room, so it is never refused for want of it
+        elif (refusal := self._budget.try_take(incoming.size)) is not None:
+            incoming = framing.RejectedRequest(incoming.correlation_id, refusal, incoming.task)
+        else:
+            size = incoming.size
+            incoming.deadline, incoming.source = self._deadline, self._source
+            self._answering[number] = incoming.correlation_id
         self._requests[number] = self._loop.create_task(self._serve(number, incoming, size))
 
     async def _serve(self, number: int, incoming: framing.Incoming, size: int) -> None:
         try:
-            answer = await self._answer(incoming)
+            messages, answer_size = await self._answer(number, incoming)
             del incoming  # who sends may go on sending for long: the answers of others
-            await self._writer.send(answer, size)
+            await self._writer.send(messages, answer_size, size)
         finally:
             # By itself: a callback would cost each request another turn of the loop.
             del self._requests[number]
 
-    async def _answer(self, incoming: framing.Incoming) -> Answer:
-        """What a request is told, whatever becomes of it."""
-        started, timings, code = time.perf_counter(), Timings(), CANCELLED
+    async def _answer(self, number: int, incoming: framing.Incoming) -> Answer:
+        """Give the last messages of a request's answer, whatever becomes of it."""
+        correlation_id = incoming.correlation_id
         try:
-            if isinstance(incoming, framing.CompleteRequest):
-                correlation_id, task, payload, mime, meta, _ = incoming
-                request = Request(task, payload, mime, meta, self._deadline, self._source, timings)
-                result = await self._router.answer(request)
-                if isinstance(result, Parts):
-                    answer = await self._parts(correlation_id, result)
-                else:
-                    answer = Answer(responses(correlation_id, result), len(result.body))
-                code = OK
-                self._budget.served()
-                return answer
-            status = status_of(incoming.error)
-            code = status.name
+            if not isinstance(incoming, Request):
+                self._service.reject(incoming.task, incoming.error)
+                status = status_of(incoming.error)
+            elif incoming.task == CANCEL:
+                self._cancel(incoming.meta.get(TARGET, ""))
+                return responses(correlation_id, NO_RESULT), 0
+            else:
+                answer = await self._service.infer(incoming, self._budget)
+                if isinstance(answer, Result):
+                    return responses(correlation_id, answer), len(answer.body)
+                return await self._send_parts(number, correlation_id, answer)
         except BaseException as error:  # also a panic in a native library
-            if _is_the_end(error):
+            if self._was_called_off(number, error):
+                error = _cancelled()
+            elif is_the_end(error):
                 raise
             status = status_of(error)
-            code = status.name
         finally:
-            seconds = time.perf_counter() - started
-            self._metrics.count(self._router.name_of(incoming.task), code, seconds, timings)
+            self._answering.pop(number, None)
+            self._called_off.discard(number)
         if not await self._alone():
-            cid = incoming.correlation_id
-            return Answer(failure(cid, status), len(cid) + len(status.message))
+            size = len(correlation_id) + len(status.message)
+            return failure(correlation_id, status), size
         self._status = self._status or status
-        return NOTHING
+        return (), 0
 
-    async def _parts(self, correlation_id: str, parts: Parts) -> Answer:
-        """Send the parts of an answer as they are ready; the last one is for the caller to send."""
-        left = parts.count
-        async with aclosing(parts):
-            async for part in parts:
-                left -= 1
-                answer = self._part(correlation_id, part, final=not left)
-                if not left:
-                    return answer
-                # Without waiting for the client to take it: the work goes on, and what it
-                # holds of the node (a decoded picture) is free as soon as it is done.
-                self._writer.put(answer, 0, last=False)
-                self._write_aside()
-        raise AssertionError("a composed answer had too few parts")
+    async def _send_parts(self, number: int, correlation_id: str, parts: PartStream) -> Answer:
+        """Send the parts of an answer as they are ready; the last one is for the caller to send.
+
+        The work goes on while they are written, as far as the window of the request lets it.
+        """
+        window = Window()
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    if isinstance(part, Delta):
+                        self._writer.put_delta(correlation_id, part, window)
+                    else:
+                        messages, size = _messages(correlation_id, part)
+                        if part.is_last:
+                            return messages, size
+                        self._writer.put_part(messages, size, window)
+                    self._write_aside()
+                    while window.is_full:
+                        await parts.in_time(window.room())
+        except (DeadlinePassed, asyncio.CancelledError) as error:
+            told: BaseException = error
+            if isinstance(error, asyncio.CancelledError):
+                if not self._was_called_off(number, error):
+                    raise
+                told = _cancelled()
+            if (result := parts.so_far()) is None:
+                raise told from None
+            return responses(correlation_id, result), len(result.body)
+        raise AssertionError("a streamed answer had no last part")
 
     def _write_aside(self) -> None:
         if self._writer.writer is None:
@@ -239,20 +274,27 @@ class InferStream:
         finally:
             del self._requests[number]
 
-    def _part(self, correlation_id: str, part: Part, *, final: bool) -> Answer:
-        told = {"entry": part.entry, "task": part.task}
-        code = OK
-        if part.result is not None:
-            result = part.result._replace(meta={**part.result.meta, **told})
-            answer = Answer(responses(correlation_id, result, final=final), len(result.body))
-        else:
-            status = status_of(part.error or AssertionError("a part without an answer"))
-            code = status.name
-            status = status._replace(meta={**status.meta, **told})
-            size = len(correlation_id) + len(status.message)
-            answer = Answer(failure(correlation_id, status, final=final), size)
-        self._metrics.count(part.task, code, part.seconds, part.timings)
-        return answer
+    def _cancel(self, target: str) -> None:
+        """Call off the eldest request of that correlation id that isn't done."""
+        for number, correlation_id in self._answering.items():
+            if correlation_id == target != "" and number not in self._called_off:
+                self._called_off.add(number)
+                self._requests[number].cancel()
+                self._service.metrics.count(CANCEL, OK, 0.0, None)
+                return
+        error = InvalidInput(
+            f"{TARGET} = {target!r}: no request of that correlation id is under way on this stream"
+        )
+        self._service.metrics.count(CANCEL, code_of(error).grpc, 0.0, None)
+        raise error
+
+    def _was_called_off(self, number: int, error: BaseException) -> bool:
+        """Tell whether a request ends because its client said so, and go on with its answer."""
+        if number not in self._called_off or not isinstance(error, asyncio.CancelledError):
+            return False
+        task = asyncio.current_task()
+        # Else the stream ends as well.
+        return task is not None and task.uncancel() == 0
 
     async def _alone(self) -> bool:
         """Whether the stream carried this one request and no other will come."""
@@ -275,10 +317,16 @@ class InferStream:
             return
 
 
-def _is_the_end(error: BaseException) -> bool:
-    """Whether the request ends with its stream, or with the process, and needs no answer."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        # Else it is somebody else's cancellation, which came here instead of an answer.
-        return task is None or task.cancelling() > 0
-    return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)
+def _cancelled() -> RequestCancelled:
+    return RequestCancelled("the client has called it off")
+
+
+def _messages(correlation_id: str, part: Part) -> Answer:
+    """Write a part of an answer as messages."""
+    if part.result is not None:
+        result = part.result._replace(meta={**part.result.meta, **part.meta})
+        return responses(correlation_id, result, final=part.is_last), len(result.body)
+    status = status_of(part.error or AssertionError("a part without an answer"))
+    status = status._replace(meta={**status.meta, **part.meta})
+    size = len(correlation_id) + len(status.message)
+    return failure(correlation_id, status, final=part.is_last), size

@@ -16,5 +16,10 @@ class StreamTimeouts(NamedTuple):
     reader: float = 30.0
     """For a client to take an answer; the stream ends after at most twice as long."""
 
+    parts: float = 300.0
+    """For a client to take a part of an answer that has more to come, likewise: it may read as
+    slowly as one a second, and takes nothing here while its own buffers (64 KiB and more, some
+    hundred small parts) are full."""
+
 
 STREAM_TIMEOUTS = StreamTimeouts()

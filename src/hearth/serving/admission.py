@@ -157,29 +157,40 @@ class StreamBudget:
         )
 
     @property
-    def spare(self) -> int:
-        """Bytes that the node can still hold."""
-        return self._node.most_bytes - self._node.bytes
-
-    @property
     def spare_for_chunks(self) -> int:
         """Bytes that incomplete requests can still take."""
-        return min(self.spare, self._node.most_incomplete - self._node.incomplete)
+        node = self._node
+        return min(node.most_bytes - node.bytes, node.most_incomplete - node.incomplete)
 
     async def room(self) -> None:
         """Wait while the budget is full; streams that wait have their turns."""
         while self.is_full:
             await self._node.turn(self)
 
-    def refusal(self, size: int) -> Overloaded | None:
-        """Why there is no room for a request of ``size`` bytes; None where there is.
+    def try_take(self, size: int) -> Overloaded | None:
+        """Have one more request in flight, with a payload of ``size`` bytes.
 
-        Returned and not raised: with a traceback it would keep the payload alive.
+        Gives the refusal where there is no room; then too it is in flight, without its payload,
+        until that is written. Returned and not raised: with a traceback it would keep the payload
+        alive.
         """
         node = self._node
-        if node.items < node.most_items and size <= self.spare:
+        if node.items < node.most_items and size <= node.most_bytes - node.bytes:
+            self.take(size)
             return None
-        return self.full()
+        refusal = self.full()
+        self.take(0)
+        return refusal
+
+    def take(self, size: int) -> None:
+        """Have one more request in flight, whether there is room for it or not."""
+        node = self._node
+        if not self.items:
+            node.joined()
+        self.items += 1
+        node.items += 1
+        self.bytes += size
+        node.bytes += size
 
     def full(self) -> Overloaded:
         """That the node has no room for a request, and when it may have some again."""
@@ -190,19 +201,6 @@ class StreamBudget:
             f"and {node.most_bytes >> 20} MiB of them",
             retry_after=node.service_rate.retry_after(node.items),
         )
-
-    def take(self, size: int) -> None:
-        """One more request is in flight, with a payload of ``size`` bytes.
-
-        So is a refused one, without its payload, until its refusal is written.
-        """
-        node = self._node
-        if not self.items:
-            node.joined()
-        self.items += 1
-        node.items += 1
-        self.bytes += size
-        node.bytes += size
 
     def served(self) -> None:
         """One of the requests in flight was served; its answer is still to be written."""

@@ -10,7 +10,7 @@ from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, SetupError
 from hearth.hub.progress import Progress, Unit, no_progress
 from hearth.models.loader import ModelLoader, download, is_local
-from hearth.models.model import DerivesArtifacts, Model
+from hearth.models.model import DerivesArtifacts, FallsBack, Model
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class ManagedModel:
         self._changed = changed
         self._progress = progress
         self._work: object = None
+        self._fallback = ""
         self._closed = False
 
     @property
@@ -57,11 +58,15 @@ class ManagedModel:
         """Whether it is about to be ready: its files are here, or nobody knows otherwise yet."""
         return self.model is None and self.state == ModelState.LOADING
 
+    @property
+    def standing(self) -> str:
+        """One line on how it stands, with the reason where there is one."""
+        return f"{self.service} is {self.state}" + (f": {self.reason}" if self.reason else "")
+
     def require(self) -> Model:
         """Return the model; raises NotReady, with the reason."""
         if self.model is None:
-            why = f": {self.reason}" if self.reason else ""
-            raise NotReady(f"{self.service} is {self.state}{why}")
+            raise NotReady(self.standing)
         return self.model
 
     async def run(self, *, retry_seconds: float) -> None:
@@ -81,7 +86,8 @@ class ManagedModel:
             return
         self.model, self.startup_done = model, True
         self.artifacts_ready = not isinstance(model, DerivesArtifacts)
-        self._move(ModelState.READY)
+        self._fallback = model.fallback if isinstance(model, FallsBack) else ""
+        self._move(ModelState.READY, self._fallback)
         if isinstance(model, DerivesArtifacts):
             await self._derive(model, retry_seconds)
 
@@ -141,7 +147,7 @@ class ManagedModel:
                 await asyncio.sleep(retry_seconds)
             else:
                 self.artifacts_ready = True
-        self._move(ModelState.READY)
+        self._move(ModelState.READY, self._fallback)
 
     async def _fetch(self, retry_seconds: float) -> None:
         told = ""

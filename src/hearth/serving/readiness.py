@@ -5,11 +5,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
+from hearth.errors import NotReady
 from hearth.serving.managed_model import ManagedModel
 
 WAIT_SECONDS = 8.0
 """Clients of the field give a question for capabilities 10 s, and the older ones ask once for
 each connection; one of them leaves a node for good at its first UNAVAILABLE."""
+
+
+SHUTTING_DOWN = "this node is shutting down"
 
 
 class Changes:
@@ -66,7 +70,10 @@ class Readiness:
         return time.monotonic() + self._wait_seconds
 
     async def wait_for_all(self, services: Iterable[str], until: float | None = None) -> None:
-        """Wait until all of these models are loaded, or one of them is not about to be."""
+        """Wait until all of these models are loaded, or one of them is not about to be.
+
+        Raises NotReady where the node goes down before they are.
+        """
         models = [self._models[service] for service in services]
 
         def decided() -> bool:
@@ -74,6 +81,8 @@ class Readiness:
             return not missing or not all(managed.is_loading for managed in missing)
 
         await self._wait(decided, until)
+        if self._ended and any(managed.model is None for managed in models):
+            raise NotReady(SHUTTING_DOWN)
 
     async def wait_for_any(self, services: Iterable[str], until: float | None = None) -> None:
         """Wait until one of these models is loaded, or none of them is about to be."""

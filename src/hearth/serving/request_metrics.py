@@ -6,10 +6,6 @@ from typing import NamedTuple
 
 from hearth.batching import SECONDS, Histogram, HistogramSnapshot, Timings
 
-OK = "OK"
-CANCELLED = "CANCELLED"
-"""The client left before the answer was there."""
-
 STAGES = ("decode", "wait", "run", "encode")
 
 
@@ -17,26 +13,30 @@ class RequestStatistics(NamedTuple):
     """Counts since the node was made. Tasks are named as declared; ``""``: no such task."""
 
     requests: Mapping[tuple[str, str], int]
-    """By task and code: a gRPC status's name."""
+    """Requests by task and code: a gRPC status's name."""
     seconds: Mapping[str, HistogramSnapshot]
-    """By task: from whole request to answer, before it is written."""
+    """Times by task: from whole request to answer, before it is written."""
     stages: Mapping[tuple[str, str], HistogramSnapshot]
-    """By task and one of STAGES, in seconds; only the stages that a request went through."""
+    """Times by task and one of STAGES; only the stages that a request went through."""
+    first_parts: Mapping[str, HistogramSnapshot]
+    """Times by task from whole request to the first part of a streamed answer."""
+    parts: Mapping[str, HistogramSnapshot]
+    """Times by task between two parts of a streamed answer, as they were handed on."""
 
 
 class RequestMetrics:
     """Counts requests on the loop's thread, and is read there."""
 
     def __init__(self) -> None:
-        self._tasks: dict[str, _Counts] = {}
+        self._tasks: dict[str, _TaskMetrics] = {}
 
-    def count(self, task: str, code: str, seconds: float, timings: Timings) -> None:
+    def count(self, task: str, code: str, seconds: float, timings: Timings | None) -> None:
         """Count one request; ``task`` is one of the declared names, or empty."""
-        counts = self._tasks.get(task)
-        if counts is None:
-            counts = self._tasks[task] = _Counts()
+        counts = self._tasks.get(task) or self._of(task)
         counts.codes[code] += 1
         counts.seconds.observe(seconds)
+        if timings is None:
+            return
         if timings.encode:
             counts.encode.observe(timings.encode)
         if timings.decode:
@@ -45,28 +45,40 @@ class RequestMetrics:
             counts.wait.observe(timings.wait)
             counts.run.observe(timings.run)
 
+    def note_first_part(self, task: str, seconds: float) -> None:
+        """Note how long a streamed answer's first part took."""
+        (self._tasks.get(task) or self._of(task)).first_parts.observe(seconds)
+
+    def note_part(self, task: str, seconds: float) -> None:
+        """Note how long another part came after the one before it."""
+        (self._tasks.get(task) or self._of(task)).parts.observe(seconds)
+
     def statistics(self) -> RequestStatistics:
-        """A consistent reading."""
+        """Take a consistent reading."""
+        tasks = self._tasks.items()
+        stages = {
+            (task, stage): getattr(counts, stage).snapshot()
+            for task, counts in tasks
+            for stage in STAGES
+        }
+        first_parts = {task: counts.first_parts.snapshot() for task, counts in tasks}
+        parts = {task: counts.parts.snapshot() for task, counts in tasks}
         return RequestStatistics(
-            {
-                (task, code): count
-                for task, counts in self._tasks.items()
-                for code, count in counts.codes.items()
-            },
-            {task: counts.seconds.snapshot() for task, counts in self._tasks.items()},
-            {
-                (task, stage): reading
-                for task, counts in self._tasks.items()
-                for stage in STAGES
-                if any((reading := getattr(counts, stage).snapshot()).counts)
-            },
+            {(task, code): count for task, counts in tasks for code, count in counts.codes.items()},
+            {task: counts.seconds.snapshot() for task, counts in tasks},
+            {key: snapshot for key, snapshot in stages.items() if any(snapshot.counts)},
+            {task: snapshot for task, snapshot in first_parts.items() if any(snapshot.counts)},
+            {task: snapshot for task, snapshot in parts.items() if any(snapshot.counts)},
         )
 
+    def _of(self, task: str) -> "_TaskMetrics":
+        return self._tasks.setdefault(task, _TaskMetrics())
 
-class _Counts:
-    """Those of one task."""
 
-    __slots__ = ("codes", "seconds", *STAGES)
+class _TaskMetrics:
+    """Counts and times of one task."""
+
+    __slots__ = ("codes", "first_parts", "parts", "seconds", *STAGES)
 
     def __init__(self) -> None:
         self.codes: Counter[str] = Counter()
@@ -75,3 +87,5 @@ class _Counts:
         self.wait = Histogram(SECONDS)
         self.run = Histogram(SECONDS)
         self.encode = Histogram(SECONDS)
+        self.first_parts = Histogram(SECONDS)
+        self.parts = Histogram(SECONDS)

@@ -1,13 +1,11 @@
-"""The one table from exceptions to the codes of the contract."""
+"""The one table from exceptions to the codes of every door."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import grpc
-
 from hearth import errors
-from hearth.contract import ml_service_pb2 as pb
 
 log = logging.getLogger(__name__)
 
@@ -18,33 +16,48 @@ LONGEST_MESSAGE = 400
 PUSHBACK = "grpc-retry-pushback-ms"
 """When to try again: gRPC's own name in a status's trailers, and ours in an answer's meta."""
 
+OK = "OK"
+CANCELLED = "CANCELLED"
+"""The client has left before the answer was there, or has called its request off."""
+
 
 class Code(NamedTuple):
-    """How an error is told: as the status of the RPC, or in-band."""
+    """How an error is told, a column for each kind of door."""
 
-    status: grpc.StatusCode
-    in_band: pb.ErrorCode.ValueType
+    grpc: str
+    """Name of the gRPC status, as ``NOT_FOUND``; also what the metrics count by."""
+    in_band: str
+    """Name of the contract's error code, without its prefix."""
+    http: int
+    """HTTP's number."""
 
 
-INTERNAL = Code(grpc.StatusCode.INTERNAL, pb.ERROR_CODE_INTERNAL)
+INTERNAL = Code("INTERNAL", "INTERNAL", 500)
 
 # The first class that fits decides: a child stands before its parent.
 TABLE: tuple[tuple[type[errors.HearthError], Code], ...] = (
-    (errors.UnknownTask, Code(grpc.StatusCode.NOT_FOUND, pb.ERROR_CODE_INVALID_ARGUMENT)),
-    (errors.InvalidInput, Code(grpc.StatusCode.INVALID_ARGUMENT, pb.ERROR_CODE_INVALID_ARGUMENT)),
-    (errors.Overloaded, Code(grpc.StatusCode.RESOURCE_EXHAUSTED, pb.ERROR_CODE_UNAVAILABLE)),
-    (errors.Unavailable, Code(grpc.StatusCode.UNAVAILABLE, pb.ERROR_CODE_UNAVAILABLE)),
-    (
-        errors.DeadlinePassed,
-        Code(grpc.StatusCode.DEADLINE_EXCEEDED, pb.ERROR_CODE_DEADLINE_EXCEEDED),
-    ),
+    (errors.UnknownTask, Code("NOT_FOUND", "INVALID_ARGUMENT", 404)),
+    (errors.InvalidInput, Code("INVALID_ARGUMENT", "INVALID_ARGUMENT", 400)),
+    (errors.Overloaded, Code("RESOURCE_EXHAUSTED", "UNAVAILABLE", 429)),
+    (errors.Unavailable, Code("UNAVAILABLE", "UNAVAILABLE", 503)),
+    (errors.DeadlinePassed, Code("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 504)),
+    (errors.RequestCancelled, Code(CANCELLED, "DEADLINE_EXCEEDED", 499)),
     (errors.ModelFailed, INTERNAL),
 )
 
 
 def code_of(error: BaseException) -> Code:
-    """The codes of an error; what isn't ours is INTERNAL."""
+    """Look an error up; what isn't ours is INTERNAL."""
     return next((code for kind, code in TABLE if isinstance(error, kind)), INTERNAL)
+
+
+def is_the_end(error: BaseException) -> bool:
+    """Tell whether a request ends with its stream, or with the process, and needs no answer."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        # Else it is somebody else's cancellation, which came here instead of an answer.
+        return task is None or task.cancelling() > 0
+    return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)
 
 
 class Status(NamedTuple):
@@ -55,14 +68,9 @@ class Status(NamedTuple):
     meta: Mapping[str, str]
     """A status's trailers, or an in-band error's meta."""
 
-    @property
-    def name(self) -> str:
-        """The gRPC status's name, as ``NOT_FOUND``."""
-        return self.code.status.name
-
 
 def status_of(error: BaseException) -> Status:
-    """What a client is told of an error; what isn't ours is only told to the log."""
+    """Put an error into words for its client; what isn't ours is only told to the log."""
     message = errors.one_line(error, LONGEST_MESSAGE)
     if not isinstance(error, errors.HearthError):
         log.error("a request failed in a way that nobody foresaw", exc_info=error)

@@ -4,28 +4,21 @@ import copy
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from typing import Any
 
 from hearth.batching import Timings
+from hearth.catalog import JSON, RAW, TEXT
 from hearth.errors import HearthError, InvalidInput, UnknownTask
 from hearth.media import Picture
+from hearth.media.formats import PICTURES
 from hearth.models.compose import Composer
 from hearth.plan import Plan, Step
+from hearth.tasks.answer import AnswerStream, Delta, Part, Result
 from hearth.tasks.entries import ENTRIES, MOST_ENTRIES, Entry, read_entries
 from hearth.tasks.options import PAGE
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import (
-    JSON,
-    PICTURES,
-    RAW,
-    TEXT,
-    Asks,
-    Call,
-    Part,
-    Parts,
-    Result,
-    Task,
-)
+from hearth.tasks.task import Asks, Call, Task
 
 NAME = "compose"
 LARGEST_HANDED_ON = 512 * 1024
@@ -60,20 +53,25 @@ class _Composition:
         ahead = [Step(_PICTURE, self._picture)] if self._decodes_ahead(entries) else []
         self._plan = Plan([*ahead, *(self._step(entry, bool(ahead)) for entry in entries)])
 
-    async def parts(self) -> AsyncGenerator[Part, None]:
-        """What becomes of each entry, as it is known."""
+    async def parts(self) -> AsyncGenerator[Part | Delta, None]:
+        """Tell what becomes of each entry, as it is known."""
+        left = len(self._tasks)
         try:
             async with self._stack, aclosing(self._plan.outcomes()) as outcomes:
                 async for name, result, error in outcomes:
                     if name != _PICTURE:
-                        yield self._part(name, result, error)
+                        left -= 1
+                        yield self._part(name, result, error, is_last=not left)
         finally:
             # The steps hold this object, and it the picture: until the collector comes by.
             del self._plan, self._shared
 
-    def _part(self, name: str, result: Result | None, error: BaseException | None) -> Part:
-        task, seconds, timings = self._tasks[name].name, self._seconds[name], self._timings[name]
-        return Part(name, task, result, error, seconds, timings)
+    def _part(
+        self, name: str, result: Result | None, error: BaseException | None, *, is_last: bool
+    ) -> Part:
+        task = self._tasks[name].name
+        meta = {"entry": name, "task": task}
+        return Part(result, error, is_last, meta, task, self._seconds[name], self._timings[name])
 
     def _decodes_ahead(self, entries: Sequence[Entry]) -> bool:
         """Whether the payload is decoded before anything else.
@@ -126,18 +124,20 @@ class _Composition:
             if option:
                 meta[option] = _as_option(result, entry)
         timings = self._timings[entry.name]
-        answer = await self._router.answer_part(
-            whole._replace(
+        answer = await self._router.answer(
+            self._tasks[entry.name],
+            replace(
+                whole,
                 task=entry.task,
                 meta=meta,
                 timings=timings,
                 picture=picture,
                 entry=entry.name,
                 ready_by=self._ready_by,
-            )
+            ),
         )
-        assert isinstance(answer, Result)
-        return answer
+        # An entry has one part: what it would tell ahead of its end is nobody's.
+        return answer if isinstance(answer, Result) else await answer.last()
 
 
 def _task_of(entry: Entry, router: Asks) -> Task:
@@ -167,16 +167,17 @@ def _as_option(result: Result, entry: Entry) -> str:
         raise InvalidInput(f"{entry.name!r} can't take an answer that is no text") from None
 
 
-async def _compose(composer: Composer, entries: list[Entry], call: Call) -> Parts:
-    return Parts(len(entries), _Composition(composer, entries, call).parts())
+async def _compose(composer: Composer, entries: list[Entry], call: Call) -> AnswerStream:
+    # Each entry is asked with the deadline of the whole.
+    return AnswerStream(_Composition(composer, entries, call).parts(), keeps_time=True)
 
 
 def _parse(_: Composer, call: Call) -> list[Entry]:
     return read_entries(call.options[ENTRIES.name])
 
 
-def _render(_: Composer, parts: Parts, __: Call) -> Parts:
-    return parts
+def _render(_: Composer, answer: AnswerStream, __: Call) -> AnswerStream:
+    return answer
 
 
 COMPOSE_TASKS: tuple[Task, ...] = (

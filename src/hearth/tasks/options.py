@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from hearth.catalog import OptionInfo, in_full
+from hearth.catalog import JSON, RAW, OptionInfo, in_full
 from hearth.errors import InvalidInput
 
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
@@ -96,8 +96,8 @@ def read_all(options: Sequence[Option], meta: Mapping[str, str]) -> dict[str, An
 RAW_VECTOR = Option(
     "accept",
     "text",
-    "application/json",
-    "application/octet-stream gives the vector as raw little-endian float32",
+    JSON,
+    f"{RAW} gives the vector as raw little-endian float32",
 )
 
 # Understood by every task of pictures, and declared by none.
@@ -126,4 +126,12 @@ TIMEOUT = Option(
     "milliseconds, from when the request is whole, after which its answer is of no use",
     least=1,
     most=24 * 60 * 60 * 1000,  # a day: who waits longer waits for ever
+)
+
+# Understood by every task that tells of its answer in deltas.
+STREAM = Option(
+    "stream",
+    "flag",
+    False,
+    "true: what there is of the answer is sent as it comes; the last message has all of it",
 )

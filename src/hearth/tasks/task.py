@@ -6,8 +6,6 @@ capabilities, the README's table and the command line's help alike.
 """
 
 from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
     Awaitable,
     Callable,
     Coroutine,
@@ -20,87 +18,39 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from hearth.batching import RequestContext, Timings
-from hearth.catalog import OptionInfo, SchemaInfo, TaskInfo
+from hearth.catalog import JSON, RAW, OptionInfo, SchemaInfo, TaskInfo
 from hearth.media import Picture
-from hearth.media.formats import is_read
-from hearth.media.raw import MIME as RAW_FRAME
-from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, Option
-
-JSON = "application/json"
-RAW = "application/octet-stream"
-TEXT = "text/plain"
-IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif", "image/bmp", "image/gif",
-          "image/tiff", "image/heic", "image/heif", "image/jxl", "image/x-adobe-dng",
-          "image/x-nikon-nef", "image/x-canon-cr2", "image/x-sony-arw", "image/x-fuji-raf",
-          "image/x-panasonic-rw2", "image/x-pentax-pef")  # fmt: skip
-"""Files that are read, some of them only with further packages: see ``Task.readable``."""
-PICTURES = (*IMAGES, RAW_FRAME)
-"""What every task of pictures takes: files, and frames of videos."""
+from hearth.media.formats import PICTURES, is_read
+from hearth.tasks.answer import NO_META, AnswerStream, Result
+from hearth.tasks.options import PAGE, PRIORITY, STREAM, TIMEOUT, Option
 
 
-NO_META: Mapping[str, str] = MappingProxyType({})
-
-
-class Request(NamedTuple):
-    """One whole request, put together from its chunks."""
+@dataclass(slots=True)
+class Request:
+    """One whole request on its way through the house, from the message that completed it."""
 
     task: str
+    """Name or alias of the task."""
     payload: bytes
     mime: str = ""
-    meta: Mapping[str, str] = NO_META
+    meta: Mapping[str, str] = field(default_factory=lambda: NO_META)
+    correlation_id: str = ""
+    """What the client calls it: may be empty, and may repeat."""
+    size: int = field(default=0, compare=False)
+    """Bytes that the node holds for it."""
     deadline: float | None = None
-    """On the clock of ``time.monotonic()``."""
+    """When its answer is of no use any more, on the clock of ``time.monotonic()``."""
     source: Hashable = None
     """Whose it is: requests of different sources take turns."""
-    timings: Timings | None = None
-    """Filled in on the way."""
+    timings: Timings = field(default_factory=Timings, compare=False)
+    """Where its time went; filled in on the way."""
     picture: Picture | None = None
     """The payload as a picture that several requests look at."""
     entry: str = ""
-    """Of which entry of a composed request it is a part; empty: of none."""
+    """Name of the entry of a composed request that it is a part of; empty: of none."""
     ready_by: float | None = None
     """Until when a model is waited for that is about to be ready, on the clock of ``deadline``;
     None: for as long as the node lets a request wait."""
-
-
-class Result(NamedTuple):
-    """One whole answer, before it is cut into chunks."""
-
-    body: bytes
-    mime: str
-    schema: str
-    meta: Mapping[str, str] = NO_META
-
-
-class Part(NamedTuple):
-    """The answer of one entry of a composed request: a result, or an error."""
-
-    entry: str
-    task: str
-    """The task's own name."""
-    result: Result | None
-    error: BaseException | None
-    seconds: float
-    timings: Timings
-
-
-class Parts:
-    """The answers of a composed request: ``count`` parts, as each is ready.
-
-    Iterate over it once, and close it. The first step may raise what any request may, and
-    then it has no parts.
-    """
-
-    def __init__(self, count: int, parts: AsyncGenerator[Part, None]) -> None:
-        self.count = count
-        self._parts = parts
-
-    def __aiter__(self) -> AsyncIterator[Part]:
-        return self._parts
-
-    async def aclose(self) -> None:
-        """End what still runs for it."""
-        await self._parts.aclose()
 
 
 class Waits(Protocol):
@@ -122,8 +72,8 @@ class Asks(Protocol):
         """The task of that name; raises UnknownTask and InvalidInput."""
         ...
 
-    def answer_part(self, request: Request) -> Coroutine[Any, Any, Result | Parts]:
-        """The answer to a part of a request that is being answered."""
+    def answer(self, task: "Task", request: Request) -> Coroutine[Any, Any, Result | AnswerStream]:
+        """Answer a request, or a part of one that is being answered."""
         ...
 
     @property
@@ -146,6 +96,11 @@ class Call(NamedTuple):
     """For a task that asks others."""
 
 
+def nothing_missing(_: Any, __: Mapping[str, Any]) -> str | None:
+    """Say that a loaded model can do the task: the ``missing`` of most tasks."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """The declaration of a task; ``Any`` stands for the model of ``service``."""
@@ -159,21 +114,23 @@ class Task:
     parse: Callable[[Any, Call], Any]
     """Raises InvalidInput. It runs on the loop: reading a text, or taking the payload as it is."""
     call: Callable[[Any, Any, Call], Awaitable[Any]]
-    render: Callable[[Any, Any, Call], Result | Parts]
+    render: Callable[[Any, Any, Call], Result | AnswerStream]
     options: tuple[Option, ...] = ()
     outputs: tuple[str, ...] = (JSON,)
     aliases: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
     interactive: bool = False
     """Somebody waits for the answer, unless the request's ``priority`` says otherwise."""
-    missing: Callable[[Any, Mapping[str, Any]], str | None] = lambda _, __: None
-    """Why the model can't do this task yet, or None: label vectors still being made. Gets the
-    options of a request; none of them where the task itself is meant."""
+    missing: Callable[[Any, Mapping[str, Any]], str | None] = nothing_missing
+    """Tells why the model can't do this task yet, or None: label vectors still being made. Gets
+    the options of a request; none of them where the task itself is meant."""
     uses: Mapping[str, Callable[[Any], str | None]] = field(default_factory=dict)
     """Services whose models it needs beside its own, and why such a model isn't enough yet."""
     tensors: bool = False
     """Pictures that the client has prepared are taken too, where the model's ``preprocess_id``
     says how."""
+    streams: bool = False
+    """Whether it tells of its answer in deltas, to those who ask for them."""
     takes_pictures: bool = field(init=False)
     """Whether image files are what the task is done to."""
 
@@ -196,7 +153,8 @@ class Task:
         """The task's own options, and those of every task, or of every one of pictures."""
         pages = (PAGE,) if self.takes_pictures else ()
         usual = "interactive" if self.interactive else "bulk"
-        return (*self.options, *pages, replace(PRIORITY, default=usual), TIMEOUT)
+        streams = (STREAM,) if self.streams else ()
+        return (*self.options, *pages, *streams, replace(PRIORITY, default=usual), TIMEOUT)
 
     def describe(
         self,

@@ -4,14 +4,13 @@ from typing import Annotated
 
 import typer
 
-from hearth.cli import completion
-from hearth.cli.options import Nodes, TaskOptions, Texts, read_options
+from hearth.cli.options import Nodes, TaskOptions, Texts, complete_task, read_options
 
 
 def infer(  # noqa: PLR0917
     task: Annotated[
         str,
-        typer.Argument(help="What to do: clip_classify, ocr, …", autocompletion=completion.tasks),
+        typer.Argument(help="What to do: clip_classify, ocr, …", autocompletion=complete_task),
     ],
     files: Annotated[
         list[str] | None,

@@ -10,23 +10,23 @@ from functools import partial
 from typing import NamedTuple
 
 from hearth.blocking import run_blocking
+from hearth.catalog import RAW
 from hearth.cli.console import complain, hint, notes, warn
 from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.infer.async_writer import AsyncWriter
 from hearth.cli.infer.expand import expand
 from hearth.cli.infer.inputs import gather
-from hearth.cli.infer.report import Report, told_options
+from hearth.cli.infer.report import Report, options_as_json
 from hearth.cli.infer.resume import RunIdentity
 from hearth.cli.infer.target import AnswerTarget, report_for
 from hearth.cli.options import warn_of_unknown
 from hearth.cli.signals import SecondInterrupt, StopSignals
 from hearth.client import Answer, Client, Node, TaskInfo
-from hearth.client.client import RAW
 from hearth.errors import HearthError, SettingsError, Unavailable, UnknownTask
 
 
 class InferArguments(NamedTuple):
-    """What the user asked for."""
+    """Arguments of one run."""
 
     task: str
     files: Sequence[str]
@@ -42,10 +42,13 @@ class InferArguments(NamedTuple):
     """The model whose answers are wanted; None: of any, but all of one."""
 
 
-def run(wishes: InferArguments) -> int:
-    """The exit code. Raises HearthError, and OSError for what can't be read or written."""
+def run(arguments: InferArguments) -> int:
+    """Run to the end and return the exit code.
+
+    Raises HearthError, and OSError for what can't be read or written.
+    """
     stopping = StopSignals()
-    running = InferRun(wishes)
+    running = InferRun(arguments)
     try:
         with stopping:
             asyncio.run(_run(running, stopping))
@@ -74,8 +77,8 @@ async def _run(running: "InferRun", stopping: StopSignals) -> None:
 class InferRun:
     """One run under way, on an asyncio loop."""
 
-    def __init__(self, wishes: InferArguments) -> None:
-        self._wishes = wishes
+    def __init__(self, arguments: InferArguments) -> None:
+        self._arguments = arguments
         self._began = time.monotonic()
         self._report: Report | None = None
         self._is_told = False
@@ -84,35 +87,35 @@ class InferRun:
 
     @property
     def done(self) -> int:
-        """Inputs that are done with."""
+        """Number of inputs that are done."""
         return self._report.done if self._report is not None else 0
 
     @property
     def failed(self) -> int:
-        """Those of them that failed."""
+        """Number of inputs that failed."""
         return self._report.failed if self._report is not None else 0
 
     @property
     def place(self) -> str:
-        """Where answers are written."""
+        """Place where answers are written."""
         return (self._report.place if self._report is not None else "") or "stdout"
 
     def how_far(self) -> str:
-        """Where it stands, and how to go on."""
+        """Tell how much is done, and how to go on."""
         return "nothing was asked yet" if self._report is None else self._report.how_far()
 
     def last_words(self) -> str:
-        """What is said of an interrupted run, once."""
-        told, self._is_told = self._is_told, True
-        return "" if told else f"interrupted: {self.how_far()}"
+        """Return what is said of an interrupted run; empty the second time."""
+        is_told, self._is_told = self._is_told, True
+        return "" if is_told else f"interrupted: {self.how_far()}"
 
     async def run(self) -> None:
-        """To the end of the inputs."""
-        wishes = self._wishes
-        async with Client(wishes.nodes) as client:
-            node = await self._ready(client, wishes.model_id)
-            task = node.capabilities.tasks[wishes.task]
-            warn_of_unknown(task, wishes.options)
+        """Ask for all inputs, and write their answers."""
+        arguments = self._arguments
+        async with Client(arguments.nodes) as client:
+            node = await self._ready(client, arguments.model_id)
+            task = node.capabilities.tasks[arguments.task]
+            warn_of_unknown(task, arguments.options)
             report = self._report = await run_blocking(partial(self._prepare, task))
             with report:
                 if report.model_id is not None:
@@ -124,33 +127,33 @@ class InferRun:
         _sum_up(report, time.monotonic() - started)
 
     async def _answer(self, client: Client, task: TaskInfo, report: Report) -> None:
-        wishes = self._wishes
-        options = dict(wishes.options)
-        if wishes.target.wants_vectors and "accept" in task.limits:
+        arguments = self._arguments
+        options = dict(arguments.options)
+        if arguments.target.wants_vectors and "accept" in task.limits:
             options.setdefault("accept", RAW)
         answers = client.map(
-            wishes.task,
+            arguments.task,
             report.inputs,
             ordered=report.ordered,
-            in_flight=wishes.jobs,
+            in_flight=arguments.jobs,
             within=math.inf if (left := self._left()) is None else left,
-            model_id=report.model_id or wishes.model_id,
+            model_id=report.model_id or arguments.model_id,
             options=options,
         )
-        pen: AsyncWriter[Answer] = AsyncWriter(report.add)
+        writer: AsyncWriter[Answer] = AsyncWriter(report.add)
         try:
             async with aclosing(answers):
-                await pen.follow(answers)
+                await writer.follow(answers)
         finally:
-            self.is_stuck = pen.is_stuck
+            self.is_stuck = writer.is_stuck
 
     async def _ready(self, client: Client, model_id: str | None = None) -> Node:
-        """A node that can do the task; raises as ``Client.ready``.
+        """Find a node that can do the task; raises as ``Client.ready``.
 
         With --timeout it is waited for that long, for it may be restarting; unless all that
         are there can do other things.
         """
-        task, left = self._wishes.task, self._left()
+        task, left = self._arguments.task, self._left()
         try:
             async with asyncio.timeout(left):
                 return await client.ready(task, model_id=model_id)
@@ -164,11 +167,11 @@ class InferRun:
         return await client.ready(task, self._left(), model_id=model_id)
 
     async def _find(self, client: Client, report: Report) -> None:
-        """Raises Unavailable where no node has the model of an earlier run's answers.
+        """Wait for the model of an earlier run's answers; raises Unavailable where no node has it.
 
         SettingsError, where another is asked for.
         """
-        of, asked = report.model_id, self._wishes.model_id
+        of, asked = report.model_id, self._arguments.model_id
         if asked not in (None, of):
             raise SettingsError(
                 f"{report.place}: its answers are of the model {of}, and --model-id is {asked}: "
@@ -183,28 +186,28 @@ class InferRun:
             ) from None
 
     def _left(self) -> float | None:
-        """Seconds, of those of --timeout; None without it."""
-        limit = self._wishes.timeout
+        """Return the seconds that are left of --timeout; None without it."""
+        limit = self._arguments.timeout
         return None if limit is None else max(0.0, self._began + limit - time.monotonic())
 
     def _prepare(self, task: TaskInfo) -> Report:
         """Look for the files, and at what an earlier run has left: not on the loop."""
-        wishes = self._wishes
-        inputs = gather(expand(wishes.files, task, warn), wishes.texts)
-        work = RunIdentity(wishes.task, told_options(wishes.options))
-        report = report_for(wishes.target, inputs, work)
-        if wishes.timeout is not None:
+        arguments = self._arguments
+        inputs = gather(expand(arguments.files, task, warn), arguments.texts)
+        identity = RunIdentity(arguments.task, options_as_json(arguments.options))
+        report = report_for(arguments.target, inputs, identity)
+        if arguments.timeout is not None:
             report.advice["DEADLINE_EXCEEDED"] = "a longer --timeout gives it more"
         return report
 
 
 def _is_settled(node: Node) -> bool:
-    """Whether what a node can do now is all that it will be able to."""
+    """Tell whether what a node can do now is all that it will be able to."""
     return node.state == "up" and not node.draining and not node.capabilities.changing
 
 
 def _sum_up(report: Report, seconds: float) -> None:
-    """For whoever watches: where all is written, nothing else says that it is done."""
+    """Say that all is done: where all is written to a file, nothing else does."""
     if not report.place or not notes().is_terminal:
         return
     if not report.inputs:

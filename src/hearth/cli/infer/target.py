@@ -10,11 +10,11 @@ from hearth.cli.infer.report import Report, TableReport
 from hearth.cli.infer.resume import RunIdentity
 from hearth.cli.infer.vectors_report import NUMPY, VectorsReport
 from hearth.errors import SettingsError
-from hearth.output_files import WRITABLE_PICTURES, spare
+from hearth.output_files import WRITABLE_PICTURES, refuse_overwriting
 
 
 class AnswerTarget(NamedTuple):
-    """How answers are wanted, and where."""
+    """Form of answers, and the place where they go."""
 
     out: str | None = None
     raw: bool = False
@@ -23,7 +23,7 @@ class AnswerTarget(NamedTuple):
 
     @property
     def ending(self) -> str:
-        """Of the file, in lower case."""
+        """Ending of the file, in lower case."""
         return Path(self.out or "").suffix.lower()
 
     @property
@@ -32,7 +32,7 @@ class AnswerTarget(NamedTuple):
         return self.ending in NUMPY
 
     def check(self) -> None:
-        """Raises SettingsError for what can't be meant, whatever the inputs are."""
+        """Check it; raises SettingsError for what can't be meant, whatever the inputs are."""
         if self.json and self.ending in (*WRITABLE_PICTURES, *NUMPY):
             what = "vectors" if self.wants_vectors else "picture"
             raise SettingsError(f"--out {self.out}: lines of JSON are no {what}; name a .jsonl")
@@ -47,7 +47,7 @@ class AnswerTarget(NamedTuple):
 
 
 def report_for(target: AnswerTarget, inputs: Sequence[InferInput], work: RunIdentity) -> Report:
-    """Raises SettingsError for what can't be meant, OSError for what can't be written."""
+    """Make the report; raises SettingsError for what can't be meant, OSError for files."""
     if target.out is not None:
         return _to_file(Path(target.out), target, inputs, work)
     if target.json:
@@ -60,9 +60,9 @@ def _to_file(
 ) -> Report:
     origins = [Path(source.file) for source in inputs if source.file and source.file != STDIN]
     if target.raw and (str(target.out).endswith("/") or path.is_dir()):
-        spare(path, [origin.parent for origin in origins])
+        refuse_overwriting(path, [origin.parent for origin in origins])
         return FolderReport(inputs, path)
-    spare(path, origins)
+    refuse_overwriting(path, origins)
     if target.ending in WRITABLE_PICTURES:
         if len(inputs) > 1:
             hint = f"--raw --out {path.stem}/ takes each in a file of its own"

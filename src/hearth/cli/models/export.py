@@ -10,7 +10,7 @@ import typer
 from hearth.cli.options import Config, DataDir, settings_of
 
 if TYPE_CHECKING:
-    from hearth.models.clip.making.options import ExportOptions
+    from hearth.export.clip_folder import ExportOptions
 
 
 def export(  # noqa: PLR0917
@@ -38,7 +38,7 @@ def export(  # noqa: PLR0917
     """
     from hearth.cli.console import output
     from hearth.cli.exit_codes import OK
-    from hearth.cli.models.meant import model_of
+    from hearth.cli.models.did_you_mean import model_of
     from hearth.cli.progress import ProgressView
     from hearth.settings import Settings
 
@@ -47,7 +47,7 @@ def export(  # noqa: PLR0917
         # A name that can't be meant is told before torch is imported.
         name = model_of(settings, name)
     with ProgressView() as bar, _needed_packages():
-        from hearth.models.clip.making.options import ExportOptions
+        from hearth.export.clip_folder import ExportOptions
 
         options = ExportOptions(
             data_dir=settings.data_dir,
@@ -76,8 +76,8 @@ def export(  # noqa: PLR0917
 
 
 def _exported(name: str, options: "ExportOptions") -> tuple[Path, str, list[str]]:
-    """The folder, the model id, and what there is to say."""
-    from hearth.models.clip.making.export import export_model
+    """Make files in fp32: the folder, the model id, and what there is to say."""
+    from hearth.export.clip_graphs import export_model
 
     report = export_model(name, options)
     height, width = report.image_size
@@ -96,8 +96,8 @@ def _exported(name: str, options: "ExportOptions") -> tuple[Path, str, list[str]
 def _converted(
     name: str, precision: Literal["fp16", "int8"], options: "ExportOptions"
 ) -> tuple[Path, str, list[str]]:
-    """The same of files in another precision."""
-    from hearth.models.clip.making.convert import export_variant
+    """Make files in another precision: the folder, the model id, and what there is to say."""
+    from hearth.export.clip_variant import export_variant
 
     report = export_variant(name, precision, options)
     before, after = report.megabytes
@@ -118,10 +118,10 @@ def _set_to(name: str) -> str:
 
 
 def _use_of_variant(folder: Path, precision: str) -> str:
-    """How a node comes to take a variant that lies beside the export in fp32."""
-    from hearth.cli.models.inventory import read_about
+    """Tell how a node comes to take a variant that lies beside the export in fp32."""
+    from hearth.hub.atomic import about
 
-    if read_about(folder).get("forced"):
+    if about(folder).get("forced"):
         return f"use it: set the service's precision to {precision}, for auto leaves what differs"
     device = "a CPU" if precision == "int8" else "a GPU"
     return f"a node takes it by itself on {device} (precision auto)"

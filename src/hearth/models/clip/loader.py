@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from hearth.backends import require_backend
+from hearth.backends.registry import require_backend
 from hearth.errors import SettingsError
 from hearth.files import fingerprint
 from hearth.hub.progress import Progress
@@ -21,9 +21,9 @@ from hearth.models.clip.origins import (
 )
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.weights import OpenClipModel
-from hearth.models.labels.making.store import LabelStore
+from hearth.models.labels.making.label_store import LabelStore
 from hearth.models.labels.sets.source import LabelSource
-from hearth.models.loader import ModelDescription
+from hearth.models.loader import DynamicBatchMaker, ModelDescription
 from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings
 
@@ -32,6 +32,7 @@ class ClipLoader:
     """Makes the ClipModel of one service; satisfies ``models.loader.ModelLoader``.
 
     ``labels`` gives the label sets to classify with, the main one first, for a model id.
+    ``make_dynamic`` frees the batch axis of downloaded graphs; None: they stay as they are.
     Raises SettingsError for a model that can't be meant.
     """
 
@@ -46,6 +47,7 @@ class ClipLoader:
         data_dir: Path,
         reader: ImageReader,
         options: QueueOptions | None = None,
+        make_dynamic: DynamicBatchMaker | None = None,
     ) -> None:
         self.service = service
         self._settings = settings
@@ -55,7 +57,7 @@ class ClipLoader:
         self._reader = reader
         options = options or QueueOptions()
         self._options = replace(options, max_batch=settings.max_batch_size or options.max_batch)
-        self._origin = _origin(settings, hub, data_dir, service)
+        self._origin = _origin(settings, hub, data_dir, service, make_dynamic)
 
     def describe(self) -> ModelDescription:
         """Tell what the settings name, and where it is; never touches the network."""
@@ -118,7 +120,13 @@ class ClipLoader:
         return LabelStore(home / runtime / folder, made_from, older)
 
 
-def _origin(settings: ClipSettings, hub: HubStore, data_dir: Path, service: str) -> Origin:
+def _origin(
+    settings: ClipSettings,
+    hub: HubStore,
+    data_dir: Path,
+    service: str,
+    make_dynamic: DynamicBatchMaker | None,
+) -> Origin:
     if settings.backend == "onnxrt" and settings.onnx_image is not None:
         return OnnxPaths(settings.onnx_image, settings.onnx_text)
     if settings.backend == "onnxrt" and settings.onnx_text is not None:
@@ -126,4 +134,5 @@ def _origin(settings: ClipSettings, hub: HubStore, data_dir: Path, service: str)
     reference = parse(settings.model)
     if settings.backend == "torch":
         return OpenClipModel(reference, hub)
-    return OnnxModel(reference, hub, export_folder(data_dir, reference), settings, service)
+    export = export_folder(data_dir, reference)
+    return OnnxModel(reference, hub, export, settings, service, make_dynamic=make_dynamic)

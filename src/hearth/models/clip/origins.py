@@ -5,29 +5,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from hearth.backends import BACKENDS
+from hearth.backends.registry import BACKENDS
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.atomic import about
 from hearth.hub.integrity import MARK, damage, is_onnx, is_sound
-from hearth.hub.layout import Layout, files_in, select
+from hearth.hub.layout import ModelLayout, files_in, select
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import BARRED, HubStore, RepositoryMissing
-from hearth.models.clip.exports.commands import how_to_convert, how_to_export
-from hearth.models.clip.exports.folders import belongs, what_is_damaged
-from hearth.models.clip.exports.freeing import dynamic_copy, is_impossible, make_dynamic_copy
-from hearth.models.clip.exports.variants import Place, choose, left_out, variant_folder
+from hearth.models.clip.exports import (
+    belongs,
+    dynamic_copy,
+    how_to_convert,
+    how_to_export,
+    is_impossible,
+    what_is_damaged,
+)
 from hearth.models.clip.files import IMAGE, OnnxFiles
 from hearth.models.clip.parts import Parts
+from hearth.models.clip.variants import Place, choose, left_out, variant_folder
 from hearth.models.clip.weights import fault_in, find_whole, require_layout, stored
-from hearth.models.loader import ModelDescription, first_missing
+from hearth.models.loader import DynamicBatchMaker, ModelDescription, first_missing
 from hearth.settings import ClipSettings
 
 log = logging.getLogger(__name__)
 
 
 def export_folder(data_dir: Path, reference: ModelReference) -> Path:
-    """Where ``hearth models export`` puts a model, and where the node looks for it."""
+    """Name the folder where ``hearth models export`` puts a model, and a node looks for it."""
     return data_dir / "exports" / reference.folder_name
 
 
@@ -35,15 +40,15 @@ class Origin(Protocol):
     """Where a model comes from; methods block."""
 
     def describe(self, settings: ClipSettings) -> ModelDescription:
-        """What it is, and where its files are; never touches the network."""
+        """Tell what it is, and where its files are; never touches the network."""
         ...
 
     def resolve(self) -> str:
-        """Where it can be fetched from; asks the network, and raises ModelUnavailable."""
+        """Find where it can be fetched from; asks the network, and raises ModelUnavailable."""
         ...
 
     def is_local(self) -> bool:
-        """Whether all files are here; never touches the network."""
+        """Tell whether all files are here; never touches the network."""
         ...
 
     def download(self, progress: Progress) -> None:
@@ -88,7 +93,7 @@ class OnnxModel:
 
     ``export`` is the place of the model's export in fp32; of its variants beside that the
     one is taken that ``settings`` want (``variants.choose``). ``service`` is whose setting
-    the errors name.
+    the errors name; ``make_dynamic`` frees the batch axis of a download.
     """
 
     def __init__(
@@ -98,17 +103,20 @@ class OnnxModel:
         export: Path,
         settings: ClipSettings | None = None,
         service: str = "clip",
+        *,
+        make_dynamic: DynamicBatchMaker | None = None,
     ) -> None:
         self._reference = reference
         self._hub = hub
         self._place = Place(reference.full_name, export)
         self._settings = settings or ClipSettings()
         self._service = service
+        self._make_dynamic = make_dynamic
 
     def describe(self, settings: ClipSettings) -> ModelDescription:
         about = ModelDescription(settings.model, settings.precision)
         if (folder := self._reference.folder) is not None:
-            return replace(about, own=(folder,), fault=fault_in(folder, Layout.ONNX))
+            return replace(about, own=(folder,), fault=fault_in(folder, ModelLayout.ONNX))
         exports = self._exports(settings.precision)
         repositories = self._reference.onnx_repositories()
         downloads = () if any(map(is_sound, exports)) else stored(self._hub, repositories)
@@ -137,9 +145,10 @@ class OnnxModel:
                     raise
                 raise type(error)(f"{error}{note}") from error
         found = self._downloaded()
-        if found is not None and self.graphs() == found[1]:
+        make = self._make_dynamic
+        if make is not None and found is not None and self.graphs() == found[1]:
             # The hub's files are known by their hashes, and stay as they are.
-            make_dynamic_copy(*found, self._hub, self._reference.model_id, progress)
+            make(*found, self._hub, self._reference.model_id, progress)
 
     def load(self, settings: ClipSettings) -> Parts:
         folder = self._chosen(settings)
@@ -158,7 +167,7 @@ class OnnxModel:
         return parts
 
     def graphs(self) -> Path | None:
-        """The folder of the graphs in fp32 that is taken, and is whole; None where none is here.
+        """Find the whole graphs in fp32 that are taken; None where none are here.
 
         The user's own; an export of this very model; a download, or its copy with a free batch
         axis.
@@ -190,7 +199,7 @@ class OnnxModel:
         )
 
     def _note(self) -> str:
-        """Why exports that are here aren't taken."""
+        """Tell why exports that are here aren't taken."""
         export = self._place.export
         if is_onnx(export) and not belongs(export, self._place.name):
             return f" ({export} is of {_plain(about(export)['reference'])})"
@@ -198,7 +207,7 @@ class OnnxModel:
         return f" ({'; '.join(damaged)})" if damaged else ""
 
     def _damaged(self) -> list[str]:
-        """The exports of this model, in any precision, that aren't taken for their damage."""
+        """Complain of the exports of this model, in any precision, that are damaged."""
         export, name = self._place.export, self._place.name
         places = {"fp32": export, **{p: variant_folder(export, p) for p in ("int8", "fp16")}}
         told = (what_is_damaged(place, name, precision) for precision, place in places.items())
@@ -228,25 +237,25 @@ class OnnxModel:
         self._hub.download(repository, files, progress)
 
     def _offer(self) -> tuple[str, tuple[str, ...]]:
-        """The repository that has the graphs, and which of its files they are."""
+        """Return the repository that has the graphs, and which of its files they are."""
         if self._settings.precision not in ("auto", "fp32"):
             raise self._missing(self._settings)
         repository = self._choose()
         files = self._hub.files(repository)
         self._require_graphs(files, repository)
-        return repository, select(Layout.ONNX, files, repository)
+        return repository, select(ModelLayout.ONNX, files, repository)
 
     def _exports(self, precision: str) -> list[Path]:
-        """The exports of this model that are here, in this precision or (auto) in any."""
+        """Return the exports of this model that are here, in this precision or (auto) in any."""
         export = self._place.export
         places = {"fp32": export, **{p: variant_folder(export, p) for p in ("fp16", "int8")}}
         wanted = [place for p, place in places.items() if precision in ("auto", p)]
         return [place for place in wanted if place.is_dir() and belongs(place, self._place.name)]
 
     def _downloaded(self) -> tuple[str, Path] | None:
-        """The repository that is here, and its snapshot."""
+        """Return the repository that is here, and its snapshot."""
         for repository in self._reference.onnx_repositories():
-            folder = find_whole(self._hub, repository, Layout.ONNX, IMAGE.as_posix())
+            folder = find_whole(self._hub, repository, ModelLayout.ONNX, IMAGE.as_posix())
             if folder is not None:
                 return repository, folder
         return None
@@ -263,10 +272,10 @@ class OnnxModel:
         def weights() -> str:
             return f"open_clip weights, and no ONNX graphs: {self._otherwise()}"
 
-        require_layout(Layout.ONNX, files, where, weights)
+        require_layout(ModelLayout.ONNX, files, where, weights)
 
     def _otherwise(self) -> str:
-        """What the user can do where there are no graphs: all of it needs torch."""
+        """Tell what the user can do where there are no graphs: all of it needs torch."""
         export = how_to_export(self._reference.full_name)
         ways = f"{export} once, or set {self._service}.backend to torch"
         missing = BACKENDS["torch"].unavailable()

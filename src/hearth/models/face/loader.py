@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hearth.backends import require_backend
+from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable, SettingsError, SetupError
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ONNX_ORGANISATION, ModelReference, parse
 from hearth.hub.store import BARRED, HubStore
 from hearth.media import ImageReader
 from hearth.models.face.parameters import DETECTION, IN_LAYOUT, RECOGNITION
-from hearth.models.loader import ModelDescription, first_missing
+from hearth.models.loader import DynamicBatchMaker, ModelDescription, first_missing
 from hearth.models.options import QueueOptions
 from hearth.settings import FaceSettings
 
@@ -43,11 +43,13 @@ class FaceLoader:
         *,
         reader: ImageReader,
         options: QueueOptions | None = None,
+        make_dynamic: DynamicBatchMaker | None = None,
     ) -> None:
         self._settings = settings
         self._hub = hub
         self._reader = reader
         self._options = options or QueueOptions()
+        self._make_dynamic = make_dynamic
         self._own: dict[str, Path | None] = {
             DETECTION: settings.detection,
             RECOGNITION: settings.recognition,
@@ -98,12 +100,8 @@ class FaceLoader:
         if not self._wanted or repository is None:
             return
         snapshot = self._hub.download(repository, self._wanted, progress)
-        if self._own[RECOGNITION] is None:
-            from hearth.models.face.freeing import make_recognition_dynamic
-
-            make_recognition_dynamic(
-                repository, snapshot, self._hub, self._reference.model_id, progress
-            )
+        if self._own[RECOGNITION] is None and self._make_dynamic is not None:
+            self._make_dynamic(repository, snapshot, self._hub, self._reference.model_id, progress)
 
     def load(self) -> "FaceModel":
         """Make the model of its local files; raises SetupError."""
@@ -146,8 +144,7 @@ class FaceLoader:
         return Graphs(*(self._own[role] or self._found(role) for role in IN_LAYOUT))
 
     def _found(self, role: str) -> Path:
-        from hearth.models.face.files import graph_in
-        from hearth.models.face.freeing import dynamic_copy
+        from hearth.models.face.files import dynamic_copy, graph_in
 
         if self._reference.folder is not None:
             return graph_in(self._reference.folder, role)

@@ -51,7 +51,7 @@ _HINT = f"; a wheel of mediapipe {VERSION} named by mediapipe.wheel will do as w
 
 @dataclass(frozen=True, slots=True)
 class WheelModels:
-    """The model files in their folder; satisfies ``models.packaged.Packaged``."""
+    """The model files in their folder; satisfies ``hub.model_files.PackagedFiles``."""
 
     folder: Path
     model: str = MODEL_ID

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from hearth.catalog import JSON
 from hearth.errors import InvalidInput
 from hearth.media import ImageReader, PixelForm, encode
 from hearth.media.mask import SoftMask
@@ -16,12 +17,13 @@ from hearth.models.mediapipe import effects
 from hearth.models.mediapipe.backdrops import Backdrops
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.model import MediaPipeModel
+from hearth.tasks.answer import Result
 from hearth.tasks.mediapipe.formats import ACCEPT, chosen, format_option
 from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.options import SEGMENTER
 from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.options import Option
-from hearth.tasks.task import JSON, Call, Result
+from hearth.tasks.task import Call
 
 FORMATS = {"jpeg": "image/jpeg", "png": "image/png"}
 

@@ -5,18 +5,19 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from hearth.catalog import FieldInfo
+from hearth.catalog import JSON, RAW, FieldInfo
 from hearth.media import encode
 from hearth.media.mask import IN_FRONT, SoftMask, runs
 from hearth.media.raw import Pixels
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.model import MediaPipeModel
+from hearth.tasks.answer import Result
 from hearth.tasks.mediapipe.formats import ACCEPT, chosen, format_option
 from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.options import SEGMENTER
 from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.options import Option
-from hearth.tasks.task import JSON, RAW, Call, Result
+from hearth.tasks.task import Call
 
 FORMATS = {"png": "image/png", "raw": RAW, "rle": JSON}
 

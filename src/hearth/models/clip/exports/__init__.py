@@ -1,1 +1,0 @@
-"""Exports of CLIP: known again by their fingerprints, proved; and which of them a node takes."""
