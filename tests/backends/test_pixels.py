@@ -20,7 +20,7 @@ from hearth.backends.onnx_pixels import PixelSession, taking_pixels
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.media import ImageReader
 from hearth.models.clip import openclip
-from hearth.models.clip.files import OnnxFiles
+from hearth.models.clip.files import GraphFiles
 from hearth.models.clip.pictures import Pictures
 from hearth.models.clip.tower import Tower
 from hearth.models.clip.transform import ImageTransform
@@ -357,11 +357,11 @@ def older_export(tiny_module, tiny_export, folder):
         lambda t: tiny_module.encode_image(normalise(t), normalize=True),
         sample,
     )
-    return OnnxFiles(path, None, "older").load(ClipSettings(device="cpu"))
+    return GraphFiles(path, None, "older").load(ClipSettings(device="cpu"))
 
 
 def our_export(tiny_module, tiny_export, folder):
-    return OnnxFiles(tiny_export / "visual" / "model.onnx", None, "new").load(
+    return GraphFiles(tiny_export / "visual" / "model.onnx", None, "new").load(
         ClipSettings(device="cpu")
     )
 
