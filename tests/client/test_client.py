@@ -392,8 +392,8 @@ async def test_a_node_that_is_frozen_is_given_up_in_time() -> None:
         (b"", "", mime.TEXT),
         (b"a" * (mime.HEAD - 1) + "é".encode(), "", mime.TEXT),
         (b"\0\1\2\3", "x.pdf", "application/pdf"),
-        (b"\0\1\2\3", "", mime.BINARY),
-        (b"caf\xe9", "", mime.BINARY),
+        (b"\0\1\2\3", "", mime.RAW),
+        (b"caf\xe9", "", mime.RAW),
     ],
 )
 def test_a_payload_is_told_by_its_bytes_first(payload: bytes, name: str, expected: str) -> None:

@@ -20,7 +20,7 @@ from hearth.export.clip_folder import ExportOptions
 from hearth.files import fingerprint
 from hearth.hub import atomic
 from hearth.hub.hashes import content
-from hearth.hub.layout import Layout, files_in, layouts
+from hearth.hub.layout import ModelLayout, files_in, layouts
 from hearth.hub.progress import no_progress
 
 PHOTO = pictures()["photo.jpg"]
@@ -35,7 +35,7 @@ def files_of(folder):
 
 
 def test_an_export_has_the_known_layout_and_says_where_it_comes_from(tiny_export):
-    assert Layout.ONNX in layouts(files_in(tiny_export))
+    assert ModelLayout.ONNX in layouts(files_in(tiny_export))
     about = json.loads((tiny_export / "hearth.json").read_text())
     assert about["model_id"] == "tiny"
     assert about["logit_scale"] == pytest.approx(37.5)

@@ -26,7 +26,7 @@ from hearth.export import precision as graphs_precision
 from hearth.export.clip_folder import ExportOptions
 from hearth.export.clip_variant import export_variant
 from hearth.export.precision import convert
-from hearth.hub.layout import Layout, files_in, layouts
+from hearth.hub.layout import ModelLayout, files_in, layouts
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
@@ -94,7 +94,7 @@ async def test_a_variant_is_the_same_model_and_says_how_near_it_is(
         warnings.simplefilter("error")
         report = variant(data, precision, progress=lambda *step: steps.append(step))
     assert report.folder == data / "exports" / f"ViT-Tiny__mine@{precision}"
-    assert Layout.ONNX in layouts(files_in(report.folder))
+    assert ModelLayout.ONNX in layouts(files_in(report.folder))
     assert contents(source) == before
     told = about(report.folder)
     assert told["model_id"] == report.model_id == "tiny"

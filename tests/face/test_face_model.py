@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from batch_kit import until
+from batch_kit import until, until_measured
 from face_kit import PATTERN, READER, Mark, drawn, expected, file, loaded, pack, shrunk
 from hearth.batching import BatchQueue, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
@@ -337,6 +337,7 @@ async def test_curves_are_measured_and_kept(folder, tmp_path):
     cache = ProfileCache(tmp_path / FILE)
     with loaded(folder, QueueOptions(profiles=cache)) as model:
         await model.warm_up()
+        await until_measured(*model.queues)
         detection, _, recognition = model.queues
         assert list(detection.profile.times) == [1] and detection.max_batch == 1
         assert len(recognition.profile.times) > 2 and recognition.max_batch > 1

@@ -3,7 +3,6 @@
 import io
 import os
 import queue
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,8 +17,6 @@ from unittest.mock import patch
 
 import orjson
 import skimage
-
-from hearth.models.tuning import FILE as CURVES
 
 HEARTH = (sys.executable, "-m", "hearth")
 PAGE = Path(skimage.__file__).parent / "data" / "page.png"
@@ -95,16 +92,6 @@ def hearth_here(*arguments: object, cwd: Path | None = None, **changes: str) -> 
             for made in (console.output, console.notes):
                 made.cache_clear()
     return Done(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
-
-
-def place_curves(measured: Path, folder: Path) -> Path:
-    """Give a node that starts in ``folder`` the curves of another's data folder; ``folder``.
-
-    A first start measures for some seconds, which is the same in every test.
-    """
-    (folder / "data").mkdir()
-    shutil.copyfile(measured / CURVES, folder / "data" / CURVES)
-    return folder
 
 
 def at_once(*commands: Callable[[], Done]) -> list[Done]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Self
 
+from hearth.catalog import RAW
 from hearth.client.addresses import named
 from hearth.client.affinity import ModelAffinity
 from hearth.client.answer import Answer
@@ -22,8 +23,6 @@ from hearth.client.values import Embedding, Faces, Labels, Texts
 
 TIMEOUT = 60.0
 """Seconds for one request, waiting for a node included."""
-RAW = "application/octet-stream"
-"""What makes hearth's nodes send vectors as they are; others send JSON all the same."""
 MAP_TIMEOUT = 600.0
 """The same for each source of a map: a node may be restarted in the middle of it."""
 
@@ -190,6 +189,7 @@ class Client:
         self, image: Source, *, task: str = "clip_image_embed", **how: Any
     ) -> Embedding:
         """The unit vector of a picture."""
+        # Nodes of hearth send vectors as they are then; others send JSON all the same.
         return (await self.infer(task, image, accept=RAW, **how)).typed(Embedding)
 
     async def embed_text(

@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from hearth.catalog import JSON
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -77,7 +79,7 @@ class Outcome:
     @property
     def is_json(self) -> bool:
         """Whether the body is JSON."""
-        return self.mime.partition(";")[0].strip().lower() == "application/json"
+        return self.mime.partition(";")[0].strip().lower() == JSON
 
     def json(self) -> Any:
         """The body as JSON; raises ValueError where it isn't."""

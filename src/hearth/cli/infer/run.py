@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from hearth.blocking import run_blocking
+from hearth.catalog import RAW
 from hearth.cli.console import complain, hint, notes, warn
 from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.infer.async_writer import AsyncWriter
@@ -21,7 +22,6 @@ from hearth.cli.infer.target import AnswerTarget, report_for
 from hearth.cli.options import warn_of_unknown
 from hearth.cli.signals import SecondInterrupt, StopSignals
 from hearth.client import Answer, Client, Node, TaskInfo
-from hearth.client.client import RAW
 from hearth.errors import HearthError, SettingsError, Unavailable, UnknownTask
 
 

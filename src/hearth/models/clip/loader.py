@@ -22,7 +22,7 @@ from hearth.models.clip.origins import (
 )
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.weights import OpenClipModel
-from hearth.models.labels.making.store import LabelStore
+from hearth.models.labels.making.label_store import LabelStore
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.loader import DynamicBatchMaker, ModelDescription
 from hearth.models.options import QueueOptions

@@ -47,7 +47,7 @@ class Checkpoint:
 
     @classmethod
     def in_folder(cls, folder: Path) -> "Checkpoint":
-        """A folder as open_clip publishes it; raises ModelUnavailable."""
+        """Take a folder as open_clip publishes it; raises ModelUnavailable."""
         if not (folder / CONFIG).is_file():
             raise ModelUnavailable(f"{folder} holds no open_clip model: {CONFIG} is missing")
         config = read_json(folder / CONFIG).get("model_cfg")
@@ -68,7 +68,7 @@ class Checkpoint:
         pretrained: Mapping[str, Any] | None = None,
         tokenizer: Path | None = None,
     ) -> "Checkpoint":
-        """Weights for one of open_clip's architectures.
+        """Take weights for one of open_clip's architectures.
 
         ``pretrained`` is open_clip's entry for the weights' tag, which says how their
         pictures are prepared and which activation they were trained with. Raises
@@ -116,7 +116,7 @@ def load(checkpoint: Checkpoint, device: str = "cpu") -> OpenClip:
 
 
 def describe(module: Any, checkpoint: Checkpoint) -> OpenClip:
-    """What there is to know of a module that was made from a checkpoint."""
+    """Tell what there is to know of a module that was made from a checkpoint."""
     module.eval().requires_grad_(False)
     bias = getattr(module, "logit_bias", None)
     preprocess = dict(module.visual.preprocess_cfg)
@@ -169,7 +169,7 @@ def torch_parts(
 
 
 def normaliser(transform: ImageTransform, device: str) -> Callable[[Any], Any]:
-    """A function of tensors on ``device``: uint8 (n, height, width, 3) to float32 (n, 3, …)."""
+    """Make a function on ``device`` from uint8 (n, height, width, 3) to float32 (n, 3, …)."""
     import torch
 
     scale, offset = (torch.tensor(v, device=device) for v in (transform.scale, transform.offset))
@@ -185,7 +185,7 @@ def normaliser(transform: ImageTransform, device: str) -> Callable[[Any], Any]:
 
 
 def architecture_config(architecture: str) -> Mapping[str, Any]:
-    """open_clip's config of an architecture; raises ModelUnavailable."""
+    """Read open_clip's config of an architecture; raises ModelUnavailable."""
     config: Mapping[str, Any] | None = import_open_clip().get_model_config(architecture)
     if config is None:
         raise ModelUnavailable(f"open_clip has no architecture {architecture}")
@@ -193,7 +193,7 @@ def architecture_config(architecture: str) -> Mapping[str, Any]:
 
 
 def pretrained_entry(architecture: str, tag: str) -> Mapping[str, Any]:
-    """open_clip's entry for published weights; raises ModelUnavailable."""
+    """Read open_clip's entry for published weights; raises ModelUnavailable."""
     open_clip = import_open_clip()
     entry: Mapping[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
     if not entry:
@@ -206,12 +206,12 @@ def pretrained_entry(architecture: str, tag: str) -> Mapping[str, Any]:
 
 
 def tokenizer_repository(config: Mapping[str, Any]) -> str | None:
-    """The hub repository of a model's tokenizer; None where it is CLIP's own."""
+    """Name the hub repository of a model's tokenizer; None where it is CLIP's own."""
     return (config.get("text_cfg") or {}).get("hf_tokenizer_name") or None
 
 
 def import_open_clip() -> Any:
-    """The module ``open_clip``; raises BackendUnavailable where it can't be imported."""
+    """Import the module ``open_clip``; raises BackendUnavailable where it can't be imported."""
     require_backend("torch")
     try:
         _define_missing_operators()
@@ -257,7 +257,7 @@ def _define_missing_operators() -> None:
 
 
 def _operators_load(torch: Any, origin: str) -> bool:
-    """Whether torchvision's compiled operators can be loaded, as its own import will try."""
+    """Tell whether torchvision's compiled operators can be loaded, as its own import will try."""
     for path in Path(origin).parent.glob("_C*"):
         if path.suffix in {".so", ".pyd", ".dylib"}:
             try:

@@ -101,7 +101,7 @@ class Tower:
         """
         sizes = self.session.batch_sizes
         return BatchQueue(
-            self._runner.run_rows if self._floats is None else self._run_mixed,
+            self.run,
             name=f"{service}-{self._what}",
             max_batch=sizes.limit(max_batch),
             capacity=capacity,
@@ -109,16 +109,19 @@ class Tower:
             **options,
         )
 
-    def _run_mixed(self, items: Sequence[Item]) -> Sequence[Vector | ModelFailed]:
-        """Pixels and floats, each kind as one batch of its own."""
+    def run(self, items: Sequence[Item]) -> Sequence[Vector | ModelFailed]:
+        """Return the unit vector of each item, or why there is none; raises ModelFailed.
+
+        Pixels and floats may come together: each kind is a batch of its own.
+        """
+        if self._floats is None:
+            return self._runner.run_rows(items)
         kinds = [_array(item).dtype == self.dtype for item in items]
-        assert self._floats is not None
         if all(kinds):
             return self._runner.run_rows(items)
         mine = [item for item, is_mine in zip(items, kinds, strict=True) if is_mine]
-        own = iter(self._runner.run_rows(mine))
         others = [item for item, is_mine in zip(items, kinds, strict=True) if not is_mine]
-        theirs = iter(self._floats._runner.run_rows(others))
+        own, theirs = iter(self._runner.run_rows(mine)), iter(self._floats.run(others))
         return [next(own if is_mine else theirs) for is_mine in kinds]
 
 

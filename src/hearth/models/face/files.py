@@ -14,7 +14,7 @@ from hearth.backends.onnx_pixels import taking_pixels
 from hearth.backends.registry import open_session
 from hearth.errors import ModelUnavailable
 from hearth.files import fingerprint
-from hearth.graphs.store import load_graph
+from hearth.graphs.graph_io import load_graph
 from hearth.hub.atomic import about
 from hearth.hub.manifest import DYNAMIC_BATCH, made_of
 from hearth.models.face import parameters as p
