@@ -10,12 +10,15 @@ from typing import Any
 
 import orjson
 import pytest
+import skimage
 
 from cli_kit import HEARTH, environment, on_terminal
 from cli_kit import hearth_here as hearth
 from client_kit import Requests, ScriptedNode, echo, serving
 from hearth.contract import ml_service_pb2 as pb
+from node_kit import NodeThread
 
+COFFEE = Path(skimage.__file__).parent / "data" / "coffee.png"
 DELTA, WHOLE = "text_delta_v1", "text_generation_v1"
 
 
@@ -173,3 +176,26 @@ async def test_ctrl_c_amid_a_text_ends_it():
 async def test_parts_are_printed_alone(how: tuple[str, ...]):
     done = await infer("-t", "a", "--stream", *how)
     assert done.code == 2 and "--stream" in done.err
+
+
+def test_entries_of_a_composed_request_come_one_by_one(node: NodeThread):
+    bad = {"id": "bad", "task": "clip_classify", "options": {"topk": "many"}}
+    entries = orjson.dumps(["clip_image_embed", "clip_classify", bad]).decode()
+    done = hearth(
+        "infer", "compose", COFFEE, "-o", f"entries={entries}", "--stream", "--node", node.target
+    )
+    assert done.code == 1
+    told = {line["entry"]: line for line in done.lines}
+    assert told.keys() == {"clip_image_embed", "clip_classify", "bad"}
+    assert told["clip_image_embed"]["result"]["dim"] and told["clip_classify"]["result"]["labels"]
+    assert told["bad"]["error"]["code"] == "INVALID_ARGUMENT"
+    assert [line["part"] for line in done.lines] == [0, 1, 2]
+    assert [line["last"] for line in done.lines] == [False, False, True]
+
+
+def test_entries_of_a_composed_request_have_their_names_on_a_terminal(node: NodeThread):
+    shown = on_terminal(
+        100, "infer", "compose", COFFEE, "-o", "entries=clip_image_embed,clip_classify", "-o",
+        "topk=1", "--stream", "--node", node.target,
+    )  # fmt: skip
+    assert "clip_image_embed" in shown and "clip_classify" in shown and shown.count("%") == 1
