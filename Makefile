@@ -70,13 +70,13 @@ front: $(VENV)/.dev ## write src/hearth/assets/pixels.onnx
 	$(BIN)/python tools/make_front.py
 
 tables: $(VENV)/.dev ## write the README's tables and src/hearth/known.py from the code
-	$(BIN)/python tools/tables.py
+	$(BIN)/python tools/make_tables.py
 
 references: $(VENV)/.demo ## write tests/references/mediapipe from mediapipe 0.10.21 itself
 	$(BIN)/python tools/mediapipe_reference.py
 
 golden: $(VENV)/.dev ## write tests/golden from what reference implementations answer
-	$(BIN)/python tools/golden.py
+	$(BIN)/python tools/make_golden.py
 
 pins: ## write requirements/*.txt from pyproject.toml
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv

@@ -11,9 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import clip_kit
+from backend_kit import open_onnx
 from checkout import ROOT
 from clip_kit import cosine
-from hearth.backends import BatchSizes, TensorSpec
+from hearth.backends import BatchSizes, Placement, TensorSpec
 from hearth.backends.onnx import OnnxSession
 from hearth.backends.onnx_pixels import PixelSession, taking_pixels
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
@@ -65,7 +66,7 @@ def write_model(path, *, shape=NCHW, dtype=np.float32, more_inputs=()):
 
 def session_of(path, transform=TRANSFORM):
     return taking_pixels(
-        OnnxSession(path, device="cpu"),
+        open_onnx(path, device="cpu"),
         height=transform.height,
         width=transform.width,
         scale=transform.scale,
@@ -309,7 +310,7 @@ def test_a_broken_picture_gives_its_row_back(session):
 
 
 def test_only_the_item_whose_numbers_arent_finite_fails(tmp_path):
-    tower = Tower(OnnxSession(write_model(tmp_path / "model.onnx"), device="cpu"), "image")
+    tower = Tower(open_onnx(write_model(tmp_path / "model.onnx"), device="cpu"), "image")
     items = [np.full((3, HEIGHT, WIDTH), value, np.float32) for value in (1, np.nan, 2, np.inf)]
     answers = tower._run(items)
     assert [isinstance(answer, ModelFailed) for answer in answers] == [False, True, False, True]
@@ -368,7 +369,7 @@ def our_export(tiny_module, tiny_export, folder):
 def torch_model(tiny_module, tiny_export, folder):
     folder = clip_kit.write_open_clip(folder / "torch", tiny_module)
     model = openclip.load(openclip.Checkpoint.in_folder(folder))
-    return openclip.torch_parts(model, "tiny", "cpu", ())
+    return openclip.torch_parts(model, "tiny", Placement("cpu", "torch"), ())
 
 
 @pytest.mark.parametrize("made_by", [older_export, our_export, torch_model])

@@ -5,7 +5,6 @@ import io
 import os
 import pty
 import queue
-import shutil
 import struct
 import subprocess
 import sys
@@ -22,8 +21,6 @@ from unittest.mock import patch
 
 import orjson
 import skimage
-
-from hearth.models.tuning import FILE as CURVES
 
 HEARTH = (sys.executable, "-m", "hearth")
 PAGE = Path(skimage.__file__).parent / "data" / "page.png"
@@ -122,16 +119,6 @@ def on_terminal(columns: int, *arguments: object, code: int = 0) -> str:
     os.close(ours)
     assert process.wait(30) == code
     return written.decode()
-
-
-def place_curves(measured: Path, folder: Path) -> Path:
-    """Give a node that starts in ``folder`` the curves of another's data folder; ``folder``.
-
-    A first start measures for some seconds, which is the same in every test.
-    """
-    (folder / "data").mkdir()
-    shutil.copyfile(measured / CURVES, folder / "data" / CURVES)
-    return folder
 
 
 def at_once(*commands: Callable[[], Done]) -> list[Done]:

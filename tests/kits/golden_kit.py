@@ -4,7 +4,7 @@
     payload_of(case.input)                       # the bytes that are sent, and their mime
     differences(schema, case.answer, answer, golden.tolerances)
 
-One file for each task; ``tools/golden.py`` writes them. An answer has the form of the task's
+One file for each task; ``tools/make_golden.py`` writes them. An answer has the form of the task's
 schema, but tells only what the reference knows. ``tolerances`` are by a field's name, else by its
 kind: of a vector the least cosine, of masks the least overlap (intersection over union), of
 places pixels (the mean distance of points), of numbers the largest difference.

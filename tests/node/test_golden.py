@@ -17,7 +17,7 @@ import face_kit
 import family_kit
 import golden_kit
 from golden_kit import Case, Golden, golden
-from hearth.backends import BACKENDS
+from hearth.backends.registry import BACKENDS
 from hearth.known import SCHEMAS
 from hearth.settings import Engine
 from hearth.tasks.registry import TASKS

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hearth.cpu import CURE, Missing, missing_features
 from hearth.errors import HearthError, how_to_install
@@ -17,6 +17,7 @@ from hearth.machine import cpu_model
 from hearth.settings import Settings
 
 if TYPE_CHECKING:
+    from hearth.backends import Backend
     from hearth.batching import LatencyProfile
     from hearth.models.loader import ModelLoader
 
@@ -88,28 +89,35 @@ def has_server() -> bool:
 
 
 def _engines(settings: Settings) -> Iterator[Check]:
-    from hearth.cli.engines import devices
-
     if not has_server():
         what = "not installed: this is a client's installation"
         yield Check("engine", "node", State.NOTE, what, INSTALL_SERVER)
         return
-    from hearth.backends import BACKENDS
+    from hearth.backends.registry import BACKENDS
 
     for backend in BACKENDS.values():
         chosen = filter(None, map(settings.of_model, settings.services))
         is_chosen = backend.name in [model.backend for model in chosen]
         missing = State.BAD if is_chosen else State.NOTE
-        if backend.lacking:
-            yield Check("engine", backend.name, missing, backend.lacking)
-        elif backend.unavailable() is not None:
-            yield Check("engine", backend.name, missing, "not installed", backend.install)
-        else:
-            try:
-                yield Check("engine", backend.name, State.OK, devices(backend.name))
-            except Exception as error:  # a broken installation may raise anything
-                what = f"can't be imported: {' '.join(str(error).split())}"
-                yield Check("engine", backend.name, missing, what, backend.install)
+        if (reason := backend.unavailable()) is not None:
+            what = "not installed" if backend.install else reason
+            yield Check("engine", backend.name, missing, what, backend.install)
+            continue
+        try:
+            yield from _devices(backend)
+        except Exception as error:  # a broken installation may raise anything
+            what = f"can't be imported: {' '.join(str(error).split())}"
+            yield Check("engine", backend.name, missing, what, backend.install)
+
+
+def _devices(backend: "Backend") -> Iterator[Check]:
+    """What an engine runs on, and what it lists that can't run; raises BackendUnavailable."""
+    devices = backend.devices()
+    able = ", ".join(device.label for device in devices if not device.fault)
+    yield Check("engine", backend.name, State.OK, f"{backend.title} {backend.version()}: {able}")
+    for device in devices:
+        if device.fault:
+            yield Check("engine", backend.name, State.NOTE, device.fault)
 
 
 def _exporter() -> Check:
@@ -203,8 +211,23 @@ def services(settings: Settings) -> Iterator[Check]:
     for name in dict.fromkeys(settings.services):
         try:
             yield _service(loader_of(settings, name, patience=HUB_SECONDS))
+            if fallback := _fallback(settings, name):
+                yield Check("service", name, State.BAD, fallback)
         except HearthError as error:
             yield Check("service", name, State.BAD, str(error))
+
+
+def _fallback(settings: Settings, service: str) -> str:
+    """Why a service won't run on the device that its settings name; raises HearthError."""
+    from hearth.backends.registry import require_backend
+    from hearth.models.sessions import session_options
+
+    section: Any = settings.of_model(service) or getattr(settings, service, None)
+    if not hasattr(section, "device"):
+        return ""
+    backend = require_backend(getattr(section, "backend", "onnxrt"))
+    options = session_options(section)
+    return backend.place(options).fallback if options.names_device else ""
 
 
 def _service(loader: "ModelLoader") -> Check:

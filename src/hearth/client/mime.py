@@ -3,8 +3,9 @@
 import mimetypes
 from collections.abc import Mapping
 
+from hearth.catalog import RAW
+
 TEXT = "text/plain;charset=utf-8"
-BINARY = "application/octet-stream"
 HEAD = 4096
 """Bytes that are looked at to tell text from binary."""
 
@@ -67,7 +68,7 @@ def guess(payload: bytes, name: str = "") -> str:
         return mime
     if _is_text(head):
         return TEXT
-    return by_name(name) or BINARY
+    return by_name(name) or RAW
 
 
 def by_name(name: str) -> str | None:

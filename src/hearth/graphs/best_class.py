@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hearth.graphs.store import load_graph, require_onnx, weight_files
+from hearth.graphs.graph_io import load_graph, require_onnx, weight_files
 
 CLASSES = "hearth.classes"
 """Key of the metadata: how many classes the graph chooses from."""

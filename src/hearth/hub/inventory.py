@@ -207,7 +207,7 @@ def _verify_export(files: ModelFiles, progress: Progress) -> Verification:
 
 
 def _remove_folder(files: ModelFiles) -> int:
-    """First what vouches for the files: what a crash leaves then counts for nothing."""
+    """Remove what vouches for the files first: what a crash leaves then counts for nothing."""
     if files.path.is_symlink():
         files.path.unlink()
         return 0
@@ -231,7 +231,7 @@ def _folders(place: Path, pattern: str) -> list[Path]:
 
 
 def _plain(value: object, otherwise: str) -> str:
-    """A text out of a file that anything may be in: as it may be shown on a terminal."""
+    """Take a text out of a file that anything may be in, fit to be shown on a terminal."""
     is_plain = isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
     return str(value) if is_plain else otherwise
 

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from hearth.errors import SettingsError
 from hearth.hub.maintenance import Condition
-from hearth.hub.names import is_repository
 from hearth.hub.progress import Progress
 from hearth.hub.reference import parse
+from hearth.hub.repository_names import is_repository
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -29,17 +29,17 @@ class PackagedFiles(Protocol):
 
     @property
     def folder(self) -> Path:
-        """The folder that they are in; a user may name them by its name."""
+        """Folder that they are in; a user may name them by its name."""
         ...
 
     @property
     def model(self) -> str:
-        """The model's id."""
+        """Model id."""
         ...
 
     @property
     def loss(self) -> str:
-        """What nodes that run can't do once the files are removed; empty where it is nothing."""
+        """Work that running nodes can't do once the files are removed; empty: none."""
         ...
 
     def condition(self) -> Condition | None:
@@ -88,12 +88,12 @@ class ModelFiles:
 
     @property
     def base(self) -> str:
-        """The folder's name without the precision of a variant."""
+        """Folder's name without the precision of a variant."""
         return self.path.name.partition("@")[0]
 
     @property
     def name(self) -> str:
-        """What a user may write for this one alone."""
+        """Name that a user may write for this one alone."""
         is_variant = self.kind is FilesKind.EXPORT and "@" in self.path.name
         return f"{self.model}@{self.precision}" if is_variant else self.model
 
@@ -121,7 +121,7 @@ def matching(found: Iterable[ModelFiles], name: str) -> list[ModelFiles]:
 
 
 def _named(name: str) -> tuple[tuple[str, ...], str]:
-    """The repositories and the folder that belong to a model's name."""
+    """Return the repositories and the folder that belong to a model's name."""
     plain = name.removeprefix("hf-hub:")
     if is_repository(plain):
         return (plain,), name

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from hearth.errors import ModelUnavailable
-from hearth.hub import maintenance, names
+from hearth.hub import maintenance, repository_names
 from hearth.hub import manifest as manifests
-from hearth.hub.listing import Listing, RemoteFile
 from hearth.hub.maintenance import PARTIAL, Condition, Stored
 from hearth.hub.manifest import Manifest, made_of
 from hearth.hub.progress import Progress, no_progress
 from hearth.hub.remote import Damaged, Remote, RepositoryMissing
+from hearth.hub.repository_listing import Listing, RemoteFile
 from hearth.hub.repository_lock import repository_lock
 
 __all__ = ["BARRED", "Condition", "HubStore", "RepositoryMissing", "Stored", "made_of"]
@@ -65,7 +65,7 @@ class HubStore:
         self._remote = Remote(endpoint, timeout)
 
     def files(self, repository: str, revision: str = "main") -> list[str]:
-        """The paths in a repository, sorted.
+        """List the paths in a repository, sorted.
 
         From the local manifest where files of it are here, else from the hub. Raises
         ModelUnavailable where the hub is out of reach or has no such repository.
@@ -77,7 +77,7 @@ class HubStore:
         return sorted(self._remote.listing(repository, revision).files)
 
     def choose(self, repositories: Iterable[str]) -> str:
-        """The first repository that is here, or else the first that the hub has.
+        """Choose the first repository that is here, or else the first that the hub has.
 
         Raises ModelUnavailable; RepositoryMissing where the hub has none of them.
         """
@@ -94,7 +94,7 @@ class HubStore:
         raise RepositoryMissing(f"the hub has none of {', '.join(candidates)}")
 
     def find(self, repository: str, patterns: Iterable[str], revision: str = "main") -> Path | None:
-        """The folder with the files that the patterns choose, all verified; else None.
+        """Find the folder with the files that the patterns choose, all verified; else None.
 
         Never touches the network, never writes, and reads no more than sizes.
         """
@@ -114,7 +114,7 @@ class HubStore:
         progress: Progress = no_progress,
         revision: str = "main",
     ) -> Path:
-        """The folder with the files that the patterns choose, after fetching what is missing.
+        """Fetch what is missing of the files that the patterns choose; the folder with them.
 
         ``progress`` gets the repository's name, the bytes here and the bytes in all. Bytes
         that an earlier try left are not fetched again. A file counts only once its size
@@ -138,7 +138,7 @@ class HubStore:
 
     @contextmanager
     def making(self, repository: str, progress: Progress = no_progress) -> Iterator[None]:
-        """While files are made of a repository's: nobody downloads or removes it meanwhile.
+        """Hold a repository while files are made of its files: nobody downloads or removes it then.
 
         They belong in ``made_of(snapshot, what)``, and go when the repository goes.
         Raises ModelUnavailable where the disk refuses, or nothing of it is here any more.
@@ -153,7 +153,7 @@ class HubStore:
             yield
 
     def repositories(self) -> list[Stored]:
-        """What is here, by name: also what was interrupted. Reads no more than sizes."""
+        """List what is here, by name: also what was interrupted. Reads no more than sizes."""
         return maintenance.stored(self.folder)
 
     def condition(self, repository: str) -> Condition | None:
@@ -162,7 +162,7 @@ class HubStore:
         return maintenance.describe(repository, folder).condition if folder.is_dir() else None
 
     def verify(self, repository: str, progress: Progress = no_progress) -> list[str]:
-        """What is wrong with the files that count as whole: a line for each, none where all is.
+        """Find what is wrong with the files that count as whole, a line for each.
 
         Reads every byte and compares the hashes that the hub listed. What is wrong counts no
         longer: ``find`` misses it, and the next download, or ``mend``, fetches it anew.
@@ -226,7 +226,7 @@ class HubStore:
         )
 
     def _pinned(self, repository: str, revision: str) -> Manifest | None:
-        """The manifest, where a file ties us to its commit."""
+        """Read the manifest, where a file ties us to its commit."""
         manifest = manifests.load(self.folder_of(repository), revision)
         return manifest if manifest is not None and manifest.begun else None
 
@@ -321,13 +321,15 @@ class HubStore:
     @contextmanager
     def _locked(self, repository: str, others_first: Callable[[], None]) -> Iterator[None]:
         """Hold the repository's lock, over all processes of this data folder."""
-        with repository_lock(self.folder / ".locks" / names.folder_name(repository), others_first):
+        with repository_lock(
+            self.folder / ".locks" / repository_names.folder_name(repository), others_first
+        ):
             maintenance.sweep(self.folder_of(repository))
             yield
 
     def folder_of(self, repository: str) -> Path:
-        """Where its files are, or would be."""
-        return self.folder / names.folder_name(repository)
+        """Name the folder where a repository's files are, or would be."""
+        return self.folder / repository_names.folder_name(repository)
 
 
 def _megabytes(size: int) -> str:

@@ -6,7 +6,7 @@ Needs no more than a client's packages: whoever lists files needs no node's.
 from pathlib import Path
 
 from hearth.hub.inventory import ModelInventory
-from hearth.models.labels.making.checks import verify_folder
+from hearth.models.labels.making.label_files import verify_folder
 from hearth.models.mediapipe.files import FOLDER
 from hearth.models.mediapipe.wheel import WheelModels
 from hearth.settings import Settings

@@ -10,13 +10,14 @@ import orjson
 from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.errors import InvalidInput
 from hearth.media import File
+from hearth.media.formats import PICTURES
 from hearth.models.face import parameters as p
 from hearth.models.face.faces import Box, Embedded, Face, Landmarks, Wanted
 from hearth.tasks import render
 from hearth.tasks.answer import Result
 from hearth.tasks.options import Option
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import PICTURES, Call, Task
+from hearth.tasks.task import Call, Task
 
 if TYPE_CHECKING:  # the model brings OpenCV along
     from hearth.models.face.model import FaceModel

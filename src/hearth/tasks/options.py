@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from hearth.catalog import OptionInfo, in_full
+from hearth.catalog import JSON, RAW, OptionInfo, in_full
 from hearth.errors import InvalidInput
 
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
@@ -96,8 +96,8 @@ def read_all(options: Sequence[Option], meta: Mapping[str, str]) -> dict[str, An
 RAW_VECTOR = Option(
     "accept",
     "text",
-    "application/json",
-    "application/octet-stream gives the vector as raw little-endian float32",
+    JSON,
+    f"{RAW} gives the vector as raw little-endian float32",
 )
 
 # Understood by every task of pictures, and declared by none.

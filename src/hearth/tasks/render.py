@@ -7,9 +7,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from hearth.catalog import FieldInfo, SchemaInfo
+from hearth.catalog import JSON, RAW, FieldInfo, SchemaInfo
 from hearth.tasks.answer import Result
-from hearth.tasks.task import JSON, RAW, Call
+from hearth.tasks.task import Call
 
 MODEL = FieldInfo("model_id", "name", "the model; only answers of one model can be compared")
 COUNT = FieldInfo("count", "count", "length of the list")

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from hearth.batching import RequestContext
 from hearth.media import File
+from hearth.media.formats import PICTURES
 from hearth.models.clip.model import ClipModel, shared_picture
 from hearth.models.clip.pictures import SharedPicture
 from hearth.models.labels.index import Scored
@@ -13,7 +14,7 @@ from hearth.plan import Plan, Step
 from hearth.tasks import render, vectors
 from hearth.tasks.answer import Result
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import PICTURES, Call, Task
+from hearth.tasks.task import Call, Task
 from hearth.tasks.vectors import TOP_K
 
 ANIMAL_LIKE = frozenset({"animal", "bird", "insect"})

@@ -3,8 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from hearth.catalog import JSON, RAW, TEXT
 from hearth.errors import InvalidInput
 from hearth.media import File
+from hearth.media.formats import PICTURES
 from hearth.models.clip.model import LONGEST_TEXT, ClipModel
 from hearth.models.clip.tensors import Tensor
 from hearth.models.labels.index import Scored
@@ -17,7 +19,7 @@ from hearth.tasks.answer import Result
 from hearth.tasks.options import RAW_VECTOR, Option
 from hearth.tasks.parse import text_of
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import JSON, PICTURES, RAW, TEXT, Call, Task
+from hearth.tasks.task import Call, Task
 from hearth.tasks.tensors import file_or_tensor_of
 
 TOP_K = Option(

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from hearth.client import Capabilities, Service
 from hearth.client.addresses import named
+from hearth.client.limits import DEFAULT_LIMITS, ClientLimits
 from hearth.client.node_handle import NodeHandle
 from hearth.client.pool import NodePool
 from hearth.discovery.record import NodeRecord
@@ -38,7 +39,7 @@ class NodeEvent(NamedTuple):
 
 
 async def watch_nodes(
-    seconds: float | None, nodes: Iterable[str] = ()
+    seconds: float | None, nodes: Iterable[str] = (), limits: ClientLimits = DEFAULT_LIMITS
 ) -> AsyncGenerator[NodeEvent, None]:
     """Yield what happens to nodes for so many seconds, or for ever; all are asked at once.
 
@@ -46,7 +47,7 @@ async def watch_nodes(
     HEARTH_NODES. A node is ``added`` with its first answer, or with the reason why it gave none.
     Raises Unavailable where mDNS can't be used and no node is named.
     """
-    pool = NodePool(named(nodes), mdns=True)
+    pool = NodePool(named(nodes), mdns=True, limits=limits)
     until = None if seconds is None else asyncio.get_running_loop().time() + seconds
     sightings: dict[str, Sighting] = {}
     try:

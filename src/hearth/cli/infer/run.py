@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from hearth.blocking import run_blocking
+from hearth.catalog import RAW
 from hearth.cli.console import complain, hint, notes, output, warn
 from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.infer.async_writer import AsyncWriter
@@ -23,7 +24,6 @@ from hearth.cli.infer.target import AnswerTarget, report_for
 from hearth.cli.options import warn_of_unknown
 from hearth.cli.signals import SecondInterrupt, StopSignals
 from hearth.client import Answer, Client, Failure, Job, Node, Outcome, TaskInfo
-from hearth.client.client import RAW
 from hearth.errors import HearthError, SettingsError, Unavailable, UnknownTask
 
 

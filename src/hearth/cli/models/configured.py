@@ -30,7 +30,7 @@ class Configured:
     """Bytes of the folders that it is in; None where nothing is here."""
 
     def to_json(self) -> dict[str, Any]:
-        """As a line of ``--json``."""
+        """Make a line of ``--json``."""
         return {
             "kind": "configured",
             "service": self.service,
@@ -80,7 +80,7 @@ def loader_of(settings: "Settings", service: str) -> "ModelLoader":
 
 
 def _why(here: "Availability", service: str) -> str:
-    """What keeps a model from being used, and what brings it."""
+    """Tell what keeps a model from being used, and what brings it."""
     if here.state in ("here", "unavailable"):
         return here.reason
     damage = f"{here.damage}: " if here.damage else ""
@@ -91,7 +91,7 @@ def _why(here: "Availability", service: str) -> str:
 
 
 def _precision(here: "Availability") -> str:
-    """As it is here; else as it is asked for."""
+    """Tell the precision that is here; else the one that is asked for."""
     requested, precisions = here.description.precision, here.precisions
     if not precisions or requested != "auto":
         return requested
@@ -99,6 +99,6 @@ def _precision(here: "Availability") -> str:
 
 
 def _where(description: "ModelDescription") -> str:
-    """Where its files are; where those that aren't here come from."""
+    """Tell where a model's files are, or where those that aren't here come from."""
     folders = description.folders or filter(None, [description.origin])
     return ", ".join([*map(str, folders), *map(str, description.own)])

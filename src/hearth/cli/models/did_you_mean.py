@@ -32,12 +32,12 @@ def require_meant(settings: "Settings", name: str) -> None:
 
 
 def _is_longer_or_shorter(name: str, service: str) -> bool:
-    """As mediapipe-0.10.21 and media are of mediapipe."""
+    """Tell whether a name is a service's with more or less, as mediapipe-0.10.21 is."""
     return name.startswith(service) or (len(name) >= _TELLS and service.startswith(name))
 
 
 def model_of(settings: "Settings", name: str) -> str:
-    """The model that a name means: a service's name means its own; raises SettingsError."""
+    """Find the model that a name means: a service's name means its own; raises SettingsError."""
     if name not in services(settings):
         require_meant(settings, name)
         return name
@@ -48,7 +48,7 @@ def model_of(settings: "Settings", name: str) -> str:
 
 
 def services(settings: "Settings") -> list[str]:
-    """The names of all services that there are, whether they run or not."""
+    """List the names of all services that there are, whether they run or not."""
     from hearth.settings import ServiceSettings
 
     fields = type(settings).model_fields

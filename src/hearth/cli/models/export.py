@@ -76,7 +76,7 @@ def export(  # noqa: PLR0917
 
 
 def _exported(name: str, options: "ExportOptions") -> tuple[Path, str, list[str]]:
-    """The folder, the model id, and what there is to say."""
+    """Make files in fp32: the folder, the model id, and what there is to say."""
     from hearth.export.clip_graphs import export_model
 
     report = export_model(name, options)
@@ -96,7 +96,7 @@ def _exported(name: str, options: "ExportOptions") -> tuple[Path, str, list[str]
 def _converted(
     name: str, precision: Literal["fp16", "int8"], options: "ExportOptions"
 ) -> tuple[Path, str, list[str]]:
-    """The same of files in another precision."""
+    """Make files in another precision: the folder, the model id, and what there is to say."""
     from hearth.export.clip_variant import export_variant
 
     report = export_variant(name, precision, options)
@@ -118,7 +118,7 @@ def _set_to(name: str) -> str:
 
 
 def _use_of_variant(folder: Path, precision: str) -> str:
-    """How a node comes to take a variant that lies beside the export in fp32."""
+    """Tell how a node comes to take a variant that lies beside the export in fp32."""
     from hearth.hub.atomic import about
 
     if about(folder).get("forced"):

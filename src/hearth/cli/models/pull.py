@@ -57,7 +57,7 @@ def pull(
     from hearth.cli.exit_codes import FAILURE, OK
     from hearth.cli.progress import TRANSFER, ProgressView
     from hearth.errors import SetupError
-    from hearth.hub.names import is_data_set, is_repository
+    from hearth.hub.repository_names import is_data_set, is_repository
     from hearth.hub.store import RepositoryMissing
     from hearth.models.loader import describe
 
@@ -88,7 +88,7 @@ def pull(
 def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
     from hearth.cli.models.configured import loader_of
     from hearth.cli.models.did_you_mean import require_meant, services
-    from hearth.hub.names import is_data_set, is_repository
+    from hearth.hub.repository_names import is_data_set, is_repository
     from hearth.hub.store import Condition, HubStore
     from hearth.models.loader import download_all
 
@@ -116,7 +116,7 @@ def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
 
 
 def _by_name(settings: "Settings", name: str, service: str | None) -> "tuple[Settings, str]":
-    """The settings of a service that has this model, whatever else is here of it.
+    """Make the settings of a service that has this model, whatever else is here of it.
 
     The service that is configured with it; else clip, without the files that the settings
     name for its own model.
@@ -143,7 +143,7 @@ def _data_set(hub: "HubStore", name: str, include: tuple[str, ...], progress: "P
 
 
 def _service_with(settings: "Settings", model: str) -> str | None:
-    """The configured service that has this model, or one that CLIP can't stand in for."""
+    """Find the configured service that has this model, or one that CLIP can't stand in for."""
     from hearth.cli.models.did_you_mean import services
 
     for service in settings.services:

@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from hearth.backends import TensorSpec
-from hearth.backends.onnx import OnnxSession
 from hearth.backends.onnx_pixels import PixelSession, taking_pixels
+from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable
 from hearth.hub.atomic import read_json
 from hearth.hub.layout import ABOUT
 from hearth.models.clip import tokenizer as tokenizers
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.transform import ImageTransform
+from hearth.models.sessions import session_options
 from hearth.settings import ClipSettings
 
 _LONGEST_NAME = 200
@@ -58,7 +59,8 @@ class OnnxFiles:
     def load(self, settings: ClipSettings) -> Parts:
         """The sessions and what goes with them; raises SetupError."""
         about = self._read(ABOUT)
-        graph = _session(self.image, settings)
+        backend, options = require_backend(settings.backend), session_options(settings)
+        graph = backend.open(self.image, options)
         transform = ImageTransform.from_config(self._preprocessing(graph.inputs))
         image = taking_pixels(
             graph,
@@ -80,7 +82,7 @@ class OnnxFiles:
             return parts
         tokenizer, files = self._tokenizer(self.text)
         try:
-            text = _session(self.text, settings)
+            text = backend.open(self.text, options)
         except BaseException:
             image.close()
             raise
@@ -116,15 +118,6 @@ class OnnxFiles:
             if path.is_file():
                 return read_json(path)
         return {}
-
-
-def _session(path: Path, settings: ClipSettings) -> OnnxSession:
-    return OnnxSession(
-        path,
-        device=settings.device,
-        providers=settings.ort_providers,
-        require_device=settings.require_device,
-    )
 
 
 def told_name(about: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from hearth.backends import require_backend
+from hearth.backends.registry import require_backend
 from hearth.errors import SettingsError
 from hearth.files import fingerprint
 from hearth.hub.progress import Progress
@@ -21,7 +21,7 @@ from hearth.models.clip.origins import (
 )
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.weights import OpenClipModel
-from hearth.models.labels.making.store import LabelStore
+from hearth.models.labels.making.label_store import LabelStore
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.loader import DynamicBatchMaker, ModelDescription
 from hearth.models.options import QueueOptions

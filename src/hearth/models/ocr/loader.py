@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hearth.backends import Session, require_backend
+from hearth.backends import Session, SessionOptions
+from hearth.backends.registry import open_session, require_backend
 from hearth.errors import ModelUnavailable, SetupError, how_to_install
 from hearth.hub.progress import Progress
 from hearth.hub.store import BARRED, HubStore
@@ -22,10 +24,10 @@ from hearth.models.ocr.catalogue import (
     recogniser_in,
 )
 from hearth.models.options import QueueOptions
+from hearth.models.sessions import session_options
 from hearth.settings import OcrSettings
 
 if TYPE_CHECKING:
-    from hearth.backends.onnx import OnnxSession
     from hearth.models.ocr.model import OcrModel
 
 MODEL_ID = "PP-OCRv6-small"
@@ -116,38 +118,35 @@ class OcrLoader:
     def load(self) -> "OcrModel":
         """Open the sessions; raises SetupError."""
         _require_package()
-        from hearth.backends.onnx import OnnxSession
         from hearth.backends.parallel import ParallelSession
         from hearth.graphs.best_class import with_best_class
 
-        on_device = self._settings.model_dump(include={"device", "require_device"}) | {
-            "providers": self._settings.ort_providers
-        }
         threads = self._settings.threads
+        # The memory of the largest page would stay for good.
+        options = replace(session_options(self._settings), threads=threads, keep_memory=False)
         package = _folder()
         graphs = [self._graph(name) for name in self._recognisers]
         # rapidocr takes half a second to import, ONNX Runtime nearly as long to open
         # the sessions, and neither needs the other.
         with ExitStack() as opened, ThreadPoolExecutor(1) as aside:
 
-            def session(path: Path, **options: Any) -> OnnxSession:
-                # Without the arena: the memory of the largest page would stay for good.
-                made = OnnxSession(path, arena=False, **options)
-                return opened.enter_context(closing(made))
+            def session(path: Path, options: SessionOptions) -> Session:
+                return opened.enter_context(closing(open_session(path, options)))
 
-            def reading(path: Path) -> OnnxSession:
-                graph = with_best_class(path)
-                single = session(path, threads=1, graph=graph, **on_device)
+            def reading(path: Path) -> Session:
+                of_lines = replace(options, content=with_best_class(path))
+                single = session(path, replace(of_lines, threads=1))
                 if _runs_single_lines(single):
                     return single
                 single.close()
-                return session(path, threads=threads, graph=graph, **on_device)
+                return session(path, of_lines)
 
             paths = (package / DETECTION, package / ORIENTATION)
-            opening = [aside.submit(session, path, threads=threads, **on_device) for path in paths]
+            opening = [aside.submit(session, path, options) for path in paths]
             opening += [aside.submit(reading, path) for path in graphs]
             # Too small to be worth a device, or a second thread.
-            classifier = aside.submit(session, _SCRIPTS, device="cpu", threads=1)
+            tiny = SessionOptions(device="cpu", threads=1, keep_memory=False)
+            classifier = aside.submit(session, _SCRIPTS, tiny)
             try:
                 from hearth.models.ocr.model import OcrModel
             except ImportError as error:
@@ -201,13 +200,13 @@ class OcrLoader:
         return recogniser_in(snapshot / name.inside)
 
 
-def _runs_single_lines(session: "OnnxSession") -> bool:
+def _runs_single_lines(session: Session) -> bool:
     """Whether lines are best read side by side, each by one thread of a CPU."""
     fixed = session.batch_sizes.fixed
     return session.device == "cpu" and (not fixed or 1 in fixed)
 
 
-def _complete(graph: Path, session: "OnnxSession") -> None:
+def _complete(graph: Path, session: Session) -> None:
     """Give a recogniser the alphabet beside it; raises ModelUnavailable where it can't read."""
     from hearth.models.ocr.recognition import Recogniser, require_lines
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from hearth.catalog import JSON
 from hearth.errors import InvalidInput
 from hearth.media import ImageReader, PixelForm, encode
 from hearth.media.mask import SoftMask
@@ -22,7 +23,7 @@ from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.options import SEGMENTER
 from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.options import Option
-from hearth.tasks.task import JSON, Call
+from hearth.tasks.task import Call
 
 FORMATS = {"jpeg": "image/jpeg", "png": "image/png"}
 

@@ -4,9 +4,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from hearth.catalog import FieldInfo, SchemaInfo
+from hearth.catalog import JSON, FieldInfo, SchemaInfo
 from hearth.errors import InvalidInput
 from hearth.media import File, PixelForm
+from hearth.media.formats import PICTURES
 from hearth.models.mediapipe.frame import Frame
 from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks import render
@@ -14,7 +15,7 @@ from hearth.tasks.answer import Result
 from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.options import PRIORITY, Option
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import JSON, PICTURES, Call, Task
+from hearth.tasks.task import Call, Task
 
 SERVICE = "mediapipe"
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from hearth.catalog import FieldInfo
+from hearth.catalog import JSON, RAW, FieldInfo
 from hearth.media import encode
 from hearth.media.mask import IN_FRONT, SoftMask, runs
 from hearth.media.raw import Pixels
@@ -17,7 +17,7 @@ from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.options import SEGMENTER
 from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.options import Option
-from hearth.tasks.task import JSON, RAW, Call
+from hearth.tasks.task import Call
 
 FORMATS = {"png": "image/png", "raw": RAW, "rle": JSON}
 

@@ -1,6 +1,6 @@
 """Write tests/golden/*.json: what reference implementations answer, for each task a few inputs.
 
-    tools/golden.py [TASK …]
+    tools/make_golden.py [TASK …]
 
 Vectors and labels are open_clip's, with toy models that are made from a seed; text is rapidocr's;
 faces, hands, bodies and masks are mediapipe's, out of tests/references; marks that stand for faces

@@ -1,6 +1,6 @@
 """Write the lists that are made from the code: the README's tables, and hearth/known.py.
 
-    tools/tables.py [--check]
+    tools/make_tables.py [--check]
 
 The README's stand between its ``<!-- settings -->`` and ``<!-- /settings -->`` markers (and
 ``tasks``, ``schemas``). ``--check`` writes nothing, and exits 1 where something is stale.
@@ -17,6 +17,7 @@ from typing import Any
 
 from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.cli.help import Rows, setting_rows, task_rows
+from hearth.settings import describe
 from hearth.tasks.registry import SCHEMAS, TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,15 +91,19 @@ def known(_: str = "") -> str:
     services: dict[str, tuple[str, ...]] = {}
     for task in TASKS:
         services[task.service] = (*services.get(task.service, ()), *task.names)
-    source = f'''"""Services, tasks and schemas of hearth's own, for those that have no tasks.
+    meanings = {path: meaning for path, _, _, meaning in describe()}
+    source = f'''"""Services, tasks, settings and schemas of hearth's own, without what they are of.
 
-Written by `make tables` from the tasks' declarations.
+Written by `make tables` from their declarations.
 """
 
 from hearth.catalog import FieldInfo, SchemaInfo
 
 TASKS = {services!r}
 """All names of tasks, by service."""
+
+SETTINGS = {meanings!r}
+"""What each setting of a node means."""
 
 SCHEMAS = {{each.name: each for each in ({", ".join(map(_written, SCHEMAS.values()))},)}}
 """What answers in JSON hold, by the schema's name."""
@@ -141,6 +146,9 @@ def main() -> int:
             print(f"{file.relative_to(ROOT)} {'is stale' if only_check else 'written'}")
             if not only_check:
                 file.write_text(after, encoding="utf-8")
+    if stale and not only_check:
+        # Settings name services out of what was written just now.
+        subprocess.run([sys.executable, __file__], check=True)
     return int(only_check and stale > 0)
 
 

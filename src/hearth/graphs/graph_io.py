@@ -9,7 +9,7 @@ from hearth.errors import BackendUnavailable, ModelUnavailable, how_to_install, 
 
 
 def require_onnx() -> Any:
-    """The package ``onnx``; raises BackendUnavailable where it isn't installed."""
+    """Import the package ``onnx``; raises BackendUnavailable where it isn't installed."""
     try:
         import onnx
     except ImportError as error:
@@ -20,7 +20,7 @@ def require_onnx() -> Any:
 
 
 def load_graph(path: Path) -> Any:
-    """A file's ModelProto, without the weights in files beside it.
+    """Read a file's ModelProto, without the weights in files beside it.
 
     Raises ModelUnavailable, BackendUnavailable.
     """
@@ -40,7 +40,7 @@ def save_graph(model: Any, path: Path) -> None:
 
 
 def weight_files(model: Any) -> list[str]:
-    """The names of the files that a graph keeps weights in; raises ModelUnavailable."""
+    """List the names of the files that a graph keeps weights in; raises ModelUnavailable."""
     names = {
         entry.value
         for tensor in _tensors(model)

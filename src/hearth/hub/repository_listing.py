@@ -29,11 +29,11 @@ class RemoteFile:
     digest: str
 
     def matches(self, local: Path) -> bool:
-        """Whether a local file has this content; reads all of it. Raises OSError."""
+        """Tell whether a local file has this content; reads all of it. Raises OSError."""
         return self.fault(local) is None
 
     def fault(self, local: Path, read: Callable[[int], None] | None = None) -> str | None:
-        """What is wrong with a local file, in words; None where it has this content.
+        """Tell what is wrong with a local file, in words; None where it has this content.
 
         Reads all of it, and tells ``read`` the bytes so far. Raises OSError.
         """
@@ -63,7 +63,7 @@ class Listing:
     files: Mapping[str, RemoteFile]
 
     def select(self, patterns: Iterable[str]) -> list[RemoteFile]:
-        """The files that any pattern matches, sorted by path.
+        """Choose the files that any pattern matches, sorted by path.
 
         Patterns are shell-style, and ``*`` also matches ``/``. A pattern without
         wildcards names a file that must be there; one with wildcards may match
@@ -82,19 +82,19 @@ class Listing:
         return [self.files[path] for path in sorted(chosen)]
 
     def to_json(self) -> dict[str, Any]:
-        """For the manifest on disk; ``from_json`` reads it back."""
+        """Make the part of a manifest on disk that ``from_json`` reads back."""
         rows = [[file.path, file.size, file.kind, file.digest] for file in self.files.values()]
         return {"repository": self.repository, "commit": self.commit, "files": rows}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Listing":
-        """Raises ValueError, KeyError or TypeError where the content is no listing."""
+        """Read what ``to_json`` made; raises ValueError, KeyError or TypeError for all else."""
         files = [RemoteFile(*row) for row in content["files"]]
         return make_listing(content["repository"], content["commit"], files)
 
 
 def make_listing(repository: str, commit: str, files: Iterable[RemoteFile]) -> Listing:
-    """A listing whose names are safe to be used as local paths; raises ValueError."""
+    """Make a listing whose names are safe to be used as local paths; raises ValueError."""
     # All of it comes from a server, and becomes paths: none may lead out of its folder.
     if not re.fullmatch(r"[A-Za-z0-9]{7,64}", commit):
         raise ValueError(f"{commit!r} is no commit")

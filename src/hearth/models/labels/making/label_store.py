@@ -29,7 +29,7 @@ from hearth._version import __version__
 from hearth.blocking import run_blocking
 from hearth.files import write_atomic
 from hearth.models.labels.limits import LARGE
-from hearth.models.labels.making.checks import (
+from hearth.models.labels.making.label_files import (
     META,
     check,
     described,
@@ -51,7 +51,7 @@ _ABANDONED = 24 * 3600
 """Seconds after which nobody is at it any more."""
 
 
-class Kept(NamedTuple):
+class CachedLabels(NamedTuple):
     """A label set with its vectors."""
 
     vectors: Stored
@@ -79,8 +79,8 @@ class LabelStore:
 
     def load(
         self, source: LabelSource, dtype_of: Callable[[int], Dtype], dim: int | None
-    ) -> Kept | None:
-        """What is kept of a set, where it is right; blocking.
+    ) -> CachedLabels | None:
+        """Read what is kept of a set, where it is right; blocking.
 
         ``dtype_of`` says how so many vectors are to be kept; ``dim`` is the length of each,
         where that is known. Every byte is read: what is kept is used as it is from then on.
@@ -109,7 +109,7 @@ class LabelStore:
     def grow(
         self, source: LabelSource, origin: str, *, rows: int, dim: int, dtype: Dtype
     ) -> ResumableVectors:
-        """A file for the vectors of a set, or what was begun of it; blocking. Raises OSError."""
+        """Open a file for the vectors of a set, or what was begun of it; raises OSError."""
         identity = {**self._identity(source), "version": source.version, "origin": origin}
         path = self.folder / f".{source.name}.vectors.partial"
         target = self.folder / files_of(source.name)["vectors"]
@@ -117,8 +117,8 @@ class LabelStore:
 
     def keep(
         self, source: LabelSource, catalogue: Catalogue, vectors: ResumableVectors, origin: str
-    ) -> Kept:
-        """All vectors are there: keep them with the names; blocking. Raises OSError."""
+    ) -> CachedLabels:
+        """Keep the vectors, which are all there, with the names; blocking. Raises OSError."""
         paths = {what: self.folder / name for what, name in files_of(source.name).items()}
         meta_path = self.folder / f"{source.name}{META}"
         vectors.checkpoint()
@@ -148,7 +148,7 @@ class LabelStore:
 
     @asynccontextmanager
     async def turn(self, name: str, waits: Callable[[], None]) -> AsyncIterator[None]:
-        """One maker of a set at a time, over all processes; ``waits`` is told of waiting."""
+        """Hold the lock of a set, over all processes; ``waits`` is told of waiting."""
         import filelock
 
         path = self.folder / f".{name}.lock"
@@ -193,7 +193,7 @@ def _is_abandoned(path: Path) -> bool:
     return time.time() - path.lstat().st_mtime > _ABANDONED
 
 
-def _read(folder: Path, meta: Mapping[str, Any]) -> Kept:
+def _read(folder: Path, meta: Mapping[str, Any]) -> CachedLabels:
     """Vectors and names that a meta vouches for; raises whatever is wrong with them."""
     paths = {what: folder / name for what, name in files_of(meta["set"]).items()}
     # Small sets are scored on the event loop, where a page that was evicted would be a read.
@@ -210,4 +210,4 @@ def _read(folder: Path, meta: Mapping[str, Any]) -> Kept:
         or len(catalogue.labels) != shape[0]
     ):
         raise ValueError("vectors, names and meta don't go together")
-    return Kept(np.asarray(vectors), catalogue, meta["origin"])
+    return CachedLabels(np.asarray(vectors), catalogue, meta["origin"])

@@ -17,7 +17,7 @@ _SLASH = "--"
 
 
 def split(repository: str) -> tuple[Literal["model", "dataset"], str]:
-    """The kind of a repository, and its name without it: ORG/NAME.
+    """Split a repository's name into its kind and ORG/NAME.
 
     Raises SettingsError for what is no name: nothing else may become a path or an address.
     """
@@ -31,7 +31,7 @@ def split(repository: str) -> tuple[Literal["model", "dataset"], str]:
 
 
 def is_repository(text: str) -> bool:
-    """Whether a text names a repository."""
+    """Tell whether a text names a repository."""
     try:
         split(text)
     except SettingsError:
@@ -40,18 +40,18 @@ def is_repository(text: str) -> bool:
 
 
 def is_data_set(text: str) -> bool:
-    """Whether a text names a data set, rightly or not."""
+    """Tell whether a text names a data set, rightly or not."""
     return text.startswith(DATA_SETS)
 
 
 def folder_name(repository: str) -> str:
-    """The one folder of a repository; raises SettingsError."""
+    """Name the one folder of a repository; raises SettingsError."""
     split(repository)
     return repository.replace("/", _SLASH)
 
 
 def of_folder(name: str) -> str | None:
-    """The repository that a folder belongs to; None where it belongs to none."""
+    """Name the repository that a folder belongs to; None where it belongs to none."""
     repository = name.replace(_SLASH, "/")
     return repository if is_repository(repository) else None
 

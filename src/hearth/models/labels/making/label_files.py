@@ -10,12 +10,12 @@ META = ".meta.json"
 
 
 def files_of(name: str) -> dict[str, str]:
-    """The names of a set's files, by what they hold."""
+    """Name a set's files, by what they hold."""
     return {"vectors": f"{name}.vectors.npy", "names": f"{name}.names.npz"}
 
 
 def described(path: Path) -> dict[str, Any]:
-    """What a meta says of a file; raises OSError."""
+    """Describe a file as its meta does; raises OSError."""
     return {
         "size": path.stat().st_size,
         "sha256": sha256(path),
@@ -35,13 +35,13 @@ def check(path: Path, promised: Mapping[str, Any]) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of the whole file; raises OSError."""
+    """Hash a whole file; raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify_folder(folder: Path) -> list[str]:
-    """What is wrong with the label sets kept in a folder, a line each; reads every byte.
+    """Tell what is wrong with the label sets kept in a folder, a line each; reads every byte.
 
     Sets that are still being made are no problem. Raises OSError where the folder can't be
     read.
