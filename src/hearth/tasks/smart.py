@@ -46,7 +46,7 @@ async def _scene(asked: _Asked, picture: SharedPicture) -> Answer:
 
 
 async def _species(asked: _Asked, picture: SharedPicture, scene: Answer) -> Answer:
-    """Of an animal; any other picture keeps its scene."""
+    """Ask for the species of an animal; any other picture keeps its scene."""
     if scene.scored[0][0] not in ANIMAL_LIKE:
         return scene
     _, bioclip, most, context = asked
