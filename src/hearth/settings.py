@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,6 +23,7 @@ from pydantic import (
     PositiveInt,
     ValidationError,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hearth.environment import (
@@ -58,7 +60,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Engine = Literal["onnxrt", "torch", "rknn"]
+def _known_engine(name: str) -> str:
+    from hearth.backends.registry import BACKENDS  # only where somebody names one
+
+    if name not in BACKENDS:
+        raise PydanticCustomError("engine", f"no such engine: choose from {', '.join(BACKENDS)}")
+    return name
+
+
+Engine = Annotated[str, AfterValidator(_known_engine)]
 Precision = Literal["auto", "fp32", "fp16", "int8"]
 Templates = Literal["auto", "single", "simple", "openai"]
 

@@ -13,7 +13,7 @@ from hearth.models.labels.index import Scored
 from hearth.models.labels.limits import MOST_ANSWERS, MOST_LABELS
 from hearth.models.labels.ranks import RANKS
 from hearth.models.labels.sets.source import PROMPT
-from hearth.models.labels.vectors import Vector
+from hearth.models.vectors import Vector
 from hearth.tasks import render
 from hearth.tasks.answer import Result
 from hearth.tasks.options import RAW_VECTOR, Option
