@@ -1,4 +1,4 @@
-"""What the tasks of CLIP's family have in common: pictures and texts to vectors and labels."""
+"""Parts of the tasks of CLIP's family: pictures and texts to vectors and labels."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any

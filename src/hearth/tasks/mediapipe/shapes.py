@@ -18,7 +18,7 @@ _CERTAINTY_DIGITS = 4
 
 
 class Size(NamedTuple):
-    """A picture's, in pixels."""
+    """Width and height of a picture, in pixels."""
 
     width: int
     height: int
