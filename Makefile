@@ -7,11 +7,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --quiet --no-deps --require-hashes
 
+# One more than there are cores, four at most: some tests wait for what they started.
+WORKERS := $(shell n=$$(( $$(getconf _NPROCESSORS_ONLN) + 1 )); echo $$(( n < 4 ? n : 4 )))
+
 # For what imports an engine without hearth: tools, and processes of the benchmarks.
 export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo serve test check bench lint format stubs front tables references pins tools clean
+.PHONY: help demo serve test check bench lint format stubs front tables references golden pins tools clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,10 +42,10 @@ serve: $(VENV)/.demo ## start a node with this folder's settings
 	$(BIN)/hearth serve
 
 test: lint ## what CI runs: linters, types, tests
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: lint ## what a change needs while it is made: lint, types, the tests that need no node
-	$(BIN)/pytest --unit --quiet --numprocesses auto --maxprocesses 4
+	$(BIN)/pytest --unit --quiet --numprocesses $(WORKERS)
 
 bench: $(VENV)/.dev ## every benchmark, short, against its goals
 	@missed=; for script in benchmarks/[a-z]*.py; do \
@@ -67,10 +70,13 @@ front: $(VENV)/.dev ## write src/hearth/assets/pixels.onnx
 	$(BIN)/python tools/make_front.py
 
 tables: $(VENV)/.dev ## write the README's tables and src/hearth/known.py from the code
-	$(BIN)/python tools/tables.py
+	$(BIN)/python tools/make_tables.py
 
 references: $(VENV)/.demo ## write tests/references/mediapipe from mediapipe 0.10.21 itself
 	$(BIN)/python tools/mediapipe_reference.py
+
+golden: $(VENV)/.dev ## write tests/golden from what reference implementations answer
+	$(BIN)/python tools/make_golden.py
 
 pins: ## write requirements/*.txt from pyproject.toml
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _models import MLP_INPUTS, weights_bound
-from hearth.backends.onnx import OnnxSession
+from hearth.backends import SessionOptions
+from hearth.backends.registry import open_session
 from hearth.batching import BatchQueue, BatchWindow, WindowState, adaptive_window
 from hearth.tasks.answer import Result
 from hearth.tasks.task import Call, Task
@@ -90,7 +91,7 @@ class Perceptron(Model):
         self._policy, self._largest = POLICIES[policy], max_batch
 
     def load(self) -> "Perceptron":
-        self._session = OnnxSession(weights_bound(), threads=1)
+        self._session = open_session(weights_bound(), SessionOptions(threads=1))
         self.queues = (
             BatchQueue(self._run, name="lab", max_batch=self._largest, window=self._policy),
         )

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from _models import FOLDER, jpegs, photographs
-from hearth.backends.onnx import OnnxSession
+from hearth.backends.registry import open_session
 from hearth.models.clip.transform import OPENAI_MEAN, OPENAI_STD
 from hearth.models.rows import BatchBuilder
 from hearth.settings import load
@@ -56,7 +56,7 @@ def own(model: Path) -> tuple[Prepare, Run]:
 
 def plain(model: Path) -> tuple[Prepare, Run]:
     """The preprocessing of CLIP in the obvious way."""
-    session = OnnxSession(model)
+    session = open_session(model)
     mean, std = (np.array(three, np.float32) for three in (OPENAI_MEAN, OPENAI_STD))
 
     def prepare(payload: bytes) -> Any:

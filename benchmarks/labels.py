@@ -25,7 +25,7 @@ import _kit as kit
 from _models import FOLDER
 from hearth.models.labels.classifier import Classifier
 from hearth.models.labels.index import LabelIndex, Query
-from hearth.models.labels.making.store import LabelStore
+from hearth.models.labels.making.label_store import LabelStore
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.names import Names
 from hearth.models.labels.sets.source import TREE_OF_LIFE

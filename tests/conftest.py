@@ -44,7 +44,7 @@ WHOLE = re.compile(
     r"^\s*(?:import|from) (?:torch|(?:node|cli|client|lan|fleet|hub|film|vision|example|clip|family"
     r"|labels|ocr|reference|media|mediapipe|mesh)_kit)\b"
     r"|^(?:async )?def test\w*\([^)]*\b"
-    r"(?:tiny_\w+|vit_b_32|node|media|vision_model|hub|lan|measured)\b",
+    r"(?:tiny_\w+|vit_b_32|node|media|vision_model|hub|lan)\b",
     re.MULTILINE,
 )
 """How a module tells that it takes longer: kits that it imports, fixtures that it asks for."""
@@ -229,11 +229,3 @@ def node(tiny_export: Path, node_data: Path) -> Iterator[NodeThread]:
     flags = {"services": "clip,ocr", "clip.model": str(tiny_export), "clip.templates": "single"}
     with node_kit.NodeThread(**flags, data_dir=node_data) as running:
         yield running
-
-
-@pytest.fixture
-def measured(node: NodeThread, node_data: Path, tmp_path: Path) -> Path:
-    """``tmp_path``, in which a node with ocr starts at once: its curves are known from ``node``."""
-    import cli_kit
-
-    return cli_kit.place_curves(node_data, tmp_path)

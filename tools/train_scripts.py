@@ -38,7 +38,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from hearth.backends.onnx import OnnxSession
+from hearth.backends import SessionOptions
+from hearth.backends.registry import open_session
 from hearth.models.ocr.loader import RECOGNITION
 from hearth.models.ocr.readers import SUSPECT, believed
 from hearth.models.ocr.recognition import Recogniser
@@ -271,8 +272,8 @@ def measure(target: Path) -> None:
     or more), and how many of a hundred are left out of these. Of the kinds that it can write, only
     lines of which the classifier has a doubt are read: the others are shown in any case.
     """
-    reader = Recogniser(OnnxSession(Path(rapidocr.__file__).parent / "models" / RECOGNITION))
-    classifier = ScriptClassifier(OnnxSession(target, device="cpu", threads=1))
+    reader = Recogniser(open_session(Path(rapidocr.__file__).parent / "models" / RECOGNITION))
+    classifier = ScriptClassifier(open_session(target, SessionOptions(device="cpu", threads=1)))
     writable = classifier.writable(reader.scripts)
     for kind in ("code", "scribble", *drawing.NAMES):
         familiar = kind in ("code", "scribble", "Common", "Latin", "Han", "Kana")

@@ -1,13 +1,17 @@
 """Neutral descriptions of what a node offers: services, models, tasks, options, schemas.
 
 The declarations of tasks are made of these classes, and every door and every list (the
-contract's capabilities, the README's tables, help, ``client/known.py``) is made from them.
+contract's capabilities, the README's tables, help, ``known.py``) is made from them.
 Plain data: it imports nothing of hearth, knows no protocol, and a client may use it too.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+JSON = "application/json"
+RAW = "application/octet-stream"
+TEXT = "text/plain"
 
 OptionKind = Literal["int", "float", "flag", "choice", "text", "list"]
 FieldKind = Literal[

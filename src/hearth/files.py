@@ -51,7 +51,7 @@ def atomic_file(path: Path, *, alone: bool = False) -> Iterator[IO[bytes]]:
 
 
 def fingerprint(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """What tells model files from others: by name, the size and a SHA-256 of both ends.
+    """Tell model files from others: by name, the size and a SHA-256 of both ends.
 
     The first and the last MiB: hashing gigabytes would take longer than loading them.
     Raises OSError.

@@ -14,17 +14,20 @@ WRITABLE_PICTURES = (".png", ".jpg", ".jpeg")
 """Endings of pictures that are written."""
 
 
-def spare(path: Path, origins: Iterable[Path], option: str = "--out") -> None:
-    """Raises SettingsError where what is written would take the place of what is read."""
+def refuse_overwriting(path: Path, origins: Iterable[Path], option: str = "--out") -> None:
+    """Check that nothing that is read is written over; raises SettingsError."""
     if not path.exists():
         return
-    mine = path.stat()
-    if any(each.exists() and os.path.samestat(mine, each.stat()) for each in origins):
+    target = path.stat()
+    if any(each.exists() and os.path.samestat(target, each.stat()) for each in origins):
         raise SettingsError(f"{option} {path}: the source itself would be written over")
 
 
 def check_writable(path: Path) -> None:
-    """Raises OSError; what is there stays as it is until there is something to write."""
+    """Check that a file can be written; raises OSError.
+
+    What is there stays as it is until there is something to write.
+    """
     there = path.exists()
     if there and not (path.is_file() or path.is_dir()):
         return  # a pipe or a device: opening it is felt at its other end
@@ -36,7 +39,7 @@ def check_writable(path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises OSError where no files can be put there; it is made when there is one."""
+    """Check that files can be put into a folder, which may not be there; raises OSError."""
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -47,13 +50,13 @@ def check_folder(folder: Path) -> None:
 
 
 class OutputFile:
-    """A file that is emptied or added to when there is something to write.
+    """File that is emptied or added to when there is something to write.
 
     From the beginning to the end no other run can write a plain file; a pipe is opened late.
     """
 
     def __init__(self, path: Path, *, add: bool = False) -> None:
-        """Raises OSError where it can't be written, SetupError where another run writes it."""
+        """Lock it; raises OSError where it can't be written, SetupError where another run does."""
         self._path = path
         self._is_plain = not path.exists() or path.is_file() or path.is_dir()
         self._is_to_be_emptied = self._is_plain and not add
@@ -90,7 +93,7 @@ class OutputFile:
             raise OSError(error.errno, error.strerror, str(self._path)) from None
 
     def close(self) -> None:
-        """Whether or not there was anything; a file that wasn't there isn't left empty."""
+        """Close it; a file that wasn't there isn't left empty."""
         if self._file is not None and not self._file.closed:
             if self._is_ours_alone and not os.fstat(self._file.fileno()).st_size:
                 with suppress(OSError):
@@ -99,7 +102,7 @@ class OutputFile:
 
 
 def _locked(path: Path) -> io.FileIO:
-    """The file, to be added to; the kernel lets go of it when the process ends, however it does.
+    """Open a file to add to, for us alone; the kernel unlocks it when the process ends.
 
     Raises OSError, and SetupError where another run has it.
     """

@@ -14,16 +14,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from backend_kit import open_onnx
 from checkout import KITS, ROOT
-from hearth.backends import BACKENDS, BatchSizes, Session, TensorSpec, require_backend
+from hearth.backends import BatchSizes, Session, SessionOptions, TensorSpec
 from hearth.backends._memory import is_out_of_memory
+from hearth.backends._onnx_providers import Providers
 from hearth.backends._onnx_weights import weight_precision
 from hearth.backends.litert import LiteRtSession
 from hearth.backends.litert_pool import LiteRtPool
-from hearth.backends.onnx import OnnxSession, available_providers
-from hearth.backends.torch import TorchSession, choose_device
+from hearth.backends.registry import BACKENDS, require_backend
+from hearth.backends.torch import TorchBackend, TorchSession
 from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable, OutOfMemory
 from litert_kit import Op, Tensor, write_model
+from toy_backend import ToyBackend, write_toy
 
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(3, 4) / 7
 
@@ -48,7 +51,7 @@ def write_graph(path: Path, *, batch: int | str = "batch", dtype: type = np.floa
 
 
 def onnx_session(folder: Path) -> Session:
-    return OnnxSession(write_graph(folder / "model.onnx"))
+    return open_onnx(write_graph(folder / "model.onnx"))
 
 
 def torch_session(_: Path) -> Session:
@@ -82,11 +85,16 @@ def litert_session(folder: Path) -> Session:
     return LiteRtSession(write_tflite(folder / "model.tflite"))
 
 
+def toy_session(folder: Path) -> Session:
+    path = write_toy(folder / "model.toy", WEIGHTS, (3,))
+    return ToyBackend().open(path)
+
+
 def litert_pool(folder: Path) -> Session:
     return LiteRtPool(write_tflite(folder / "model.tflite"), width=2)
 
 
-@pytest.fixture(params=[onnx_session, torch_session, litert_session, litert_pool])
+@pytest.fixture(params=[onnx_session, torch_session, litert_session, litert_pool, toy_session])
 def session(request, tmp_path):
     made = request.param(tmp_path)
     yield made
@@ -103,11 +111,11 @@ def onnx_filler(folder: Path, **options: bool) -> Session:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, folder / "filler.onnx")
-    return OnnxSession(folder / "filler.onnx", **options)
+    return open_onnx(folder / "filler.onnx", **options)
 
 
 def onnx_filler_without_arena(folder: Path) -> Session:
-    return onnx_filler(folder, arena=False)
+    return onnx_filler(folder, keep_memory=False)
 
 
 def torch_filler(_: Path) -> Session:
@@ -178,7 +186,7 @@ def test_what_is_told_of_the_model_is_kept(engine, tmp_path):
 
 
 def test_what_is_in_use_is_told(session):
-    assert session.runtime in BACKENDS
+    assert session.runtime in {*BACKENDS, "toy"}
     assert session.device == "cpu"
     assert session.precision == "fp32"
     assert session.provider
@@ -232,7 +240,7 @@ def test_a_closed_session_says_so(session):
 
 
 def test_a_fixed_batch_is_reported(tmp_path):
-    session = OnnxSession(write_graph(tmp_path / "one.onnx", batch=1))
+    session = open_onnx(write_graph(tmp_path / "one.onnx", batch=1))
     assert session.batch_sizes == BatchSizes(fixed=(1,))
     assert session.batch_sizes.limit(8) == 1
     with pytest.raises(ModelFailed):
@@ -241,25 +249,25 @@ def test_a_fixed_batch_is_reported(tmp_path):
 
 def test_the_provider_is_the_one_that_was_taken(tmp_path):
     path = write_graph(tmp_path / "model.onnx")
-    assert OnnxSession(path, device="cpu").provider == "CPUExecutionProvider"
-    assert OnnxSession(path, providers=["cpu"]).provider == "CPUExecutionProvider"
-    assert OnnxSession(path, providers=["CPUExecutionProvider"]).device == "cpu"
+    assert open_onnx(path, device="cpu").provider == "CPUExecutionProvider"
+    assert open_onnx(path, providers=("cpu",)).provider == "CPUExecutionProvider"
+    assert open_onnx(path, providers=("CPUExecutionProvider",)).device == "cpu"
 
 
 def test_an_unknown_provider_is_an_error_that_names_those_there_are(tmp_path):
     path = write_graph(tmp_path / "model.onnx")
     with pytest.raises(BackendUnavailable, match=r"'abacus'.*CPUExecutionProvider"):
-        OnnxSession(path, providers=["abacus", "cpu"])
+        open_onnx(path, providers=("abacus", "cpu"))
 
 
 def test_an_unknown_device_is_an_error(tmp_path):
     path = write_graph(tmp_path / "model.onnx")
     with pytest.raises(BackendUnavailable, match="gpu7"):
-        OnnxSession(path, device="gpu7")
+        open_onnx(path, device="gpu7")
 
 
 needs_no_cuda = pytest.mark.skipif(
-    "CUDAExecutionProvider" in available_providers(), reason="this machine has CUDA"
+    "CUDAExecutionProvider" in Providers().listed(), reason="this machine has CUDA"
 )
 
 
@@ -268,21 +276,21 @@ needs_no_cuda = pytest.mark.skipif(
 def test_a_device_that_is_required_and_isnt_there_is_an_error(tmp_path, device):
     path = write_graph(tmp_path / "model.onnx")
     with pytest.raises(BackendUnavailable):
-        OnnxSession(path, device=device, require_device=True)
+        open_onnx(path, device=device, require_device=True)
 
 
 @needs_no_cuda
 def test_a_device_that_isnt_there_and_isnt_required_is_a_warning(tmp_path, caplog):
     path = write_graph(tmp_path / "model.onnx")
     with caplog.at_level(logging.WARNING):
-        session = OnnxSession(path, device="cuda")
+        session = open_onnx(path, device="cuda")
     assert (session.provider, session.device) == ("CPUExecutionProvider", "cpu")
     assert "using the CPU" in caplog.text
 
 
 def test_the_cpu_can_be_required(tmp_path):
     path = write_graph(tmp_path / "model.onnx")
-    assert OnnxSession(path, device="cpu", require_device=True).device == "cpu"
+    assert open_onnx(path, device="cpu", require_device=True).device == "cpu"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x07" * 40])
@@ -290,7 +298,7 @@ def test_a_broken_file_is_one_clear_line(tmp_path, content):
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelUnavailable) as failure:
-        OnnxSession(path)
+        open_onnx(path)
     assert "broken.onnx" in str(failure.value)
     assert "\n" not in str(failure.value)
 
@@ -299,17 +307,17 @@ def test_a_file_cut_short_is_one_clear_line(tmp_path):
     path = write_graph(tmp_path / "short.onnx")
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ModelUnavailable, match=r"short\.onnx"):
-        OnnxSession(path)
+        open_onnx(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ModelUnavailable, match=r"nothing\.onnx"):
-        OnnxSession(tmp_path / "nothing.onnx")
+        open_onnx(tmp_path / "nothing.onnx")
 
 
 def test_threads_and_arena_can_be_chosen(tmp_path):
     path = write_graph(tmp_path / "model.onnx")
-    session = OnnxSession(path, threads=1, arena=False)
+    session = open_onnx(path, threads=1, keep_memory=False)
     assert session.run({"x": np.zeros((1, 3), np.float32)})["y"].shape == (1, 4)
 
 
@@ -319,7 +327,7 @@ def test_threads_and_arena_can_be_chosen(tmp_path):
 def test_the_precision_is_that_of_the_weights(tmp_path, dtype, precision):
     path = write_graph(tmp_path / "model.onnx", dtype=dtype)
     assert weight_precision(path) == precision
-    assert OnnxSession(path, device="cpu").precision == precision
+    assert open_onnx(path, device="cpu").precision == precision
 
 
 def test_quantised_weights_are_told_from_the_floats_around_them(tmp_path):
@@ -345,7 +353,7 @@ def test_weights_beside_the_graph_count_as_well(tmp_path):
     onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     assert (tmp_path / "weights.bin").is_file()
     assert weight_precision(path) == "fp16"
-    assert OnnxSession(path, device="cpu").precision == "fp16"
+    assert open_onnx(path, device="cpu").precision == "fp16"
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 100, bytes(100)])
@@ -366,8 +374,9 @@ def test_half_precision_runs_on_a_cpu(tiny_export, tmp_path):
 import sys
 from pathlib import Path
 import numpy as np
-from hearth.backends.onnx import OnnxSession
-session = OnnxSession(Path(sys.argv[1]), device="cpu")
+from hearth.backends import SessionOptions
+from hearth.backends.registry import open_session
+session = open_session(Path(sys.argv[1]), SessionOptions(device="cpu"))
 assert session.precision == "fp16", session.precision
 [vector] = session.run({"image": np.zeros((2, 3, 32, 32), np.float16)}).values()
 assert np.isfinite(vector).all() and vector.dtype == np.float16
@@ -382,22 +391,23 @@ def test_torch_takes_the_cpu_where_nothing_else_is():
     import torch
 
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
-    assert (choose_device("auto") == "cpu") is not accelerated
-    assert choose_device("cpu", require_device=True) == "cpu"
+    engine = TorchBackend()
+    assert (engine.place(SessionOptions()).device == "cpu") is not accelerated
+    assert engine.place(SessionOptions(device="cpu", require_device=True)).device == "cpu"
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:98"])
 def test_torch_names_the_devices_that_there_are(device, caplog):
     with pytest.raises(BackendUnavailable, match=r"here are .*cpu"):
-        choose_device(device, require_device=True)
+        TorchBackend().place(SessionOptions(device=device, require_device=True))
     with caplog.at_level(logging.WARNING):
-        assert choose_device(device) == "cpu"
+        assert TorchBackend().settle(SessionOptions(device=device)).device == "cpu"
     assert device in caplog.text
 
 
 def test_torch_refuses_a_device_that_cant_be_meant():
     with pytest.raises(BackendUnavailable, match="tpu"):
-        choose_device("tpu")
+        TorchBackend().place(SessionOptions(device="tpu"))
 
 
 # --- out of memory --------------------------------------------------------------------------

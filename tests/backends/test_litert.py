@@ -15,7 +15,8 @@ import pytest
 from hearth.backends import BatchSizes, TensorSpec
 from hearth.backends.litert import LiteRtSession
 from hearth.backends.litert_pool import LiteRtPool
-from hearth.cli.engines import devices
+from hearth.backends.registry import BACKENDS
+from hearth.cli.checks import _devices
 from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable
 from litert_kit import Op, Tensor, write_model
 from mediapipe_kit import model_path
@@ -114,7 +115,8 @@ def test_without_its_package_the_engine_says_what_to_install(tmp_path, monkeypat
 
 
 def test_the_doctor_knows_the_engine():
-    assert re.fullmatch(r"LiteRT \d+\.\d+\.\d+: cpu \(XNNPACK\)", devices("litert"))
+    [check] = _devices(BACKENDS["litert"])
+    assert re.fullmatch(r"LiteRT \d+\.\d+\.\d+: cpu \(XNNPACK\)", check.what)
 
 
 # --- what is told of a model -----------------------------------------------------------------

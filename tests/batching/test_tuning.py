@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from google.protobuf.empty_pb2 import Empty
 
+from backend_kit import open_onnx
+from batch_kit import until_measured
 from clip_kit import source
 from hearth.backends.onnx import OnnxSession
 from hearth.batching import BatchQueue, LatencyProfile
@@ -23,7 +25,7 @@ from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import OutOfMemory
 from hearth.machine import cpu_model, usable_cores
 from hearth.models.options import QueueOptions
-from hearth.models.tuning import FILE, Facts, ProfileCache, described, facts_of, tuned
+from hearth.models.tuning import FILE, Facts, ProfileCache, described, facts_of, tune
 from node_kit import LabLoader, ask, lab_node, stub_of, write_all
 
 FACTS = {"model": "m", "files": {"a/b": {"size": 1}}, "engine": "1.2", "cpu": "c", "cores": 2}
@@ -52,10 +54,15 @@ class Model:
         self.sizes.append(len(items))
         return list(items)
 
-    def tuned(self, cache: ProfileCache | None, **wishes: int | None) -> LatencyProfile:
+    def tuned(self, cache: ProfileCache | None, **wishes: int | None) -> LatencyProfile | None:
         self.sizes.clear()
-        work = tuned(self.queue, 7, cache=cache, key="lab/m", facts=FACTS, **wishes)
-        return asyncio.run(work)
+
+        async def tuned() -> None:
+            await tune(self.queue, 7, cache=cache, key="lab/m", facts=FACTS, **wishes)
+            await until_measured(self.queue)
+
+        asyncio.run(tuned())
+        return self.queue.profile
 
 
 def test_a_curve_is_measured_once_and_read_at_later_starts(cache: ProfileCache):
@@ -195,7 +202,7 @@ def test_the_facts_tell_model_files_and_engines_apart(tiny_export: Path, tmp_pat
 
     file = tmp_path / "model.onnx"
     shutil.copy(tiny_export / "visual" / "model.onnx", file)
-    free, held = OnnxSession(file), OnnxSession(file, threads=1)
+    free, held = open_onnx(file), open_onnx(file, threads=1)
     try:
 
         def facts_now(session: OnnxSession, item: tuple[int, ...] = (3, 32, 32)) -> Facts:
@@ -224,6 +231,7 @@ async def test_a_curve_is_kept_with_the_size_of_what_was_measured(
     model = source(tmp_path, options=options, model=str(tiny_export)).load()
     try:
         await model.warm_up()
+        await until_measured(*model.queues)
         height, width = model.transform.height, model.transform.width
         context = int(model.metadata["context_length"])
     finally:

@@ -24,9 +24,10 @@ from hearth.cli.discover.views import table
 from hearth.client.capabilities import read
 from hearth.contract import ml_service_pb2 as pb
 from hearth.discovery.record import NodeRecord
-from hearth.models.tuning import ProfileCache, machine_facts
+from hearth.models.tuning import FILE, ProfileCache, machine_facts
 from hearth.settings import describe
 from hearth.tasks.registry import TASKS
+from lan_kit import wait_for
 from node_kit import NodeThread
 
 SOURCE = ROOT / "src"
@@ -125,6 +126,8 @@ def test_metrics_are_served_where_a_flag_says_so_and_the_doctor_tells_what_was_m
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as page,
     ):
         assert b'hearth_model_state{service="ocr",state="ready"} 1.0' in page.read()
+        # Measured in a quiet moment, once it is ready.
+        wait_for(lambda: len(list(ProfileCache(tmp_path / "data" / FILE))) == 2, timeout=60)
 
     after = hearth_here("doctor", "--json", *settings, cwd=tmp_path)
     speeds = [check for check in after.lines if check["area"] == "speed"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli_kit import HEARTH, environment
-from hearth.cli.completion import tasks
+from hearth.cli.options import complete_task as tasks
 from hearth.tasks.registry import TASKS
 
 HEAVY = ("grpc", "zeroconf", "numpy", "pydantic_settings", "orjson", "onnxruntime", "torch", "PIL")

@@ -24,27 +24,24 @@ from cli_kit import (
     at_once,
     environment,
     ocr_node,
-    place_curves,
 )
 from client_kit import Requests, ScriptedNode, serving
 from fleet_kit import LabProcess
 from hearth.cli.discover import views as node_views
 from hearth.cli.discover.sightings import watch_nodes
 from hearth.cli.discover.views import facts
-from hearth.client import health_check
+from hearth.client.limits import ClientLimits
 from hearth.contract import ml_service_pb2 as pb
 from hearth.discovery.announcer import Announcer
 from hearth.settings import MdnsSettings
 from lan_kit import Host, Lan
-from node_kit import NodeThread, lab_node
+from node_kit import lab_node
 
 
 @pytest.fixture(scope="module")
-def cellar(
-    lan: Lan, node: NodeThread, node_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Host]:
+def cellar(lan: Lan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """The host of a node named cellar, with ocr."""
-    folder = place_curves(node_data, tmp_path_factory.mktemp("cellar"))
+    folder = tmp_path_factory.mktemp("cellar")
     host = lan["node"]
     with ocr_node(folder, "--name", "cellar", prefix=tuple(host.command())):
         yield host
@@ -96,10 +93,10 @@ def test_infer_finds_a_node_by_itself(lan: Lan, cellar: Host):
     assert f"{cellar.address}:" in lost.err and "can't do 'clip_classify'" in lost.err
 
 
-def test_nodes_are_told_of_as_they_come_and_go(lan: Lan, cellar: Host, measured: Path):
+def test_nodes_are_told_of_as_they_come_and_go(lan: Lan, cellar: Host, tmp_path: Path):
     with watching(lan["client"]) as lines:
         lines.until(lambda line: event(line) == ("added", "cellar"))
-        with ocr_node(measured, "--name", "attic", prefix=tuple(lan["second"].command())):
+        with ocr_node(tmp_path, "--name", "attic", prefix=tuple(lan["second"].command())):
             lines.until(lambda line: event(line)[1] == "attic" and '"status":"ready"' in line)
         lines.until(lambda line: event(line) == ("removed", "attic"))
 
@@ -156,8 +153,8 @@ def test_a_node_that_is_named_and_found_is_listed_once(lan: Lan, cellar: Host):
         assert [node["name"] for node in done.lines] == ["cellar"]
 
 
-async def test_how_busy_a_node_is_makes_no_event(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(health_check, "REFRESH_SECONDS", 0.02)
+async def test_how_busy_a_node_is_makes_no_event():
+    often = ClientLimits(refresh_seconds=0.02)
     asked = 0
 
     class Busy(ScriptedNode):
@@ -170,7 +167,10 @@ async def test_how_busy_a_node_is_makes_no_event(monkeypatch: pytest.MonkeyPatch
                 extra={"load.in_flight": str(asked), "node.status": "ready"},
             )
 
-    async with serving(Busy(nothing)) as target, aclosing(watch_nodes(None, [target])) as events:
+    async with (
+        serving(Busy(nothing)) as target,
+        aclosing(watch_nodes(None, [target], often)) as events,
+    ):
         own = (each async for each in events if each.sighting.node.target == target)
         first, second = await anext(own), await anext(own)
     assert (first.kind, second.kind) == ("added", "updated")

@@ -14,7 +14,7 @@ import pytest
 from client_kit import Requests, ScriptedNode, echo, in_pieces, scripted, serving
 from hearth.client import Connection, Job, Outcome, mime
 from hearth.client.addresses import with_port
-from hearth.client.chunks import CHUNK_SIZE, WHOLE_LIMIT
+from hearth.client.outgoing import CHUNK_SIZE, WHOLE_LIMIT
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import DeadlinePassed, Unavailable
 
@@ -392,8 +392,8 @@ async def test_a_node_that_is_frozen_is_given_up_in_time() -> None:
         (b"", "", mime.TEXT),
         (b"a" * (mime.HEAD - 1) + "é".encode(), "", mime.TEXT),
         (b"\0\1\2\3", "x.pdf", "application/pdf"),
-        (b"\0\1\2\3", "", mime.BINARY),
-        (b"caf\xe9", "", mime.BINARY),
+        (b"\0\1\2\3", "", mime.RAW),
+        (b"caf\xe9", "", mime.RAW),
     ],
 )
 def test_a_payload_is_told_by_its_bytes_first(payload: bytes, name: str, expected: str) -> None:

@@ -1,7 +1,6 @@
 """Where a CLIP may come from: named files, folders, exports, and a hub."""
 
 import asyncio
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 import clip_kit
 from checkout import KITS
 from clip_kit import ARCHITECTURE, NAME, TAG, TEXTS, cosine, decoded, pictures
-from hearth.backends import BACKENDS
+from hearth.backends.registry import BACKENDS
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
@@ -195,8 +194,7 @@ def test_onnx_tells_what_to_do_with_torchs_weights(hub, store, tiny_folder):
 
 
 def test_where_torch_is_missing_it_is_said_what_to_install(hub, store, tiny_folder, monkeypatch):
-    lacking = dataclasses.replace(BACKENDS["torch"], packages=("no_such_torch",))
-    monkeypatch.setitem(BACKENDS, "torch", lacking)
+    monkeypatch.setattr(BACKENDS["torch"], "packages", ("no_such_torch",))
     hub.add_repository("org/tiny", tiny_folder)
     with pytest.raises(ModelUnavailable, match=r"needs torch: .*pip install '\.\[torch\]'"):
         source(store, model="org/tiny").download(no_progress)

@@ -8,6 +8,7 @@ import pytest
 
 import clip_kit
 from clip_kit import TEXTS, cosine, decoded, pictures
+from hearth.backends import Placement
 from hearth.contract import ml_service_pb2 as pb
 from hearth.models.clip import openclip
 from hearth.models.clip.model import ClipModel
@@ -52,7 +53,9 @@ async def test_with_torch_they_are_open_clips_vectors(vit_b_32, expected):
     module, folder = vit_b_32
     config = openclip.architecture_config("ViT-B-32")
     checkpoint = openclip.Checkpoint("ViT-B-32", config, folder)
-    parts = openclip.torch_parts(openclip.describe(module, checkpoint), "ViT-B-32", "cpu", ())
+    placement = Placement("cpu", "torch")
+    model = openclip.describe(module, checkpoint)
+    parts = openclip.torch_parts(model, "ViT-B-32", placement, ())
     model = ClipModel(parts, reader=clip_kit.ImageReader(178_956_970))
     try:
         images = await asyncio.gather(*map(model.embed_image, PICTURES.values()))

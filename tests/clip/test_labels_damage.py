@@ -11,7 +11,7 @@ import labels_kit as kit
 from hearth.errors import NotReady
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.labels.making.checks import described, verify_folder
+from hearth.models.labels.making.label_files import described, verify_folder
 from hearth.models.labels.sets.source import LabelSet
 from hearth.models.labels.sets.tree_of_life import prompt_of, tree_of_life
 

@@ -12,7 +12,7 @@ import disk_kit
 import labels_kit as kit
 from hearth.errors import ModelUnavailable, NotReady
 from hearth.hub.progress import no_progress
-from hearth.models.labels.making.checks import verify_folder
+from hearth.models.labels.making.label_files import verify_folder
 from hearth.models.labels.making.resumable import ResumableVectors
 from hearth.models.labels.sets.source import LabelSet
 

@@ -11,7 +11,7 @@ import pytest
 
 import labels_kit as kit
 from hearth.hub.progress import no_progress
-from hearth.models.labels.making.checks import verify_folder
+from hearth.models.labels.making.label_files import verify_folder
 from hearth.models.labels.sets.source import LabelSet
 
 LABELS = LabelSet(

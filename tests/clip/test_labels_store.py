@@ -15,7 +15,7 @@ from checkout import KITS
 from hearth.errors import ModelUnavailable
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.labels.making.checks import verify_folder
+from hearth.models.labels.making.label_files import verify_folder
 from hearth.models.labels.sets.source import LabelSet
 from hearth.models.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
 

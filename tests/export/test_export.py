@@ -12,15 +12,15 @@ import pytest
 
 import clip_kit
 import graphs_kit
+from backend_kit import open_onnx
 from clip_kit import ARCHITECTURE, TEXTS, cosine, decoded, pictures
-from hearth.backends.onnx import OnnxSession
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.export import clip_graphs
 from hearth.export.clip_folder import ExportOptions
 from hearth.files import fingerprint
 from hearth.hub import atomic
 from hearth.hub.hashes import content
-from hearth.hub.layout import Layout, files_in, layouts
+from hearth.hub.layout import ModelLayout, files_in, layouts
 from hearth.hub.progress import no_progress
 
 PHOTO = pictures()["photo.jpg"]
@@ -35,7 +35,7 @@ def files_of(folder):
 
 
 def test_an_export_has_the_known_layout_and_says_where_it_comes_from(tiny_export):
-    assert Layout.ONNX in layouts(files_in(tiny_export))
+    assert ModelLayout.ONNX in layouts(files_in(tiny_export))
     about = json.loads((tiny_export / "hearth.json").read_text())
     assert about["model_id"] == "tiny"
     assert about["logit_scale"] == pytest.approx(37.5)
@@ -53,7 +53,7 @@ def test_an_export_has_the_known_layout_and_says_where_it_comes_from(tiny_export
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_the_batch_is_free_and_vectors_have_length_one(tiny_export, batch):
-    session = OnnxSession(tiny_export / "visual" / "model.onnx")
+    session = open_onnx(tiny_export / "visual" / "model.onnx")
     images = np.random.default_rng(0).normal(size=(batch, 3, 32, 32)).astype(np.float32)
     [vectors] = session.run({"image": images}).values()
     assert vectors.shape == (batch, 16)

@@ -14,16 +14,19 @@ import pytest
 
 import clip_kit
 import graphs_kit
+from backend_kit import open_onnx
 from clip_kit import TEXTS, cosine, decoded, pictures
 from graphs_kit import about, contents
-from hearth.backends.onnx import OnnxSession, available_providers, first_provider
+from hearth.backends import SessionOptions
+from hearth.backends._onnx_providers import Providers
+from hearth.backends.onnx import OnnxBackend
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.export import clip_variant as converting
 from hearth.export import precision as graphs_precision
 from hearth.export.clip_folder import ExportOptions
 from hearth.export.clip_variant import export_variant
 from hearth.export.precision import convert
-from hearth.hub.layout import Layout, files_in, layouts
+from hearth.hub.layout import ModelLayout, files_in, layouts
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
@@ -91,7 +94,7 @@ async def test_a_variant_is_the_same_model_and_says_how_near_it_is(
         warnings.simplefilter("error")
         report = variant(data, precision, progress=lambda *step: steps.append(step))
     assert report.folder == data / "exports" / f"ViT-Tiny__mine@{precision}"
-    assert Layout.ONNX in layouts(files_in(report.folder))
+    assert ModelLayout.ONNX in layouts(files_in(report.folder))
     assert contents(source) == before
     told = about(report.folder)
     assert told["model_id"] == report.model_id == "tiny"
@@ -178,7 +181,7 @@ def test_weights_too_many_for_one_file_stay_outside(tmp_path, tiny_export, preci
         "model.onnx.data",
     ]
     samples = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
-    [expected], [found] = (OnnxSession(path, device="cpu").run({"image": samples}).values()
+    [expected], [found] = (open_onnx(path, device="cpu").run({"image": samples}).values()
                            for path in (source, target))  # fmt: skip
     assert min(map(cosine, found, expected)) > 0.995
 
@@ -336,13 +339,16 @@ def test_torch_knows_fp32_alone(tiny_folder, tmp_path, precision):
 
 
 def test_the_provider_that_would_be_asked_is_known_without_a_session():
-    assert first_provider("cpu", None) == "CPUExecutionProvider"
-    assert first_provider("auto", ["cpu"]) == "CPUExecutionProvider"
-    assert first_provider("auto", None) in available_providers()
+    def provider(**options: object) -> str:
+        return OnnxBackend().place(SessionOptions(**options)).provider
+
+    assert provider(device="cpu") == "CPUExecutionProvider"
+    assert provider(providers=("cpu",)) == "CPUExecutionProvider"
+    assert provider() in Providers().listed()
     with pytest.raises(BackendUnavailable):
-        first_provider("auto", ["nothing"])
+        provider(providers=("nothing",))
     with pytest.raises(BackendUnavailable):
-        first_provider("toaster", None)
+        provider(device="toaster")
 
 
 # --- whose they are -------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from batch_kit import until
+from batch_kit import until, until_measured
 from face_kit import PATTERN, READER, Mark, drawn, expected, file, loaded, pack, shrunk
 from hearth.batching import BatchQueue, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
@@ -23,6 +23,7 @@ from hearth.models.face.alignment import aligned
 from hearth.models.face.faces import Kept, Wanted
 from hearth.models.face.model import FaceModel
 from hearth.models.face.pictures import PICTURES_AHEAD
+from hearth.models.model import TakesTensors
 from hearth.models.options import QueueOptions
 from hearth.models.tuning import FILE, ProfileCache
 
@@ -336,6 +337,7 @@ async def test_curves_are_measured_and_kept(folder, tmp_path):
     cache = ProfileCache(tmp_path / FILE)
     with loaded(folder, QueueOptions(profiles=cache)) as model:
         await model.warm_up()
+        await until_measured(*model.queues)
         detection, _, recognition = model.queues
         assert list(detection.profile.times) == [1] and detection.max_batch == 1
         assert len(recognition.profile.times) > 2 and recognition.max_batch > 1
@@ -356,7 +358,8 @@ async def test_a_model_whose_numbers_are_wrong_isnt_taken_for_ready(folder, role
 
 def test_the_manager_says_what_is_in_use(model):
     assert (model.service, model.model_id, model.runtime) == ("face", "toy_l", "onnxrt")
-    assert (model.device, model.precisions, model.preprocess_id) == ("cpu", ("fp32",), None)
+    assert (model.device, model.precisions) == ("cpu", ("fp32",))
+    assert not isinstance(model, TakesTensors)
     assert model.metadata == {
         "provider": "CPUExecutionProvider", "detection_size": "640x640", "embedding_dim": "512",
     }  # fmt: skip

@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 from face_kit import READER, Mark, detector, drawn, file, pack, recogniser
-from hearth.cli.models.inventory import items
-from hearth.cli.models.verdict import Checker
+from hearth.cli.models.verify import problems_of
+from hearth.cli.models.words import note_on
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.export.face_dynamic_batch import make_recognition_dynamic
 from hearth.hub.progress import no_progress
@@ -19,6 +19,7 @@ from hearth.hub.store import HubStore
 from hearth.models.face.files import dynamic_copy, graph_in, role_of
 from hearth.models.face.loader import FaceLoader
 from hearth.models.face.model import FaceModel
+from hearth.models.inventory import inventory_of
 from hearth.settings import FaceSettings
 from hub_kit import HubServer
 
@@ -229,9 +230,10 @@ def test_the_copy_is_checked_and_named_with_the_download(hub, tmp_path):
     published(hub, tmp_path / "served", recognition={"batch": 1, "opset": 11})
     made = source(tmp_path, hub)
     made.download(no_progress)
-    [download] = items(tmp_path)
-    assert download.model == NAME and download.note == "copy with a free batch axis"
-    check = Checker(tmp_path, no_progress).check
+    inventory = inventory_of(tmp_path)
+    [download] = inventory.files()
+    assert download.model == NAME and note_on(download) == "copy with a free batch axis"
+    check = inventory.verify
     assert check(download).state == "right"
     [copy] = download.copies
     graph = copy / "recognition" / "model.onnx"
@@ -242,7 +244,7 @@ def test_the_copy_is_checked_and_named_with_the_download(hub, tmp_path):
     assert model.queues[2].max_batch == 1
     model.close()
     verdict = check(download)
-    assert verdict.state == "wrong" and "free batch axis" in verdict.problems[0]
+    assert verdict.state == "wrong" and "free batch axis" in problems_of(verdict)[0]
     assert not copy.exists()
     made.download(no_progress)
     assert dynamic_copy(snapshot) == graph

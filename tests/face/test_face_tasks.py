@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from PIL import Image
 
-from batch_kit import until
+from batch_kit import until, until_measured
 from face_kit import Mark, WatchedLoader, drawn, expected, file, pack
 from hearth.contract import ml_service_pb2 as pb
 from hearth.models.face.alignment import aligned
@@ -271,6 +271,7 @@ async def test_an_aligned_face_is_embedded_as_it_is(node):
 
 
 async def test_capabilities_tell_the_tasks_with_their_options_and_limits(node):
+    await until_measured(*node.node.models["face"].require().queues)
     async with stub_of(node.node) as stub:
         face = await capability(stub)
     assert face.service_name == "face" and face.protocol_version == "1.0.0"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hearth.errors import ModelUnavailable
-from hearth.hub.layout import Layout, files_in, layouts, select
+from hearth.hub.layout import ModelLayout, files_in, layouts, select
 
 ONNX = [
     "config.json",
@@ -31,28 +31,28 @@ def test_an_onnx_model_comes_without_its_variants_for_other_engines() -> None:
     ]
     tokenizer = ["textual/tokenizer_config.json", "textual/merges.txt", "textual/vocab.json"]
     files = [*ONNX, *variants, *tokenizer]
-    assert layouts(files) == (Layout.ONNX,)
-    assert select(Layout.ONNX, files, "org/name") == tuple(sorted([*ONNX, *tokenizer]))
+    assert layouts(files) == (ModelLayout.ONNX,)
+    assert select(ModelLayout.ONNX, files, "org/name") == tuple(sorted([*ONNX, *tokenizer]))
 
 
 def test_the_data_that_a_large_graph_keeps_beside_it_comes_along() -> None:
     data = ["visual/onnx__MatMul_7239", "visual/visual.conv1.weight", "textual/model.onnx.data"]
-    assert set(data) <= set(select(Layout.ONNX, [*ONNX, *data], "org/name"))
+    assert set(data) <= set(select(ModelLayout.ONNX, [*ONNX, *data], "org/name"))
 
 
 def test_open_clips_weights_come_once_in_the_safe_format() -> None:
     files = [*OPEN_CLIP, "open_clip_pytorch_model.bin", "pytorch_model.bin", "README.md"]
-    assert layouts(files) == (Layout.OPEN_CLIP,)
-    assert select(Layout.OPEN_CLIP, files, "org/name") == tuple(OPEN_CLIP)
+    assert layouts(files) == (ModelLayout.OPEN_CLIP,)
+    assert select(ModelLayout.OPEN_CLIP, files, "org/name") == tuple(OPEN_CLIP)
 
 
 def test_open_clips_weights_may_be_a_pickle_where_there_is_nothing_else() -> None:
     files = ["open_clip_config.json", "open_clip_pytorch_model.bin"]
-    assert select(Layout.OPEN_CLIP, files, "org/name") == tuple(files)
+    assert select(ModelLayout.OPEN_CLIP, files, "org/name") == tuple(files)
 
 
 def test_a_folder_may_hold_both() -> None:
-    assert layouts([*ONNX, *OPEN_CLIP]) == (Layout.ONNX, Layout.OPEN_CLIP)
+    assert layouts([*ONNX, *OPEN_CLIP]) == (ModelLayout.ONNX, ModelLayout.OPEN_CLIP)
 
 
 def test_the_first_missing_file_is_named(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_the_first_missing_file_is_named(tmp_path: Path) -> None:
     assert files == ["visual/model.onnx", "visual/preprocess_cfg.json"]
     assert layouts(files) == ()
     with pytest.raises(ModelUnavailable, match=r"holds no onnx model: textual/model.onnx is"):
-        select(Layout.ONNX, files, tmp_path)
+        select(ModelLayout.ONNX, files, tmp_path)
     with pytest.raises(ModelUnavailable, match=r"open_clip_config.json is missing"):
-        select(Layout.OPEN_CLIP, files, tmp_path)
+        select(ModelLayout.OPEN_CLIP, files, tmp_path)
 
 
 def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:

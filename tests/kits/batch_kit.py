@@ -52,6 +52,11 @@ async def until_waiting(queue: BatchQueue, count: int) -> None:
     await until(lambda: queue.statistics().waiting >= count)
 
 
+async def until_measured(*queues: BatchQueue) -> None:
+    """Return when nothing of the queues is left to be measured."""
+    await until(lambda: not any(queue.to_be_measured for queue in queues))
+
+
 async def occupied(queue: BatchQueue, gate: Gate) -> asyncio.Task:
     """A batch that stands in the gate, so that what comes next has to wait."""
     running = asyncio.create_task(queue.submit(b"first"))

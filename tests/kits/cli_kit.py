@@ -1,11 +1,14 @@
 """The command line for tests: real processes, and a real node for them to talk to."""
 
+import fcntl
 import io
 import os
+import pty
 import queue
-import shutil
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +21,6 @@ from unittest.mock import patch
 
 import orjson
 import skimage
-
-from hearth.models.tuning import FILE as CURVES
 
 HEARTH = (sys.executable, "-m", "hearth")
 PAGE = Path(skimage.__file__).parent / "data" / "page.png"
@@ -97,14 +98,27 @@ def hearth_here(*arguments: object, cwd: Path | None = None, **changes: str) -> 
     return Done(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
-def place_curves(measured: Path, folder: Path) -> Path:
-    """Give a node that starts in ``folder`` the curves of another's data folder; ``folder``.
-
-    A first start measures for some seconds, which is the same in every test.
-    """
-    (folder / "data").mkdir()
-    shutil.copyfile(measured / CURVES, folder / "data" / CURVES)
-    return folder
+def on_terminal(columns: int, *arguments: object, code: int = 0) -> str:
+    """What a command writes to a terminal that wide."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        [*HEARTH, *map(str, arguments)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm-256color"),
+    )
+    os.close(theirs)
+    written = b""
+    try:
+        while block := os.read(ours, 65536):
+            written += block
+    except OSError:  # Linux's way to say that nobody has the terminal any more
+        pass
+    os.close(ours)
+    assert process.wait(30) == code
+    return written.decode()
 
 
 def at_once(*commands: Callable[[], Done]) -> list[Done]:

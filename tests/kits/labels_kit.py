@@ -13,7 +13,7 @@ import numpy as np
 from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.hub.progress import Progress, no_progress
 from hearth.models.labels.classifier import Classifier
-from hearth.models.labels.making.store import LabelStore
+from hearth.models.labels.making.label_store import LabelStore
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import LabelSet
 from hearth.models.labels.sets.taxonomy import TaxonomyBuilder

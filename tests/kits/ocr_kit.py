@@ -9,8 +9,8 @@ from typing import Any
 import rapidocr
 from PIL import Image, ImageDraw, ImageFont
 
+from backend_kit import open_onnx
 from hearth.backends import Array, Session
-from hearth.backends.onnx import OnnxSession
 from hearth.media import ImageReader
 from hearth.models.ocr.loader import DETECTION, MODEL_ID, ORIENTATION, RECOGNITION, OcrLoader
 from hearth.models.ocr.model import OcrModel
@@ -82,7 +82,7 @@ class Watched:
 def session(step: str) -> Session:
     """One of the graphs, opened as the node does."""
     folder = Path(rapidocr.__file__).parent / "models"
-    return OnnxSession(folder / STEPS[step], arena=False)
+    return open_onnx(folder / STEPS[step], keep_memory=False)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from hearth.client.mime import PICTURE_ENDINGS
 from hearth.errors import InvalidInput
 from hearth.media import FilePage, ImageReader, formats
 from hearth.tasks.ocr import OCR_TASKS
@@ -327,3 +328,7 @@ def test_other_formats_have_one_page(kind):
     assert READER.read(FilePage(payload, 1)).size == (40, 30)
     with pytest.raises(InvalidInput, match="page = 2: this image has 1 page"):
         READER.pixels(FilePage(payload, 2))
+
+
+def test_what_is_read_is_known_to_clients_by_its_ending():
+    assert set(formats.IMAGES) <= set(PICTURE_ENDINGS.values())

@@ -31,13 +31,13 @@ def demo(**changes: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_the_demo_runs_every_ready_task_and_ends_well(measured: Path, tiny_export: Path):
+def test_the_demo_runs_every_ready_task_and_ends_well(tmp_path: Path, tiny_export: Path):
     with PackageIndex("mediapipe", wheel_path()) as index:
         done = demo(
             **index.environment,
             HF_HUB_OFFLINE="0",
             HEARTH_HUB__ENDPOINT="http://127.0.0.1:9",
-            HEARTH_DATA_DIR=str(measured / "data"),
+            HEARTH_DATA_DIR=str(tmp_path / "data"),
             HEARTH_CLIP__MODEL=str(tiny_export),
             HEARTH_CLIP__TEMPLATES="single",
         )
@@ -50,8 +50,8 @@ def test_the_demo_runs_every_ready_task_and_ends_well(measured: Path, tiny_expor
     assert done.stdout.endswith("demo: everything worked\n") and not done.stderr
 
 
-def test_what_cannot_be_fetched_is_told_and_the_rest_is_shown(measured: Path):
-    done = demo(HEARTH_DATA_DIR=str(measured / "data"))
+def test_what_cannot_be_fetched_is_told_and_the_rest_is_shown(tmp_path: Path):
+    done = demo(HEARTH_DATA_DIR=str(tmp_path / "data"))
     assert done.returncode == 0, done.stdout + done.stderr
     clip, mediapipe = [line for line in done.stdout.splitlines() if "can't be shown:" in line]
     assert clip.startswith("clip can't") and "the hub may not be asked" in clip

@@ -7,6 +7,7 @@ import orjson
 import pytest
 import skimage
 
+from batch_kit import until_measured
 from clip_kit import (
     TEXTS,
     cosine,
@@ -140,6 +141,7 @@ async def test_bad_files_fail_alone(node):
 async def test_capabilities_tell_what_is_really_in_use(node):
     from google.protobuf.empty_pb2 import Empty
 
+    await until_measured(*node.node.models["clip"].require().queues)
     async with stub_of(node.node) as stub:
         parts = {c.service_name: c async for c in stub.StreamCapabilities(Empty())}
     clip = parts["clip"]
@@ -157,13 +159,13 @@ async def test_capabilities_tell_what_is_really_in_use(node):
     assert [task.name for task in parts["ocr"].tasks] == ["ocr"]
 
 
-async def test_a_node_that_can_not_reach_the_hub_serves_on_and_says_so(measured):
+async def test_a_node_that_can_not_reach_the_hub_serves_on_and_says_so(tmp_path):
     from google.protobuf.empty_pb2 import Empty
 
     from hearth.node import Node
     from hearth.settings import load
 
-    flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "data_dir": measured / "data",
+    flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "data_dir": tmp_path / "data",
              "hub.endpoint": "http://127.0.0.1:9"}  # fmt: skip
     async with Node(load(flags, environment={}, config=Path("/dev/null"))) as lonely:
         await lonely.wait_until(

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "blocking": set(),
     "plan": {"errors"},
     "contract": set(),
-    "settings": BASE,
+    "settings": {*BASE, "backends"},
     "logs": BASE,
     "batching": {"errors"},
     "backends": {"environment", "errors"},

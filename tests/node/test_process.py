@@ -103,8 +103,8 @@ def infer(node: Serving, port: int) -> Iterator[object]:
         more.set()
 
 
-def test_sigterm_answers_what_is_in_flight_and_exits_with_0(measured):
-    with serving(measured, "--set", "grace_seconds=60") as node:
+def test_sigterm_answers_what_is_in_flight_and_exits_with_0(tmp_path):
+    with serving(tmp_path, "--set", "grace_seconds=60") as node:
         port = int(node.read_until(r"listening on .*:(\d+)")[1])
         node.read_until(r"ready: ")
         with infer(node, port) as stream:
@@ -117,15 +117,15 @@ def test_sigterm_answers_what_is_in_flight_and_exits_with_0(measured):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_node_exits_with_0(measured, signum):
-    with serving(measured) as node:
+def test_an_idle_node_exits_with_0(tmp_path, signum):
+    with serving(tmp_path) as node:
         node.read_until(r"ready: ")
         node.send(signum)
         assert node.wait() == 0, node.log
 
 
-def test_a_second_sigterm_ends_it_at_once(measured):
-    with serving(measured, "--set", "grace_seconds=60") as node:
+def test_a_second_sigterm_ends_it_at_once(tmp_path):
+    with serving(tmp_path, "--set", "grace_seconds=60") as node:
         port = int(node.read_until(r"listening on .*:(\d+)")[1])
         node.read_until(r"ready: ")
         with infer(node, port):
@@ -136,8 +136,8 @@ def test_a_second_sigterm_ends_it_at_once(measured):
             assert "at once" in node.log
 
 
-def test_the_port_is_bound_before_models_are_ready_and_no_torch_is_loaded(measured):
-    with serving(measured) as node:
+def test_the_port_is_bound_before_models_are_ready_and_no_torch_is_loaded(tmp_path):
+    with serving(tmp_path) as node:
         port = int(node.read_until(r"listening on .*:(\d+)")[1])
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             pb_grpc.InferenceStub(channel).Health(Empty(), timeout=5)
@@ -164,13 +164,13 @@ def test_a_wrong_setting_is_one_clear_line_and_exit_code_2(tmp_path, arguments, 
         assert all(word in node.log.splitlines()[-1] for word in words), node.log
 
 
-def test_a_node_serves_whatever_else_its_environment_holds(measured):
+def test_a_node_serves_whatever_else_its_environment_holds(tmp_path):
     others = {
         "HEARTH_PORT": "tcp://10.0.0.1:50051", "HEARTH_SERVICE_HOST": "10.0.0.1",
         "HEARTH_SERVICE_PORT": "50051", "HEARTH_PORT_50051_TCP_ADDR": "10.0.0.1",
         "HEARTH_NODES": "10.0.0.7", "HEARTH_COLOUR": "red",
     }  # fmt: skip
-    with serving(measured, **others) as node:
+    with serving(tmp_path, **others) as node:
         node.read_until(r"ready: ")
         node.send(signal.SIGTERM)
         assert node.wait() == 0
@@ -197,9 +197,9 @@ def test_a_settings_file_in_the_working_directory_is_read(tmp_path):
         assert node.wait() == 0
 
 
-def test_two_nodes_can_not_share_a_port(measured):
-    with serving(measured) as first:
+def test_two_nodes_can_not_share_a_port(tmp_path):
+    with serving(tmp_path) as first:
         port = first.read_until(r"listening on .*:(\d+)")[1]
-        with serving(measured, "--port", port) as second:
+        with serving(tmp_path, "--port", port) as second:
             assert second.wait() == 2
             assert port in second.log and "Traceback" not in second.log

@@ -8,7 +8,7 @@ import pytest
 import rapidocr
 from onnx import TensorProto, helper
 
-from hearth.backends.onnx import OnnxSession
+from backend_kit import open_onnx
 from hearth.backends.parallel import ParallelSession
 from hearth.graphs.best_class import CLASSES, with_best_class
 from hearth.models.ocr.loader import RECOGNITION
@@ -25,7 +25,7 @@ def lines():
 
 def test_the_best_class_and_its_value_are_those_of_all():
     whole, best = (
-        OnnxSession(GRAPH, threads=1, graph=graph) for graph in (None, with_best_class(GRAPH))
+        open_onnx(GRAPH, threads=1, content=graph) for graph in (None, with_best_class(GRAPH))
     )
     batch = np.random.default_rng(0).random((2, 3, 48, 256), np.float32)
     [numbers], [chosen] = (session.run({"x": batch}).values() for session in (whole, best))
@@ -36,8 +36,8 @@ def test_the_best_class_and_its_value_are_those_of_all():
 
 
 def test_runs_side_by_side_read_what_one_after_the_other_does():
-    session = OnnxSession(GRAPH, threads=1, graph=with_best_class(GRAPH))
-    plain = LineReader([Recogniser(OnnxSession(GRAPH, threads=1))], None)
+    session = open_onnx(GRAPH, threads=1, content=with_best_class(GRAPH))
+    plain = LineReader([Recogniser(open_onnx(GRAPH, threads=1))], None)
     one_by_one = [plain([line])[0] for line in lines() * 2]
     parallel = ParallelSession(session, runs=3)
     together = LineReader([Recogniser(parallel)], None)(lines() * 2)

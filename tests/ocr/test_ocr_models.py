@@ -10,11 +10,10 @@ import pytest
 import yaml
 
 from checkout import ROOT
-from hearth.cli.models.inventory import items
-from hearth.cli.models.verdict import Checker
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
+from hearth.models.inventory import inventory_of
 from hearth.models.ocr.catalogue import NAMES, alphabet_beside, named
 from hearth.models.ocr.loader import OcrLoader
 from hearth.settings import OcrSettings, load
@@ -226,9 +225,10 @@ def test_what_was_fetched_is_listed_checked_and_fetched_anew(hub, graph, tmp_pat
     hub.add_repository(REPOSITORY, published(tmp_path / "served", graph))
     made = source(tmp_path, hub, recognition=(NAME,))
     made.download(no_progress)
-    [download] = items(tmp_path)
-    assert (download.model, download.state) == (REPOSITORY, "whole")
-    check = Checker(tmp_path, no_progress).check
+    inventory = inventory_of(tmp_path)
+    [download] = inventory.files()
+    assert (download.model, download.condition) == (REPOSITORY, "whole")
+    check = inventory.verify
     assert check(download).state == "right"
     kept = next((tmp_path / "hub").rglob("inference.onnx"))
     spoilt = bytearray(kept.read_bytes())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch_kit import until
+from batch_kit import until, until_measured
 from hearth.batching import BatchQueue, LatencyProfile, RequestContext, Timings
 from hearth.errors import ModelFailed
 from hearth.models.ocr.detection import Detector
@@ -207,6 +207,7 @@ async def test_a_curve_counts_for_the_threads_that_it_was_measured_with(tmp_path
     for threads in (None, 1, None, 1):
         with loaded(QueueOptions(profiles=cache, max_batch=1), threads=threads) as model:
             await model.warm_up()
+            await until_measured(*model.queues)
     measured = [(kept.key, kept.facts["threads"], kept.facts["item"]) for kept in cache]
     assert sorted(measured, key=str) == [
         ("ocr-orientation", 1, [48, 320, 3]), ("ocr-orientation", None, [48, 320, 3]),

@@ -14,7 +14,7 @@ from google.protobuf.empty_pb2 import Empty
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import hearth
-from hearth.backends.onnx import OnnxSession
+from backend_kit import open_onnx
 from hearth.contract import ml_service_pb2 as pb
 from hearth.models.ocr.readers import LineReader
 from hearth.models.ocr.recognition import Recogniser, in_logical_order
@@ -125,7 +125,7 @@ async def test_capabilities_list_the_scripts(alone, both):
 
 
 def classifier() -> ScriptClassifier:
-    return ScriptClassifier(OnnxSession(SCRIPTS, device="cpu"))
+    return ScriptClassifier(open_onnx(SCRIPTS, device="cpu"))
 
 
 FAMILIAR = (
@@ -184,7 +184,7 @@ class Counted(Watched):
 
 
 def test_a_line_is_read_once_where_its_script_is_clear(cyrillic):
-    first, second = Counted(session("recognition")), Counted(OnnxSession(cyrillic))
+    first, second = Counted(session("recognition")), Counted(open_onnx(cyrillic))
     reader = LineReader([Recogniser(first), Recogniser(second)], classifier())
     first.lines = second.lines = 0
     latin = [styled(text, "plain") for text in TEXT]

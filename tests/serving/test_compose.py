@@ -18,11 +18,11 @@ from hearth.client import Connection, Job
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, ModelFailed
 from hearth.media import ImageReader, Picture
+from hearth.media.formats import IMAGES
 from hearth.tasks.answer import Result
 from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.options import Option
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import IMAGES
 from hearth.tasks.vectors import TOP_K
 from node_kit import LAB_TASKS, Lab, LabLoader, lab_node, stub_of, talk
 from picture_kit import picture
@@ -291,14 +291,14 @@ async def test_composed_requests_of_many_clients_share_batches():
     async with node_with_all() as node:
         sizes = []
         queue: BatchQueue = node.models["lab"].require().queues[0]
-        gate, run = threading.Event(), queue._run
+        gate, run = threading.Event(), queue._runner._run
 
         def held(items):
             gate.wait(10)
             sizes.append(len(items))
             return run(items)
 
-        queue._run = held
+        queue._runner._run = held
 
         async def client():
             async with stub_of(node) as stub:

@@ -11,7 +11,8 @@ import numpy as np
 
 from hearth.backends._litert_tensors import Tensor, describe, weight_precision
 from hearth.backends._memory import is_out_of_memory
-from hearth.backends.session import Array, BatchSizes, TensorSpec
+from hearth.backends.backend import Backend, Device, Placement, require_precision
+from hearth.backends.session import DEFAULTS, Array, BatchSizes, Session, SessionOptions, TensorSpec
 from hearth.errors import (
     BackendUnavailable,
     ModelFailed,
@@ -29,6 +30,54 @@ _SAME = 1e-4
 MediaPipe 0.10.21's models those that can be batched differ by 0, hand_recrop by 0.03 or more."""
 
 _Shapes = tuple[tuple[int, ...], ...]
+
+
+class LiteRtBackend(Backend):
+    """LiteRT, on the CPU."""
+
+    name = "litert"
+    title = "LiteRT"
+    packages = ("ai_edge_litert",)
+    install = how_to_install("litert")
+    suffixes = (".tflite",)
+
+    def version(self) -> str:
+        """Return LiteRT's version; raises BackendUnavailable."""
+        _import_interpreter()
+        import ai_edge_litert
+
+        return str(ai_edge_litert.__version__)
+
+    def devices(self) -> tuple[Device, ...]:
+        """List the CPU; raises BackendUnavailable."""
+        _import_interpreter()
+        return (Device("cpu", "cpu (XNNPACK)"),)
+
+    def place(self, options: SessionOptions) -> Placement:
+        """Say that it is the CPU; raises BackendUnavailable where another device is required."""
+        fallback = ""
+        if options.device not in ("auto", "cpu"):
+            fallback = f"LiteRT has no device {options.device}: using the CPU"
+            if options.require_device:
+                raise BackendUnavailable(f"LiteRT has no device {options.device}")
+        return Placement("cpu", "XNNPACK", fallback)
+
+    def open(self, path: Path, options: SessionOptions = DEFAULTS) -> Session:
+        """Open a TFLite file: a ``LiteRtPool`` with ``parallel_rows``, else a ``LiteRtSession``.
+
+        Raises BackendUnavailable where ai_edge_litert can't be imported, ModelUnavailable where
+        the file can't be loaded.
+        """
+        from hearth.backends.litert_pool import LiteRtPool
+
+        session: LiteRtPool | LiteRtSession
+        if options.parallel_rows is not None:
+            session = LiteRtPool(path, width=options.parallel_rows, content=options.content)
+        else:
+            session = LiteRtSession(path, threads=options.threads or 1, content=options.content)
+        require_precision(session, path, options)
+        session.fallback = self.place(options).fallback
+        return session
 
 
 class LiteRtSession:
@@ -51,8 +100,9 @@ class LiteRtSession:
     can't be imported, ModelUnavailable where the file can't be loaded.
     """
 
-    runtime = "litert"
+    runtime = LiteRtBackend.name
     device = "cpu"
+    fallback = ""
 
     def __init__(
         self,
@@ -195,15 +245,20 @@ def check_feeds(feeds: Mapping[str, Array], wanted: Sequence[TensorSpec]) -> int
 
 
 def _open(content: bytes, threads: int) -> Any:
+    interpreter = _import_interpreter()(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _import_interpreter() -> Any:
+    """The class ``Interpreter``; raises BackendUnavailable where it can't be imported."""
     try:
         from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
+    except ImportError as error:  # its library may lack something here, too
         raise BackendUnavailable(
             f"ai_edge_litert can't be imported ({error}): {how_to_install('litert')}"
         ) from None
-    interpreter = Interpreter(model_content=content, num_threads=threads)
-    interpreter.allocate_tensors()
-    return interpreter
+    return Interpreter
 
 
 def _provider(interpreter: Any) -> str:

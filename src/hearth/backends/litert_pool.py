@@ -32,9 +32,10 @@ class LiteRtPool:
 
     runtime = LiteRtSession.runtime
     device = LiteRtSession.device
+    fallback = ""
 
-    def __init__(self, path: Path, *, width: int) -> None:
-        content = read_model(path)
+    def __init__(self, path: Path, *, width: int, content: bytes | None = None) -> None:
+        content = read_model(path) if content is None else content
 
         def open_session() -> LiteRtSession:
             return LiteRtSession(path, batched=False, content=content)

@@ -6,29 +6,28 @@ comes out of them stays on the device.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from hearth.backends._denormals import flush_denormals
-from hearth.backends.onnx import CPU, CUDA, OnnxSession, failures
-from hearth.backends.session import Array, Session, TensorSpec
-
-_FRONT = Path(__file__).parent.parent / "assets" / "pixels.onnx"
-"""Written by ``tools/make_front.py``."""
+from hearth.backends._onnx_providers import CPU, CUDA, FRONT, ON_CPU, Choice
+from hearth.backends.onnx import OnnxSession, failures
+from hearth.backends.session import Array, Session, SessionOptions, TensorSpec
 
 _CHANNELS = 3
 
 
 def taking_pixels(
-    model: OnnxSession, *, height: int, width: int, scale: Sequence[float], offset: Sequence[float]
+    model: Session, *, height: int, width: int, scale: Sequence[float], offset: Sequence[float]
 ) -> Session:
     """The model as one that takes uint8 (n, height, width, 3), where that can be done.
 
     Of each channel it gets pixels · scale + offset. A model whose input isn't float32
     (n, 3, height, width), or of free sizes, comes back as it is.
     """
-    if len(model.inputs) != 1 or not _takes_floats(model.inputs[0], height, width):
+    if not isinstance(model, OnnxSession) or len(model.inputs) != 1:
+        return model
+    if not _takes_floats(model.inputs[0], height, width):
         return model
     return PixelSession(model, height, width, np.array([scale, offset], np.float32))
 
@@ -52,15 +51,15 @@ class PixelSession:
     def __init__(self, model: OnnxSession, height: int, width: int, factors: Array) -> None:
         self._model = model
         self._factors = {"scale": factors[0], "offset": factors[1]}
-        on_cuda = model.provider == CUDA
-        self._front = OnnxSession(
-            _FRONT, device=model.device if on_cuda else "cpu", threads=model.threads
-        )
+        place = model.placed if model.provider == CUDA else ON_CPU
+        places = (place,) if place == ON_CPU else (place, ON_CPU)
+        self._front = OnnxSession(FRONT, Choice(places), SessionOptions(threads=model.threads))
         shape = (model.inputs[0].shape[0], height, width, _CHANNELS)
         self.inputs: tuple[TensorSpec, ...] = (TensorSpec("pixels", shape, np.dtype(np.uint8)),)
         self.outputs = model.outputs
         self.device = model.device
         self.provider = model.provider
+        self.fallback = model.fallback
         self.precision = model.precision
         self.threads = model.threads
         self.batch_sizes = model.batch_sizes

@@ -5,6 +5,7 @@ queues or gRPC. It isn't thread-safe: one owner thread calls it at a time.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -44,19 +45,57 @@ class BatchSizes(NamedTuple):
         return wanted if self.largest is None else min(wanted, self.largest)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """How a file is to be opened, whichever engine opens it.
+
+    An engine leaves aside what it has no choice in: one that knows the CPU alone has no
+    providers, and one that keeps no memory has none to give back.
+    """
+
+    device: str = "auto"
+    """Device to run on: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    providers: tuple[str, ...] = ()
+    """Execution providers to take instead of a device, first choice first."""
+    require_device: bool = False
+    """Whether to fail where anything but the CPU was asked for and can't be had."""
+    precision: str = "auto"
+    """Precision that the weights must have (``fp32``, ``fp16``, ``int8``); auto: what they have."""
+    threads: int | None = None
+    """Threads of a run, at most; None: one a core."""
+    parallel_rows: int | None = None
+    """Rows of a batch that run side by side, each alone on one thread; None: a batch runs whole."""
+    keep_memory: bool = True
+    """Whether the memory of a run is kept for the next; a little slower without."""
+    spin: bool = False
+    """Whether threads wait for each other awake while a run lasts: sooner done, at more CPU."""
+    content: bytes | None = None
+    """Content to open in the file's place: rewritten in memory, or read already."""
+
+    @property
+    def names_device(self) -> bool:
+        """Whether a device or provider is asked for, and not only the best there is."""
+        return self.device != "auto" or bool(self.providers)
+
+
+DEFAULTS = SessionOptions()
+"""Options where nothing is asked for."""
+
+
 class Session(Protocol):
     """One graph on one device.
 
     ``runtime`` names the engine as the contract does (``onnxrt``, ``torch``, …);
     ``device``, ``precision`` and ``provider`` say what is really in use, never
-    what was asked for. ``threads`` is how many a run is held to (None: the engine's
-    own choice).
+    what was asked for; ``fallback`` says why that isn't what was asked for (empty: it is).
+    ``threads`` is how many a run is held to (None: the engine's own choice).
     """
 
     runtime: str
     device: str
     precision: str
     provider: str
+    fallback: str
     threads: int | None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -1,18 +1,88 @@
 """Sessions on PyTorch."""
 
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from hearth.backends._denormals import flush_denormals
+from hearth.backends._device_proofs import DeviceProofs
 from hearth.backends._memory import is_out_of_memory
-from hearth.backends.session import Array, BatchSizes, TensorSpec
-from hearth.errors import BackendUnavailable, ModelFailed, OutOfMemory, how_to_install, one_line
-
-log = logging.getLogger(__name__)
+from hearth.backends.backend import Backend, Device, Placement
+from hearth.backends.session import DEFAULTS, Array, BatchSizes, SessionOptions, TensorSpec
+from hearth.errors import (
+    BackendUnavailable,
+    ModelFailed,
+    ModelUnavailable,
+    OutOfMemory,
+    how_to_install,
+    one_line,
+)
 
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+
+
+class TorchBackend(Backend):
+    """PyTorch, which runs modules and opens no files: ``models.clip.openclip`` makes its own.
+
+    ``listed`` names the devices, best first (this machine's, unless a test brings others).
+    """
+
+    name = "torch"
+    title = "torch"
+    packages = ("torch", "torchvision", "open_clip")
+    install = how_to_install("torch")
+
+    def __init__(self, listed: Callable[[], Sequence[str]] | None = None) -> None:
+        self._listed = listed or _devices_here
+        self._proofs = DeviceProofs(_prove)
+
+    def version(self) -> str:
+        """Return torch's version; raises BackendUnavailable."""
+        return str(import_torch().__version__)
+
+    def devices(self) -> tuple[Device, ...]:
+        """List the devices, each tried out; raises BackendUnavailable."""
+        return tuple(
+            Device(name, _label(name), self._proofs.fault(name)) for name in self._listed()
+        )
+
+    def place(self, options: SessionOptions) -> Placement:
+        """Say which device torch would use: cpu, cuda:N or mps.
+
+        ``auto`` is cuda, then mps, then cpu. One that can't be had becomes the CPU; with
+        ``require_device`` that raises BackendUnavailable, as does ``auto`` where only the CPU is
+        here.
+        """
+        device = options.device
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+            raise BackendUnavailable(f"no device {device!r}: choose auto, cpu, cuda, cuda:N or mps")
+        here = self._listed()
+        if device == "auto":
+            faults = {name: self._proofs.fault(name) for name in here}
+            name = next((name for name in here if not faults[name]), "cpu")
+            if name == "cpu" and options.require_device:
+                why = "; ".join(filter(None, faults.values())) or "only the CPU is here"
+                raise BackendUnavailable(f"no accelerator that torch can use: {why}")
+            best = faults[here[0]]
+            return Placement(name, self.name, f"{best}: using {name}" if best else "")
+        name = "cuda:0" if device == "cuda" else device
+        fault = f"torch has no device {device}; here are {', '.join(here)}"
+        if name in here and not (fault := self._proofs.fault(name)):
+            return Placement(name, self.name)
+        if options.require_device:
+            raise BackendUnavailable(fault)
+        return Placement("cpu", self.name, f"{fault}: using the CPU")
+
+    def settle(self, options: SessionOptions) -> Placement:
+        """Place a model's sessions, and warn, once, of a fallback; raises as ``place`` does."""
+        placement = self.place(options)
+        self._proofs.log_once(placement.fallback)
+        return placement
+
+    def open(self, path: Path, options: SessionOptions = DEFAULTS) -> NoReturn:
+        """Raise ModelUnavailable: there is no file that torch opens by itself."""
+        raise ModelUnavailable(f"{path}: torch runs models of open_clip, and opens no files")
 
 
 class TorchSession:
@@ -23,7 +93,7 @@ class TorchSession:
     ``precision`` is what it computes in (``fp32``, …). Any batch size runs.
     """
 
-    runtime = "torch"
+    runtime = TorchBackend.name
     provider = "torch"
     threads: int | None = None
 
@@ -35,6 +105,7 @@ class TorchSession:
         outputs: Sequence[TensorSpec],
         device: str,
         precision: str,
+        fallback: str = "",
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         self._torch = import_torch()
@@ -43,6 +114,7 @@ class TorchSession:
         self.outputs = tuple(outputs)
         self.device = device
         self.precision = precision
+        self.fallback = fallback
         self.batch_sizes = BatchSizes()
         self.metadata: Mapping[str, str] = dict(metadata or {})
 
@@ -91,36 +163,37 @@ def import_torch() -> Any:
     return torch
 
 
-def choose_device(device: str, *, require_device: bool = False) -> str:
-    """The device that torch will really use: cpu, cuda:N or mps.
-
-    ``device`` is auto (cuda, then mps, then cpu), cpu, cuda, cuda:N or mps. One that
-    isn't here becomes the CPU with a warning; with ``require_device`` that raises
-    BackendUnavailable, as does ``auto`` where only the CPU is here.
-    """
+def _devices_here() -> tuple[str, ...]:
+    """The devices of this machine that torch lists, best first."""
     torch = import_torch()
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise BackendUnavailable(f"no device {device!r}: choose auto, cpu, cuda, cuda:N or mps")
-    here = devices(torch)
-    if device == "auto":
-        if require_device and here[0] == "cpu":
-            raise BackendUnavailable("no accelerator that torch can use: only the CPU is here")
-        return here[0]
-    name = "cuda:0" if device == "cuda" else device
-    if name in here:
-        return name
-    complaint = f"torch has no device {device}; here are {', '.join(here)}"
-    if require_device:
-        raise BackendUnavailable(complaint)
-    log.warning("%s: using the CPU", complaint)
-    return "cpu"
-
-
-def devices(torch: Any) -> tuple[str, ...]:
-    """The devices of this machine that ``torch`` can use, best first."""
     cuda = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return (*cuda, *mps, "cpu")
+
+
+def _prove(device: str) -> str:
+    """Compute a little on a device; say what keeps it from that."""
+    if device == "cpu":
+        return ""
+    torch = import_torch()
+    try:
+        (torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)).cpu()
+    except Exception as error:  # whatever a driver raises
+        return f"torch lists {device}, and it can't run: {one_line(error)}"
+    return ""
+
+
+def _label(device: str) -> str:
+    """A device for people: ``cuda (NVIDIA L4)``."""
+    torch = import_torch()
+    if not device.startswith("cuda"):
+        return device
+    # ROCm shows itself as CUDA.
+    kind = "rocm" if torch.version.hip else "cuda"
+    try:
+        return f"{kind} ({torch.cuda.get_device_name(device)})"
+    except Exception:  # a device that can't run has no name either
+        return f"{kind} ({device})"
 
 
 def precision_of(module: Any) -> str:

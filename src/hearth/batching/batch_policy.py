@@ -9,6 +9,11 @@ from hearth.batching.latency_profile import LatencyProfile
 _COMPANY = 1.25
 """Factor by which bulk that fills up a batch of interactive items may make it longer."""
 _SMOOTHING = 0.2
+_LONGEST_OVERHEAD = 0.001
+"""Seconds: who took longer from one batch to the next waited for a processor, and not for us
+(0.03 to 0.1 ms were measured on a server's cores, for 1 to 16 items)."""
+_STALE_OVERHEAD = 0.25
+"""Share by which the cost of a batch beside its run may change before sizes are chosen anew."""
 _FRESH_SECONDS = 1.0
 """Seconds after a batch for which the time of the next one can be foretold."""
 
@@ -61,10 +66,15 @@ class BatchSizer:
         self.free_since = 0.0
         """Moment when the last batch ended, on the clock of ``time.monotonic()``."""
         self._sizes = tuple(sizes)
-        self._wanted = self._runnable(max_batch)
-        self.max_batch = self._wanted
+        self.max_batch = max_batch
         """The largest batch, memory considered."""
         self._fits: int | None = None
+        self.overhead = 0.0
+        """Seconds that a batch costs beside its run, lately: from the end of one to the beginning
+        of the next, where entries were ready all the while. 0 while nothing is known."""
+        self._overhead_heeded = 0.0
+        self._wish: int | None = max_batch
+        """Largest batch that the user asks for; None: the best one."""
         self._slowness = 1.0
         """Factor by which batches take longer than was measured, lately."""
         self._usual: float | None = None
@@ -75,8 +85,7 @@ class BatchSizer:
 
     def tune(self, profile: LatencyProfile, max_batch: int | None) -> None:
         """Go by a profile: up to ``max_batch``, or to the best size it shows."""
-        self.profile = profile
-        self._wanted = self._runnable(max_batch or profile.best())
+        self.profile, self._wish = profile, max_batch
         self._plan()
 
     def shrink(self, fits: int) -> bool:
@@ -86,8 +95,15 @@ class BatchSizer:
         self._plan()
         return self.max_batch < before
 
-    def note(self, size: int, began: float, ended: float, outcome: BatchOutcome[Any]) -> None:
-        """Learn from a batch that is done."""
+    def note(
+        self, size: int, began: float, ended: float, outcome: BatchOutcome[Any], *, at_once: bool
+    ) -> None:
+        """Learn from a batch that is done; ``at_once``: it was ready when the last one ended."""
+        if at_once:
+            gap = min(began - self.free_since, _LONGEST_OVERHEAD)
+            self.overhead += (_SMOOTHING if self.overhead else 1.0) * (gap - self.overhead)
+            if abs(self.overhead - self._overhead_heeded) > _STALE_OVERHEAD * self._overhead_heeded:
+                self._plan()
         self.free_since = ended
         seconds = ended - began
         if outcome.culprits or self._failures.rate:
@@ -146,10 +162,17 @@ class BatchSizer:
 
     def _plan(self) -> None:
         """Know the largest batch, and of fixed sizes the one to run first, however many wait."""
-        self.max_batch = self._wanted if self._fits is None else min(self._wanted, self._fits)
+        profile, overhead = self.profile, self.overhead
+        self._overhead_heeded = overhead
+        if self._wish is not None or profile is None:
+            wanted = self._runnable(self._wish or self.max_batch)
+        else:
+            wanted = self._runnable(profile.best(overhead))
+        self.max_batch = wanted if self._fits is None else min(wanted, self._fits)
         if self._sizes:
             sizes = [size for size in self._sizes if size <= self.max_batch] or self._sizes[:1]
-            self._firsts = first_sizes(sizes, self.profile.seconds if self.profile else None)
+            seconds = None if profile is None else lambda size: profile.seconds(size) + overhead
+            self._firsts = first_sizes(sizes, seconds)
 
     def _padded(self, size: int) -> int:
         if not self._sizes:

@@ -9,7 +9,7 @@ from hearth.batching.latency_profile import LatencyProfile
 QUIET_SECONDS = 1.0
 """Seconds without work in the whole process before anything is measured."""
 
-_QUIET_SHARE = 0.2
+QUIET_SHARE = 0.2
 """Share of one core up to which a process counts as quiet. Other models and threads that
 decode would make a measurement wrong, and would be slowed down by it."""
 
@@ -41,7 +41,7 @@ class IdleMeasurement:
 
     def was_quiet(self) -> bool:
         """Whether the process has done next to nothing since ``pause``."""
-        return time.process_time() - self._cpu < _QUIET_SHARE * QUIET_SECONDS
+        return time.process_time() - self._cpu < QUIET_SHARE * QUIET_SECONDS
 
     def advance(self, disturbed: Callable[[], bool]) -> LatencyProfile | None:
         """Run steps for a while, none once ``disturbed``; the profile once nothing is left to do.

@@ -60,6 +60,8 @@ class BatchRunner:
         self._jobs: deque[tuple[Entry, Job]] = deque()
         self._expected = 0
         """Entries of the last batch, and all who waited when it ended."""
+        self._at_once = False
+        """Whether the next batch was ready when the last one ended."""
         self._thread = threading.Thread(target=self._serve, name=f"batch-{name}", daemon=True)
         self._thread.start()
 
@@ -148,6 +150,7 @@ class BatchRunner:
                 left = self._window(self._window_state()) - time.monotonic()
                 if left <= 0:
                     break
+                self._at_once = False
                 self._changed.wait(min(left, 1.0))  # and asks again
             else:
                 return self._jobs.popleft()[1]
@@ -190,12 +193,13 @@ class BatchRunner:
             entry.add_times(ended - began, size)
         with self._lock:
             self._metrics.note(batch, answers, outcome.runs, ended - began)
-            self._sizer.note(size, began, ended, outcome)
+            self._sizer.note(size, began, ended, outcome, at_once=self._at_once)
             if outcome.fits is not None and self._sizer.shrink(outcome.fits):
                 self._metrics.shrunk += 1
                 log.warning("%s ran out of memory: batches of at most %d now",
                             self._name, self._sizer.max_batch)  # fmt: skip
             self.running = 0
+            self._at_once = self._scheduler.ready.count > 0
             self._expected = size + self._scheduler.waiting
         resolve(zip(batch, answers, strict=True))
 

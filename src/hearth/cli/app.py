@@ -6,7 +6,6 @@ import typer
 
 from hearth.cli import doctor, serve
 from hearth.cli.bench.command import bench
-from hearth.cli.completion import WithCompletion
 from hearth.cli.discover.command import discover
 from hearth.cli.help import WithSettings, WithTasks
 from hearth.cli.infer.command import infer
@@ -15,7 +14,6 @@ from hearth.cli.watch import watch
 
 app = typer.Typer(
     name="hearth",
-    cls=WithCompletion,
     help="The inference node for a home or office network, and its client.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -30,8 +28,8 @@ app.add_typer(models, name="models")
 app.command("doctor")(doctor.doctor)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         from hearth._version import __version__
 
         typer.echo(f"hearth {__version__}")

@@ -1,4 +1,4 @@
-"""What ``hearth doctor`` looks at: each check says how a thing is, and what to do about it."""
+"""Checks of ``hearth doctor``: each says how a thing is, and what to do about it."""
 
 import asyncio
 import importlib.util
@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hearth.cpu import CURE, Missing, missing_features
 from hearth.errors import HearthError, how_to_install
@@ -17,6 +17,7 @@ from hearth.machine import cpu_model
 from hearth.settings import Settings
 
 if TYPE_CHECKING:
+    from hearth.backends import Backend
     from hearth.batching import LatencyProfile
     from hearth.models.loader import ModelLoader
 
@@ -28,11 +29,11 @@ INSTALL_SERVER = how_to_install("server")
 
 
 class State(StrEnum):
-    """How a thing is."""
+    """State of a thing: it works, is worth knowing, or can't work."""
 
     OK = "ok"
     NOTE = "note"
-    """Worth knowing; nothing that was configured fails for it."""
+    """A thing worth knowing; nothing that was configured fails for it."""
     BAD = "bad"
     """Something that was configured can't work."""
 
@@ -45,11 +46,11 @@ class Check(NamedTuple):
     state: State
     what: str
     cure: str = ""
-    """What to do; empty where there is nothing to do."""
+    """Advice; empty where there is nothing to do."""
 
 
 def everything(settings: Settings) -> Iterator[Check]:
-    """All checks; those that take long come last."""
+    """Make all checks; those that take long come last."""
     yield _program()
     missing = missing_features()
     yield _cpu(missing)
@@ -83,33 +84,40 @@ def _cpu(missing: Missing) -> Check:
 
 
 def has_server() -> bool:
-    """Whether the packages that a node needs are installed."""
+    """Tell whether the packages that a node needs are installed."""
     return all(map(importlib.util.find_spec, ("numpy", "onnxruntime", "grpc_health", "PIL")))
 
 
 def _engines(settings: Settings) -> Iterator[Check]:
-    from hearth.cli.engines import devices
-
     if not has_server():
         what = "not installed: this is a client's installation"
         yield Check("engine", "node", State.NOTE, what, INSTALL_SERVER)
         return
-    from hearth.backends import BACKENDS
+    from hearth.backends.registry import BACKENDS
 
     for backend in BACKENDS.values():
         chosen = filter(None, map(settings.of_model, settings.services))
-        wanted = backend.name in [model.backend for model in chosen]
-        missing = State.BAD if wanted else State.NOTE
-        if backend.lacking:
-            yield Check("engine", backend.name, missing, backend.lacking)
-        elif backend.unavailable() is not None:
-            yield Check("engine", backend.name, missing, "not installed", backend.install)
-        else:
-            try:
-                yield Check("engine", backend.name, State.OK, devices(backend.name))
-            except Exception as error:  # a broken installation may raise anything
-                what = f"can't be imported: {' '.join(str(error).split())}"
-                yield Check("engine", backend.name, missing, what, backend.install)
+        is_chosen = backend.name in [model.backend for model in chosen]
+        missing = State.BAD if is_chosen else State.NOTE
+        if (reason := backend.unavailable()) is not None:
+            what = "not installed" if backend.install else reason
+            yield Check("engine", backend.name, missing, what, backend.install)
+            continue
+        try:
+            yield from _devices(backend)
+        except Exception as error:  # a broken installation may raise anything
+            what = f"can't be imported: {' '.join(str(error).split())}"
+            yield Check("engine", backend.name, missing, what, backend.install)
+
+
+def _devices(backend: "Backend") -> Iterator[Check]:
+    """What an engine runs on, and what it lists that can't run; raises BackendUnavailable."""
+    devices = backend.devices()
+    able = ", ".join(device.label for device in devices if not device.fault)
+    yield Check("engine", backend.name, State.OK, f"{backend.title} {backend.version()}: {able}")
+    for device in devices:
+        if device.fault:
+            yield Check("engine", backend.name, State.NOTE, device.fault)
 
 
 def _exporter() -> Check:
@@ -122,7 +130,7 @@ def _exporter() -> Check:
 
 
 def _formats() -> Iterator[Check]:
-    """Image formats that need packages of their own."""
+    """Check image formats that need packages of their own."""
     if not has_server():
         return
     from hearth.media.formats import PACKAGES, is_read
@@ -195,7 +203,7 @@ async def _open_mdns(addresses: list[str]) -> None:
 
 
 def services(settings: Settings) -> Iterator[Check]:
-    """Whether the models of the configured services are here, or can be had."""
+    """Check whether the models of the configured services are here, or can be had."""
     if not has_server():
         return
     from hearth.wiring import loader_of
@@ -203,12 +211,27 @@ def services(settings: Settings) -> Iterator[Check]:
     for name in dict.fromkeys(settings.services):
         try:
             yield _service(loader_of(settings, name, patience=HUB_SECONDS))
+            if fallback := _fallback(settings, name):
+                yield Check("service", name, State.BAD, fallback)
         except HearthError as error:
             yield Check("service", name, State.BAD, str(error))
 
 
+def _fallback(settings: Settings, service: str) -> str:
+    """Why a service won't run on the device that its settings name; raises HearthError."""
+    from hearth.backends.registry import require_backend
+    from hearth.models.sessions import session_options
+
+    section: Any = settings.of_model(service) or getattr(settings, service, None)
+    if not hasattr(section, "device"):
+        return ""
+    backend = require_backend(getattr(section, "backend", "onnxrt"))
+    options = session_options(section)
+    return backend.place(options).fallback if options.names_device else ""
+
+
 def _service(loader: "ModelLoader") -> Check:
-    """Whether a model is here, or can be had; raises HearthError."""
+    """Check whether a model is here, or can be had; raises HearthError."""
     from hearth.models.loader import describe, is_local, resolve
 
     about, name = describe(loader), loader.service
@@ -230,21 +253,21 @@ def _service(loader: "ModelLoader") -> Check:
 
 
 def _curves(settings: Settings) -> Iterator[Check]:
-    """How long batches took on this machine when they were measured."""
+    """Tell how long batches took on this machine when they were measured."""
     if not has_server():
         return
     from hearth.models.tuning import FILE, ProfileCache, machine_facts
 
-    here = machine_facts().items()
+    this_machine = machine_facts().items()
     shown = set()
-    for kept in ProfileCache(settings.data_dir / FILE):
-        facts = {"model": "", "runtime": "", "device": "", "precision": "", **kept.facts}
+    for cached in ProfileCache(settings.data_dir / FILE):
+        facts = {"model": "", "runtime": "", "device": "", "precision": "", **cached.facts}
         about = "{model} on {runtime}, {device}, {precision}".format_map(facts)
         # The newest comes first: how it was with other files or another version says nothing.
-        if here <= facts.items() and (kept.key, about) not in shown:
-            shown.add((kept.key, about))
-            service, _, tower = kept.key.partition("-")
-            what = f"{tower}: {about}\n{_speed(settings, service, kept.profile)}"
+        if this_machine <= facts.items() and (cached.key, about) not in shown:
+            shown.add((cached.key, about))
+            service, _, tower = cached.key.partition("-")
+            what = f"{tower}: {about}\n{_speed(settings, service, cached.profile)}"
             yield Check("speed", service, State.OK, what)
     if not shown:
         what = "not measured yet: the first start of a model does that"

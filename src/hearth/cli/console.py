@@ -16,18 +16,18 @@ PIPE_WIDTH = 120
 """Columns where nobody looks at a terminal, unless COLUMNS says otherwise."""
 
 _COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What a terminal would obey rather than show: C0 (but for tabs and lines' ends) and C1 of ECMA-48,
+"""Characters that a terminal would obey: C0 (but for tabs and lines' ends) and C1 of ECMA-48,
 Unicode's line separators and what turns the direction of text; and what no encoding has."""
 
 
 def shown(text: str) -> str:
-    """A stranger's text with what a terminal would obey written out, as in ``\\x1b``."""
+    """Write out what a terminal would obey in a stranger's text, as in ``\\x1b``."""
     # Nearly all of it is printable, which is soon known.
     return text if text.isprintable() else _COMMANDS.sub(_written_out, text)
 
 
-def _written_out(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _written_out(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
@@ -38,13 +38,13 @@ class Text(RichText):
         super().__init__(shown(text), style, **how)
 
     def append(self, text: RichText | str, style: str | Style | None = None) -> Self:
-        """As rich's."""
+        """Append as rich does, with commands to the terminal written out."""
         super().append(shown(text) if isinstance(text, str) else text, style)
         return self
 
 
 class _Console(Console):
-    """Takes no text for markup, and none for commands to the terminal, whoever wrote it."""
+    """Console that takes no text for markup or for commands to the terminal."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -58,7 +58,7 @@ class _Console(Console):
         return super().render_str(shown(text), **how)
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """As rich's; an OSError says which stream it is of."""
+        """Print as rich does; an OSError says which stream it is of."""
         try:
             super().print(*objects, **how)
         except BrokenPipeError:
@@ -78,39 +78,39 @@ def _of_stream(error: OSError, name: str) -> OSError:
 
 @lru_cache(maxsize=1)
 def output() -> Console:
-    """Stdout: answers."""
+    """Return the console of stdout: answers."""
     return _console(sys.stdout)
 
 
 @lru_cache(maxsize=1)
 def notes() -> Console:
-    """Stderr: progress, hints and errors."""
+    """Return the console of stderr: progress, hints and errors."""
     return _console(sys.stderr)
 
 
 def say(message: str, style: str) -> None:
-    """One line on stderr, whatever is in it."""
+    """Print one line on stderr, whatever is in it."""
     line = shown(message.strip()).replace("\n", r"\n")
     notes().print(line, style=style, markup=False, soft_wrap=True)
 
 
 def complain(message: str) -> None:
-    """One error, in one line."""
+    """Print an error in one line."""
     say(f"hearth: {message}", "red")
 
 
 def warn(message: str) -> None:
-    """One line of what is probably not as it was meant."""
+    """Print a line about what is probably not as it was meant."""
     say(message, "yellow")
 
 
 def hint(message: str) -> None:
-    """One line that helps, beside the answers."""
+    """Print a line that helps, beside the answers."""
     say(message, "dim")
 
 
 def print_json(value: object) -> None:
-    """One line of JSON, at once, whatever the width; raises OSError."""
+    """Print one line of JSON at once, whatever the width; raises OSError."""
     import orjson
 
     line = orjson.dumps(value).decode() + "\n"
@@ -121,3 +121,10 @@ def print_json(value: object) -> None:
         raise
     except OSError as error:
         raise _of_stream(error, "stdout") from None
+
+
+def in_words(size: int) -> str:
+    """Write bytes with the unit that fits: 12 kB, 610.3 MB, 1.71 GB."""
+    if size < 1e6:
+        return f"{-(-size // 1000)} kB"
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 from hearth.cli.exit_codes import FAILURE, INTERRUPTED, OK, USAGE
 from hearth.errors import HearthError, SettingsError
 
+COMPLETING = "_HEARTH_COMPLETE"
+"""Variable by which a shell asks what Tab completes; Typer makes it of the program's name."""
+ONE_LINE = "10000"
+"""Columns in which no help of an option is broken: each line is a word to fish and zsh."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. Errors are one line on stderr."""
     # gRPC's core writes notes of its own to stderr; they say nothing to a user.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if COMPLETING in os.environ:
+        os.environ["COLUMNS"] = ONE_LINE
     _open_standard_streams()
     try:
         from hearth.cli.app import app

@@ -1,12 +1,13 @@
 """Options that several commands share, and those of a task, as ``--option`` gives them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hearth.environment import NODES
+from hearth.known import TASKS
 
 if TYPE_CHECKING:  # the command line's help needs none of the client
     from hearth.client import TaskInfo
@@ -15,19 +16,25 @@ LARGEST = 252 << 10
 """Characters of a file's content: a node takes 256 KiB beside a message's payload."""
 
 
-def require_text(given: str) -> str:
-    """``given``; raises typer.BadParameter for bytes that are no text, which can't be sent."""
+def complete_task(incomplete: str) -> list[str]:
+    """Return the names of hearth's own tasks that begin so; a shell waits for it at Tab."""
+    names = dict.fromkeys(name for each in TASKS.values() for name in each)
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def require_text(text: str) -> str:
+    """Return ``text``; raises typer.BadParameter for bytes that are no text."""
     try:
-        given.encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise typer.BadParameter(f"{given}: this is no text in UTF-8") from None
-    return given
+        raise typer.BadParameter(f"{text}: this is no text in UTF-8") from None
+    return text
 
 
-def _require_texts(given: list[str] | str | None) -> list[str] | str | None:
-    for each in [given] if isinstance(given, str) else given or []:
+def _require_texts(text: list[str] | str | None) -> list[str] | str | None:
+    for each in [text] if isinstance(text, str) else text or []:
         require_text(each)
-    return given
+    return text
 
 
 _NODE = ("--node", "-n")
@@ -85,7 +92,7 @@ Others = Annotated[
 def settings_of(
     config: Path | None, data_dir: Path | None, others: list[str] | None = None
 ) -> "Settings":
-    """The settings that the options amount to; raises SettingsError.
+    """Load the settings that the options amount to; raises SettingsError.
 
     What may be wrong with the environment is said on stderr.
     """
@@ -98,7 +105,7 @@ def settings_of(
 
 
 def read_options(options: Sequence[str]) -> dict[str, str]:
-    """By their names; raises typer.BadParameter for what is no option or can't be read."""
+    """Read ``KEY=VALUE`` options; raises typer.BadParameter for what isn't one."""
     return dict(map(_read, options))
 
 
@@ -133,7 +140,7 @@ def _as_text(content: bytes) -> str:
 
 
 def warn_of_unknown(task: "TaskInfo", options: Collection[str]) -> None:
-    """One line for each option that the task doesn't list: the node won't say a word."""
+    """Print a line for each option that the task doesn't list: the node won't say a word."""
     import difflib
 
     from hearth.cli.console import warn
@@ -142,7 +149,7 @@ def warn_of_unknown(task: "TaskInfo", options: Collection[str]) -> None:
     if "priority" not in task.limits:
         return
     # A plain number is a limit of the node's, and no option's description.
-    known = [name for name, told in task.limits.items() if not told.isdecimal()]
+    known = [name for name, limit in task.limits.items() if not limit.isdecimal()]
     for name in options:
         if name in known or "." in name or name in _aliases(task.name):
             continue
@@ -152,16 +159,11 @@ def warn_of_unknown(task: "TaskInfo", options: Collection[str]) -> None:
         warn(line)
 
 
-def _aliases(task: str) -> Mapping[str, str]:
-    """Other names of a task's options, which no node lists."""
+def _aliases(task: str) -> set[str]:
+    """Return other names of a task's options, which no node lists."""
     try:
         from hearth.tasks.registry import TASKS
     except ImportError:
-        return {}  # a client's installation has no tasks of its own
-    return {
-        alias: option.name
-        for each in TASKS
-        if task in each.names
-        for option in each.options
-        for alias in option.aliases
-    }
+        return set()  # a client's installation has no tasks of its own
+    options = [option for each in TASKS if task in each.names for option in each.options]
+    return {alias for option in options for alias in option.aliases}

@@ -18,8 +18,7 @@ from rich.progress import (
     TextColumn,
 )
 
-from hearth.cli.console import Text, hint, notes, output
-from hearth.cli.models.inventory import in_words
+from hearth.cli.console import Text, hint, in_words, notes, output
 from hearth.hub.progress import Unit
 
 REDRAW_SECONDS = 0.1
@@ -44,7 +43,7 @@ def _no_line(_: Task) -> str:
 
 
 class Columns(NamedTuple):
-    """How work is shown."""
+    """Columns of a bar, and the line in its place where there is no terminal."""
 
     make: Callable[[], Sequence[ProgressColumn]]
     """Columns of a bar on a terminal, made anew for each."""
@@ -85,7 +84,7 @@ SHARE = Columns(lambda: (description(), BarColumn(), Words(_share)), _share_line
 TRANSFER = Columns(
     lambda: (description(), BarColumn(), DownloadColumn(), Words(_rate)), _transfer_line
 )
-"""Of downloads: bytes and their rate."""
+"""Columns of downloads: bytes and their rate."""
 
 
 class ProgressView:

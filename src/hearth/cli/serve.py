@@ -9,17 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from hearth.errors import SettingsError, SetupError, how_to_install
-from hearth.known import TASKS
+from hearth.known import SETTINGS, TASKS
+
+
+def _meaning(setting: str, of: str = "") -> str:
+    """Describe a flag by its setting: as a sentence, or as the values of something."""
+    text = SETTINGS[setting].partition("; unset")[0]
+    return f"{of}: {text}." if of else f"{text[0].upper()}{text[1:]}."
 
 
 def serve(  # noqa: PLR0917
-    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
-    port: Annotated[
-        int | None, typer.Option("--port", "-p", help="The port to listen on; 0: any free one.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Where models, caches and identity are kept.")
-    ] = None,
+    host: Annotated[str | None, typer.Option(help=_meaning("host"))] = None,
+    port: Annotated[int | None, typer.Option("--port", "-p", help=_meaning("port"))] = None,
+    data_dir: Annotated[Path | None, typer.Option(help=_meaning("data_dir"))] = None,
     services: Annotated[
         list[str] | None,
         typer.Option(
@@ -29,24 +31,26 @@ def serve(  # noqa: PLR0917
             "between. May be repeated.",
         ),
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="The engine of clip: onnxrt, torch.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="clip's model: ARCH:TAG, ORG/NAME, or a folder.")
+    backend: Annotated[
+        str | None, typer.Option(help=_meaning("clip.backend", "clip's engine"))
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    model: Annotated[str | None, typer.Option(help=_meaning("clip.model", "clip's model"))] = None,
+    device: Annotated[
+        str | None, typer.Option(help=_meaning("clip.device", "clip's device"))
+    ] = None,
     require_device: Annotated[
-        bool, typer.Option("--require-device", help="Fail rather than fall back to the CPU.")
+        bool, typer.Option("--require-device", help=_meaning("clip.require_device"))
     ] = False,
     name: Annotated[str | None, typer.Option(help="The node's name on the network.")] = None,
     no_mdns: Annotated[bool, typer.Option("--no-mdns", help="Don't announce the node.")] = False,
-    advertise_ip: Annotated[
-        str | None, typer.Option(help="The one IPv4 address to announce.")
+    advertise_ip: Annotated[str | None, typer.Option(help=_meaning("mdns.advertise_ip"))] = None,
+    metrics_port: Annotated[int | None, typer.Option(help=_meaning("metrics_port"))] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help=_meaning("log_level", "What is logged"))
     ] = None,
-    metrics_port: Annotated[
-        int | None, typer.Option(help="Serve Prometheus metrics on this port; 0: any free one.")
+    log_format: Annotated[
+        str | None, typer.Option(help=_meaning("log_format", "How it is logged"))
     ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A settings file; else ./hearth.toml.")
     ] = None,
@@ -108,7 +112,7 @@ def serve(  # noqa: PLR0917
 
 
 def assignments(texts: list[str]) -> dict[str, str]:
-    """``NAME=VALUE`` texts as a mapping; raises SettingsError."""
+    """Read ``NAME=VALUE`` texts as a mapping; raises SettingsError."""
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")

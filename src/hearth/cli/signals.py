@@ -14,14 +14,14 @@ SHOW_CURSOR = "\x1b[?25h"
 """DECTCEM of a terminal: a bar hides it."""
 
 _SHELLS_OWN = 128
-"""Shells add it to a signal's number for the exit code."""
+"""Number that shells add to a signal's for the exit code."""
 
 
 class StopSignals:
-    """While it is entered, SIGTERM and SIGHUP end the work as Ctrl-C does."""
+    """Context in which SIGTERM and SIGHUP end the work as Ctrl-C does."""
 
     code = INTERRUPTED
-    """The exit code that belongs to what ended it."""
+    """Exit code that belongs to what ended it."""
 
     def __enter__(self) -> Self:
         self._replaced = []
@@ -47,7 +47,7 @@ class StopSignals:
 
 
 class SecondInterrupt:
-    """Entered while a loop runs: the second Ctrl-C ends the process, wherever it is.
+    """Context in which the second Ctrl-C ends the process, wherever it is.
 
     The first one is the loop's. ``stopping`` has the exit code, ``last_words`` what is still
     to be said.

@@ -81,7 +81,7 @@ def watch(  # noqa: PLR0917
         from hearth.watch.run import WatchArguments
         from hearth.watch.sinks import open_json, open_out
         from hearth.watch.sources import open_source
-        from hearth.watch.window import Window
+        from hearth.watch.window import PictureWindow
     except ModuleNotFoundError as error:
         raise _missing(error) from None
     from hearth.cli.console import hint
@@ -90,13 +90,13 @@ def watch(  # noqa: PLR0917
     sinks = [open_out(out, opened, source, rate)] if out is not None else []
     if json is not None:
         sinks.append(open_json(json, source, out))
-    window = Window(f"{task} · {opened.name}") if out is None and not no_window else None
-    wishes = WatchArguments(task, asked, node, size, raw, frames, DrawingStyle(mirror, angles))
-    return run(wishes, opened, sinks, window)
+    window = PictureWindow(f"{task} · {opened.name}") if out is None and not no_window else None
+    arguments = WatchArguments(task, asked, node, size, raw, frames, DrawingStyle(mirror, angles))
+    return run(arguments, opened, sinks, window)
 
 
 def run(
-    options: "WatchArguments",
+    arguments: "WatchArguments",
     source: "FrameSource",
     sinks: "Sequence[FrameSink]",
     window: Any = None,
@@ -123,10 +123,10 @@ def run(
                 stack.callback(sink.close)
             bar = stack.enter_context(ProgressView(say=None))
             display = Display(
-                source, counter, window, options.task, progress=bar.progress, note=hint
+                source, counter, window, arguments.task, progress=bar.progress, note=hint
             )
-            warn = partial(warn_of_unknown, options=options.options)
-            asyncio.run(WatchRun(options, source, sinks, display, counter, on_ready=warn).run())
+            warn = partial(warn_of_unknown, options=arguments.options)
+            asyncio.run(WatchRun(arguments, source, sinks, display, counter, on_ready=warn).run())
     except KeyboardInterrupt:
         complain(f"interrupted: {summary(counter, sinks)}")
         return stopping.code
@@ -135,7 +135,7 @@ def run(
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:
-    """What to say where a package isn't installed; the error itself where it is one of ours."""
+    """Say which package isn't installed; return the error itself where it is one of ours."""
     if (error.name or "").partition(".")[0] == "hearth":
         return error
     return SetupError(

@@ -3,8 +3,9 @@
 import mimetypes
 from collections.abc import Mapping
 
+from hearth.catalog import RAW
+
 TEXT = "text/plain;charset=utf-8"
-BINARY = "application/octet-stream"
 HEAD = 4096
 """Bytes that are looked at to tell text from binary."""
 
@@ -26,6 +27,12 @@ _MAGIC = (
     (0, b"FUJIFILMCCD-RAW ", "image/x-fuji-raf"),
     (0, b"IIU\0", "image/x-panasonic-rw2"),
 )
+
+_MAGIC_BY_FIRST = {
+    first: tuple(each for each in _MAGIC if each[0] or each[1][:1] == bytes([first]))
+    for first in range(256)
+}
+"""Signatures that a content with this first byte may have."""
 
 _BRANDS = (
     # Brands of ISO's media files: which coding they name goes before that they are images.
@@ -58,7 +65,7 @@ def guess(payload: bytes, name: str = "") -> str:
     Content goes first: files are often mislabelled.
     """
     head = payload[:HEAD]
-    for offset, magic, mime in _MAGIC:
+    for offset, magic, mime in _MAGIC_BY_FIRST[head[0]] if head else ():
         # Two letters could start a text as well; a bitmap's header has zero bytes.
         is_sure = len(magic) > 2 or not magic.isascii() or b"\0" in head
         if is_sure and head[offset : offset + len(magic)] == magic:
@@ -67,7 +74,7 @@ def guess(payload: bytes, name: str = "") -> str:
         return mime
     if _is_text(head):
         return TEXT
-    return by_name(name) or BINARY
+    return by_name(name) or RAW
 
 
 def by_name(name: str) -> str | None:

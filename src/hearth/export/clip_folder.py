@@ -38,11 +38,11 @@ class ExportOptions:
     progress: Progress = no_progress
 
     def hub(self) -> HubStore:
-        """The store of what is downloaded."""
+        """Make the store of what is downloaded."""
         return HubStore(self.data_dir, endpoint=self.endpoint, offline=self.offline)
 
     def folder(self, reference: ModelReference, precision: str = "fp32") -> Path:
-        """Where the model's export goes; raises ModelUnavailable where it would harm others."""
+        """Choose where the export goes; raises ModelUnavailable where it would harm others."""
         folder = self.target
         if folder is None:
             folder = export_folder(self.data_dir, reference)

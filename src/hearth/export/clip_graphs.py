@@ -109,7 +109,7 @@ def export_model(name: str, options: ExportOptions) -> ExportReport:
 def _proved(
     name: str, folder: Path, model: OpenClip, options: ExportOptions
 ) -> tuple[float, float]:
-    """The cosines of images and texts; raises ModelUnavailable where they don't do."""
+    """Return the cosines of images and texts; raises ModelUnavailable where they don't do."""
     image, text = compare(folder, model)
     if min(image, text) < LEAST_COSINE and not options.force:
         raise ModelUnavailable(
@@ -128,7 +128,7 @@ def _require_packages() -> None:
 
 
 def _local(name: str, weights: Path) -> tuple[ModelReference, Checkpoint]:
-    """An architecture with a local file of weights, and the name that it gets."""
+    """Take an architecture with a local file of weights, and the name that it gets."""
     if not weights.is_file():
         raise ModelUnavailable(f"no such file: {weights}")
     architecture, _, tag = name.partition(":")

@@ -12,7 +12,7 @@ from PIL import Image
 from hearth.backends import Session
 from hearth.errors import HearthError, ModelUnavailable
 from hearth.export.graph_proof import BATCHES, least_cosine
-from hearth.models.clip.files import OnnxFiles
+from hearth.models.clip.files import GraphFiles
 from hearth.models.clip.openclip import OpenClip
 from hearth.models.clip.parts import Parts
 from hearth.settings import ClipSettings
@@ -26,7 +26,7 @@ SAMPLE_TEXTS = (
 
 
 def compare(folder: Path, model: OpenClip) -> tuple[float, float]:
-    """The smallest cosine of images and of texts, over all samples; raises ModelUnavailable.
+    """Find the smallest cosine of images and of texts, over all samples; raises ModelUnavailable.
 
     The graphs of ``folder`` run as a node runs them, torch with the reference preprocessing.
     """
@@ -35,7 +35,7 @@ def compare(folder: Path, model: OpenClip) -> tuple[float, float]:
 
 
 def compare_folders(folder: Path, original: Path) -> tuple[float, float]:
-    """The same for one folder of ONNX files beside another; raises ModelUnavailable."""
+    """Compare one folder of ONNX files with another, as ``compare``; raises ModelUnavailable."""
     with _loaded(original) as parts:
         pixels, tokens = _pixels(parts), _tokens(parts)
         expected = [_alone(parts.image, pixels), _alone(_text(parts), tokens)]
@@ -45,7 +45,7 @@ def compare_folders(folder: Path, original: Path) -> tuple[float, float]:
 
 
 def sample_inputs(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-    """What both graphs of a folder can be tried with: images (4, …) and tokens (4, context).
+    """Make inputs to try both graphs of a folder with: images (4, …) and tokens (4, context).
 
     As the graphs themselves take them. Raises ModelUnavailable.
     """
@@ -59,7 +59,7 @@ def sample_inputs(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 @contextmanager
 def _loaded(folder: Path) -> Iterator[Parts]:
     try:
-        parts = OnnxFiles.in_folder(folder, "export").load(ClipSettings(device="cpu"))
+        parts = GraphFiles.in_folder(folder, "export").load(ClipSettings(device="cpu"))
     except HearthError as error:
         raise ModelUnavailable(f"{folder} can't be loaded: {error}") from error
     try:
@@ -92,7 +92,7 @@ def _beside_torch(
 
 
 def _least(session: Session, samples: NDArray[Any], expected: NDArray[Any]) -> float:
-    """The smallest cosine at any size of batch that the session takes."""
+    """Return the smallest cosine at any size of batch that the session takes."""
     return min(least_cosine(_run(session, samples, n), expected) for n in _batches(session))
 
 
@@ -118,7 +118,7 @@ def _run(session: Session, samples: NDArray[Any], batch: int) -> NDArray[Any]:
 
 
 def _pictures() -> list[Image.Image]:
-    """From noise to soft colours, tall and wide."""
+    """Make pictures from noise to soft colours, tall and wide."""
     coarse = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 3), np.uint8)
     sizes = [(24, 24), (300, 200), (97, 640), (400, 31)]
     return [

@@ -50,7 +50,7 @@ def write_tokenizer(tokenizer: JsonTokenizer, settings: Mapping[str, Any], folde
 
 
 def cleaning(how: str) -> Any:
-    """The normaliser for a way of cleaning: ``lower``, ``whitespace`` or ``canonicalize``.
+    """Return the normaliser for a way of cleaning: ``lower``, ``whitespace`` or ``canonicalize``.
 
     After ``tokenizer.clean``, and in effect the same but for what the module's text names.
     """

@@ -9,7 +9,7 @@ from hearth.errors import BackendUnavailable, ModelUnavailable
 from hearth.export.clip_folder import ExportOptions, write_about
 from hearth.export.clip_proof import compare_folders
 from hearth.export.precision import Precision, convert
-from hearth.graphs.store import load_graph, weight_files
+from hearth.graphs.graph_io import load_graph, weight_files
 from hearth.hub import atomic
 from hearth.hub.layout import ABOUT
 from hearth.hub.progress import Progress
@@ -84,7 +84,7 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
 
 
 def _source(name: str, options: ExportOptions) -> tuple[ModelReference, Path]:
-    """The model, and the folder of its graphs in fp32."""
+    """Return the model, and the folder of its graphs in fp32."""
     if options.checkpoint is None:
         reference = parse(name)
         export = export_folder(options.data_dir, reference)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from hearth.errors import HearthError, ModelUnavailable, one_line
 from hearth.export.batch_axis import FIRST, BatchAxis
 from hearth.export.graph_proof import prove_dynamic_batch
-from hearth.export.rules import Step, names_samples, picks_rows, possible, squeezed
+from hearth.export.graph_step import GraphStep
+from hearth.export.rules import names_samples, picks_rows, possible, squeezed
 from hearth.export.static import Static
-from hearth.graphs.store import copy_weights, load_graph, save_graph
+from hearth.graphs.graph_io import copy_weights, load_graph, save_graph
 
 _OLDEST_OPSET = 13
 """Before it, Softmax, Squeeze and others meant something else."""
@@ -30,7 +31,7 @@ _MINE = "free_batch/"
 
 
 def has_fixed_batch(path: Path) -> bool:
-    """Whether the file's first input takes one sample at a time; raises ModelUnavailable."""
+    """Tell whether the file's first input takes one sample at a time; raises ModelUnavailable."""
     model = load_graph(path)
     return any(_first_size(value) == 1 for value in _inputs(model)[:1])
 
@@ -58,7 +59,7 @@ def make_batch_dynamic(source: Path, target: Path, samples: NDArray[Any]) -> Non
 
 
 def _inputs(model: Any) -> list[Any]:
-    """The graph's inputs; files of old list their weights among them."""
+    """Return the graph's inputs; files of old list their weights among them."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return [value for value in model.graph.input if value.name not in weights]
 
@@ -99,11 +100,11 @@ def _free(model: Any) -> None:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
-def _step(static: Static, batch_axes: dict[str, BatchAxis], node: Any) -> Step:
+def _step(static: Static, batch_axes: dict[str, BatchAxis], node: Any) -> GraphStep:
     names = list(node.input)
     while names and not names[-1]:
         names.pop()
-    return Step(
+    return GraphStep(
         node,
         tuple(batch_axes.get(name) for name in names),
         tuple(static.shapes.get(name, ()) for name in names),
@@ -113,7 +114,7 @@ def _step(static: Static, batch_axes: dict[str, BatchAxis], node: Any) -> Step:
 
 
 def _follow(static: Static, taken: str, given: Sequence[str]) -> dict[str, BatchAxis]:
-    """Where the batch is in every tensor that holds it; raises ModelUnavailable.
+    """Find where the batch is in every tensor that holds it; raises ModelUnavailable.
 
     Where a reshape leaves a choice, the likeliest is taken; where that leads nowhere, the
     last choice is taken back.
@@ -167,8 +168,8 @@ class _Writer:
         del self._graph.node[:]
         self._graph.node.extend([*self._head, *self.nodes])
 
-    def rewrite(self, step: Step, batch: BatchAxis) -> None:
-        """A node that the batch goes through to ``batch``."""
+    def rewrite(self, step: GraphStep, batch: BatchAxis) -> None:
+        """Rewrite a node that the batch goes through to ``batch``."""
         from onnx import NodeProto
 
         node = NodeProto()
@@ -185,26 +186,26 @@ class _Writer:
             rewrite(step, batch, node)
         self.nodes.append(node)
 
-    def _reshape(self, step: Step, batch: BatchAxis, node: Any) -> None:
+    def _reshape(self, step: GraphStep, batch: BatchAxis, node: Any) -> None:
         sizes = list(step.out)
         sizes[batch.axis] = -1
         node.input[1] = self._constant(sizes)
 
-    def _expand(self, step: Step, batch: BatchAxis, node: Any) -> None:
+    def _expand(self, step: GraphStep, batch: BatchAxis, node: Any) -> None:
         sizes = list(step.out)
         sizes[batch.axis] = 1  # leaves the axis as it is
         node.input[1] = self._constant(sizes)
 
-    def _squeeze(self, step: Step, batch: BatchAxis, node: Any) -> None:
+    def _squeeze(self, step: GraphStep, batch: BatchAxis, node: Any) -> None:
         node.input[:] = [node.input[0], self._constant(squeezed(step))]
 
-    def _concat(self, step: Step, batch: BatchAxis, node: Any) -> None:
+    def _concat(self, step: GraphStep, batch: BatchAxis, node: Any) -> None:
         for index, own in enumerate(step.batch_axes):
             if own is None:
                 rank = len(step.shapes[index])
                 node.input[index] = self._repeated(node.input[index], batch.axis, rank)
 
-    def _gather(self, step: Step, batch: BatchAxis, node: Any) -> None:
+    def _gather(self, step: GraphStep, batch: BatchAxis, node: Any) -> None:
         if not picks_rows(step) or not all(step.batch_axes):
             return
         rows = self._constant([-1, *step.shapes[0]])
@@ -214,7 +215,7 @@ class _Writer:
         node.input[:] = [data, indices]
         self._set_attributes(node, batch_dims=1)
 
-    def _gather_nd(self, step: Step, batch: BatchAxis, node: Any) -> None:
+    def _gather_nd(self, step: GraphStep, batch: BatchAxis, node: Any) -> None:
         if not names_samples(step) or not all(step.batch_axes):
             return
         bounds = [self._constant([1]), self._constant([step.shapes[1][1]]), self._constant([1])]
@@ -228,13 +229,13 @@ class _Writer:
         node.attribute.extend(helper.make_attribute(*item) for item in values.items())
 
     def _repeated(self, name: str, axis: int, rank: int) -> str:
-        """A tensor as often as there are samples, along an axis of size 1."""
+        """Repeat a tensor as often as there are samples, along an axis of size 1."""
         ones = [self._constant([1] * count) for count in (axis, rank - axis - 1) if count]
         sizes = [*ones[: axis > 0], self._batch(), *ones[axis > 0 :]]
         return self._made("Expand", [name, self._made("Concat", sizes, axis=0)])
 
     def _batch(self) -> str:
-        """The number of samples, int64 (1,), computed once."""
+        """Return the number of samples, int64 (1,), computed once."""
         from onnx import helper
 
         name = f"{_MINE}batch"

@@ -17,7 +17,7 @@ from hearth.errors import HearthError, ModelUnavailable, one_line
 from hearth.export.dynamic_batch import has_fixed_batch, make_batch_dynamic
 from hearth.export.graph_proof import prove_dynamic_batch
 from hearth.files import fingerprint, write_atomic
-from hearth.graphs.store import require_onnx, save_graph
+from hearth.graphs.graph_io import require_onnx, save_graph
 from hearth.hub.atomic import atomic_folder, write_json
 from hearth.hub.hashes import content
 from hearth.hub.layout import ABOUT
@@ -94,7 +94,7 @@ def _write(snapshot: Path, work: Path, model_id: str) -> None:
 
 
 def _modernise(source: Path, target: Path) -> None:
-    """The same graph with operators of a version that can be followed; raises ModelUnavailable."""
+    """Write the graph with operators of a version that can be followed; raises ModelUnavailable."""
     onnx = require_onnx()
     try:
         model = onnx.load_model(source)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.backends import Session
-from hearth.backends.onnx import OnnxSession
+from hearth.backends import Session, SessionOptions
+from hearth.backends.registry import open_session
 from hearth.errors import HearthError, ModelUnavailable
 
 BATCHES = (1, 4)
@@ -39,8 +39,8 @@ def prove_dynamic_batch(original: Path, freed: Path, samples: NDArray[Any]) -> N
 
 
 def outputs(path: Path, samples: NDArray[Any], batch: int) -> NDArray[np.float64]:
-    """The first output for all samples, run in batches on the CPU; raises ModelUnavailable."""
-    session = OnnxSession(path, device="cpu")
+    """Compute the first output for all samples, in batches on the CPU; raises ModelUnavailable."""
+    session = open_session(path, SessionOptions(device="cpu"))
     try:
         return np.concatenate(list(_runs(session, samples, batch)))
     except HearthError as error:
@@ -57,7 +57,7 @@ def _runs(session: Session, samples: NDArray[Any], batch: int) -> Iterator[NDArr
 
 
 def least_cosine(some: NDArray[Any], others: NDArray[Any]) -> float:
-    """The smallest cosine between rows, (n, …) each; -1 where a number isn't finite."""
+    """Compute the smallest cosine between rows, (n, …) each; -1 where a number isn't finite."""
     one = some.reshape(len(some), -1).astype(np.float64)
     other = others.reshape(len(others), -1).astype(np.float64)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)

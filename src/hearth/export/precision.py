@@ -7,7 +7,7 @@ from typing import Literal
 
 from hearth.backends.quiet import quietly
 from hearth.errors import BackendUnavailable, HearthError, ModelUnavailable, one_line
-from hearth.graphs.store import copy_weights, load_graph, require_onnx, weight_files
+from hearth.graphs.graph_io import copy_weights, load_graph, require_onnx, weight_files
 
 Precision = Literal["fp16", "int8"]
 

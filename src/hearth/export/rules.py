@@ -6,88 +6,46 @@ mix samples; then the graph can't be rewritten.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hearth.export.batch_axis import FIRST, BatchAxis, Shape, after_reshape
+from hearth.export.batch_axis import FIRST, BatchAxis, after_reshape
+from hearth.export.graph_step import GraphStep
 
 BatchAxes = Sequence[BatchAxis]
 
 
-@dataclass(frozen=True)
-class Step:
-    """A node, and what is known of it."""
-
-    node: Any
-    batch_axes: tuple[BatchAxis | None, ...]
-    """Of each input; None: it is the same for every sample."""
-    shapes: tuple[Shape, ...]
-    """Of each input."""
-    values: tuple[NDArray[Any] | None, ...]
-    """Of each input, where it is known."""
-    out: Shape
-    """Of the first output."""
-
-    def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute's value, or the default."""
-        from onnx import helper
-
-        for attribute in self.node.attribute:
-            if attribute.name == name:
-                return helper.get_attribute_value(attribute)
-        return default
-
-    def axis(self, default: int, rank: int | None = None) -> int:
-        """The attribute ``axis``, counted from the front."""
-        value = int(self.attribute("axis", default))
-        return value % (len(self.shapes[0]) if rank is None else rank)
-
-    def numbers(self, index: int) -> list[int] | None:
-        """A known input as a list; None where there is no such input, or it isn't known."""
-        value = self.values[index] if index < len(self.values) else None
-        return None if value is None else [int(number) for number in value.reshape(-1)]
-
-    def axes(self) -> list[int] | None:
-        """The attribute or second input ``axes``, counted from the front."""
-        given = self.attribute("axes")
-        axes = self.numbers(1) if given is None else list(given)
-        return None if axes is None else [axis % len(self.shapes[0]) for axis in axes]
-
-
-def possible(step: Step) -> BatchAxes:
-    """Where the outputs may hold the batch, the likeliest first; empty where nowhere."""
+def possible(step: GraphStep) -> BatchAxes:
+    """Tell where the outputs may hold the batch, the likeliest first; empty where nowhere."""
     rule = _RULES.get(step.node.op_type) if step.node.domain in ("", "ai.onnx") else None
     return () if rule is None else rule(step)
 
 
-def _of_data(step: Step) -> BatchAxis | None:
-    """The first input's batch axis, where no other input holds the batch."""
+def _of_data(step: GraphStep) -> BatchAxis | None:
+    """Return the first input's batch axis, where no other input holds the batch."""
     return step.batch_axes[0] if not any(step.batch_axes[1:]) else None
 
 
-def _aligned(step: Step, index: int) -> BatchAxis | None:
-    """An input's batch axis, counted in the output's axes as broadcasting does."""
+def _aligned(step: GraphStep, index: int) -> BatchAxis | None:
+    """Return an input's batch axis, counted in the output's axes as broadcasting does."""
     batch = step.batch_axes[index]
     return batch and batch.moved(batch.axis + len(step.out) - len(step.shapes[index]))
 
 
-def _size(step: Step, index: int, axis: int) -> int:
-    """An input's size along an axis of the output."""
+def _size(step: GraphStep, index: int, axis: int) -> int:
+    """Return an input's size along an axis of the output."""
     axis += len(step.shapes[index]) - len(step.out)
     return step.shapes[index][axis] if axis >= 0 else 1
 
 
 def _one_of(batch_axes: Iterable[BatchAxis | None]) -> BatchAxis | None:
-    """The batch that all have in common, of those that there are."""
+    """Return the batch that all have in common, of those that there are."""
     found = {batch for batch in batch_axes if batch}
     return found.pop() if len(found) == 1 else None
 
 
-def _broadcast(step: Step) -> BatchAxes:
+def _broadcast(step: GraphStep) -> BatchAxes:
     batch = _one_of(_aligned(step, index) for index in range(len(step.batch_axes)))
     if batch is None or step.out[batch.axis] != batch.outer * batch.inner:
         return ()
@@ -97,24 +55,24 @@ def _broadcast(step: Step) -> BatchAxes:
     return (batch,)
 
 
-def _along(step: Step) -> BatchAxes:
+def _along(step: GraphStep) -> BatchAxes:
     """Works along one axis, and on each line by itself."""
     batch = _of_data(step)
     return (batch,) if batch and batch.axis != step.axis(-1) else ()
 
 
-def _from_axis(step: Step) -> BatchAxes:
+def _from_axis(step: GraphStep) -> BatchAxes:
     """Works on all axes from one on."""
     batch = _of_data(step)
     return (batch,) if batch and batch.axis < step.axis(-1) else ()
 
 
-def _on_images(step: Step) -> BatchAxes:
+def _on_images(step: GraphStep) -> BatchAxes:
     """Works on each sample by itself: (n, channels, …)."""
     return (FIRST,) if _of_data(step) == FIRST else ()
 
 
-def _reduce(step: Step) -> BatchAxes:
+def _reduce(step: GraphStep) -> BatchAxes:
     axes = [step.axis(0)] if step.node.op_type in {"ArgMax", "ArgMin"} else step.axes()
     batch = _of_data(step)
     if batch is None or not axes or batch.axis in axes:
@@ -126,18 +84,18 @@ def _without(batch: BatchAxis, axes: Sequence[int]) -> BatchAxis:
     return batch.moved(batch.axis - sum(axis < batch.axis for axis in axes))
 
 
-def _transpose(step: Step) -> BatchAxes:
+def _transpose(step: GraphStep) -> BatchAxes:
     [batch] = step.batch_axes
     order = step.attribute("perm") or range(len(step.out))[::-1]
     return (batch.moved(list(order).index(batch.axis)),) if batch else ()
 
 
-def _reshape(step: Step) -> BatchAxes:
+def _reshape(step: GraphStep) -> BatchAxes:
     batch = _of_data(step)
     return after_reshape(batch, step.shapes[0], step.out) if batch else ()
 
 
-def _flatten(step: Step) -> BatchAxes:
+def _flatten(step: GraphStep) -> BatchAxes:
     [batch] = step.batch_axes
     if batch is None:
         return ()
@@ -147,13 +105,13 @@ def _flatten(step: Step) -> BatchAxes:
     return (BatchAxis(axis, outer, batch.inner * prod(shape[batch.axis + 1 : last])),)
 
 
-def _squeeze(step: Step) -> BatchAxes:
+def _squeeze(step: GraphStep) -> BatchAxes:
     batch = _of_data(step)
     return (_without(batch, squeezed(step)),) if batch and batch.axis not in squeezed(step) else ()
 
 
-def squeezed(step: Step) -> list[int]:
-    """The axes that a Squeeze drops: never the batch's, where it names none."""
+def squeezed(step: GraphStep) -> list[int]:
+    """Return the axes that a Squeeze drops: never the batch's, where it names none."""
     axes = step.axes()
     if axes is not None:
         return axes
@@ -165,7 +123,7 @@ def squeezed(step: Step) -> list[int]:
     ]
 
 
-def _unsqueeze(step: Step) -> BatchAxes:
+def _unsqueeze(step: GraphStep) -> BatchAxes:
     batch = _of_data(step)
     given = step.attribute("axes")
     axes = step.numbers(1) if given is None else list(given)
@@ -176,7 +134,7 @@ def _unsqueeze(step: Step) -> BatchAxes:
     return (batch.moved(kept[batch.axis]),)
 
 
-def _concat(step: Step) -> BatchAxes:
+def _concat(step: GraphStep) -> BatchAxes:
     batch = _one_of(step.batch_axes)
     if batch is None or batch.axis == step.axis(0):
         return ()
@@ -184,12 +142,12 @@ def _concat(step: Step) -> BatchAxes:
     return (batch,) if batch.alone or all(step.batch_axes) else ()
 
 
-def _split(step: Step) -> BatchAxes:
+def _split(step: GraphStep) -> BatchAxes:
     batch = _of_data(step)
     return (batch,) if batch and batch.axis != step.axis(0) else ()
 
 
-def _slice(step: Step) -> BatchAxes:
+def _slice(step: GraphStep) -> BatchAxes:
     batch = _of_data(step)
     starts, ends = step.numbers(1), step.numbers(2)
     if batch is None or starts is None or ends is None:
@@ -203,7 +161,7 @@ def _slice(step: Step) -> BatchAxes:
     return (batch,)
 
 
-def _gather(step: Step) -> BatchAxes:
+def _gather(step: GraphStep) -> BatchAxes:
     data, indices = step.batch_axes
     axis = step.axis(0)
     if data and indices:
@@ -216,8 +174,8 @@ def _gather(step: Step) -> BatchAxes:
     return (data if data.axis < axis else data.moved(data.axis + rank - 1),)
 
 
-def picks_rows(step: Step) -> bool:
-    """Whether a Gather takes one row of each sample, out of the rows of all: (n · rows, …)."""
+def picks_rows(step: GraphStep) -> bool:
+    """Tell whether a Gather takes one row of each sample, out of the rows of all: (n · rows, …)."""
     data, indices = step.batch_axes
     return (
         data is not None
@@ -226,7 +184,7 @@ def picks_rows(step: Step) -> bool:
     )
 
 
-def _gather_nd(step: Step) -> BatchAxes:
+def _gather_nd(step: GraphStep) -> BatchAxes:
     data, indices = step.batch_axes
     batched = int(step.attribute("batch_dims", 0))
     if indices is None and data and not batched:
@@ -237,8 +195,8 @@ def _gather_nd(step: Step) -> BatchAxes:
     return (FIRST,) if both and (batched or names_samples(step)) else ()
 
 
-def names_samples(step: Step) -> bool:
-    """Whether a GatherND's indices, (n, depth), start with the sample's own number.
+def names_samples(step: GraphStep) -> bool:
+    """Tell whether a GatherND's indices, (n, depth), start with the sample's own number.
 
     Along an axis of one there is no other number than that.
     """
@@ -246,17 +204,17 @@ def names_samples(step: Step) -> bool:
     return not step.attribute("batch_dims", 0) and len(shape) == 2 and shape[1] > 1
 
 
-def _gather_elements(step: Step) -> BatchAxes:
+def _gather_elements(step: GraphStep) -> BatchAxes:
     batch = _one_of(step.batch_axes)
     return (batch,) if batch and all(step.batch_axes) and batch.axis != step.axis(0) else ()
 
 
-def _expand(step: Step) -> BatchAxes:
+def _expand(step: GraphStep) -> BatchAxes:
     batch = None if _of_data(step) is None else _aligned(step, 0)
     return (batch,) if batch and step.out[batch.axis] == batch.outer * batch.inner else ()
 
 
-def _matmul(step: Step) -> BatchAxes:
+def _matmul(step: GraphStep) -> BatchAxes:
     if min(map(len, step.shapes)) < 2:
         return ()
     rank = len(step.out)
@@ -273,7 +231,7 @@ def _matmul(step: Step) -> BatchAxes:
     return (batch,) if step.out[batch.axis] == batch.outer * batch.inner else ()
 
 
-def _gemm(step: Step) -> BatchAxes:
+def _gemm(step: GraphStep) -> BatchAxes:
     batch = _of_data(step)
     if batch is None or batch.axis != int(step.attribute("transA", 0)):
         return ()
@@ -282,7 +240,7 @@ def _gemm(step: Step) -> BatchAxes:
     return (batch.moved(0),) if len(added) < 2 or added[0] == 1 else ()
 
 
-def _pad(step: Step) -> BatchAxes:
+def _pad(step: GraphStep) -> BatchAxes:
     batch, pads = _of_data(step), step.numbers(1)
     rank = len(step.out)
     if batch is None or pads is None or len(pads) != 2 * rank:
@@ -290,7 +248,7 @@ def _pad(step: Step) -> BatchAxes:
     return (batch,) if pads[batch.axis] == pads[batch.axis + rank] == 0 else ()
 
 
-_Rule = Callable[[Step], BatchAxes]
+_Rule = Callable[[GraphStep], BatchAxes]
 
 _ELEMENTWISE = """
 Abs Add And Cast Ceil Celu Clip Cos Div Dropout Elu Equal Erf Exp Floor Gelu Greater

@@ -103,7 +103,7 @@ class Static:
         return inferred
 
     def _value(self, node: Any) -> list[NDArray[Any]] | None:
-        """The outputs, where they are small and don't depend on the graph's input."""
+        """Return the outputs, where they are small and don't depend on the graph's input."""
         if node.op_type in _RANDOM:
             return None
         if node.op_type == "Shape" and node.input[0] in self.shapes:

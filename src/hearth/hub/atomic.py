@@ -56,7 +56,7 @@ def require_free(folder: Path) -> None:
 
 
 def about(folder: Path) -> Mapping[str, Any]:
-    """What a folder's ``hearth.json`` says; empty where there is none or it can't be read."""
+    """Read what a folder's ``hearth.json`` says; empty where there is none or it can't be read."""
     try:
         return read_json(folder / ABOUT)
     except ModelUnavailable:
@@ -64,7 +64,7 @@ def about(folder: Path) -> Mapping[str, Any]:
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """The object in a JSON file; raises ModelUnavailable."""
+    """Read the object in a JSON file; raises ModelUnavailable."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -23,7 +23,7 @@ NONSENSE = (ValueError, KeyError, TypeError, AttributeError)
 
 
 def of_answer(error: BaseException) -> str:
-    """The reason in an HfHubHTTPError: the hub answered, but not with what was asked for."""
+    """Return the reason in an HfHubHTTPError: the hub answered, but not with what was asked for."""
     from huggingface_hub import errors
 
     known = {
@@ -41,7 +41,7 @@ def of_answer(error: BaseException) -> str:
 
 
 def of_connection(error: BaseException) -> str:
-    """The reason in any other error: the hub, or what stands before it, didn't answer."""
+    """Return the reason in any other error: the hub, or what stands before it, didn't answer."""
     import httpx2
 
     if isinstance(error, TimeoutError | httpx2.TimeoutException):
@@ -67,7 +67,7 @@ def _of_cause(cause: BaseException) -> str | None:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what it was raised from, the innermost first."""
+    """Return the error and what it was raised from, the innermost first."""
     chain: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in chain:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hearth.files import fingerprint
-from hearth.hub.layout import ABOUT, Layout, files_in, select
-from hearth.hub.listing import SHA256, RemoteFile
+from hearth.hub.layout import ABOUT, ModelLayout, files_in, select
 from hearth.hub.maintenance import check_files
 from hearth.hub.progress import Progress
+from hearth.hub.repository_listing import SHA256, RemoteFile
 
 
 def content(folder: Path) -> dict[str, dict[str, Any]]:
@@ -29,7 +29,7 @@ def content(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def faults(folder: Path, told: Mapping[str, Any], progress: Progress) -> list[str] | None:
-    """What is wrong with an export's files, a line for each; None where nothing tells.
+    """Tell what is wrong with an export's files, a line for each; None where nothing tells.
 
     ``told`` is what its ``hearth.json`` says: the SHA-256 of all files; in earlier exports
     only the size and the hash of both ends of each graph. Reads every byte. Raises OSError,
@@ -40,7 +40,7 @@ def faults(folder: Path, told: Mapping[str, Any], progress: Progress) -> list[st
         files = [_listed(name, entry) for name, entry in sorted(known.items())]
         wrong = check_files(folder, files, folder.name, progress)
         return [f"{name} {fault}" for name, fault in wrong.items()]
-    select(Layout.ONNX, files_in(folder), folder)
+    select(ModelLayout.ONNX, files_in(folder), folder)
     prints = told.get("files")
     if not isinstance(prints, dict) or not prints:
         return None
@@ -53,6 +53,6 @@ def faults(folder: Path, told: Mapping[str, Any], progress: Progress) -> list[st
 
 
 def _listed(name: str, entry: object) -> RemoteFile:
-    """As the hub lists files; with what no file has, where the entry isn't one of ours."""
+    """Describe a file as the hub lists it; with what no file has, where the entry isn't ours."""
     known = entry if isinstance(entry, dict) else {}
     return RemoteFile(name, known.get("size", -1), SHA256, known.get(SHA256, ""))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hearth.files import fingerprint, write_atomic
-from hearth.hub.layout import ABOUT, Layout, files_in, layouts
+from hearth.hub.layout import ABOUT, ModelLayout, files_in, layouts
 
 MARK = "damaged"
 """A file in an export whose bytes were found wrong: it isn't taken until it is made anew."""
@@ -25,25 +25,25 @@ ABANDONED = 24 * 3600
 
 
 def is_onnx(folder: Path | None) -> bool:
-    """Whether all files of a pair of graphs are there."""
-    return folder is not None and folder.is_dir() and Layout.ONNX in layouts(files_in(folder))
+    """Tell whether all files of a pair of graphs are there."""
+    return folder is not None and folder.is_dir() and ModelLayout.ONNX in layouts(files_in(folder))
 
 
 def is_sound(folder: Path) -> bool:
-    """Whether an export is here, and nothing is known to be wrong with it."""
+    """Tell whether an export is here, and nothing is known to be wrong with it."""
     restore(folder)
     return is_onnx(folder) and damage(folder) is None
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with an export that is here, in a few words; None: nothing that is known."""
+    """Tell what is known to be wrong with an export, in a few words; None: nothing."""
     if (folder / MARK).is_file():
         return "`hearth models verify` found it damaged"
     return damage_at_a_glance(folder)
 
 
 def damage_at_a_glance(folder: Path) -> str | None:
-    """The same, whatever was found earlier."""
+    """Tell what is wrong with an export now, whatever was found earlier; reads ends of files."""
     try:
         return _damage(folder)
     except OSError as error:
@@ -51,7 +51,7 @@ def damage_at_a_glance(folder: Path) -> str | None:
 
 
 def mark(folder: Path, problems: list[str]) -> None:
-    """Keep in the folder that it is damaged; where it can't be written, it is as it was."""
+    """Keep in a folder that it is damaged, where the disk takes that."""
     with suppress(OSError):
         write_atomic(folder / MARK, ("\n".join(problems) + "\n").encode("utf-8", "replace"))
 
@@ -63,7 +63,7 @@ def unmark(folder: Path) -> None:
 
 
 def old_place(folder: Path) -> Path:
-    """Where an export lies while a new one takes its place."""
+    """Name the place where an export lies while a new one takes its place."""
     return folder.with_name(f".{folder.name}.old-{os.getpid()}-{time.monotonic_ns()}")
 
 
@@ -79,7 +79,7 @@ def restore(folder: Path) -> None:
 
 
 def restore_all(exports: Path) -> None:
-    """The same for all folders of one that holds exports."""
+    """Put back all exports of a folder that were moved away, as ``restore``."""
     for old in sorted(exports.glob(".*.old-*")):
         restore(exports / old.name[1:].rpartition(".old-")[0])
 
@@ -123,7 +123,7 @@ def _damage(folder: Path) -> str | None:
 
 
 def _has_owner(name: str) -> bool:
-    """Whether the process still is there that a folder's name ends with: PID-THREAD."""
+    """Tell whether the process still is there that a folder's name ends with: PID-THREAD."""
     number = name.rpartition(".")[2].removeprefix("old-").partition("-")[0]
     if not number.isdigit():
         return True

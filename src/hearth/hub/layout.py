@@ -10,7 +10,7 @@ ABOUT = "hearth.json"
 """Beside graphs that were made here: what they are, and of what they were made."""
 
 
-class Layout(StrEnum):
+class ModelLayout(StrEnum):
     """How the files of a CLIP model are laid out."""
 
     ONNX = "onnx"
@@ -19,14 +19,14 @@ class Layout(StrEnum):
     """``open_clip_config.json`` and one file of weights, as open_clip publishes."""
 
 
-_NEEDED: dict[Layout, tuple[tuple[str, ...], ...]] = {
-    Layout.ONNX: (
+_NEEDED: dict[ModelLayout, tuple[tuple[str, ...], ...]] = {
+    ModelLayout.ONNX: (
         ("visual/model.onnx",),
         ("visual/preprocess_cfg.json",),
         ("textual/model.onnx",),
         ("textual/tokenizer.json",),
     ),
-    Layout.OPEN_CLIP: (
+    ModelLayout.OPEN_CLIP: (
         ("open_clip_config.json",),
         # The safe format where there is a choice; the others are pickles.
         (
@@ -60,7 +60,7 @@ _FOREIGN = frozenset({".armnn", ".engine", ".mlmodel", ".onnx", ".rknn", ".tflit
 
 
 def files_in(folder: Path) -> list[str]:
-    """The paths of all files in a folder, relative to it, with ``/``; raises ModelUnavailable."""
+    """List all files in a folder, relative to it, with ``/``; raises ModelUnavailable."""
     if not folder.is_dir():
         raise ModelUnavailable(f"there is no folder {folder}")
     return sorted(
@@ -68,20 +68,20 @@ def files_in(folder: Path) -> list[str]:
     )
 
 
-def layouts(files: Iterable[str]) -> tuple[Layout, ...]:
-    """The layouts that the files amount to; a folder may hold both."""
+def layouts(files: Iterable[str]) -> tuple[ModelLayout, ...]:
+    """List the layouts that the files amount to; a folder may hold both."""
     present = set(files)
-    return tuple(layout for layout in Layout if not _missing(layout, present))
+    return tuple(layout for layout in ModelLayout if not _missing(layout, present))
 
 
-def lacking(layout: Layout, folder: Path) -> str | None:
-    """The first file that a folder lacks of a layout; looks at no other files, however many."""
+def lacking(layout: ModelLayout, folder: Path) -> str | None:
+    """Find the first file that a folder lacks of a layout; looks at no other files."""
     needed = [name for group in _NEEDED[layout] for name in group]
     return _missing(layout, {name for name in needed if (folder / name).is_file()})
 
 
-def select(layout: Layout, files: Iterable[str], where: object) -> tuple[str, ...]:
-    """The files of a layout, sorted: what to download, and what to load.
+def select(layout: ModelLayout, files: Iterable[str], where: object) -> tuple[str, ...]:
+    """Choose the files of a layout, sorted: what to download, and what to load.
 
     Variants for other engines and precisions stay out; data that a large graph keeps in
     files beside it comes along. ``where`` is what the error names. Raises
@@ -92,14 +92,14 @@ def select(layout: Layout, files: Iterable[str], where: object) -> tuple[str, ..
     if missing:
         raise ModelUnavailable(f"{where} holds no {layout} model: {missing} is missing")
     chosen = {next(name for name in group if name in present) for group in _NEEDED[layout]}
-    if layout is Layout.ONNX:
+    if layout is ModelLayout.ONNX:
         chosen |= _beside_graphs(present)
     else:
         chosen |= present & _TOKENIZER
     return tuple(sorted(chosen))
 
 
-def _missing(layout: Layout, present: set[str]) -> str | None:
+def _missing(layout: ModelLayout, present: set[str]) -> str | None:
     for group in _NEEDED[layout]:
         if not present & set(group):
             return " or ".join(group)
@@ -107,7 +107,7 @@ def _missing(layout: Layout, present: set[str]) -> str | None:
 
 
 def _beside_graphs(present: set[str]) -> set[str]:
-    """The files right beside the two graphs that belong to them, and ``config.json``."""
+    """Return the files right beside the two graphs that belong to them, and ``config.json``."""
     chosen = present & {"config.json", ABOUT}
     for tower in ("visual", "textual"):
         beside = {path for path in present if PurePosixPath(path).parent.as_posix() == tower}

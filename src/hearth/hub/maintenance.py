@@ -7,10 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from hearth.hub import manifest as manifests
-from hearth.hub import names
-from hearth.hub.listing import RemoteFile
+from hearth.hub import repository_names
 from hearth.hub.manifest import Manifest, made_of
 from hearth.hub.progress import Progress
+from hearth.hub.repository_listing import RemoteFile
 
 PARTIAL = ".partial"
 """In a repository's folder, for as long as a download isn't finished."""
@@ -43,18 +43,18 @@ class Stored:
 
 
 def stored(store: Path) -> list[Stored]:
-    """The repositories in a store's folder, by name; reads no more than manifests and sizes."""
+    """List the repositories in a store's folder, by name; reads manifests and sizes alone."""
     if not store.is_dir():
         return []
-    named = ((names.of_folder(folder.name), folder) for folder in store.iterdir())
+    named = ((repository_names.of_folder(folder.name), folder) for folder in store.iterdir())
     return sorted(
-        (_describe(name, folder) for name, folder in named if name and folder.is_dir()),
+        (describe(name, folder) for name, folder in named if name and folder.is_dir()),
         key=lambda found: found.repository,
     )
 
 
 def check(manifest: Manifest, progress: Progress) -> dict[str, str]:
-    """What is wrong with a manifest's files: words by path. Reads every byte of them."""
+    """Find what is wrong with a manifest's files: words by path. Reads every byte of them."""
     files = manifest.listing.files
     counted = [files[path] for path in sorted(manifest.verified | manifest.damaged)]
     return check_files(manifest.snapshot, counted, manifest.listing.repository, progress)
@@ -63,7 +63,7 @@ def check(manifest: Manifest, progress: Progress) -> dict[str, str]:
 def check_files(
     folder: Path, files: Iterable[RemoteFile], name: str, progress: Progress
 ) -> dict[str, str]:
-    """What is wrong with files of a folder, going by their hashes: words by path.
+    """Find what is wrong with files of a folder, going by their hashes: words by path.
 
     Reads every byte; ``name`` is what the progress tells of.
     """
@@ -140,7 +140,8 @@ def size_of(folder: Path) -> int:
     return size
 
 
-def _describe(repository: str, folder: Path) -> Stored:
+def describe(repository: str, folder: Path) -> Stored:
+    """Tell what is here of a repository; reads no more than manifests and sizes."""
     found = manifests.manifests_in(folder)
     if any(manifest.lost() for manifest in found):
         condition = Condition.DAMAGED

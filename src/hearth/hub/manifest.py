@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hearth.files import write_atomic
-from hearth.hub.listing import Listing, RemoteFile
+from hearth.hub.repository_listing import Listing, RemoteFile
 
 
 @dataclass
@@ -31,14 +31,14 @@ class Manifest:
 
     @property
     def snapshot(self) -> Path:
-        """Where the files of the commit are."""
+        """Folder of the commit's files."""
         return self.folder / self.listing.commit
 
     def local(self, file: RemoteFile) -> Path:
         return self.snapshot / file.path
 
     def has(self, file: RemoteFile) -> bool:
-        """Whether a file was verified and still has its size."""
+        """Tell whether a file was verified and still has its size."""
         if file.path not in self.verified:
             return False
         try:
@@ -47,7 +47,7 @@ class Manifest:
             return False
 
     def lost(self) -> list[str]:
-        """The paths of what was whole once and isn't any more, going by sizes."""
+        """List the paths of what was whole once and isn't any more, going by sizes."""
         files = self.listing.files
         gone = {path for path in self.verified if not self.has(files[path])}
         return sorted(gone | self.damaged)
@@ -75,7 +75,7 @@ class Manifest:
 
 
 def load(folder: Path, revision: str) -> Manifest | None:
-    """The manifest of a revision; None where there is none, or none that can be read."""
+    """Read the manifest of a revision; None where there is none, or none that can be read."""
     try:
         content = json.loads(_path(folder, revision).read_text(encoding="utf-8"))
         listing = Listing.from_json(content)
@@ -88,7 +88,7 @@ def load(folder: Path, revision: str) -> Manifest | None:
 
 
 def manifests_in(folder: Path) -> list[Manifest]:
-    """The manifests of all revisions that a repository's folder holds."""
+    """Read the manifests of all revisions that a repository's folder holds."""
     found = (load(folder, path.stem) for path in sorted(folder.glob("*.json")))
     return [manifest for manifest in found if manifest is not None]
 

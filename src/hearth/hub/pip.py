@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hearth.errors import ModelUnavailable, one_line
-from hearth.hub.listing import RemoteFile
+from hearth.hub.repository_listing import RemoteFile
 
 _RUN = """
 import os, runpy, threading
@@ -52,7 +52,7 @@ _NOT_FOUND = "No matching distribution found"
 def download(
     wheel: RemoteFile, requirement: str, work: Path, received: Callable[[int], None]
 ) -> Path:
-    """The wheel in ``work``, an empty folder; checked by pip against its hash.
+    """Fetch the wheel to ``work``, an empty folder; checked by pip against its hash.
 
     ``requirement`` is what pip is asked for: ``name==version``. ``received`` gets the bytes
     so far again and again; what it raises ends pip. Raises ModelUnavailable, and OSError.
@@ -87,7 +87,7 @@ def download(
 
 
 def reason_in(log: str, requirement: str) -> str:
-    """Why pip failed, in a few words, out of what it wrote."""
+    """Tell why pip failed, in a few words, out of what it wrote."""
     for pattern, reason in _REASONS:
         if re.search(pattern, log):
             return reason
@@ -100,14 +100,14 @@ def reason_in(log: str, requirement: str) -> str:
 
 
 def _pip() -> Sequence[str]:
-    """pip as it is installed; else the one that Python keeps for new environments."""
+    """Find pip as it is installed; else the one that Python keeps for new environments."""
     if find_spec("pip") is None and _bundled_pip() is None:
         raise ModelUnavailable(f"{sys.executable} has no pip: install it (`uv pip install pip`)")
     return (sys.executable, "-P", "-c", _RUN)
 
 
 def _bundled_pip() -> Path | None:
-    """The wheel that ``ensurepip`` would install; pip can be run right from it."""
+    """Find the wheel that ``ensurepip`` would install; pip can be run right from it."""
     folders = [sysconfig.get_config_var("WHEEL_PKG_DIR")]
     if (spec := find_spec("ensurepip")) is not None and spec.origin is not None:
         folders.append(str(Path(spec.origin).with_name("_bundled")))
@@ -135,7 +135,7 @@ def _environment(work: Path) -> dict[str, str]:
 
 
 def _bytes_in(work: Path) -> int:
-    """The bytes of the wheel that have come: pip writes to a folder of its own within."""
+    """Count the bytes of the wheel that have come: pip writes to a folder of its own within."""
     sizes = [0]
     for path in work.rglob("*.whl"):
         try:

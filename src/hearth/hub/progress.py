@@ -19,4 +19,4 @@ class Progress(Protocol):
 
 
 def no_progress(what: str, done: int, total: int | None, unit: Unit = "steps") -> None:
-    """For callers that don't show any."""
+    """Show nothing: the progress of callers that don't show any."""

@@ -46,7 +46,7 @@ class ModelReference:
 
     @property
     def model_id(self) -> str:
-        """What clients see: a known name or ARCH:TAG as written, or the NAME of what holds it."""
+        """Name that clients see: a known name or ARCH:TAG as written, or the folder's NAME."""
         if self.folder is not None:
             return self.folder.expanduser().resolve().name or "model"
         if self.repository is not None:
@@ -55,7 +55,7 @@ class ModelReference:
 
     @property
     def full_name(self) -> str:
-        """What tells the model from all others: ORG/NAME, ARCH:TAG, or a folder's whole path.
+        """Name that tells the model from all others: ORG/NAME, ARCH:TAG, or a folder's whole path.
 
         However it was written; a known name stays as it is. ``parse`` understands it.
         """
@@ -67,7 +67,7 @@ class ModelReference:
 
     @property
     def folder_name(self) -> str:
-        """The model id as the name of a folder: only A-Z a-z 0-9 . _ -, no . or - in front."""
+        """Model id as the name of a folder: only A-Z a-z 0-9 . _ -, no . or - in front."""
         plain = self.model_id.replace(":", "__").replace("/", "-")
         name = re.sub(r"[^A-Za-z0-9._-]", "-", plain).lstrip(".-")[:100]
         if name == plain:
@@ -90,7 +90,7 @@ class ModelReference:
 
 
 def parse(text: str) -> ModelReference:
-    """The model that a setting names; raises SettingsError.
+    """Read the name of a model in a setting; raises SettingsError.
 
     Understood are a local folder (one that exists, or starts with ``/``, ``./``, ``../`` or
     ``~``), a name out of ``KNOWN``, a repository ``ORG/NAME`` of the hub (also

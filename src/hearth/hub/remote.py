@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 from hearth._version import __version__
 from hearth.errors import ModelUnavailable, SettingsError
-from hearth.hub import names
+from hearth.hub import repository_names
 from hearth.hub.failures import NONSENSE, of_answer, of_connection
-from hearth.hub.listing import GIT, SHA256, Listing, RemoteFile, make_listing
+from hearth.hub.repository_listing import GIT, SHA256, Listing, RemoteFile, make_listing
 
 Answer = TypeVar("Answer")
 
@@ -59,7 +59,7 @@ class Remote:
         return self._endpoint
 
     def listing(self, repository: str, revision: str) -> Listing:
-        """What the repository holds; one request. Raises ModelUnavailable, RepositoryMissing."""
+        """Fetch what a repository holds; raises ModelUnavailable, RepositoryMissing."""
         with self._explained(repository, *NONSENSE, TimeoutError):
             # A name server or a proxy can be silent for minutes below any time-out of HTTP.
             return _within(1.5 * self._timeout, lambda: self._listing(repository, revision))
@@ -69,7 +69,7 @@ class Remote:
         from huggingface_hub.hf_api import DatasetInfo, ModelInfo
         from huggingface_hub.utils import hf_raise_for_status
 
-        kind, name = names.split(repository)
+        kind, name = repository_names.split(repository)
         response = get_session().get(
             f"{self.endpoint}/api/{kind}s/{name}/revision/{quote(revision, safe='')}",
             params={"blobs": True},
@@ -114,7 +114,7 @@ class Remote:
         from huggingface_hub import get_session, hf_hub_url
         from huggingface_hub.utils import hf_raise_for_status
 
-        kind, name = names.split(listing.repository)
+        kind, name = repository_names.split(listing.repository)
         url = hf_hub_url(
             name, file.path, repo_type=kind, revision=listing.commit, endpoint=self.endpoint
         )
@@ -182,7 +182,7 @@ class Remote:
             hint = "; a local folder with its files will do as well"
             raise ModelUnavailable(
                 f"can't reach the model hub for {repository}: {of_connection(error)}"
-                f"{'' if names.is_data_set(repository) else hint}"
+                f"{'' if repository_names.is_data_set(repository) else hint}"
             ) from error
 
 

@@ -43,6 +43,13 @@ _NAMES = {
 """What makers call their files."""
 
 
+MIMES = (
+    "image/x-adobe-dng", "image/x-nikon-nef", "image/x-canon-cr2", "image/x-sony-arw",
+    "image/x-fuji-raf", "image/x-panasonic-rw2", "image/x-pentax-pef",
+)  # fmt: skip
+"""Mimes of RAW files whose preview is read."""
+
+
 class Preview(NamedTuple):
     """The JPEG that stands for a RAW file."""
 

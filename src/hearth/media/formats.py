@@ -22,6 +22,7 @@ from PIL import (
 
 from hearth.errors import InvalidInput
 from hearth.media import camera_raw, heif, jpeg_xl, tiff
+from hearth.media.raw import MIME as RAW_FRAME
 from hearth.media.strangers import what_it_is
 from hearth.media.tiff_layout import OLD_JPEG, layout_of, unreadable
 from hearth.media.tiff_samples import SampledTiff
@@ -32,6 +33,15 @@ PACKAGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "JPEG XL": (("image/jxl",), "pillow-jxl-plugin"),
 }
 """Formats that need a package of their own: their mimes, and the package."""
+
+IMAGES = (
+    "image/jpeg", "image/png", "image/webp", "image/avif", "image/bmp", "image/gif", "image/tiff",
+    *(mime for mimes, _ in PACKAGES.values() for mime in mimes),
+    *camera_raw.MIMES,
+)  # fmt: skip
+"""Mimes of all image files that are read, some of them only with a further package."""
+PICTURES = (*IMAGES, RAW_FRAME)
+"""Mimes of all pictures: files, and frames of videos."""
 
 Opener = type[ImageFile.ImageFile]
 

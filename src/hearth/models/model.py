@@ -50,6 +50,16 @@ class HasMetadata(Protocol):
 
 
 @runtime_checkable
+class FallsBack(Protocol):
+    """A model that may run elsewhere than it was asked to."""
+
+    @property
+    def fallback(self) -> str:
+        """Why it doesn't run on the device asked for; empty where it does."""
+        ...
+
+
+@runtime_checkable
 class CachesResults(Protocol):
     """A model that computes once what several requests ask for."""
 

@@ -8,13 +8,14 @@ import asyncio
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hearth.backends import BACKENDS, Session
+from hearth.backends import Session
+from hearth.backends.registry import BACKENDS
 from hearth.batching import BatchQueue
 from hearth.batching.latency_profile import LatencyProfile
 from hearth.files import fingerprint, write_atomic
@@ -53,11 +54,11 @@ class CachedProfile(NamedTuple):
     """When: UTC, ISO 8601."""
 
     def answers(self, key: str, facts: Facts, largest: int) -> bool:
-        """Whether measuring ``key`` up to ``largest`` now would give the same."""
+        """Whether measuring ``key`` up to ``largest`` now would give this profile."""
         return self.key == key and self.facts == facts and self.largest >= largest
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the file."""
+        """Return it as it stands in the file."""
         content = self._asdict()
         profile: LatencyProfile = content.pop("profile")
         times = {str(size): seconds for size, seconds in profile.times.items()}
@@ -65,7 +66,10 @@ class CachedProfile(NamedTuple):
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "CachedProfile":
-        """Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
+        """Read what ``to_json`` gave.
+
+        Raises ValueError, KeyError, TypeError or AttributeError for anything else.
+        """
         profile = LatencyProfile(
             {int(size): float(took) for size, took in content["curve"].items()}
         )
@@ -83,12 +87,12 @@ class ProfileCache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.quiet = asyncio.Lock()
+        self.turn = threading.Lock()
         """Held while something is measured: two at once would slow one another down, and
         the wrong profiles would be kept."""
 
     def load(self, key: str, facts: Facts, *, largest: int = 1) -> LatencyProfile | None:
-        """The profile of ``key`` under these very facts, measured up to ``largest`` at least."""
+        """Return the profile of ``key`` under these very facts, measured up to ``largest``."""
         facts = _as_json(facts)
         return next((kept.profile for kept in self if kept.answers(key, facts, largest)), None)
 
@@ -104,7 +108,7 @@ class ProfileCache:
                         self.path, key, error)  # fmt: skip
 
     def __iter__(self) -> Iterator[CachedProfile]:
-        """All that is kept, the newest first."""
+        """Iterate over all that is kept, the newest first."""
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             if content["format"] == _FORMAT:
@@ -138,7 +142,7 @@ class ProfileCache:
 def facts_of(
     session: Session, *, model_id: str, files: Iterable[Path], item: Sequence[int]
 ) -> Facts:
-    """All that the speed of a session depends on.
+    """Gather all that the speed of a session depends on.
 
     ``files`` are the model's; ``item`` is the shape of what is measured, without the batch:
     a graph of free sizes takes small pictures and large ones. Blocking. Raises OSError
@@ -159,11 +163,11 @@ def facts_of(
 
 
 def machine_facts() -> Facts:
-    """The part of a curve's facts that is the machine's own."""
+    """Return the part of a profile's facts that is the machine's own."""
     return {"cpu": cpu_model(), "cores": usable_cores(), "gpus": list(gpu_models())}
 
 
-async def tuned(
+async def tune(
     queue: BatchQueue[Any, Any],
     item: Any,
     *,
@@ -172,51 +176,56 @@ async def tuned(
     facts: Facts,
     largest: int | None = None,
     max_batch: int | None = None,
-) -> LatencyProfile:
-    """Give a queue its profile: the one that is kept, or one measured now with ``item``.
+) -> None:
+    """Give a queue its profile: the one that is kept, or else one measured in quiet moments.
 
-    ``max_batch`` is the user's wish: it is obeyed, and nothing larger is measured. Without
-    it the profile decides, up to ``largest`` (None: what its device is good for). Raises
-    what the model raises.
+    It is measured with copies of ``item``, once the process has nothing else to do: until then
+    batches are as large as the queue was made for. ``max_batch`` is the user's wish: it is obeyed,
+    and nothing larger is measured. Without it the profile decides, up to ``largest`` (None: what
+    its device is good for).
     """
     if largest is None:
         largest = LARGEST_ON_CPU if facts.get("device") == "cpu" else LARGEST
     largest = min(largest, max_batch or largest)
-    profile = None
+    kept = None
     if cache is not None:
-        profile = await asyncio.to_thread(cache.load, key, facts, largest=largest)
-    if profile is None:
-        async with cache.quiet if cache is not None else nullcontext():
-            profile = await queue.measure(item, largest=largest)
+        kept = await asyncio.to_thread(cache.load, key, facts, largest=largest)
+    if kept is not None:
+        queue.tune(kept, max_batch)
+        return
+
+    def keep(profile: LatencyProfile) -> None:
+        queue.tune(profile, max_batch)
         log.info("%s, measured by batch size: %s", key, described(profile))
         if cache is not None:
-            await asyncio.to_thread(cache.save, key, facts, profile, largest=largest)
-    queue.tune(profile, max_batch)
-    return profile
+            cache.save(key, facts, profile, largest=largest)
+
+    turn = threading.Lock() if cache is None else cache.turn
+    queue.measure_when_idle(item, largest=largest, turn=turn, done=keep)
 
 
 def described(profile: LatencyProfile) -> str:
-    """A profile for people: ``1: 28.1 ms, 2: 54.0 ms``."""
+    """Write a profile for people: ``1: 28.1 ms, 2: 54.0 ms``."""
     return ", ".join(f"{size}: {milliseconds(took)}" for size, took in profile.times.items())
 
 
 def milliseconds(seconds: float) -> str:
-    """A time for people: ``28.1 ms``."""
+    """Write a time for people: ``28.1 ms``."""
     return f"{three_digits(seconds * 1000)} ms"
 
 
 def three_digits(value: float) -> str:
-    """A measured number for people, without an exponent: ``0.0415``, ``28.1``, ``1530``."""
+    """Write a measured number for people, without an exponent: ``0.0415``, ``28.1``, ``1530``."""
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _engine_version(runtime: str) -> str:
-    """The version of an engine that has made a session, so it is imported by now."""
+    """Return the version of an engine that has made a session, so it is imported by now."""
     backend = BACKENDS.get(runtime)
     packages = backend.packages if backend else ()
     return str(getattr(sys.modules.get(packages[0]), "__version__", "")) if packages else ""
 
 
 def _as_json(facts: Facts) -> dict[str, Any]:
-    """As they come back from the file, so that they can be compared."""
+    """Return the facts as they come back from the file, so that they can be compared."""
     return dict(json.loads(json.dumps(facts)))

@@ -10,7 +10,7 @@ from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, SetupError
 from hearth.hub.progress import Progress, Unit, no_progress
 from hearth.models.loader import ModelLoader, download, is_local
-from hearth.models.model import DerivesArtifacts, Model
+from hearth.models.model import DerivesArtifacts, FallsBack, Model
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class ManagedModel:
         self._changed = changed
         self._progress = progress
         self._work: object = None
+        self._fallback = ""
         self._closed = False
 
     @property
@@ -85,7 +86,8 @@ class ManagedModel:
             return
         self.model, self.startup_done = model, True
         self.artifacts_ready = not isinstance(model, DerivesArtifacts)
-        self._move(ModelState.READY)
+        self._fallback = model.fallback if isinstance(model, FallsBack) else ""
+        self._move(ModelState.READY, self._fallback)
         if isinstance(model, DerivesArtifacts):
             await self._derive(model, retry_seconds)
 
@@ -145,7 +147,7 @@ class ManagedModel:
                 await asyncio.sleep(retry_seconds)
             else:
                 self.artifacts_ready = True
-        self._move(ModelState.READY)
+        self._move(ModelState.READY, self._fallback)
 
     async def _fetch(self, retry_seconds: float) -> None:
         told = ""

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from hearth.media.formats import PICTURES
 from hearth.models.labels.sets.source import PROMPT
 from hearth.tasks import render, vectors
-from hearth.tasks.task import PICTURES, Task
+from hearth.tasks.task import Task
 from hearth.tasks.vectors import LABELS, RANK, TOP_K
 
 BIOCLIP_TASKS: tuple[Task, ...] = (

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from hearth.media.formats import PICTURES
 from hearth.models.labels.sets.source import PROMPT, SCENES
 from hearth.tasks import render, vectors
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import PICTURES, Task
+from hearth.tasks.task import Task
 from hearth.tasks.vectors import LABELS, TOP_K
 
 CLIP_TASKS: tuple[Task, ...] = (

@@ -8,15 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from hearth.batching import Timings
+from hearth.catalog import JSON, RAW, TEXT
 from hearth.errors import HearthError, InvalidInput, UnknownTask
 from hearth.media import Picture
+from hearth.media.formats import PICTURES
 from hearth.models.compose import Composer
 from hearth.plan import Plan, Step
 from hearth.tasks.answer import AnswerStream, Delta, Part, Result
 from hearth.tasks.entries import ENTRIES, MOST_ENTRIES, Entry, read_entries
 from hearth.tasks.options import PAGE
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import JSON, PICTURES, RAW, TEXT, Asks, Call, Task
+from hearth.tasks.task import Asks, Call, Task
 
 NAME = "compose"
 LARGEST_HANDED_ON = 512 * 1024

@@ -10,13 +10,14 @@ import orjson
 from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.errors import InvalidInput
 from hearth.media import File
+from hearth.media.formats import PICTURES
 from hearth.models.face import parameters as p
 from hearth.models.face.faces import Box, Embedded, Face, Landmarks, Wanted
 from hearth.tasks import render
 from hearth.tasks.answer import Result
 from hearth.tasks.options import Option
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import PICTURES, Call, Task
+from hearth.tasks.task import Call, Task
 
 if TYPE_CHECKING:  # the model brings OpenCV along
     from hearth.models.face.model import FaceModel
@@ -132,12 +133,12 @@ class Asked(NamedTuple):
 
     file: File
     given: list[Given] | None = None
-    """None: those that are found."""
+    """Faces that the client has found; None: those that are to be found."""
     is_aligned: bool = False
 
 
 def given_faces(text: str) -> list[Given]:
-    """The faces that a client tells, as ``FACES`` says; raises InvalidInput."""
+    """Read the faces that a client sends in the option ``FACES``; raises InvalidInput."""
     try:
         told = orjson.loads(text)
     except ValueError as error:
@@ -154,7 +155,7 @@ def given_faces(text: str) -> list[Given]:
 
 
 def _are_points(told: Sequence[Any]) -> bool:
-    """Whether a list is the landmarks of one face, and no list of faces."""
+    """Tell whether a list is the landmarks of one face, and no list of faces."""
     return bool(told) and all(
         isinstance(entry, int | float | list) or (isinstance(entry, dict) and "x" in entry)
         for entry in told
@@ -186,7 +187,7 @@ def _box(told: Any) -> Box:
 
 
 def _numbers(told: Any) -> tuple[float, ...]:
-    """Numbers, or points as [x, y] or {"x": …, "y": …}, as numbers; raises InvalidInput."""
+    """Flatten numbers, or points as [x, y] or {"x": …, "y": …}, as numbers; raises InvalidInput."""
     if not isinstance(told, list):
         raise InvalidInput("landmarks and bbox are lists of numbers")
     flat: list[Any] = []

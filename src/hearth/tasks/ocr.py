@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.media import File
+from hearth.media.formats import PICTURES
 from hearth.models.ocr import parameters
 from hearth.tasks import render
 from hearth.tasks.answer import Result
 from hearth.tasks.options import Option
 from hearth.tasks.prepared import file_of
-from hearth.tasks.task import PICTURES, Call, Task
+from hearth.tasks.task import Call, Task
 
 if TYPE_CHECKING:  # the model brings OpenCV and rapidocr along
     from hearth.models.ocr.model import Line, OcrModel

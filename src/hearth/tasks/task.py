@@ -18,23 +18,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from hearth.batching import RequestContext, Timings
-from hearth.catalog import OptionInfo, SchemaInfo, TaskInfo
+from hearth.catalog import JSON, RAW, OptionInfo, SchemaInfo, TaskInfo
 from hearth.media import Picture
-from hearth.media.formats import is_read
-from hearth.media.raw import MIME as RAW_FRAME
+from hearth.media.formats import PICTURES, is_read
 from hearth.tasks.answer import NO_META, AnswerStream, Result
 from hearth.tasks.options import PAGE, PRIORITY, STREAM, TIMEOUT, Option
-
-JSON = "application/json"
-RAW = "application/octet-stream"
-TEXT = "text/plain"
-IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif", "image/bmp", "image/gif",
-          "image/tiff", "image/heic", "image/heif", "image/jxl", "image/x-adobe-dng",
-          "image/x-nikon-nef", "image/x-canon-cr2", "image/x-sony-arw", "image/x-fuji-raf",
-          "image/x-panasonic-rw2", "image/x-pentax-pef")  # fmt: skip
-"""Files that are read, some of them only with further packages: see ``Task.readable``."""
-PICTURES = (*IMAGES, RAW_FRAME)
-"""What every task of pictures takes: files, and frames of videos."""
 
 
 @dataclass(slots=True)

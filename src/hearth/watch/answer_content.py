@@ -1,4 +1,4 @@
-"""What an answer holds, whichever of its forms was asked for."""
+"""Content of an answer, whichever of its forms was asked for."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,12 +39,15 @@ def _listed(values: Any) -> list[Any]:
 
 
 def schema_of(outcome: Outcome) -> str:
-    """The schema of an answer, which older nodes tell in its mime alone."""
+    """Return the schema of an answer, which older nodes tell in its mime alone."""
     return outcome.schema or outcome.mime.partition("schema=")[2].partition(";")[0].strip()
 
 
 def picture_of(outcome: Outcome) -> Pixels | None:
-    """The picture that is the answer: grey (height, width), RGB or RGBA; raises ValueError."""
+    """Decode the picture that is the answer: grey (height, width), RGB or RGBA uint8.
+
+    None where it is no picture. Raises ValueError.
+    """
     import cv2
 
     if not outcome.mime.startswith("image/"):
@@ -58,7 +61,7 @@ def picture_of(outcome: Outcome) -> Pixels | None:
 
 
 def raw_mask_of(outcome: Outcome) -> Pixels | None:
-    """A mask of a byte a pixel (height, width), which has no file around it."""
+    """Return a mask of a byte a pixel (height, width), which has no file around it, or None."""
     if "coverage" not in outcome.meta or outcome.is_json:
         return None
     size = int(outcome.meta["height"]), int(outcome.meta["width"])
@@ -66,7 +69,7 @@ def raw_mask_of(outcome: Outcome) -> Pixels | None:
 
 
 def mask_of_runs(content: Content) -> Pixels:
-    """A mask (height, width) of 0 and 255 from the lengths of its runs."""
+    """Make a mask (height, width) of 0 and 255 from its runs' lengths; raises ValueError."""
     height, width = int(content["height"]), int(content["width"])
     counts = np.asarray(content["counts"], np.int64)
     values = np.zeros(len(counts), np.uint8)

@@ -29,16 +29,16 @@ _UNIT = 1 / 320
 """The width of a line, as a share of the picture's shorter side."""
 
 _HEAD = 0.25
-"""Of an arrow's length."""
+"""Length of an arrow's head, as a share of the arrow's."""
 
 _LETTERS = 1 / 28
-"""The size of letters, likewise."""
+"""Size of letters, as a share of the picture's shorter side."""
 
 _OF_LINE = 0.8
 """The size of letters that fill a line of text, as a share of its height."""
 
 _PLATE = 0.8
-"""How much of the ground a plate under text hides."""
+"""Share of the ground that a plate under text hides."""
 
 _LARGEST = 64
 """Pixels: larger letters are scaled ones."""
@@ -51,7 +51,7 @@ class Canvas:
     """RGB pixels that are drawn on, all sizes relative to the picture's."""
 
     def __init__(self, pixels: Pixels, sent: tuple[int, int], *, mirrored: bool = False) -> None:
-        """``sent`` is width and height of the frame that answers speak of."""
+        """Copy the pixels; ``sent`` is width and height of the frame that answers speak of."""
         self.pixels: Pixels = np.array(pixels[:, ::-1] if mirrored else pixels, order="C")
         self.sent = sent
         self.mirrored = mirrored
@@ -62,7 +62,7 @@ class Canvas:
         self._captions = 0
 
     def place(self, points: Any) -> NDArray[np.float64]:
-        """Where points (n, 2 or more) of the frame that was sent are in this picture (n, 2)."""
+        """Convert points (n, 2 or more) of the frame that was sent to this picture's (n, 2)."""
         placed: NDArray[np.float64] = np.asarray(points, np.float64)[:, :2] * self._scale
         if self.mirrored:
             placed[:, 0] = self.pixels.shape[1] - placed[:, 0]
@@ -71,7 +71,7 @@ class Canvas:
     def lines(
         self, points: Any, pairs: Iterable[tuple[int, int]], color: Color, width: float = 1.0
     ) -> None:
-        """Lines between points, by their indices."""
+        """Draw lines between points, by their indices."""
         places = _fixed(self.place(points))
         if strokes := [places[[first, last]] for first, last in pairs]:
             self._strokes(strokes, color, width)
@@ -85,48 +85,48 @@ class Canvas:
         width: float = 1.0,
         rim: bool = True,
     ) -> None:
-        """A line from point to point; the rim is for lines that have room around them."""
+        """Draw a line from point to point; the rim is for lines that have room around them."""
         self._strokes([_fixed(self.place(points))], color, width, closed=closed, rim=rim)
 
     def box(self, box: Sequence[float], color: Color, width: float = 1.0) -> None:
-        """A box (left, top, right, bottom)."""
+        """Draw a box (left, top, right, bottom)."""
         left, top, right, bottom = box
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
         self.path(corners, color, closed=True, width=width)
 
     def dots(self, points: Any, color: Color, radius: float = 1.5) -> None:
-        """Filled circles, their radius in widths of a line."""
+        """Draw filled circles, their radius in widths of a line."""
         size = round(max(0.8, radius * self._unit) * (1 << _SHIFT))
         for x, y in _fixed(self.place(points)).tolist():
             cv2.circle(self.pixels, (x, y), size, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
     def ring(self, center: Sequence[float], diameter: float, color: Color) -> None:
-        """A circle, its diameter in pixels of the frame that was sent."""
+        """Draw a circle, its diameter in pixels of the frame that was sent."""
         [(x, y)] = _fixed(self.place([center])).tolist()
         size = max(1, round(diameter / 2 * float(self._scale.mean()) * (1 << _SHIFT)))
         cv2.circle(self.pixels, (x, y), size, color, self._thickness(1), cv2.LINE_AA, _SHIFT)
 
     def arrow(self, start: Sequence[float], end: Sequence[float], color: Color) -> None:
-        """A line with a head at its end."""
+        """Draw a line with a head at its end."""
         first, last = _fixed(self.place([start, end])).tolist()
         thick = self._thickness(1.4)
         for ink, more in ((BLACK, 2), (color, 0)):
             cv2.arrowedLine(self.pixels, first, last, ink, thick + more, cv2.LINE_AA, _SHIFT, _HEAD)
 
     def label(self, text: str, at: Sequence[float], color: Color, *, above: bool = True) -> None:
-        """A text on a plate that stands on a point, or hangs from it; within the picture."""
+        """Write on a plate that stands on a point, or hangs from it; within the picture."""
         [(x, y)] = self.place([at])
         height = letters(text, self._size).shape[0]
         self._plate(text, round(x), round(y - height if above else y), color)
 
     def caption(self, text: str, color: Color = BLACK) -> None:
-        """A line of text at the picture's top left, below those that stand there."""
+        """Write a line at the picture's top left, below those that stand there."""
         height = letters(text, self._size).shape[0] + 2
         self._plate(text, self._size // 2, self._size // 2 + self._captions * height, color)
         self._captions += 1
 
     def bar(self, text: str, share: float, color: Color) -> None:
-        """A caption before which stands a bar as long as the share is large, 0 to 1."""
+        """Write a caption behind a bar as long as the share is large, 0 to 1."""
         height = letters(text, self._size).shape[0] + 2
         left = top = self._size // 2
         top += self._captions * height
@@ -138,7 +138,7 @@ class Canvas:
         self._captions += 1
 
     def inscribe(self, texts: Sequence[tuple[str, Any]], color: Color) -> None:
-        """Texts, each in place of what is between its four corners (4, 2).
+        """Write texts, each in place of what is between its four corners (4, 2).
 
         Corners go clockwise from the text's top left.
         """
@@ -157,7 +157,7 @@ class Canvas:
             part[:] = _blended(part, np.array(BLACK, np.float32), _share(ink))
 
     def _spot(self, corners: Any) -> tuple[Pixels, NDArray[np.float64]]:
-        """The part of the picture that four corners span, and where in it they are."""
+        """Return the part of the picture that four corners span, and where in it they are."""
         places = self.place(corners)
         if self.mirrored:
             places = places[[1, 0, 3, 2]]
@@ -206,7 +206,7 @@ class Canvas:
         closed: bool = False,
         rim: bool = True,
     ) -> None:
-        """Lines with a dark rim, so that they show on any ground."""
+        """Draw lines with a dark rim, so that they show on any ground."""
         thick = self._thickness(width)
         for ink, more in ((BLACK, 2), (color, 0))[not rim :]:
             cv2.polylines(self.pixels, strokes, closed, ink, thick + more, cv2.LINE_AA, _SHIFT)
@@ -226,7 +226,7 @@ class Canvas:
 
 
 def _fixed(places: NDArray[np.float64]) -> NDArray[np.int32]:
-    """As OpenCV takes them; its whole numbers are the middles of pixels, ours their corners."""
+    """Convert to OpenCV's: its whole numbers are the middles of pixels, ours their corners."""
     return np.round((places - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
@@ -235,7 +235,7 @@ def _shade(part: Pixels, color: Color, share: float) -> None:
 
 
 def _share(cover: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A cover of 0 to 255 (height, width) as a share of each channel."""
+    """Convert a cover of 0 to 255 (height, width) to shares of each channel."""
     return cover[..., None].astype(np.float32) / np.float32(255)
 
 

@@ -10,7 +10,7 @@ from hearth.errors import SetupError
 from hearth.watch.frames import FrameSource, SourceFrame
 
 PATIENCE_MS = 10_000
-"""How long a stream may take to answer, and to send a frame."""
+"""Milliseconds that a stream may take to answer, and to send a frame."""
 
 LIKELY_RATE = 30.0
 """Frames a second, where a source doesn't say."""
@@ -20,10 +20,10 @@ _FASTEST = 1000.0
 
 
 class CaptureSource(FrameSource):
-    """Frames of a ``cv2.VideoCapture``, which it closes in the end."""
+    """Source of the frames of a ``cv2.VideoCapture``, which it closes in the end."""
 
     def __init__(self, capture: Any, name: str, *, live: bool) -> None:
-        """Raises SetupError where there is no frame to read."""
+        """Read the first frame; raises SetupError where there is none."""
         import cv2
 
         self._cv2 = cv2
@@ -60,16 +60,16 @@ class CaptureSource(FrameSource):
         )
 
     def _time(self) -> float:
-        """When the frame was taken, or is to be shown, in seconds from the beginning."""
+        """Return when the frame was taken, or is to be shown, in seconds from the beginning."""
         if self.live:
             return time.monotonic() - self._began
-        told = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
+        stated = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
         # Files without times of their own tell 0 for every frame.
-        return told if told > self._moment else self._number / (self.rate or LIKELY_RATE)
+        return stated if stated > self._moment else self._number / (self.rate or LIKELY_RATE)
 
 
 def camera(which: int | str) -> CaptureSource:
-    """A camera by its number or device; raises SetupError."""
+    """Open a camera by its number or device; raises SetupError."""
     import cv2
 
     name = f"camera {which}" if isinstance(which, int) else which
@@ -90,7 +90,7 @@ def _why_not(which: int | str) -> str:
 
 
 def video(path: Path) -> CaptureSource:
-    """A video file; raises SetupError."""
+    """Open a video file; raises SetupError."""
     capture = _opened(str(path))
     if capture.isOpened():
         # OpenCV opens whatever has a picture's name, and then reads nothing.
@@ -100,7 +100,10 @@ def video(path: Path) -> CaptureSource:
 
 
 def stream(url: str) -> CaptureSource:
-    """A video at an address: live, unless it tells how many frames it has; raises SetupError."""
+    """Open a video at an address: live, unless it tells how many frames it has.
+
+    Raises SetupError.
+    """
     import cv2
 
     name = without_secrets(url)
@@ -113,7 +116,7 @@ def stream(url: str) -> CaptureSource:
 
 
 def without_secrets(url: str) -> str:
-    """An address as it may be shown: without a user's name and password."""
+    """Return an address without a user's name and password, to be shown."""
     scheme, mark, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}"

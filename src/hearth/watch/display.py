@@ -1,4 +1,4 @@
-"""What the user sees while frames come: a window, or a bar on the terminal."""
+"""Display of frames as they come: a window, or a bar on the terminal."""
 
 import asyncio
 import time
@@ -7,39 +7,39 @@ from collections.abc import Callable
 
 from hearth.watch.frames import FrameSource, SourceFrame
 from hearth.watch.sinks import AnsweredFrame
-from hearth.watch.window import Window
+from hearth.watch.window import PictureWindow
 
 PICTURE_SECONDS = 2.0
-"""How long each of several pictures stays in the window, unless the user goes on."""
+"""Seconds that each of several pictures stays in the window, unless the user goes on."""
 
 LATE_SECONDS = 0.5
-"""By how much a video's frame may be late and those behind it hurry."""
+"""Seconds by which a video's frame may be late and those behind it hurry."""
 
 BAR_FROM = 5
 """Frames from which on a progress bar is worth its line."""
 
 Progress = Callable[[str, int, int | None], None]
-"""Takes the source's name, how many frames are done, and how many there are."""
+"""Callable with the source's name, how many frames are done, and how many there are."""
 
 SPAN = 30
 """Frames over which the rate is taken."""
 
 
 class FrameCounter:
-    """Counts frames, and how fast they come."""
+    """Counter of frames, and of how fast they come."""
 
     def __init__(self) -> None:
         self.answered = self.failed = 0
         self.refused = 0
-        """Dropped by the node, for newer ones."""
+        """Number of frames that the node dropped for newer ones."""
         self.skipped = 0
-        """Overtaken by newer ones before they could be sent."""
+        """Number of frames that newer ones overtook before they could be sent."""
         self._began: float | None = None
         self._last = 0.0
         self._times: deque[float] = deque(maxlen=SPAN)
 
     def answer(self) -> None:
-        """A frame was answered and shown."""
+        """Count a frame that was answered and shown."""
         now = time.monotonic()
         if self._began is None:
             self._began = now
@@ -59,11 +59,11 @@ class FrameCounter:
 
     @property
     def seconds(self) -> float:
-        """Between the first answer and the last."""
+        """Seconds between the first answer and the last."""
         return 0.0 if self._began is None else self._last - self._began
 
     def summary(self) -> str:
-        """One line: what became of the frames, at which rate."""
+        """Return one line: what became of the frames, at which rate."""
         rate = _rate(self.answered, self.seconds)
         parts = [f"{self.answered} frame{'' if self.answered == 1 else 's'}"]
         parts += [f"{rate:.1f} a second"] if rate else []
@@ -77,13 +77,13 @@ def _rate(count: int, seconds: float) -> float:
 
 
 class Display:
-    """Frames in their order, at a video's own pace where there is a window."""
+    """View of frames in their order, at a video's own pace where there is a window."""
 
     def __init__(
         self,
         source: FrameSource,
         counter: FrameCounter,
-        window: Window | None,
+        window: PictureWindow | None,
         task: str,
         *,
         progress: Progress = lambda what, done, total: None,

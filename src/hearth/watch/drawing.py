@@ -23,20 +23,20 @@ from hearth.watch.answer_content import (
 from hearth.watch.canvas import GREEN, ORANGE, PINK, PURPLE, RED, YELLOW, Canvas
 
 MOST_LABELS = 8
-"""Of a classification, that are drawn."""
+"""Labels of a classification that are drawn."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class DrawingStyle(NamedTuple):
-    """What the user wants to see."""
+    """Wishes of the user for how answers are drawn."""
 
     mirrored: bool = False
     angles: bool = False
-    """Write the angles at a body's joints."""
+    """Whether the angles at a body's joints are written."""
 
 
 def drawn(pixels: Pixels, outcome: Outcome, sent: tuple[int, int], look: DrawingStyle) -> Pixels:
-    """A frame's pixels (RGB) with what the node saw in it; blocking.
+    """Draw what the node saw in a frame on its pixels (RGB); blocking.
 
     ``sent`` is width and height of the frame as it was sent.
     """
@@ -47,7 +47,7 @@ def drawn(pixels: Pixels, outcome: Outcome, sent: tuple[int, int], look: Drawing
 
 
 def _layer(answer: Outcome) -> int:
-    """What covers all the frame is drawn first, masks next."""
+    """Return a key to sort by: what covers all the frame is drawn first, masks next."""
     if answer.error is not None:
         return 3
     if answer.mime.startswith("image/"):

@@ -10,15 +10,15 @@ class SourceFrame(NamedTuple):
     """A picture of a source."""
 
     number: int
-    """From 0; those that a slow node missed are counted."""
+    """Number from 0; frames that a slow node missed are counted."""
     moment: float
-    """When it was taken, in seconds; later than the frame before."""
+    """Time when it was taken, in seconds; later than the frame before."""
     pixels: Pixels
-    """RGB uint8 (height, width, 3), upright; nobody is to change it."""
+    """Pixels, RGB uint8 (height, width, 3), upright; nobody is to change them."""
     name: str = ""
-    """Of its file, where it has one of its own."""
+    """Name of its file, where it has one of its own."""
     file: bytes = b""
-    """The file, where it shows just these pixels."""
+    """Bytes of the file, where it shows just these pixels."""
 
 
 class BrokenFrame(NamedTuple):
@@ -31,7 +31,7 @@ class BrokenFrame(NamedTuple):
 
 
 class FrameSource(ABC):
-    """Where frames come from; read by one thread at a time."""
+    """Source of frames; read by one thread at a time."""
 
     name: str
     live = False
@@ -41,24 +41,24 @@ class FrameSource(ABC):
     rate: float | None = None
     """Frames a second, where that is known."""
     total: int | None = None
-    """How many frames there are, as far as that is known."""
+    """Number of frames, as far as it is known."""
 
     @abstractmethod
     def read(self) -> SourceFrame | BrokenFrame | None:
-        """The next frame, or None at the end; blocking. Raises HearthError."""
+        """Read the next frame, or None at the end; blocking. Raises HearthError."""
 
     def close(self) -> None:  # noqa: B027
-        """Let go of it; when nobody reads."""
+        """Close it, when nobody reads."""
 
 
 def resized(pixels: Pixels, share: float) -> Pixels:
-    """Pixels (height, width, any), both sides times ``share`` and at least 1."""
+    """Scale pixels (height, width, any): both sides times ``share`` and at least 1."""
     height, width = pixels.shape[:2]
     return fitted(pixels, max(1, round(width * share)), max(1, round(height * share)))
 
 
 def fitted(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Pixels of just this size, stretched."""
+    """Stretch pixels to just this size."""
     import cv2
 
     if pixels.shape[:2] == (height, width):

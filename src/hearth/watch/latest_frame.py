@@ -8,16 +8,16 @@ from typing import Self
 from hearth.watch.frames import BrokenFrame, FrameSource, SourceFrame
 
 CLOSING_SECONDS = 2.0
-"""How long the last frame is waited for; a stream may hang for longer."""
+"""Seconds that the last frame is waited for; a stream may hang for longer."""
 
 
 class LatestFrame:
-    """Reads a source on a thread of its own and keeps the newest frame alone."""
+    """Reader of a source on a thread of its own, which keeps the newest frame alone."""
 
     def __init__(self, source: FrameSource) -> None:
         self.source = source
         self.skipped = 0
-        """How many frames were overtaken before anybody asked for them."""
+        """Number of frames that were overtaken before anybody asked for them."""
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._lock = threading.Lock()
@@ -36,11 +36,11 @@ class LatestFrame:
 
     @property
     def stopped(self) -> bool:
-        """Whether its thread is done with the source."""
+        """Whether the thread is done with the source."""
         return not self._thread.is_alive()
 
     async def next(self) -> SourceFrame | BrokenFrame | None:
-        """A frame newer than the last one, or None at the end; raises what the source raised."""
+        """Wait for a newer frame than the last, None at the end; raises what the source raised."""
         while True:
             self._news.clear()
             ended = self._ended  # asked first: the last frame comes before the end

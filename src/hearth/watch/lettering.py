@@ -25,7 +25,7 @@ LONGEST = 120
 
 @lru_cache(maxsize=KEPT)
 def letters(text: str, size: int) -> NDArray[np.uint8]:
-    """How much of each pixel is covered by the text, 0 to 255 (height, width).
+    """Render a text: how much of each pixel it covers, 0 to 255 (height, width).
 
     The height is that of a line of this font, whatever the text; ``size`` is in pixels.
     """
@@ -41,7 +41,7 @@ def letters(text: str, size: int) -> NDArray[np.uint8]:
 
 
 def _line(font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> tuple[int, int]:
-    """Pixels above and below the line that letters stand on."""
+    """Return the pixels above and below the line that letters stand on."""
     if isinstance(font, ImageFont.FreeTypeFont):
         return font.getmetrics()
     return 11, 3  # Pillow without FreeType has letters of one size

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from hearth.client import Capabilities, Node
-from hearth.client.entries import COMPOSE, ENTRIES, listed
 from hearth.client.mime import guess
+from hearth.client.options import COMPOSE, ENTRIES, read_entries
 from hearth.errors import InvalidInput
 from hearth.media import encode
 from hearth.media.raw import MIME as RAW_FRAME
@@ -27,13 +27,13 @@ JPEG = "image/jpeg"
 
 
 class FrameEncoding(NamedTuple):
-    """How frames are to be sent."""
+    """Form in which frames are sent."""
 
     longest: int | None = None
-    """Pixels of the longer side; None: as it is."""
+    """Pixels of the longer side; None: unchanged."""
     raw: bool = False
     mimes: Sequence[str] = ()
-    """What the task takes."""
+    """Mimes that the task takes."""
 
 
 class EncodedFrame(NamedTuple):
@@ -46,7 +46,7 @@ class EncodedFrame(NamedTuple):
 
 
 def encode_frame(frame: SourceFrame, how: FrameEncoding) -> EncodedFrame:
-    """The request's payload: a picture's own file, a JPEG, or raw RGB. Blocking."""
+    """Make the request's payload: a picture's own file, a JPEG, or raw RGB. Blocking."""
     pixels = _smaller(frame.pixels, how.longest)
     height, width = pixels.shape[:2]
     if how.raw:
@@ -65,28 +65,28 @@ def _smaller(pixels: Pixels, longest: int | None) -> Pixels:
 
 
 class FrameRequests:
-    """The options that go with each frame; those that the user gave go first."""
+    """Options that go with each frame; those that the user gave go first."""
 
     def __init__(
-        self, task: str, found: Node, source: FrameSource, options: Mapping[str, str], *, raw: bool
+        self, task: str, node: Node, source: FrameSource, options: Mapping[str, str], *, raw: bool
     ) -> None:
-        """Raises InvalidInput for a task that looks at no pictures."""
-        info = found.capabilities.tasks[task]
-        self.task, self.mimes, self.target = task, info.inputs, found.target
+        """Look up the task; raises InvalidInput for one that looks at no pictures."""
+        info = node.capabilities.tasks[task]
+        self.task, self.mimes, self.target = task, info.inputs, node.target
         if info.takes_text:
             raise InvalidInput(f"{task} takes texts, and no pictures: use `hearth infer {task}`")
         if raw and RAW_FRAME not in info.inputs:
-            raise InvalidInput(f"{task} at {found.target} takes no raw frames: leave --raw out")
+            raise InvalidInput(f"{task} at {node.target} takes no raw frames: leave --raw out")
         self._options = options
         self._knows = info.limits
         self._live = source.live
         self._stream = None if source.stills else f"watch-{secrets.token_hex(6)}"
-        self._entries = listed(options.get(ENTRIES, "")) if task == COMPOSE else None
-        self._capabilities = found.capabilities
+        self._entries = read_entries(options.get(ENTRIES, "")) if task == COMPOSE else None
+        self._capabilities = node.capabilities
         self.in_flight = self._most(source)
 
     def meta(self, number: int, moment: float) -> dict[str, str]:
-        """The options of one frame."""
+        """Return the options of one frame."""
         if self._stream is None:
             return dict(self._options)
         if self._entries is None:
@@ -103,7 +103,7 @@ class FrameRequests:
         return LIVE_IN_FLIGHT if "drop" in self._knows else 1
 
     def _entry(self, entry: Any, number: int, moment: float) -> Any:
-        """One of the tasks that are composed; what isn't one is left for the node to refuse."""
+        """Add options to a composed task; what isn't one is left for the node to refuse."""
         if isinstance(entry, str):
             entry = {"task": entry}
         options = entry.get("options", {}) if isinstance(entry, dict) else None
@@ -116,14 +116,14 @@ class FrameRequests:
         return {**entry, "options": {**video, **options}}
 
     def _of_video(self, knows: Mapping[str, str], number: int, moment: float) -> dict[str, str]:
-        told = {
+        facts = {
             "stream_id": self._stream or "",
             "frame_number": str(number),
             "timestamp_ms": f"{1000 * moment:.3f}",
         }
         if self._live:
-            told |= {"drop": "oldest", "priority": "interactive"}
-        return {name: value for name, value in told.items() if name in knows}
+            facts |= {"drop": "oldest", "priority": "interactive"}
+        return {name: value for name, value in facts.items() if name in knows}
 
 
 def _limits(capabilities: Capabilities, task: Any) -> Mapping[str, str]:

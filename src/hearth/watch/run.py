@@ -16,7 +16,7 @@ from hearth.watch.requests import FrameEncoding, FrameRequests, encode_frame
 from hearth.watch.sinks import AnsweredFrame, FrameSink
 
 FIRST_FRAMES = 3
-"""If so many frames fail before one is done, all will."""
+"""Frames that fail before one is done: then all will."""
 
 
 class WatchArguments(NamedTuple):
@@ -52,7 +52,7 @@ class WatchRun:
 
     def __init__(
         self,
-        options: WatchArguments,
+        arguments: WatchArguments,
         source: FrameSource,
         sinks: Sequence[FrameSink],
         display: Display,
@@ -60,8 +60,8 @@ class WatchRun:
         *,
         on_ready: Callable[[TaskInfo], None] = lambda task: None,
     ) -> None:
-        """``on_ready`` is told of the task once a node is found."""
-        self._options, self._source, self._sinks = options, source, sinks
+        """Prepare a run; ``on_ready`` is told of the task once a node is found."""
+        self._arguments, self._source, self._sinks = arguments, source, sinks
         self._display, self._counter, self._on_ready = display, counter, on_ready
         # What isn't thread-safe has one thread each: the source, and what is written.
         self._reading = ThreadPoolExecutor(1, "source")
@@ -75,7 +75,7 @@ class WatchRun:
         self._last_error: Failure | None = None
 
     async def run(self) -> None:
-        """To the end of the source, or until the window is closed."""
+        """Run to the end of the source, or until the window is closed."""
         window = self._display.window
         tasks = {asyncio.create_task(self._work())}
         (work,) = tasks
@@ -99,17 +99,17 @@ class WatchRun:
                 self._source.close()
 
     async def _work(self) -> None:
-        options = self._options
-        async with Client(options.node or ()) as client:
-            found = await client.ready(options.task)
-        self._target = found.target
-        self._on_ready(found.capabilities.tasks[options.task])
+        arguments = self._arguments
+        async with Client(arguments.node or ()) as client:
+            node = await client.ready(arguments.task)
+        self._target = node.target
+        self._on_ready(node.capabilities.tasks[arguments.task])
         requests = FrameRequests(
-            options.task, found, self._source, options.options, raw=options.raw
+            arguments.task, node, self._source, arguments.options, raw=arguments.raw
         )
         gate = asyncio.Semaphore(requests.in_flight)
         with LatestFrame(self._source) if self._source.live else nullcontext() as self._latest:
-            async with Connection(found.target) as connection:
+            async with Connection(node.target) as connection:
                 jobs = self._jobs(requests, gate)
                 outcomes = connection.infer_many(jobs, window=requests.in_flight)
                 async with aclosing(outcomes):
@@ -125,7 +125,7 @@ class WatchRun:
         await self._release()
 
     async def _jobs(self, requests: FrameRequests, gate: asyncio.Semaphore) -> AsyncIterator[Job]:
-        how = FrameEncoding(self._options.longest, self._options.raw, requests.mimes)
+        how = FrameEncoding(self._arguments.longest, self._arguments.raw, requests.mimes)
         turn = 0
         while True:
             await gate.acquire()
@@ -152,13 +152,13 @@ class WatchRun:
         return frame
 
     async def _take_ready(self) -> None:
-        """What has its turn; answers come in the order in which they are ready."""
+        """Take what has its turn; answers come in the order in which they are ready."""
         while not self._is_enough() and (outcome := self._early.pop(self._next, None)) is not None:
             self._next += 1
             await self._take(outcome)
 
     def _is_enough(self) -> bool:
-        most, counter = self._options.most, self._counter
+        most, counter = self._arguments.most, self._counter
         return most is not None and counter.answered + counter.failed >= most
 
     async def _take(self, outcome: Outcome) -> None:
@@ -190,7 +190,7 @@ class WatchRun:
             await self._show(outcome)
 
     def _check_stream(self, error: Failure) -> None:
-        """Raises Unavailable once the call is over: all that is still asked fails alike."""
+        """Raise Unavailable once the call is over: all that is still asked fails alike."""
         if error is self._last_error:
             done = f"{self._counter.answered} frames in {self._counter.seconds:.1f} s"
             raise Unavailable(f"{self._target} ended the stream after {done}: {error}")
@@ -213,14 +213,14 @@ class WatchRun:
         await self._display.show(seen, picture)
 
     def _written(self, outcome: Outcome) -> tuple[AnsweredFrame, bytes | None]:
-        """Draw and write it; the window's picture of it."""
+        """Draw and write a frame; return it with the window's picture of it."""
         shot: _Shot = outcome.job.tag
         window = self._display.window
         seen = AnsweredFrame(shot.frame, outcome)
         is_shown = isinstance(shot.frame, SourceFrame) and outcome.meta.get("dropped") != "true"
         if is_shown and (window is not None or any(sink.wants_pixels for sink in self._sinks)):
             assert isinstance(shot.frame, SourceFrame)
-            look = self._options.look
+            look = self._arguments.look
             seen = seen._replace(drawn=drawn(shot.frame.pixels, outcome, shot.size, look))
         try:
             for sink in self._sinks:
@@ -238,18 +238,18 @@ class WatchRun:
 
 
 def _troubles(outcome: Outcome) -> list[str]:
-    """What failed, all of it or the entries that did."""
+    """List what failed, all of it or the entries that did."""
     if outcome.error is not None:
         return [str(outcome.error)]
     return [f"{name}: {part.error}" for name, part in outcome.parts.items() if part.error]
 
 
 def _is_done(outcome: Outcome) -> bool:
-    """Whether the node had something to say of a frame."""
+    """Tell whether the node had something to say of a frame."""
     parts = outcome.parts.values()
     return outcome.error is None and (not parts or any(part.error is None for part in parts))
 
 
 def _is_hopeless(outcome: Outcome) -> bool:
-    """Whether the node got a frame and had nothing to say of it."""
+    """Tell whether the node got a frame and had nothing to say of it."""
     return isinstance(outcome.job.tag.frame, SourceFrame) and not _is_done(outcome)

@@ -17,7 +17,7 @@ from hearth.output_files import (
     OutputFile,
     check_folder,
     check_writable,
-    spare,
+    refuse_overwriting,
     writable_name,
 )
 from hearth.watch.captures import LIKELY_RATE
@@ -25,10 +25,10 @@ from hearth.watch.frames import BrokenFrame, FrameSource, SourceFrame, fitted
 from hearth.watch.sources import in_folder
 
 QUALITY = 95
-"""Of JPEGs."""
+"""Quality of JPEGs."""
 
 CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
-"""Of a video, by its ending: what every player knows and OpenCV's wheels can write."""
+"""Codecs by a video's ending: what every player knows and OpenCV's wheels can write."""
 
 PICTURES_RATE = 10.0
 """Frames a second of a video that is made of pictures."""
@@ -40,23 +40,23 @@ class AnsweredFrame(NamedTuple):
     frame: SourceFrame | BrokenFrame
     outcome: Outcome
     drawn: Pixels | None = None
-    """None where there is nothing to be shown: it was dropped, or can't be read."""
+    """Pixels with what was seen; None where it was dropped, or can't be read."""
 
 
 class FrameSink(ABC):
-    """Takes frames in their order, all from one thread."""
+    """Place that takes frames in their order, all from one thread."""
 
     wants_pixels = True
     """Whether frames are to be drawn for it."""
     place = ""
-    """Where it writes to, for the user to find."""
+    """Name of where it writes to, for the user to find."""
 
     @abstractmethod
     def write(self, seen: AnsweredFrame) -> None:
         """Take a frame; blocking. Raises HearthError and OSError."""
 
     def close(self) -> None:  # noqa: B027
-        """Bring it to its end; raises as ``write``."""
+        """Close it; raises as ``write``."""
 
 
 class JsonLines(FrameSink):
@@ -65,7 +65,7 @@ class JsonLines(FrameSink):
     wants_pixels = False
 
     def __init__(self, path: Path) -> None:
-        """``-`` is stdout; raises OSError."""
+        """Open a file (``-`` is stdout); raises OSError."""
         self._file = OutputFile(path) if str(path) != "-" else None
 
     def write(self, seen: AnsweredFrame) -> None:
@@ -92,7 +92,7 @@ class PictureFolder(FrameSink):
     """A picture for each frame, named as its file or by its number."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises OSError where the folder can't be made or written to."""
+        """Check the folder; raises OSError where it can't be made or written to."""
         check_folder(folder)
         self._folder, self.place = folder, str(folder)
 
@@ -107,7 +107,7 @@ class PictureFile(FrameSink):
     """A single picture."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError where the file can't be written."""
+        """Check the file; raises OSError where it can't be written."""
         check_writable(path)
         self._path, self.place = path, str(path)
 
@@ -117,12 +117,12 @@ class PictureFile(FrameSink):
 
 
 def _picture_name(name: str) -> str:
-    """A picture's own name, with an ending that can be written; empty for none."""
+    """Return a picture's own name, with an ending that can be written; empty for none."""
     return name if not name or Path(name).suffix.lower() in WRITABLE_PICTURES else f"{name}.png"
 
 
 def _write(path: Path, pixels: Pixels) -> None:
-    """RGB (height, width, 3) as a PNG or JPEG, by the path's ending; raises OSError."""
+    """Write RGB (height, width, 3) as a PNG or JPEG, by the path's ending; raises OSError."""
     is_png = path.suffix.lower() == ".png"
     path.write_bytes(encode.png(pixels) if is_png else encode.jpeg(pixels, QUALITY))
 
@@ -131,7 +131,7 @@ class VideoFile(FrameSink):
     """A video with all frames; those of another size are fitted into the first one's."""
 
     def __init__(self, path: Path, rate: float, *, live: bool) -> None:
-        """A live source's frames stay for as long as it took until the next one came.
+        """Check the file; a live source's frames stay for as long as it took until the next came.
 
         Raises OSError where the file can't be written.
         """
@@ -157,7 +157,7 @@ class VideoFile(FrameSink):
             self._put()
 
     def close(self) -> None:
-        """Raises SetupError where no whole video came of it."""
+        """Close the video; raises SetupError where no whole one came of it."""
         if self._writer is None:
             return
         if self._live:
@@ -189,7 +189,7 @@ class VideoFile(FrameSink):
         self._written += 1
 
     def _as_written(self, pixels: Pixels) -> Pixels:
-        """BGR of the video's size, with black borders where the shape is another."""
+        """Convert to BGR of the video's size, with black borders where the shape is another."""
         import cv2
 
         width, height = self._size
@@ -218,37 +218,37 @@ def _is_video(path: Path) -> bool:
         capture.release()
 
 
-def open_out(text: str, source: FrameSource, given: str, rate: float | None) -> FrameSink:
-    """A video, a folder or a single picture; ``given`` is what the user wrote as the source.
+def open_out(text: str, source: FrameSource, source_text: str, rate: float | None) -> FrameSink:
+    """Open a video, folder or picture; ``source_text`` is what the user wrote as the source.
 
     Raises SettingsError for what can't be meant, OSError for what can't be written.
     """
-    path, origin = Path(text), Path(given)
+    path, origin = Path(text), Path(source_text)
     suffix = path.suffix.lower()
     if suffix in CODECS and not path.is_dir():
-        spare(path, [origin])
+        refuse_overwriting(path, [origin])
         likely = PICTURES_RATE if source.stills else source.rate or LIKELY_RATE
         return VideoFile(path, rate or likely, live=source.live)
     if text.endswith("/") or path.is_dir() or not suffix:
         if source.stills:
-            spare(path, [origin if origin.is_dir() else origin.parent])
+            refuse_overwriting(path, [origin if origin.is_dir() else origin.parent])
         return PictureFolder(path)
     if suffix not in WRITABLE_PICTURES:
         known = ", ".join((*CODECS, *WRITABLE_PICTURES))
         raise SettingsError(f"--out {text}: name a folder, or a file that ends in one of {known}")
     if not (source.stills and source.total == 1):
         raise SettingsError(f"--out {text}: one picture, for many frames: name a folder or a video")
-    spare(path, [origin])
+    refuse_overwriting(path, [origin])
     return PictureFile(path)
 
 
-def open_json(path: Path, given: str, out: str | None) -> JsonLines:
-    """Lines of JSON; ``given`` is what the user wrote as the source, ``out`` after ``--out``.
+def open_json(path: Path, source_text: str, out: str | None) -> JsonLines:
+    """Open lines of JSON; ``source_text`` is the source as it was written, ``out`` the ``--out``.
 
     Raises SettingsError and OSError as ``open_out``.
     """
-    origin = Path(given)
-    spare(path, in_folder(origin)[0] if origin.is_dir() else [origin], "--json")
+    origin = Path(source_text)
+    refuse_overwriting(path, in_folder(origin)[0] if origin.is_dir() else [origin], "--json")
     if out is not None and path.resolve() == Path(out).resolve():
         raise SettingsError(f"--json {path}: --out is written there")
     return JsonLines(path)

@@ -58,18 +58,18 @@ BROWS = (
     (70, 63, 105, 66, 107), (46, 53, 52, 65, 55),
     (300, 293, 334, 296, 336), (276, 283, 282, 295, 285),
 )  # fmt: skip
-"""Open lines of the same."""
+"""Brows: open lines of that mesh."""
 
 EYE = (0, 1, 2, 3, 4, 5, 6, 7, 8, 15, 14, 13, 12, 11, 10, 9)
 """A closed line of the iris model's contour: along the lower lid to the inner corner, and back
 along the upper one."""
 
 GAZE_LENGTH = 3.0
-"""Of the arrow of an eye that looks sideways, in diameters of its iris."""
+"""Length of the arrow of an eye that looks sideways, in diameters of its iris."""
 
 
 def mesh(canvas: Canvas, face: Content) -> None:
-    """The points of one face, and the lines that make it a face."""
+    """Draw the points of one face, and the lines that make it a face."""
     placed = points(face, "points", canvas)
     canvas.dots(placed, WHITE, 0.45)
     lips = [(line, ORANGE) for line in LIPS]
@@ -95,7 +95,7 @@ def eye(canvas: Canvas, eye: Content, *, side: str) -> None:
 
 
 def hand(canvas: Canvas, one: Content) -> None:
-    """A hand's bones, a colour a finger, and what it is and does."""
+    """Draw a hand's bones, a colour a finger, and write what it is and does."""
     placed = points(one, "points", canvas)
     for pairs, color in zip(HAND_BONES, (WHITE, *PALETTE), strict=False):
         canvas.lines(placed, pairs, color, 1.6)
@@ -109,7 +109,7 @@ def hand(canvas: Canvas, one: Content) -> None:
 def pose(
     canvas: Canvas, one: Content, *, angles: bool = False, without: Sequence[int] = ()
 ) -> None:
-    """A body's bones, as far as they are seen, but for those at the points ``without``."""
+    """Draw a body's bones, as far as they are seen, but for those at the points ``without``."""
     placed = points(one, "points", canvas)
     seen = np.asarray(one["visibility"], np.float64) >= VISIBLE
     seen[list(without)] = False

@@ -17,17 +17,17 @@ from hearth.watch import captures
 from hearth.watch.frames import BrokenFrame, FrameSource, SourceFrame
 
 SHOWN_NAMES = 3
-"""How many names of skipped files are shown."""
+"""Names of skipped files that are shown."""
 
 MOST_PIXELS = 1_000_000_000
-"""Of a user's own picture: whether it is too large is for the node to say."""
+"""Pixels of a user's own picture: whether it is too large is for the node to say."""
 
 RATE = 20.0
 """Frames a second, at most: a large screen takes some 50 ms to copy."""
 
 
 def open_source(text: str, note: Callable[[str], None]) -> FrameSource:
-    """A camera's number or device, a video, a picture, a folder, an address, ``screen``.
+    """Open a camera's number or device, a video, a picture, a folder, an address, ``screen``.
 
     Raises SetupError and InvalidInput with one line that says what is wrong, or OSError.
     """
@@ -60,7 +60,7 @@ def _folder(folder: Path, note: Callable[[str], None]) -> FrameSource:
 
 
 def _keep_quiet() -> None:
-    """OpenCV and its FFmpeg tell their troubles on stderr; we say it in one line."""
+    """Silence OpenCV and its FFmpeg, which tell their troubles on stderr: we say it in one line."""
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -94,7 +94,7 @@ class PictureSource(FrameSource):
 
 
 def in_folder(folder: Path) -> tuple[list[Path], list[str]]:
-    """The pictures of a folder in their natural order, and the names of its other files.
+    """List the pictures of a folder in their natural order, and the names of its other files.
 
     Folders in it, and files whose names begin with a dot, are no part of it. Raises OSError.
     """
@@ -107,13 +107,13 @@ def in_folder(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is a picture, by its first bytes, then by its name; raises OSError."""
+    """Tell whether a file is a picture, by its first bytes, then its name; raises OSError."""
     with path.open("rb") as file:
         return guess(file.read(HEAD), path.name).startswith("image/")
 
 
 def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
-    """A key to sort names by: ``frame 2`` comes before ``frame 10``."""
+    """Return a key to sort names by: ``frame 2`` comes before ``frame 10``."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
     keys = [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts]
     return keys, name
@@ -135,7 +135,7 @@ class ScreenSource(FrameSource):
     rate = RATE
 
     def __init__(self, name: str, box: ScreenBox | None) -> None:
-        """Raises SetupError where there is no screen to be seen."""
+        """Look at the screen; raises SetupError where there is none to be seen."""
         self.name = name
         self._box = box
         self._number = 0
@@ -161,7 +161,7 @@ class ScreenSource(FrameSource):
 
 
 def box_of(text: str) -> ScreenBox | None:
-    """What stands behind ``screen:``, such as 640x480+100+50; None for nothing.
+    """Read what stands behind ``screen:``, such as 640x480+100+50; None for nothing.
 
     Raises InvalidInput.
     """

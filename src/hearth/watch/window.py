@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     import tkinter
 
 REDRAW_SECONDS = 1 / 60
-"""Between two looks at what the user does; only while there is a window."""
+"""Seconds between two looks at what the user does; only while there is a window."""
 
 SCREEN_SHARE = 0.9
-"""Of the screen, that the window may take."""
+"""Share of the screen that the window may take."""
 
 ELSEWHERE = "write to a video or a folder with --out, or lines of JSON with --json and --no-window"
 
 
-class Window:
-    """Shows pictures; on the main thread, while an asyncio loop runs."""
+class PictureWindow:
+    """Window of pictures; on the main thread, while an asyncio loop runs."""
 
     def __init__(self, title: str) -> None:
-        """Raises SetupError where no window can be opened."""
+        """Open the window; raises SetupError where none can be."""
         try:
             import tkinter
         except ImportError:
@@ -53,7 +53,7 @@ class Window:
         self.is_open = True
 
     def fit(self, pixels: Pixels) -> bytes:
-        """RGB pixels as the window takes them (PPM), no larger than the screen; any thread."""
+        """Convert RGB pixels to a PPM for the window, no larger than the screen; any thread."""
         share = min(most / size for most, size in zip(self._most, pixels.shape[1::-1], strict=True))
         if share < 1:
             pixels = resized(pixels, share)
@@ -90,7 +90,7 @@ class Window:
                 await asyncio.sleep(REDRAW_SECONDS)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the window."""
         if self.is_open:
             self.is_open = False
             self._wanted.set()

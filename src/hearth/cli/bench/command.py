@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hearth.cli.completion import tasks
-from hearth.cli.options import Nodes, TaskOptions, Texts, read_options
+from hearth.cli.options import Nodes, TaskOptions, Texts, complete_task, read_options
 
 if TYPE_CHECKING:
     from hearth.cli.bench.figures import LoadPlan
@@ -20,7 +19,8 @@ MOST_RATE = 1e5
 
 def bench(  # noqa: PLR0917
     task: Annotated[
-        str, typer.Argument(help="What to do: clip_image_embed, ocr, …", autocompletion=tasks)
+        str,
+        typer.Argument(help="What to do: clip_image_embed, ocr, …", autocompletion=complete_task),
     ],
     files: Annotated[
         list[str] | None,
@@ -73,9 +73,9 @@ def bench(  # noqa: PLR0917
     plans = _plans(concurrency, rate, poisson)
     if not files and not texts:
         raise typer.BadParameter("give it files, folders, - for stdin, or --text")
-    given = BenchInputs(files or [], texts or [], read_options(options or []))
+    inputs = BenchInputs(files or [], texts or [], read_options(options or []))
     extent = Extent(duration, count, warmup)
-    return BenchRun(task, given, extent).run(plans, nodes or [], timeout, json=json)
+    return BenchRun(task, inputs, extent).run(plans, nodes or [], timeout, json=json)
 
 
 def _plans(concurrency: str | None, rate: str | None, poisson: bool) -> "list[LoadPlan]":

@@ -1,4 +1,4 @@
-"""What was measured at one level of load, and the figures that it comes to."""
+"""Measurements of one level of load, and the figures that they come to."""
 
 import math
 import statistics
@@ -25,26 +25,26 @@ class Sample(NamedTuple):
     """One request; times are seconds of one clock."""
 
     due: float
-    """When it was to be sent; in a closed loop, when it was."""
+    """Time when it was to be sent; in a closed loop, when it was."""
     done: float
     code: str = ""
-    """Of the error; empty where there is an answer."""
+    """Code of the error; empty where there is an answer."""
     node: str = ""
     """``HOST:PORT`` of the node that answered."""
     batch: float | None = None
-    """How many requests shared its batch, where the node says so."""
+    """Number of requests in its batch, where the node says so."""
     queue_ms: float | None = None
 
 
 @dataclass(slots=True)
 class LevelMeasurement:
-    """One level: all its requests, of which those count that were due in the time measured."""
+    """Requests of one level; those count that were due in the time measured."""
 
     plan: LoadPlan
     begin: float = math.inf
-    """When the warm-up was over."""
+    """End of the warm-up."""
     end: float = math.inf
-    """When the last request was to be sent; later ones aren't."""
+    """Time after which no request is sent."""
     samples: list[Sample] = field(default_factory=list)
     unsent: int = 0
     """Requests of an open loop that were due when as many were in flight as may be."""
@@ -52,7 +52,7 @@ class LevelMeasurement:
     """Whether it was interrupted: there was more to come."""
 
     def figures(self) -> "Figures":
-        """What it comes to."""
+        """Compute throughput, latencies and errors."""
         counted = [each for each in self.samples if self.begin <= each.due <= self.end]
         answered = [each for each in counted if not each.code]
         times = sorted((each.done - each.due) * 1000 for each in answered)
@@ -71,7 +71,7 @@ class LevelMeasurement:
         )
 
     def _arrived(self, end: float) -> int:
-        """Answers that came while it was measured, those too that were asked for before.
+        """Count answers that came while it was measured, those too that were asked for before.
 
         At the end of a closed loop, waiting for the last ones, less is in flight than was
         to be measured: what comes then says nothing of the throughput.
@@ -79,7 +79,7 @@ class LevelMeasurement:
         return sum(not each.code and self.begin <= each.done <= end for each in self.samples)
 
     def _seconds(self) -> float:
-        """The time measured; up to the last answer, where requests were counted or none came."""
+        """Return seconds measured; to the last answer where requests were counted or none came."""
         last = max((each.done for each in self.samples), default=self.begin)
         end = last if math.isinf(self.end) or not self._arrived(self.end) else self.end
         return max(0.0, end - self.begin) if math.isfinite(end) else 0.0
@@ -87,31 +87,31 @@ class LevelMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one level; a figure is None where nothing was answered, or the nodes don't say."""
+    """Figures of one level; one is None where nothing was answered, or the nodes don't say."""
 
     requests: int
-    """That were sent in the time measured."""
+    """Requests sent in the time measured."""
     answers: int
-    """Of these."""
+    """Answers to these."""
     seconds: float
     throughput: float
-    """Answers a second, of those that came in the time measured."""
+    """Answers a second in the time measured."""
     latency_ms: dict[str, float | None]
-    """Of answers, from when the request was due."""
+    """Percentiles of the milliseconds from when a request was due to its answer."""
     errors: dict[str, int]
-    """By their gRPC codes."""
+    """Numbers of errors by their gRPC codes."""
     nodes: dict[str, int]
-    """Answers of each."""
+    """Numbers of answers by node."""
     batch: float | None
     """Mean size of the batches that the answers were made in."""
     unbatched: int
     """Answers without one: the node had made them before, or their task needs none."""
     queue_ms: float | None
-    """What half of the answers waited in a node's queue, at most."""
+    """Median of the milliseconds that answers waited in a node's queue."""
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """The smallest value that so many percent of all are not above (the nearest rank)."""
+    """Return the smallest value that so many percent of all aren't above (nearest rank)."""
     if not ordered:
         return None
     return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]

@@ -26,10 +26,10 @@ class Sender:
         self._options = options
         self._loop = asyncio.get_running_loop()
         self.trouble = ""
-        """What the last request that failed was told."""
+        """Message of the last request that failed."""
 
     async def send(self, due: float) -> Sample:
-        """What becomes of a request that was to be sent at ``due``, its failure too."""
+        """Send a request that was due at ``due``, and return what became of it, failures too."""
         payload = next(self._payloads)
         try:
             answer = await self._client.infer(
@@ -42,15 +42,15 @@ class Sender:
         return _sample(due, self._loop.time(), answer)
 
     def _code_of(self, error: HearthError) -> str:
-        """The name of the gRPC code that an error is told by."""
+        """Return the name of the gRPC code that tells an error."""
         # Where no node was asked, the client has none: a map would answer with this.
         failure = error.failure or failed(Job(self._task, b""), error).outcome.error
         return failure.code if failure is not None else ""
 
 
 def _sample(due: float, done: float, answer: Answer) -> Sample:
-    told = answer.meta
-    batch, queue = _number(told.get("batch")), _number(told.get("queue_ms"))
+    meta = answer.meta
+    batch, queue = _number(meta.get("batch")), _number(meta.get("queue_ms"))
     return Sample(due, done, "", answer.node, batch, queue)
 
 
@@ -63,7 +63,7 @@ def _number(text: str | None) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How long a level goes on: ``seconds``, or ``count`` requests; after ``warmup`` seconds."""
+    """Length of a level: ``seconds``, or ``count`` requests; after ``warmup`` seconds."""
 
     seconds: float
     count: int | None
@@ -111,7 +111,7 @@ class LoadLevel:
             await self._send(now)
 
     async def _open(self, rate: float) -> None:
-        """Each request at its time, whatever became of those before."""
+        """Send each request at its time, whatever became of those before."""
         under_way: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             for due in self._times(rate):
@@ -136,7 +136,7 @@ class LoadLevel:
             due += random.expovariate(rate) if self._plan.poisson else 0.0
 
     def _is_wanted(self, due: float) -> bool:
-        """Whether a request is to be sent that is due now; counts it."""
+        """Count a request that is due now, and tell whether it is to be sent."""
         if due < self._measured.begin:
             return True
         if self._extent.count is None:

@@ -27,7 +27,7 @@ _LEVEL = Columns(lambda: (description(), BarColumn(), TimeElapsedColumn()), redr
 
 
 class BenchInputs(NamedTuple):
-    """What the user gave to be sent."""
+    """Files, texts and options that are sent."""
 
     files: Sequence[str]
     texts: Sequence[str]
@@ -35,11 +35,11 @@ class BenchInputs(NamedTuple):
 
 
 class BenchRun:
-    """Measures a task over what is ``given``, which is read once, before."""
+    """Measures a task over ``inputs``, which is read once, before."""
 
-    def __init__(self, task: str, given: BenchInputs, extent: Extent) -> None:
+    def __init__(self, task: str, inputs: BenchInputs, extent: Extent) -> None:
         self._task = task
-        self._given = given
+        self._inputs = inputs
         self._extent = extent
         self._levels: list[LevelMeasurement] = []
         self._trouble = ""
@@ -47,7 +47,10 @@ class BenchRun:
     def run(
         self, plans: Sequence[LoadPlan], nodes: Sequence[str], timeout: float, *, json: bool
     ) -> int:
-        """The exit code. Raises HearthError where no node can be asked, OSError for files."""
+        """Run all levels and return the exit code.
+
+        Raises HearthError where no node can be asked, OSError for files.
+        """
         interrupted = None
         with StopSignals() as stopping:
             try:
@@ -82,9 +85,9 @@ class BenchRun:
         async with Client(nodes, timeout=timeout) as client:
             node = await client.ready(self._task)
             info = node.capabilities.tasks[self._task]
-            warn_of_unknown(info, self._given.options)
-            payloads = await run_blocking(partial(_read, self._given, info))
-            sender = Sender(client, self._task, payloads, self._given.options)
+            warn_of_unknown(info, self._inputs.options)
+            payloads = await run_blocking(partial(_read, self._inputs, info))
+            sender = Sender(client, self._task, payloads, self._inputs.options)
             for plan in plans:
                 measured = LevelMeasurement(plan)
                 self._levels.append(measured)
@@ -98,9 +101,9 @@ class BenchRun:
                         print_json(facts(self._task, measured))
 
 
-def _read(given: BenchInputs, task: TaskInfo) -> list[Payload]:
+def _read(inputs: BenchInputs, task: TaskInfo) -> list[Payload]:
     payloads = []
-    for each in gather(expand(given.files, task, warn), given.texts):
+    for each in gather(expand(inputs.files, task, warn), inputs.texts):
         try:
             payloads.append(each.load(task))
         except ValueError as error:

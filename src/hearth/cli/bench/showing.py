@@ -11,7 +11,7 @@ UNKNOWN = "–"
 
 
 def facts(task: str, measured: LevelMeasurement) -> dict[str, object]:
-    """Everything of a level, for scripts."""
+    """Return everything of a level, for scripts."""
     plan, figures = measured.plan, measured.figures()
     return {
         "task": task,
@@ -34,7 +34,7 @@ def facts(task: str, measured: LevelMeasurement) -> dict[str, object]:
 
 
 def table(levels: Sequence[LevelMeasurement]) -> Table:
-    """A line for each level; columns that say nothing are left out."""
+    """Make a table with a line for each level, without columns that say nothing."""
     rows = [(each, each.figures()) for each in levels]
     is_open = any(each.plan.rate is not None for each in levels)
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")

@@ -9,42 +9,42 @@ from rich.live import Live
 from rich.table import Table
 
 from hearth.cli.console import Text, hint, output, print_json
-from hearth.cli.discover.sightings import NodeEvent, Sighting
+from hearth.cli.discover.sightings import Sighting, SightingEvent
 from hearth.client import Service
 
 WIDE = 100
 """Columns from which on every fact of a node has a column of its own."""
 
 UNREACHABLE = "unreachable"
-"""For people, where a node gives no answer; JSON has what mDNS says, and the ``error``."""
+"""Status for people, where a node gives no answer; JSON has mDNS's, and the ``error``."""
 
 _COLOURS = {"ready": "green", "starting": "yellow", "draining": "yellow"}
 
 
 class NodeView(AbstractContextManager["NodeView"]):
-    """Shows nodes as they come and go."""
+    """View of nodes as they come and go."""
 
     def __init__(self) -> None:
         self.shown = 0
-        """Nodes that were shown so far."""
+        """Number of nodes that were shown so far."""
 
     def __exit__(self, *exc_info: object) -> None:
         return None
 
-    def show(self, event: NodeEvent) -> None:
-        """A node was added, updated or removed."""
+    def show(self, event: SightingEvent) -> None:
+        """Take what happened to a node."""
         self.shown += event.kind == "added"
         self.write(event)
 
     @abstractmethod
-    def write(self, event: NodeEvent) -> None:
-        """Show it."""
+    def write(self, event: SightingEvent) -> None:
+        """Show what happened to a node."""
 
 
 class EventLines(NodeView):
     """A line of JSON for each event."""
 
-    def write(self, event: NodeEvent) -> None:
+    def write(self, event: SightingEvent) -> None:
         print_json({"event": event.kind, **facts(event.sighting)})
 
 
@@ -55,7 +55,7 @@ class NodeLines(NodeView):
         super().__init__()
         self._nodes: dict[str, Sighting] = {}
 
-    def write(self, event: NodeEvent) -> None:
+    def write(self, event: SightingEvent) -> None:
         _keep(self._nodes, event)
 
     def __exit__(self, *exc_info: object) -> None:
@@ -88,7 +88,7 @@ class NodeTable(NodeView):
         elif self._nodes and not self._events:
             output().print(table(list(self._nodes.values()), output().width))
 
-    def write(self, event: NodeEvent) -> None:
+    def write(self, event: SightingEvent) -> None:
         _keep(self._nodes, event)
         if self._events:
             node = event.sighting.node
@@ -100,7 +100,7 @@ class NodeTable(NodeView):
             self._live.update(table(nodes, output().width) if nodes else Text(), refresh=True)
 
 
-def _keep(nodes: dict[str, Sighting], event: NodeEvent) -> None:
+def _keep(nodes: dict[str, Sighting], event: SightingEvent) -> None:
     if event.kind == "removed":
         nodes.pop(event.key, None)
     else:
@@ -108,7 +108,7 @@ def _keep(nodes: dict[str, Sighting], event: NodeEvent) -> None:
 
 
 def facts(sighting: Sighting) -> dict[str, object]:
-    """Everything known of a node, for scripts."""
+    """Return everything known of a node, for scripts."""
     node, can = sighting.node, sighting.capabilities
     services = can.services if can else ()
     return {
@@ -140,18 +140,18 @@ def facts(sighting: Sighting) -> dict[str, object]:
 
 
 def _load(services: Sequence[Service]) -> dict[str, int] | None:
-    """Requests and streams that the node has now, of all clients; None where it doesn't say."""
-    told = services[0].extra if services else {}
+    """Return how many requests and streams a node has now; None where it doesn't say."""
+    extra = services[0].extra if services else {}
     load = {
         key.removeprefix("load."): int(value)
-        for key, value in sorted(told.items())
+        for key, value in sorted(extra.items())
         if key.startswith("load.") and value.isdecimal()
     }
     return load or None
 
 
 def table(sightings: list[Sighting], width: int) -> Table:
-    """All nodes, in one of two layouts that suit the width."""
+    """Make a table of all nodes, in one of two layouts that suit the width."""
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     fill = _fill_wide if width >= WIDE else _fill_narrow
     fill(grid, sightings)
@@ -159,7 +159,7 @@ def table(sightings: list[Sighting], width: int) -> Table:
 
 
 def _fill_wide(grid: Table, sightings: list[Sighting]) -> None:
-    """One line for each service of a node, a column for each fact."""
+    """Add a line for each service of a node, a column for each fact."""
     for head in ("NODE", "ADDRESS", "STATUS", "RUNTIME", "MODEL", "TASKS", "VERSION"):
         grid.add_column(head, overflow="fold", no_wrap=head in ("ADDRESS", "STATUS", "VERSION"))
     for number, sighting in enumerate(sightings):
@@ -180,7 +180,7 @@ def _fill_wide(grid: Table, sightings: list[Sighting]) -> None:
 
 
 def _fill_narrow(grid: Table, sightings: list[Sighting]) -> None:
-    """Everything about a node under its name, everything about a service under its model."""
+    """Add all about a node under its name, all about a service under its model."""
     grid.add_column("NODE", overflow="fold", max_width=24)
     grid.add_column("MODELS AND TASKS", overflow="fold")
     for number, sighting in enumerate(sightings):
@@ -204,7 +204,7 @@ def _status(sighting: Sighting) -> Text:
 
 
 def _services(sighting: Sighting) -> list[tuple[str, str, Text]]:
-    """Runtime, model, and tasks or trouble, of each service."""
+    """Return runtime, model, and tasks or trouble, of each service."""
     can = sighting.capabilities
     if can is None:
         return [(sighting.node.runtime, "", Text(sighting.trouble, style="red"))]

@@ -10,13 +10,13 @@ from hearth.blocking import run_blocking
 T = TypeVar("T")
 
 MOST_WAITING = 64
-"""Answers that may wait to be written; then none is taken from the client. It stands for memory."""
+"""Answers that may wait to be written; then none is taken from the client. A bound on memory."""
 LAST_SECONDS = 1.0
-"""How long what was answered may still be written once we are told to end."""
+"""Seconds in which answers may still be written once we are told to end."""
 
 
 class AsyncWriter(Generic[T]):
-    """Writes one after the other with ``write``, all that wait at a time, on another thread."""
+    """Writer of answers on another thread: ``write`` takes one after the other."""
 
     def __init__(self, write: Callable[[T], None]) -> None:
         self._write = write
@@ -24,7 +24,7 @@ class AsyncWriter(Generic[T]):
         self._all_here = False
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self.is_stuck = False
-        """Whether it was ended in the middle of a write that didn't end."""
+        """Whether it was ended in the middle of a write."""
 
     async def follow(self, answers: AsyncIterable[T]) -> None:
         """Write them all; raises what ``write`` raises, at once, and what ``answers`` do."""

@@ -20,16 +20,16 @@ TEXT_ENDINGS = (".txt",)
 """Endings of a folder's files that are texts."""
 
 _ENDINGS = {"image/": tuple(PICTURE_ENDINGS), "text/": TEXT_ENDINGS, "": ("",)}
-"""What is sent of a folder by what a task takes, the first that it does; "" is of anything."""
+"""Endings that are sent of a folder, by the first kind that the task takes; "" takes all."""
 
 MOST_COUNTED = 10_000
-"""How many files of a folder that is left out are counted: snapshots may hold millions."""
+"""Files that are counted of a folder that is left out: snapshots may hold millions."""
 
 Note = Callable[[str], None]
 
 
-def expand(given: Iterable[str], task: TaskInfo, note: Note) -> Iterator[str]:
-    """The files that are meant, in the order given; those of a folder or a glob are sorted.
+def expand(names: Iterable[str], task: TaskInfo, note: Note) -> Iterator[str]:
+    """Yield the files that are meant, in the order given; those of a folder or glob are sorted.
 
     Of a folder, and the folders in it, the files that suit the task by their ending, or, where
     they have none, by their first bytes; without hidden ones, those of a system, and links to
@@ -39,7 +39,7 @@ def expand(given: Iterable[str], task: TaskInfo, note: Note) -> Iterator[str]:
     and OSError.
     """
     left_out = SkippedFiles()
-    for name in given:
+    for name in names:
         if name in (STDIN, ""):  # an empty name is no folder's, whatever Path makes of it
             yield name
         elif _is(Path.is_dir, name):
@@ -59,7 +59,7 @@ def expand(given: Iterable[str], task: TaskInfo, note: Note) -> Iterator[str]:
 
 
 class _Walk:
-    """One folder's files that suit a task."""
+    """Walk through a folder, for the files that suit a task."""
 
     def __init__(self, top: str, task: TaskInfo, note: Note) -> None:
         self._top, self._note = top, note
@@ -67,7 +67,7 @@ class _Walk:
         self.left_out = SkippedFiles()
 
     def files(self) -> Iterator[str]:
-        """Their paths, sorted; raises InvalidInput where there are none, and OSError."""
+        """Yield their paths, sorted; raises InvalidInput where there are none, and OSError."""
         empty = True
         for path in self._paths():
             empty = False
@@ -96,7 +96,7 @@ class _Walk:
         return False
 
     def _is_sent(self, path: str) -> bool:
-        """Whether a file is to be sent; where it isn't, that is counted, or told."""
+        """Tell whether a file is to be sent; where it isn't, count it, or say why."""
         name = Path(path).name
         try:
             if not is_skipped_file(name) and self._suits(path):
@@ -108,7 +108,7 @@ class _Walk:
         return False
 
     def _suits(self, path: str) -> bool:
-        """Whether a file is of the kind that the task takes; raises OSError."""
+        """Tell whether a file is of the kind that the task takes; raises OSError."""
         if _is(_is_pipe_or_device, path):
             raise OSError(errno.ENXIO, "it is no plain file", path)
         ending = ending_of(path)
@@ -124,7 +124,7 @@ class _Walk:
 
 
 def _files_in(folder: Path) -> Iterator[str]:
-    """The names of all files in a folder and those in it; none where it can't be read."""
+    """Yield the names of all files in a folder and those in it; none where it can't be read."""
     for _, _, files in os.walk(folder):
         yield from files
 
@@ -134,12 +134,12 @@ def _takes(task: TaskInfo, kind: str) -> bool:
 
 
 def _is_pipe_or_device(path: Path) -> bool:
-    """What would be waited for, perhaps for ever."""
+    """Tell whether a read might wait for ever."""
     return not stat.S_ISREG(path.stat().st_mode)
 
 
 def _is(kind: Callable[[Path], bool], name: str) -> bool:
-    """A name that can't be looked up is nothing."""
+    """Tell whether a name is of this kind; one that can't be looked up is of none."""
     with suppress(OSError, ValueError):
         return kind(Path(name))
     return False
@@ -159,7 +159,7 @@ SIDECARS = (".aae", ".xmp")
 """Endings of files that tell of the picture beside them: a phone's edits, metadata."""
 
 SHOWN_ENDINGS = 4
-"""How many endings of each kind are shown."""
+"""Endings of each kind that are shown."""
 
 HIDDEN = "hidden"
 LINK = "link to a folder"
@@ -171,18 +171,18 @@ _PLURALS = {LINK: "links to folders"} | {
 
 
 def is_skipped_folder(name: str) -> bool:
-    """Whether a folder is hidden, or holds what a system keeps for itself."""
+    """Tell whether a folder is hidden, or holds what a system keeps for itself."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
 def is_skipped_file(name: str) -> bool:
-    """Whether a file is hidden (macOS's ``._*`` are, too), of the system's, or a sidecar."""
+    """Tell whether a file is hidden (macOS's ``._*`` too), the system's, or a sidecar."""
     low = name.lower()
     return low.startswith(".") or low in SYSTEM_FILES or low.endswith(SIDECARS)
 
 
 def ending_of(name: str) -> str:
-    """The name's ending in lower case, with its dot; "" where it has none.
+    """Return the name's ending in lower case, with its dot; "" where it has none.
 
     "Scan 2024-05-01 at 10.20.30" has none: an ending has a letter, and no space.
     """
@@ -227,7 +227,7 @@ class SkippedFiles:
         self._uncounted |= other._uncounted
 
     def __str__(self) -> str:
-        """One line: ``left out 14 files: 9 in @eaDir, 3 videos (.mov), 2 sidecars (.xmp)``."""
+        """Return one line: ``left out 14 files: 9 in @eaDir, 3 videos (.mov), 2 others (.pdf)``."""
         total = self._counts.total()
         more = "more than " if self._uncounted else ""
         parts = ", ".join(self._part(*each) for each in _most_common(self._counts))
@@ -242,7 +242,7 @@ class SkippedFiles:
 
 
 def _most_common(counts: Counter[str]) -> list[tuple[str, int]]:
-    """All counts, the largest first; of equal ones those come first that the alphabet has first."""
+    """Sort counts, the largest first, equal ones by the alphabet."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 

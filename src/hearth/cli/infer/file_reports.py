@@ -9,7 +9,7 @@ from typing import Any
 
 from hearth.cli.console import warn
 from hearth.cli.infer.inputs import STDIN, InferInput
-from hearth.cli.infer.report import Report, tell, tell_errors, told_options
+from hearth.cli.infer.report import Report, options_as_json, tell, tell_errors
 from hearth.cli.infer.resume import EarlierRun, RunIdentity, look_up
 from hearth.client import Answer, Outcome
 from hearth.client.as_json import outcome_as_json
@@ -17,12 +17,12 @@ from hearth.output_files import OutputFile, check_folder
 
 
 class _FileReport(Report):
-    """To a file or to stdout."""
+    """Report to a file or to stdout."""
 
     def __init__(
         self, inputs: Sequence[InferInput], out: Path | None, *, add: bool = False
     ) -> None:
-        """Raises OSError, and SetupError where another run is writing there."""
+        """Open the file; raises OSError, and SetupError where another run is writing there."""
         super().__init__(inputs)
         self.place = str(out or "")
         self._file = OutputFile(out, add=add) if out is not None else None
@@ -42,7 +42,7 @@ class _FileReport(Report):
 
     @abstractmethod
     def form(self, answer: Answer) -> bytes:
-        """The bytes that are written for one answer."""
+        """Return the bytes that are written for one answer."""
 
 
 class JsonReport(_FileReport):
@@ -51,7 +51,7 @@ class JsonReport(_FileReport):
     def __init__(
         self, inputs: Sequence[InferInput], out: Path | None, earlier_of: RunIdentity | None = None
     ) -> None:
-        """``earlier_of``: add to the lines of an earlier run that did the same work.
+        """Open the file; ``earlier_of``: add to the lines of an earlier run that did the same work.
 
         Raises SettingsError where there are others, SetupError where another run is writing
         there, and OSError.
@@ -69,10 +69,10 @@ class JsonReport(_FileReport):
                 raise
 
     def _go_on(self, earlier: EarlierRun) -> None:
-        self._earlier, given = earlier, len(self.inputs)
+        self._earlier, total = earlier, len(self.inputs)
         self.inputs = earlier.left(self.inputs)
         self.resumed, self.model_id = True, earlier.model_id
-        self.earlier = given - len(self.inputs)
+        self.earlier = total - len(self.inputs)
 
     def begin(self) -> None:
         if self._earlier is not None and self._earlier.prune() and self._file is not None:
@@ -90,16 +90,19 @@ class JsonReport(_FileReport):
     def form(self, answer: Answer) -> bytes:
         import orjson
 
+        return orjson.dumps(self.line(answer), option=orjson.OPT_APPEND_NEWLINE)
+
+    def line(self, answer: Answer) -> dict[str, Any]:
+        """Return what a line tells: the input, what was asked, and what became of it."""
         source, outcome = self.inputs[answer.index], answer.outcome
-        options = told_options(outcome.job.meta)
-        line = {
+        options = options_as_json(outcome.job.meta)
+        return {
             "file": source.name,
             **({} if source.text is None else {"text": source.text}),
             "task": outcome.job.task,
             **({"options": options} if options else {}),
             **outcome_as_json(outcome),
         }
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class RawReport(_FileReport):
@@ -119,7 +122,7 @@ class RawReport(_FileReport):
         return b""
 
     def _fail(self, message: str) -> None:
-        """An answer came, but can't go where it is to go."""
+        """Count an answer that came, but can't go where it is to go."""
         self.failed += 1
         tell(message)
 
@@ -140,7 +143,7 @@ class PictureReport(RawReport):
         return b""
 
     def _compare(self, mime: str) -> None:
-        """Say so where the file's ending promises another kind of picture."""
+        """Warn where the file's ending promises another kind of picture."""
         if mimetypes.guess_type(self.place)[0] != mime.partition(";")[0].strip():
             warn(f"{self.place}: the answer is {mime}, whatever the name says")
 
@@ -164,7 +167,7 @@ class FolderReport(RawReport):
             self._put(self._folder / name, each.body)
 
     def _put(self, path: Path, body: bytes) -> None:
-        """Raises OSError; no half of a file is left then."""
+        """Write a whole file; raises OSError, and leaves no half of one then."""
         try:
             path.write_bytes(body)
         except OSError:
@@ -172,7 +175,7 @@ class FolderReport(RawReport):
             raise
 
     def _free(self, stem: str, ending: str) -> str:
-        """A name that no other input's answer has."""
+        """Return a name that no other input's answer has."""
         name, number = f"{stem}{ending}", 1
         while name in self._used:
             number += 1
@@ -182,7 +185,7 @@ class FolderReport(RawReport):
 
 
 def _answers(outcome: Outcome) -> dict[str, Outcome]:
-    """What came, by the entries' ids; by "" where nothing was composed."""
+    """Return what came, by the entries' ids; by "" where nothing was composed."""
     every = dict(outcome.parts) or {"": outcome}
     return {entry: each for entry, each in every.items() if each.error is None}
 
@@ -194,7 +197,7 @@ def _stem(source: InferInput, index: int) -> str:
 
 
 def _safe(entry: str) -> str:
-    """An id that a client chose, as a part of a file's name."""
+    """Make a part of a file's name from an id that a client chose."""
     return "".join(each if each.isalnum() or each in "-_." else "_" for each in entry)
 
 

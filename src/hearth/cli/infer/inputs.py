@@ -1,4 +1,4 @@
-"""What ``hearth infer`` is given: files, standard input, texts."""
+"""Inputs of ``hearth infer``: files, standard input, texts."""
 
 import sys
 from collections import Counter
@@ -18,7 +18,7 @@ LONGEST_LABEL = 40
 
 @dataclass(frozen=True, slots=True)
 class InferInput:
-    """One thing that the task is done to: a file (``-`` is stdin), or a text."""
+    """File (``-`` is stdin) or text that the task is done to."""
 
     file: str | None = None
     text: str | None = None
@@ -39,7 +39,7 @@ class InferInput:
         )
 
     def load(self, task: TaskInfo) -> Payload:
-        """What is sent; raises OSError where it can't be read, ValueError where it isn't to be."""
+        """Read what is sent; raises OSError where it can't be, ValueError where it isn't to be."""
         if self.text is not None:
             return Payload(self.text.encode(), TEXT)
         if not self.file:
@@ -64,14 +64,14 @@ class InferInput:
 
 
 def _of_words(text: str) -> str:
-    """Without what no encoding has a word for."""
+    """Replace what no encoding has a word for."""
     return text.encode(errors="replace").decode()
 
 
 def left_of(
     inputs: Iterable[InferInput], key_of: Callable[[InferInput], Hashable], done: Mapping[Any, int]
 ) -> list[InferInput]:
-    """Those that aren't done; of a key that was done twice, two of its inputs are."""
+    """Return the inputs that aren't done; of a key that was done twice, two of its inputs are."""
     left, unclaimed = [], Counter(done)
     for each in inputs:
         key = key_of(each)
@@ -83,7 +83,7 @@ def left_of(
 
 
 def gather(files: Iterable[str], texts: Iterable[str]) -> list[InferInput]:
-    """Texts first, then files, in the order given."""
+    """List texts first, then files, in the order given."""
     return [
         *(InferInput(text=_of_words(text)) for text in texts),
         *(InferInput(file=file) for file in files),

@@ -64,10 +64,12 @@ _ANSWERS = Columns(
 
 
 class Report(ABC):
-    """Takes each answer once; its index is that of its input."""
+    """Report that takes each answer once; an answer's index is that of its input."""
 
     ordered = True
     """Whether the answers are to come in the order of the inputs."""
+    has_bar = True
+    """Whether a progress bar may be shown."""
     place = ""
     """The file that is written, where there is one."""
     can_resume = resumed = False
@@ -79,7 +81,7 @@ class Report(ABC):
         self.inputs = inputs
         self.earlier = self.done = self.failed = 0
         self.advice: dict[str, str] = {}
-        """By the code of an error: what helps against it."""
+        """Advice by the code of an error."""
         self._stack = ExitStack()
         self._view: ProgressView | None = None
         self._nodes: deque[str] = deque(maxlen=LATELY)
@@ -96,9 +98,9 @@ class Report(ABC):
         return self.earlier + len(self.inputs)
 
     def begin(self) -> None:
-        """A node is known, work begins."""
+        """Begin once a node is known: show a progress bar."""
         console = self._console()
-        if console.is_terminal and len(self.inputs) >= BAR_FROM:
+        if self.has_bar and console.is_terminal and len(self.inputs) >= BAR_FROM:
             self._view = ProgressView(_ANSWERS, console=console)
             self._stack.enter_context(self._view)
             self._show_progress()
@@ -122,7 +124,7 @@ class Report(ABC):
         """Print an answer."""
 
     def how_far(self) -> str:
-        """Where it stands when it ends before its end, and how to go on."""
+        """Tell how much is done when a run ends before its end, and how to go on."""
         words = f"{self.earlier + self.done:,} of {self.total:,} done"
         if self.failed:
             words += f", {self.failed:,} of them failed"
@@ -132,12 +134,12 @@ class Report(ABC):
         return words
 
     def _console(self) -> Console:
-        """Where a progress bar may be: where nothing else is written past rich."""
+        """Return where a progress bar may be: where nothing else is written past rich."""
         return notes()
 
 
 class TableReport(Report):
-    """For people: answers as they come."""
+    """Report for people: answers as they come."""
 
     ordered = False
 
@@ -165,14 +167,14 @@ class TableReport(Report):
 
 
 def is_failed(outcome: Outcome) -> bool:
-    """Whether there is no answer, or a part of it isn't there."""
+    """Tell whether there is no answer, or a part of it isn't there."""
     return outcome.error is not None or any(
         part.error is not None for part in outcome.parts.values()
     )
 
 
 def tell_errors(source: InferInput, outcome: Outcome) -> None:
-    """On stderr, for people: where answers go elsewhere."""
+    """Print errors on stderr, for people, where answers go elsewhere."""
     if outcome.error is not None:
         tell(f"{source.label}: {outcome.error}")
     for entry, part in outcome.parts.items():
@@ -181,12 +183,12 @@ def tell_errors(source: InferInput, outcome: Outcome) -> None:
 
 
 def tell(message: str) -> None:
-    """One error of one input."""
+    """Print one error of one input."""
     say(message, "red")
 
 
-def told_options(options: Mapping[str, str]) -> dict[str, str]:
-    """The options of a task, as a line of JSON has them: of long ones a fingerprint."""
+def options_as_json(options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of a task as a line of JSON has them: of long ones a fingerprint."""
     return {name: _short(value) for name, value in sorted(options.items())}
 
 

@@ -1,4 +1,4 @@
-"""What an earlier run has left in a file of JSON lines, and what of it stays."""
+"""Lines of JSON that an earlier run has left in a file, and which of them stay."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from hearth.cli.infer.inputs import STDIN, InferInput, left_of
-from hearth.client.affinity import MODEL
+from hearth.client.messages import MODEL
 from hearth.errors import SettingsError
 from hearth.files import atomic_file
 
 START = b'{"file":'
-"""How every line begins; a write that was cut off may have left less."""
+"""Beginning of every line; a write that was cut off may have left less."""
 
 
 PIECE = 1 << 20
@@ -22,23 +22,23 @@ PIECE = 1 << 20
 
 
 class InputKey(NamedTuple):
-    """What a line is about."""
+    """Subject of a line: a file or a text."""
 
     file: str | None
     text: str | None
 
 
 def key_of(source: InferInput) -> InputKey:
-    """Of an input: its file's name as it is written, or its text."""
+    """Return an input's key: its file's name as it is written, or its text."""
     return InputKey(source.name, source.text)
 
 
 class RunIdentity(NamedTuple):
-    """What a run does; an earlier one did the same, or its lines don't belong together."""
+    """Task and options of a run; lines of runs that differ in them don't belong together."""
 
     task: str
     options: Mapping[str, str]
-    """As lines tell them."""
+    """Options as lines tell them."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class EarlierRun:
     path: Path
     size: int = 0
     spans: list[tuple[int, int]] = field(default_factory=list)
-    """Where they are, from a byte to another."""
+    """Places of these lines, from a byte to another."""
     done: Counter[InputKey] = field(default_factory=Counter)
     models: set[str] = field(default_factory=set)
     is_of_sources: bool = False
@@ -60,11 +60,11 @@ class EarlierRun:
         return None if self.is_of_sources or len(self.models) != 1 else next(iter(self.models))
 
     def left(self, inputs: Sequence[InferInput]) -> list[InferInput]:
-        """The inputs that have no line yet."""
+        """Return the inputs that have no line yet."""
         return left_of(inputs, key_of, self.done)
 
     def prune(self) -> bool:
-        """Leave these lines alone in the file, in one step; whether it is another file then.
+        """Delete all other lines, in one step; return whether it is another file then.
 
         Raises OSError.
         """
@@ -82,55 +82,57 @@ class EarlierRun:
         return True
 
 
-def look_up(path: Path, work: RunIdentity, inputs: Sequence[InferInput]) -> EarlierRun:
-    """What is in a file, which may not be there; nothing is changed.
+def look_up(path: Path, identity: RunIdentity, inputs: Sequence[InferInput]) -> EarlierRun:
+    """Read the lines of a file, which may not be there; nothing is changed.
 
     Raises SettingsError where it isn't of the same work, OSError where it can't be read.
     """
-    found = EarlierRun(path)
+    earlier = EarlierRun(path)
     if not path.exists():
-        return found
+        return earlier
     if not path.is_file():
         raise SettingsError(f"--out {path}: this is no plain file, which --resume needs")
-    wanted = Counter(map(key_of, inputs))
+    requested = Counter(map(key_of, inputs))
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            start, found.size = found.size, found.size + len(line)
-            if (key := _read(line, number, work, found)) is None:
+            start, earlier.size = earlier.size, earlier.size + len(line)
+            if (key := _read(line, number, identity, earlier)) is None:
                 continue
-            if key.file == STDIN and wanted[key]:
+            if key.file == STDIN and requested[key]:
                 continue  # it isn't what it was then
-            if found.done[key] < max(1, wanted[key]):
-                found.done[key] += 1
-                _extend(found.spans, start, found.size)
-    return found
+            if earlier.done[key] < max(1, requested[key]):
+                earlier.done[key] += 1
+                _extend(earlier.spans, start, earlier.size)
+    return earlier
 
 
-def _read(line: bytes, number: int, work: RunIdentity, found: EarlierRun) -> InputKey | None:
-    """What a line is about; None for one that is to be done again."""
+def _read(line: bytes, number: int, identity: RunIdentity, earlier: EarlierRun) -> InputKey | None:
+    """Return what a line is about; None for one that is to be done again."""
     if not line.endswith(b"\n") and (line.startswith(START) or START.startswith(line)):
         return None  # its writer was killed
     if not line.strip():
         return None
     try:
-        told = _Line.of(orjson.loads(line))
+        content = _Line.of(orjson.loads(line))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise SettingsError(
-            f"--out {found.path}: line {number} is no answer of `hearth infer`: "
+            f"--out {earlier.path}: line {number} is no answer of `hearth infer`: "
             "--resume can't go on with this file"
         ) from None
-    if (told.task, told.options) != (work.task, work.options):
-        raise SettingsError(f"--out {found.path}: {_other(told.task, told.options, work)}")
-    if told.is_failed:
+    if (content.task, content.options) != (identity.task, identity.options):
+        raise SettingsError(
+            f"--out {earlier.path}: {_other(content.task, content.options, identity)}"
+        )
+    if content.is_failed:
         return None
-    found.is_of_sources |= "source" in told.meta
-    if MODEL in told.meta:
-        found.models.add(told.meta[MODEL])
-    return told.key
+    earlier.is_of_sources |= "source" in content.meta
+    if MODEL in content.meta:
+        earlier.models.add(content.meta[MODEL])
+    return content.key
 
 
 class _Line(NamedTuple):
-    """What a line of JSON says."""
+    """Facts that a line of JSON tells."""
 
     key: InputKey
     task: str
@@ -139,34 +141,34 @@ class _Line(NamedTuple):
     is_failed: bool
 
     @classmethod
-    def of(cls, told: Any) -> "_Line":
-        """Raises KeyError, TypeError and AttributeError for what no run has written."""
-        entries = told.get("entries", {}).values()
-        file, text = told["file"], told.get("text")
+    def of(cls, content: Any) -> "_Line":
+        """Read a line; raises KeyError, TypeError, AttributeError for what no run has written."""
+        entries = content.get("entries", {}).values()
+        file, text = content["file"], content.get("text")
         if not all(each is None or isinstance(each, str) for each in (file, text)):
             raise TypeError
         return cls(
             InputKey(file, text),
-            _word(told["task"]),
-            _words(told.get("options", {})),
-            _words(told["meta"]),
-            told["error"] is not None or any(part["error"] is not None for part in entries),
+            _word(content["task"]),
+            _words(content.get("options", {})),
+            _words(content["meta"]),
+            content["error"] is not None or any(part["error"] is not None for part in entries),
         )
 
 
-def _word(told: Any) -> str:
-    if not isinstance(told, str):
+def _word(content: Any) -> str:
+    if not isinstance(content, str):
         raise TypeError
-    return told
+    return content
 
 
-def _words(told: Any) -> Mapping[str, str]:
-    return {name: _word(value) for name, value in told.items()}
+def _words(content: Any) -> Mapping[str, str]:
+    return {name: _word(value) for name, value in content.items()}
 
 
-def _other(task: str, options: Mapping[str, Any], work: RunIdentity) -> str:
+def _other(task: str, options: Mapping[str, Any], identity: RunIdentity) -> str:
     what = f"answers of {task}"
-    if task == work.task:
+    if task == identity.task:
         listed = ", ".join(f"{name}={value}" for name, value in options.items())
         what += f" with {listed}" if listed else " without options"
     return f"it holds {what}; name another file, or leave --resume out to replace it"
@@ -180,7 +182,7 @@ def _extend(spans: list[tuple[int, int]], start: int, end: int) -> None:
 
 
 def _copy(old: Any, new: Any, size: int) -> None:
-    """So many bytes, a piece at a time."""
+    """Copy so many bytes, a piece at a time."""
     while size:
         piece = old.read(min(size, PIECE))
         if not piece:

@@ -4,29 +4,31 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from hearth.blocking import run_blocking
-from hearth.cli.console import complain, hint, notes, warn
+from hearth.catalog import RAW
+from hearth.cli.console import complain, hint, notes, output, warn
 from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.infer.async_writer import AsyncWriter
 from hearth.cli.infer.expand import expand
 from hearth.cli.infer.inputs import gather
-from hearth.cli.infer.report import Report, told_options
+from hearth.cli.infer.parts_report import PartsReport
+from hearth.cli.infer.report import Report, options_as_json
 from hearth.cli.infer.resume import RunIdentity
 from hearth.cli.infer.target import AnswerTarget, report_for
 from hearth.cli.options import warn_of_unknown
 from hearth.cli.signals import SecondInterrupt, StopSignals
-from hearth.client import Answer, Client, Node, TaskInfo
-from hearth.client.client import RAW
+from hearth.client import Answer, Client, Failure, Job, Node, Outcome, TaskInfo
 from hearth.errors import HearthError, SettingsError, Unavailable, UnknownTask
 
 
 class InferArguments(NamedTuple):
-    """What the user asked for."""
+    """Arguments of one run."""
 
     task: str
     files: Sequence[str]
@@ -42,10 +44,13 @@ class InferArguments(NamedTuple):
     """The model whose answers are wanted; None: of any, but all of one."""
 
 
-def run(wishes: InferArguments) -> int:
-    """The exit code. Raises HearthError, and OSError for what can't be read or written."""
+def run(arguments: InferArguments) -> int:
+    """Run to the end and return the exit code.
+
+    Raises HearthError, and OSError for what can't be read or written.
+    """
     stopping = StopSignals()
-    running = InferRun(wishes)
+    running = InferRun(arguments)
     try:
         with stopping:
             asyncio.run(_run(running, stopping))
@@ -74,8 +79,8 @@ async def _run(running: "InferRun", stopping: StopSignals) -> None:
 class InferRun:
     """One run under way, on an asyncio loop."""
 
-    def __init__(self, wishes: InferArguments) -> None:
-        self._wishes = wishes
+    def __init__(self, arguments: InferArguments) -> None:
+        self._arguments = arguments
         self._began = time.monotonic()
         self._report: Report | None = None
         self._is_told = False
@@ -84,35 +89,35 @@ class InferRun:
 
     @property
     def done(self) -> int:
-        """Inputs that are done with."""
+        """Number of inputs that are done."""
         return self._report.done if self._report is not None else 0
 
     @property
     def failed(self) -> int:
-        """Those of them that failed."""
+        """Number of inputs that failed."""
         return self._report.failed if self._report is not None else 0
 
     @property
     def place(self) -> str:
-        """Where answers are written."""
+        """Place where answers are written."""
         return (self._report.place if self._report is not None else "") or "stdout"
 
     def how_far(self) -> str:
-        """Where it stands, and how to go on."""
+        """Tell how much is done, and how to go on."""
         return "nothing was asked yet" if self._report is None else self._report.how_far()
 
     def last_words(self) -> str:
-        """What is said of an interrupted run, once."""
-        told, self._is_told = self._is_told, True
-        return "" if told else f"interrupted: {self.how_far()}"
+        """Return what is said of an interrupted run; empty the second time."""
+        is_told, self._is_told = self._is_told, True
+        return "" if is_told else f"interrupted: {self.how_far()}"
 
     async def run(self) -> None:
-        """To the end of the inputs."""
-        wishes = self._wishes
-        async with Client(wishes.nodes) as client:
-            node = await self._ready(client, wishes.model_id)
-            task = node.capabilities.tasks[wishes.task]
-            warn_of_unknown(task, wishes.options)
+        """Ask for all inputs, and write their answers."""
+        arguments = self._arguments
+        async with Client(arguments.nodes) as client:
+            node = await self._ready(client, arguments.model_id)
+            task = node.capabilities.tasks[arguments.task]
+            warn_of_unknown(task, arguments.options)
             report = self._report = await run_blocking(partial(self._prepare, task))
             with report:
                 if report.model_id is not None:
@@ -120,37 +125,62 @@ class InferRun:
                 report.begin()
                 started = time.monotonic()
                 if report.inputs:
-                    await self._answer(client, task, report)
+                    await self._write(self._answers(client, task, report), report)
         _sum_up(report, time.monotonic() - started)
 
-    async def _answer(self, client: Client, task: TaskInfo, report: Report) -> None:
-        wishes = self._wishes
-        options = dict(wishes.options)
-        if wishes.target.wants_vectors and "accept" in task.limits:
-            options.setdefault("accept", RAW)
-        answers = client.map(
-            wishes.task,
-            report.inputs,
-            ordered=report.ordered,
-            in_flight=wishes.jobs,
-            within=math.inf if (left := self._left()) is None else left,
-            model_id=report.model_id or wishes.model_id,
-            options=options,
-        )
-        pen: AsyncWriter[Answer] = AsyncWriter(report.add)
+    async def _write(self, answers: AsyncGenerator[Answer, None], report: Report) -> None:
+        writer: AsyncWriter[Answer] = AsyncWriter(report.add)
         try:
             async with aclosing(answers):
-                await pen.follow(answers)
+                await writer.follow(answers)
         finally:
-            self.is_stuck = pen.is_stuck
+            self.is_stuck = writer.is_stuck
+
+    def _answers(
+        self, client: Client, task: TaskInfo, report: Report
+    ) -> AsyncGenerator[Answer, None]:
+        arguments = self._arguments
+        if isinstance(report, PartsReport):
+            return self._parts(client, report)
+        options = dict(arguments.options)
+        if arguments.target.wants_vectors and "accept" in task.limits:
+            options.setdefault("accept", RAW)
+        return client.map(
+            arguments.task,
+            report.inputs,
+            ordered=report.ordered,
+            in_flight=arguments.jobs,
+            within=math.inf if (left := self._left()) is None else left,
+            model_id=report.model_id or arguments.model_id,
+            options=options,
+        )
+
+    async def _parts(self, client: Client, report: Report) -> AsyncGenerator[Answer, None]:
+        """Yield the parts of all answers, one input after the other."""
+        arguments = self._arguments
+        for index, source in enumerate(report.inputs):
+            parts = client.stream(
+                arguments.task,
+                source,
+                timeout=math.inf if (left := self._left()) is None else left,
+                model_id=arguments.model_id,
+                options=arguments.options,
+            )
+            try:
+                async with aclosing(parts):
+                    async for part in parts:
+                        yield replace(part, index=index)
+            except (HearthError, OSError, ValueError) as error:
+                job = Job(arguments.task, b"", meta=arguments.options)
+                yield Answer(source, index, "", Outcome(job, error=_failure(error)))
 
     async def _ready(self, client: Client, model_id: str | None = None) -> Node:
-        """A node that can do the task; raises as ``Client.ready``.
+        """Find a node that can do the task; raises as ``Client.ready``.
 
         With --timeout it is waited for that long, for it may be restarting; unless all that
         are there can do other things.
         """
-        task, left = self._wishes.task, self._left()
+        task, left = self._arguments.task, self._left()
         try:
             async with asyncio.timeout(left):
                 return await client.ready(task, model_id=model_id)
@@ -164,11 +194,11 @@ class InferRun:
         return await client.ready(task, self._left(), model_id=model_id)
 
     async def _find(self, client: Client, report: Report) -> None:
-        """Raises Unavailable where no node has the model of an earlier run's answers.
+        """Wait for the model of an earlier run's answers; raises Unavailable where no node has it.
 
         SettingsError, where another is asked for.
         """
-        of, asked = report.model_id, self._wishes.model_id
+        of, asked = report.model_id, self._arguments.model_id
         if asked not in (None, of):
             raise SettingsError(
                 f"{report.place}: its answers are of the model {of}, and --model-id is {asked}: "
@@ -183,28 +213,40 @@ class InferRun:
             ) from None
 
     def _left(self) -> float | None:
-        """Seconds, of those of --timeout; None without it."""
-        limit = self._wishes.timeout
+        """Return the seconds that are left of --timeout; None without it."""
+        limit = self._arguments.timeout
         return None if limit is None else max(0.0, self._began + limit - time.monotonic())
 
     def _prepare(self, task: TaskInfo) -> Report:
         """Look for the files, and at what an earlier run has left: not on the loop."""
-        wishes = self._wishes
-        inputs = gather(expand(wishes.files, task, warn), wishes.texts)
-        work = RunIdentity(wishes.task, told_options(wishes.options))
-        report = report_for(wishes.target, inputs, work)
-        if wishes.timeout is not None:
+        arguments = self._arguments
+        inputs = gather(expand(arguments.files, task, warn), arguments.texts)
+        identity = RunIdentity(arguments.task, options_as_json(arguments.options))
+        target = arguments.target
+        if target.is_plain and "stream" in task.limits and len(inputs) == 1:
+            target = target._replace(stream=output().is_terminal)
+        report = report_for(target, inputs, identity)
+        if arguments.timeout is not None:
             report.advice["DEADLINE_EXCEEDED"] = "a longer --timeout gives it more"
         return report
 
 
+def _failure(error: Exception) -> Failure:
+    """Return why there is no answer, or no more of it, as the answers of a map tell it."""
+    if isinstance(error, HearthError):
+        return error.failure or Failure("UNAVAILABLE", str(error))
+    if isinstance(error, OSError):
+        return Failure("UNREADABLE", f"can't be read: {(error.strerror or str(error)).lower()}")
+    return Failure("UNREADABLE", str(error))
+
+
 def _is_settled(node: Node) -> bool:
-    """Whether what a node can do now is all that it will be able to."""
+    """Tell whether what a node can do now is all that it will be able to."""
     return node.state == "up" and not node.draining and not node.capabilities.changing
 
 
 def _sum_up(report: Report, seconds: float) -> None:
-    """For whoever watches: where all is written, nothing else says that it is done."""
+    """Say that all is done: where all is written to a file, nothing else does."""
     if not report.place or not notes().is_terminal:
         return
     if not report.inputs:

@@ -18,7 +18,7 @@ LONGEST_JSON = 2000
 
 
 def answer(outcome: Outcome) -> RenderableType:
-    """What the node answered, or why it didn't."""
+    """Show what the node answered, or why it didn't."""
     if outcome.error is not None:
         return Text(f"✗ {outcome.error}", style="red")
     if outcome.parts:
@@ -32,7 +32,7 @@ def answer(outcome: Outcome) -> RenderableType:
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:
-    """What else there is to be had."""
+    """Tell what else there is to be had."""
     if pages := outcome.meta.get("pages"):
         page = outcome.meta.get("page", "1")
         more = ": -o page=2 asks for the second" if page == "1" else ""
@@ -62,7 +62,7 @@ def _known(content: Any, schema: SchemaInfo) -> RenderableType:
         match field.kind:
             case "items":
                 for each in content[field.name]:
-                    words = _words(each, field) or field.name.removesuffix("s")
+                    words = _words(each, field)
                     grid.add_row(_certainty(each, field), Text(words))
             case "item":
                 if (one := content.get(field.name)) is not None:
@@ -97,7 +97,8 @@ def _words(thing: Any, field: FieldInfo) -> str:
             words.append(f"{right - left}×{bottom - top} pixels at {left}, {top}")
     words += [f"{len(thing[each.name])} points" for each in there if each.name == "points"]
     numbers = [len(thing[each.name]) for each in there if each.kind == "vector"]
-    return ", ".join([" ".join(words), *(f"{count} numbers" for count in numbers)])
+    told = ", ".join([" ".join(words), *(f"{count} numbers" for count in numbers)])
+    return told or field.figure or field.name.removesuffix("s")
 
 
 def _vector(numbers: Any) -> RenderableType:

@@ -32,7 +32,10 @@ class VectorsReport(Report):
     """
 
     def __init__(self, inputs: Sequence[InferInput], out: Path, task: str, *, resume: bool) -> None:
-        """Raises OSError, and SettingsError where an earlier run's file is of something else."""
+        """Read an earlier run's file.
+
+        Raises OSError, and SettingsError where that file is of something else.
+        """
         check_writable(out)
         self._out, self._task = out, task
         self._names: list[str] = []
@@ -89,7 +92,7 @@ class VectorsReport(Report):
         return f"{self.earlier + self.done:,} of {self.total:,} done, and nothing written"
 
     def _keep(self, vector: "NDArray[np.float32]") -> None:
-        """Raises ValueError for what isn't as the others are."""
+        """Add a vector; raises ValueError for one that isn't as the others are."""
         row, most = len(self._names), len(self._names) + len(self.inputs)
         if self._vectors is None or len(self._vectors) == row:
             _check_space(self._out, most * vector.nbytes)
@@ -117,7 +120,7 @@ class VectorsReport(Report):
                 np.save(file, vectors)
 
     def _load(self) -> None:
-        """What an earlier run has written."""
+        """Read what an earlier run has written."""
         import numpy as np
 
         try:
@@ -136,18 +139,18 @@ class VectorsReport(Report):
 
 
 def _embedding(answer: Answer) -> Embedding | None:
-    """The answer's vector, None where it is none; raises ValueError for one that is broken."""
+    """Return the answer's vector, None where it is none; raises ValueError where it is broken."""
     value = answer.value
     return value if isinstance(value, Embedding) else None
 
 
 def name_of(source: InferInput) -> str:
-    """What ``names`` has for an input: its file's name, or its text."""
+    """Return what ``names`` has for an input: its file's name, or its text."""
     return source.text if source.text is not None else str(source.name)
 
 
 def _check_space(path: Path, size: int) -> None:
-    """Raises SetupError where so many bytes won't fit: better now than after hours."""
+    """Check that so many bytes fit; raises SetupError: better now than after hours."""
     free = shutil.disk_usage(path.resolve().parent).free
     if size > free:
         raise SetupError(
@@ -158,7 +161,7 @@ def _check_space(path: Path, size: int) -> None:
 def _with_room(
     before: "NDArray[np.float32] | None", rows: int, numbers: int
 ) -> "NDArray[np.float32]":
-    """An array for all that is still to come, which begins with what is there."""
+    """Make an array for all that is still to come, which begins with what is there."""
     import numpy as np
 
     if before is None:

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hearth.cli.models.inventory import Item
 from hearth.errors import HearthError
+from hearth.hub.model_files import ModelFiles
 
 if TYPE_CHECKING:
+    from hearth.models.availability import Availability
     from hearth.models.loader import ModelDescription, ModelLoader
     from hearth.settings import Settings
 
@@ -29,7 +30,7 @@ class Configured:
     """Bytes of the folders that it is in; None where nothing is here."""
 
     def to_json(self) -> dict[str, Any]:
-        """As a line of ``--json``."""
+        """Make a line of ``--json``."""
         return {
             "kind": "configured",
             "service": self.service,
@@ -42,8 +43,8 @@ class Configured:
         }
 
 
-def configured(settings: "Settings", found: Sequence[Item]) -> Iterator[Configured]:
-    """Every service's model; ``found`` is what lies in the data folder."""
+def configured(settings: "Settings", found: Sequence[ModelFiles]) -> Iterator[Configured]:
+    """Tell of every service's model; ``found`` is what lies in the data folder."""
     for service in dict.fromkeys(settings.services):
         try:
             loader = loader_of(settings, service)
@@ -52,14 +53,17 @@ def configured(settings: "Settings", found: Sequence[Item]) -> Iterator[Configur
             model, precision = getattr(own, "model", ""), getattr(own, "precision", "")
             yield Configured(service, model, precision, "unavailable", str(error), "", None)
             continue
-        from hearth.models.loader import describe
+        from hearth.models.availability import availability
 
-        about = describe(loader)
-        places = places_of(about, found)
-        state, why = _state(loader, about, places)
-        size = sum(item.size for item in places) if places else None
+        here = availability(loader, found)
         yield Configured(
-            service, about.model, _precision(about, places), state, why, _where(about), size
+            service,
+            here.description.model,
+            _precision(here),
+            here.state,
+            _why(here, service),
+            _where(here.description),
+            here.size,
         )
 
 
@@ -75,41 +79,26 @@ def loader_of(settings: "Settings", service: str) -> "ModelLoader":
     return loader_of(settings, service)
 
 
-def places_of(about: "ModelDescription", found: Sequence[Item]) -> list[Item]:
-    """The folders of the data folder that a model is in, the one that is taken first."""
-    by_path = {item.path: item for item in found}
-    return [by_path[folder] for folder in about.folders if folder in by_path]
+def _why(here: "Availability", service: str) -> str:
+    """Tell what keeps a model from being used, and what brings it."""
+    if here.state in ("here", "unavailable"):
+        return here.reason
+    damage = f"{here.damage}: " if here.damage else ""
+    if here.description.barred:
+        return damage + here.description.barred
+    otherwise = ", or export it again" if damage else ""
+    return f"{damage}fetched at the next start, or by `hearth models pull {service}`{otherwise}"
 
 
-def _state(loader: "ModelLoader", about: "ModelDescription", places: list[Item]) -> tuple[str, str]:
-    from hearth.models.loader import is_local
-
-    # A loader takes local paths as they are; its model says what is wrong with them when loaded.
-    if about.fault:
-        return "unavailable", about.fault
-    try:
-        if is_local(loader):
-            return "here", ""
-    except HearthError as error:
-        return "unavailable", str(error)
-    unfinished = next((item.state for item in places if item.state != "whole"), "not here")
-    fault = next((f"{item.fault}: " for item in places if item.fault), "")
-    if about.barred:
-        return unfinished, fault + about.barred
-    otherwise = ", or export it again" if fault else ""
-    why = f"fetched at the next start, or by `hearth models pull {loader.service}`{otherwise}"
-    return unfinished, fault + why
+def _precision(here: "Availability") -> str:
+    """Tell the precision that is here; else the one that is asked for."""
+    requested, precisions = here.description.precision, here.precisions
+    if not precisions or requested != "auto":
+        return requested
+    return precisions[0] if len(precisions) == 1 else f"auto ({', '.join(precisions)})"
 
 
-def _precision(about: "ModelDescription", places: list[Item]) -> str:
-    """As it is here; else as it is asked for."""
-    here = [item.precision for item in places if item.precision and item.state != "damaged"]
-    if here and about.precision == "auto":
-        return here[0] if len(here) == 1 else f"auto ({', '.join(here)})"
-    return about.precision
-
-
-def _where(about: "ModelDescription") -> str:
-    """Where its files are; where those that aren't here come from."""
-    places = [*map(str, about.folders or filter(None, [about.origin])), *map(str, about.own)]
-    return ", ".join(places)
+def _where(description: "ModelDescription") -> str:
+    """Tell where a model's files are, or where those that aren't here come from."""
+    folders = description.folders or filter(None, [description.origin])
+    return ", ".join([*map(str, folders), *map(str, description.own)])

@@ -38,7 +38,7 @@ def export(  # noqa: PLR0917
     """
     from hearth.cli.console import output
     from hearth.cli.exit_codes import OK
-    from hearth.cli.models.meant import model_of
+    from hearth.cli.models.did_you_mean import model_of
     from hearth.cli.progress import ProgressView
     from hearth.settings import Settings
 
@@ -76,7 +76,7 @@ def export(  # noqa: PLR0917
 
 
 def _exported(name: str, options: "ExportOptions") -> tuple[Path, str, list[str]]:
-    """The folder, the model id, and what there is to say."""
+    """Make files in fp32: the folder, the model id, and what there is to say."""
     from hearth.export.clip_graphs import export_model
 
     report = export_model(name, options)
@@ -96,7 +96,7 @@ def _exported(name: str, options: "ExportOptions") -> tuple[Path, str, list[str]
 def _converted(
     name: str, precision: Literal["fp16", "int8"], options: "ExportOptions"
 ) -> tuple[Path, str, list[str]]:
-    """The same of files in another precision."""
+    """Make files in another precision: the folder, the model id, and what there is to say."""
     from hearth.export.clip_variant import export_variant
 
     report = export_variant(name, precision, options)
@@ -118,10 +118,10 @@ def _set_to(name: str) -> str:
 
 
 def _use_of_variant(folder: Path, precision: str) -> str:
-    """How a node comes to take a variant that lies beside the export in fp32."""
-    from hearth.cli.models.inventory import read_about
+    """Tell how a node comes to take a variant that lies beside the export in fp32."""
+    from hearth.hub.atomic import about
 
-    if read_about(folder).get("forced"):
+    if about(folder).get("forced"):
         return f"use it: set the service's precision to {precision}, for auto leaves what differs"
     device = "a CPU" if precision == "int8" else "a GPU"
     return f"a node takes it by itself on {device} (precision auto)"

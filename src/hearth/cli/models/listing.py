@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hearth.cli.models.configured import Configured
-    from hearth.cli.models.inventory import Item
+    from hearth.hub.model_files import ModelFiles
 
 
 def list_models(
@@ -24,13 +24,17 @@ def list_models(
     from hearth.cli.console import hint, output, print_json
     from hearth.cli.exit_codes import OK
     from hearth.cli.models.configured import configured
-    from hearth.cli.models.inventory import items
+    from hearth.cli.models.words import files_as_json
+    from hearth.models.inventory import inventory_of
 
     settings = settings_of(config, data_dir, others)
-    found = items(settings.data_dir)
+    found = inventory_of(settings.data_dir).files()
     models = list(configured(settings, found))
     if json:
-        for line in [*(row.to_json() for row in models), *(item.to_json() for item in found)]:
+        for line in [
+            *(row.to_json() for row in models),
+            *(files_as_json(files) for files in found),
+        ]:
             print_json(line)
         return OK
     output().print(_of_services(models))
@@ -43,8 +47,7 @@ def list_models(
 
 
 def _of_services(models: "Sequence[Configured]") -> "Table":
-    from hearth.cli.console import Text
-    from hearth.cli.models.inventory import in_words
+    from hearth.cli.console import Text, in_words
 
     table = _table("SERVICE", "MODEL", "PRECISION", "SIZE", "STATE")
     for row in models:
@@ -56,22 +59,24 @@ def _of_services(models: "Sequence[Configured]") -> "Table":
     return table
 
 
-def _of_files(found: "Sequence[Item]") -> "Table":
-    from hearth.cli.console import Text
-    from hearth.cli.models.inventory import in_words
+def _of_files(found: "Sequence[ModelFiles]") -> "Table":
+    from hearth.cli.console import Text, in_words
+    from hearth.cli.models.words import note_on
 
     table = _table("FILES", "MODEL", "PRECISION", "SIZE", "STATE", "PATH")
-    for item in found:
-        state = Text(item.state, style="green" if item.state == "whole" else "yellow")
-        if item.note:
-            state.append(f"\n{item.note}", style="dim")
+    for files in found:
+        state = Text(
+            str(files.condition), style="green" if files.condition == "whole" else "yellow"
+        )
+        if note := note_on(files):
+            state.append(f"\n{note}", style="dim")
         table.add_row(
-            str(item.kind),
-            Text(item.model),
-            Text(item.precision),
-            in_words(item.size),
+            str(files.kind),
+            Text(files.model),
+            Text(files.precision),
+            in_words(files.size),
             state,
-            Text(str(item.path), style="dim"),
+            Text(str(files.path), style="dim"),
         )
     return table
 

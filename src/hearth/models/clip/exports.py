@@ -12,7 +12,7 @@ from hearth.errors import ModelUnavailable
 from hearth.files import fingerprint
 from hearth.hub.atomic import about
 from hearth.hub.integrity import damage, is_onnx, is_sound
-from hearth.hub.layout import Layout, files_in, select
+from hearth.hub.layout import ModelLayout, files_in, select
 from hearth.hub.manifest import DYNAMIC_BATCH, impossible_mark, made_of
 from hearth.models.clip.files import IMAGE, TEXT
 
@@ -20,8 +20,8 @@ TOWERS = (IMAGE, TEXT)
 
 
 def model_files(folder: Path) -> tuple[str, ...]:
-    """The files that make up the pair, as paths in the folder; raises ModelUnavailable."""
-    return select(Layout.ONNX, files_in(folder), folder)
+    """List the files that make up the pair, as paths in the folder; raises ModelUnavailable."""
+    return select(ModelLayout.ONNX, files_in(folder), folder)
 
 
 def prints(folder: Path) -> dict[str, dict[str, Any]]:
@@ -36,7 +36,7 @@ def prints(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def what_is_damaged(folder: Path, name: str, precision: str = "fp32") -> str | None:
-    """What is wrong with an export of the model of that full name, and how to make it anew.
+    """Tell what is wrong with an export of the model of that full name, and how to make it anew.
 
     None where there is none of that model, or nothing is known to be wrong with it.
     """
@@ -47,7 +47,7 @@ def what_is_damaged(folder: Path, name: str, precision: str = "fp32") -> str | N
 
 
 def belongs(folder: Path, name: str) -> bool:
-    """Whether an export was made of the model of that full name, as far as it tells.
+    """Tell whether an export was made of the model of that full name, as far as it tells.
 
     Equal names of two organisations share a folder; earlier exports don't say whose they are.
     """
@@ -66,23 +66,23 @@ def dynamic_copy(snapshot: Path) -> Path | None:
 
 
 def is_impossible(snapshot: Path) -> bool:
-    """Whether an earlier try found that none of a download's graphs can be rewritten."""
+    """Tell whether an earlier try found that none of a download's graphs can be rewritten."""
     return impossible_mark(snapshot, DYNAMIC_BATCH).is_file()
 
 
 def how_to_convert(name: str, precision: str) -> str:
-    """The command that makes a model's variant."""
+    """Return the command that makes a model's variant."""
     return f"run `hearth models export {shlex.quote(name)} --precision {precision}`"
 
 
 def how_to_export(name: str, checkpoint: str | None = None) -> str:
-    """The command that makes a model's export in fp32, of a file of weights if it was."""
+    """Return the command that makes a model's export in fp32, of a file of weights if it was."""
     more = f" --checkpoint {shlex.quote(checkpoint)}" if checkpoint else ""
     return f"run `hearth models export {shlex.quote(name)}{more}`"
 
 
 def how_to_make_again(told: Mapping[str, Any], precision: str) -> str | None:
-    """The command that made an export whose ``hearth.json`` says this; None: it doesn't tell."""
+    """Return the command that made an export, out of its ``hearth.json``; None: it is silent."""
     name, checkpoint = told.get("reference"), told.get("checkpoint")
     if not isinstance(name, str):
         return None

@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from hearth.backends import require_backend
+from hearth.backends.registry import require_backend
 from hearth.errors import SettingsError
 from hearth.files import fingerprint
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
+from hearth.models.clip.local_graphs import LocalGraphs
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.origins import (
     OnnxModel,
@@ -21,7 +22,7 @@ from hearth.models.clip.origins import (
 )
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.weights import OpenClipModel
-from hearth.models.labels.making.store import LabelStore
+from hearth.models.labels.making.label_store import LabelStore
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.loader import DynamicBatchMaker, ModelDescription
 from hearth.models.options import QueueOptions
@@ -134,5 +135,7 @@ def _origin(
     reference = parse(settings.model)
     if settings.backend == "torch":
         return OpenClipModel(reference, hub)
+    if settings.backend != "onnxrt":
+        return LocalGraphs(reference, settings.backend)
     export = export_folder(data_dir, reference)
     return OnnxModel(reference, hub, export, settings, service, make_dynamic=make_dynamic)

@@ -18,13 +18,14 @@ from hearth.models.clip.tower import Tower
 from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.labels.classifier import Classifier
 from hearth.models.labels.index import Scored
-from hearth.models.labels.making.store import LabelStore
+from hearth.models.labels.making.label_store import LabelStore
 from hearth.models.labels.sets.source import LabelSource
-from hearth.models.labels.vectors import Vector
 from hearth.models.options import QueueOptions
 from hearth.models.rows import BatchRow
+from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest, key_of
-from hearth.models.tuning import facts_of, tuned
+from hearth.models.tuning import facts_of, tune
+from hearth.models.vectors import Vector
 
 TRAINED_SCALE = 100.0
 """Where CLIP's training clamps the logit scale, and where published models end up
@@ -97,6 +98,11 @@ class ClipModel:
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
         """The queues of the towers, and of label sets that are large."""
         return (*self._tower_queues(), *self._classifier.queues)
+
+    @property
+    def fallback(self) -> str:
+        """Why it doesn't run on the device asked for; empty where it does."""
+        return fallback_of(self._parts.image, self._parts.text)
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
@@ -233,7 +239,7 @@ class ClipModel:
         return await self._classifier.classify_among(vector, labels, count, context=context)
 
     async def warm_up(self) -> None:
-        """Embed a blank picture and a word, and learn how long batches take.
+        """Embed a blank picture and a word; how long batches take is known, or measured later.
 
         Raises ModelUnavailable where that makes no vectors, or different ones.
         """
@@ -260,7 +266,7 @@ class ClipModel:
             files=self._parts.files,
             item=(item.array if isinstance(item, BatchRow) else item).shape,
         )
-        await tuned(
+        await tune(
             queue,
             item,
             cache=self._options.profiles,

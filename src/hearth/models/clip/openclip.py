@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hearth.backends import TensorSpec, require_backend
+from hearth.backends import Placement, TensorSpec
 from hearth.backends.quiet import no_compiler_cache, quietly
+from hearth.backends.registry import require_backend
 from hearth.backends.torch import TorchSession, precision_of
 from hearth.errors import BackendUnavailable, ModelUnavailable, one_line
 from hearth.hub.atomic import read_json
@@ -46,7 +47,7 @@ class Checkpoint:
 
     @classmethod
     def in_folder(cls, folder: Path) -> "Checkpoint":
-        """A folder as open_clip publishes it; raises ModelUnavailable."""
+        """Take a folder as open_clip publishes it; raises ModelUnavailable."""
         if not (folder / CONFIG).is_file():
             raise ModelUnavailable(f"{folder} holds no open_clip model: {CONFIG} is missing")
         config = read_json(folder / CONFIG).get("model_cfg")
@@ -67,7 +68,7 @@ class Checkpoint:
         pretrained: Mapping[str, Any] | None = None,
         tokenizer: Path | None = None,
     ) -> "Checkpoint":
-        """Weights for one of open_clip's architectures.
+        """Take weights for one of open_clip's architectures.
 
         ``pretrained`` is open_clip's entry for the weights' tag, which says how their
         pictures are prepared and which activation they were trained with. Raises
@@ -115,7 +116,7 @@ def load(checkpoint: Checkpoint, device: str = "cpu") -> OpenClip:
 
 
 def describe(module: Any, checkpoint: Checkpoint) -> OpenClip:
-    """What there is to know of a module that was made from a checkpoint."""
+    """Tell what there is to know of a module that was made from a checkpoint."""
     module.eval().requires_grad_(False)
     bias = getattr(module, "logit_bias", None)
     preprocess = dict(module.visual.preprocess_cfg)
@@ -132,8 +133,10 @@ def describe(module: Any, checkpoint: Checkpoint) -> OpenClip:
     )
 
 
-def torch_parts(model: OpenClip, model_id: str, device: str, files: tuple[Path, ...]) -> Parts:
-    """The two towers of a model, which is on ``device``, as torch sessions."""
+def torch_parts(
+    model: OpenClip, model_id: str, placement: Placement, files: tuple[Path, ...]
+) -> Parts:
+    """Make torch sessions of a model's two towers; it is where ``placement`` says already."""
     height, width = model.transform.height, model.transform.width
     embedding = TensorSpec("embedding", (None, model.dim), np.dtype(np.float32))
     precision = precision_of(model.module)
@@ -143,11 +146,12 @@ def torch_parts(model: OpenClip, model_id: str, device: str, files: tuple[Path, 
             lambda tensor: function(tensor).float(),
             inputs=[taken],
             outputs=[embedding],
-            device=device,
+            device=placement.device,
             precision=precision,
+            fallback=placement.fallback,
         )
 
-    normalise = normaliser(model.transform, device)
+    normalise = normaliser(model.transform, placement.device)
     pixels = TensorSpec("pixels", (None, height, width, 3), np.dtype(np.uint8))
     floats = TensorSpec("image", (None, 3, height, width), np.dtype(np.float32))
     tokens = TensorSpec("text", (None, model.context), np.dtype(np.int64))
@@ -165,7 +169,7 @@ def torch_parts(model: OpenClip, model_id: str, device: str, files: tuple[Path, 
 
 
 def normaliser(transform: ImageTransform, device: str) -> Callable[[Any], Any]:
-    """A function of tensors on ``device``: uint8 (n, height, width, 3) to float32 (n, 3, …)."""
+    """Make a function on ``device`` from uint8 (n, height, width, 3) to float32 (n, 3, …)."""
     import torch
 
     scale, offset = (torch.tensor(v, device=device) for v in (transform.scale, transform.offset))
@@ -181,7 +185,7 @@ def normaliser(transform: ImageTransform, device: str) -> Callable[[Any], Any]:
 
 
 def architecture_config(architecture: str) -> Mapping[str, Any]:
-    """open_clip's config of an architecture; raises ModelUnavailable."""
+    """Read open_clip's config of an architecture; raises ModelUnavailable."""
     config: Mapping[str, Any] | None = import_open_clip().get_model_config(architecture)
     if config is None:
         raise ModelUnavailable(f"open_clip has no architecture {architecture}")
@@ -189,7 +193,7 @@ def architecture_config(architecture: str) -> Mapping[str, Any]:
 
 
 def pretrained_entry(architecture: str, tag: str) -> Mapping[str, Any]:
-    """open_clip's entry for published weights; raises ModelUnavailable."""
+    """Read open_clip's entry for published weights; raises ModelUnavailable."""
     open_clip = import_open_clip()
     entry: Mapping[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
     if not entry:
@@ -202,12 +206,12 @@ def pretrained_entry(architecture: str, tag: str) -> Mapping[str, Any]:
 
 
 def tokenizer_repository(config: Mapping[str, Any]) -> str | None:
-    """The hub repository of a model's tokenizer; None where it is CLIP's own."""
+    """Name the hub repository of a model's tokenizer; None where it is CLIP's own."""
     return (config.get("text_cfg") or {}).get("hf_tokenizer_name") or None
 
 
 def import_open_clip() -> Any:
-    """The module ``open_clip``; raises BackendUnavailable where it can't be imported."""
+    """Import the module ``open_clip``; raises BackendUnavailable where it can't be imported."""
     require_backend("torch")
     try:
         _define_missing_operators()
@@ -253,7 +257,7 @@ def _define_missing_operators() -> None:
 
 
 def _operators_load(torch: Any, origin: str) -> bool:
-    """Whether torchvision's compiled operators can be loaded, as its own import will try."""
+    """Tell whether torchvision's compiled operators can be loaded, as its own import will try."""
     for path in Path(origin).parent.glob("_C*"):
         if path.suffix in {".so", ".pyd", ".dylib"}:
             try:

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from hearth.backends import BACKENDS
+from hearth.backends.registry import BACKENDS
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.hub.atomic import about
 from hearth.hub.integrity import MARK, damage, is_onnx, is_sound
-from hearth.hub.layout import Layout, files_in, select
+from hearth.hub.layout import ModelLayout, files_in, select
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import BARRED, HubStore, RepositoryMissing
@@ -21,7 +21,7 @@ from hearth.models.clip.exports import (
     is_impossible,
     what_is_damaged,
 )
-from hearth.models.clip.files import IMAGE, OnnxFiles
+from hearth.models.clip.files import IMAGE, GraphFiles
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.variants import Place, choose, left_out, variant_folder
 from hearth.models.clip.weights import fault_in, find_whole, require_layout, stored
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def export_folder(data_dir: Path, reference: ModelReference) -> Path:
-    """Where ``hearth models export`` puts a model, and where the node looks for it."""
+    """Name the folder where ``hearth models export`` puts a model, and a node looks for it."""
     return data_dir / "exports" / reference.folder_name
 
 
@@ -40,15 +40,15 @@ class Origin(Protocol):
     """Where a model comes from; methods block."""
 
     def describe(self, settings: ClipSettings) -> ModelDescription:
-        """What it is, and where its files are; never touches the network."""
+        """Tell what it is, and where its files are; never touches the network."""
         ...
 
     def resolve(self) -> str:
-        """Where it can be fetched from; asks the network, and raises ModelUnavailable."""
+        """Find where it can be fetched from; asks the network, and raises ModelUnavailable."""
         ...
 
     def is_local(self) -> bool:
-        """Whether all files are here; never touches the network."""
+        """Tell whether all files are here; never touches the network."""
         ...
 
     def download(self, progress: Progress) -> None:
@@ -64,7 +64,7 @@ class OnnxPaths:
     """ONNX files that the user names one by one."""
 
     def __init__(self, image: Path, text: Path | None) -> None:
-        self._files = OnnxFiles.of_paths(image, text)
+        self._files = GraphFiles.of_paths(image, text)
 
     def describe(self, settings: ClipSettings) -> ModelDescription:
         own = filter(None, (self._files.image, self._files.text))
@@ -116,7 +116,7 @@ class OnnxModel:
     def describe(self, settings: ClipSettings) -> ModelDescription:
         about = ModelDescription(settings.model, settings.precision)
         if (folder := self._reference.folder) is not None:
-            return replace(about, own=(folder,), fault=fault_in(folder, Layout.ONNX))
+            return replace(about, own=(folder,), fault=fault_in(folder, ModelLayout.ONNX))
         exports = self._exports(settings.precision)
         repositories = self._reference.onnx_repositories()
         downloads = () if any(map(is_sound, exports)) else stored(self._hub, repositories)
@@ -162,12 +162,12 @@ class OnnxModel:
             raise ModelUnavailable(f"{folder} is damaged ({damage(folder)}): export it again")
         else:
             self._tell_of_others(settings)
-        parts = OnnxFiles.in_folder(folder, self._reference.model_id).load(settings)
+        parts = GraphFiles.in_folder(folder, self._reference.model_id).load(settings)
         self._tell_of_batches(folder, parts)
         return parts
 
     def graphs(self) -> Path | None:
-        """The folder of the graphs in fp32 that is taken, and is whole; None where none is here.
+        """Find the whole graphs in fp32 that are taken; None where none are here.
 
         The user's own; an export of this very model; a download, or its copy with a free batch
         axis.
@@ -199,7 +199,7 @@ class OnnxModel:
         )
 
     def _note(self) -> str:
-        """Why exports that are here aren't taken."""
+        """Tell why exports that are here aren't taken."""
         export = self._place.export
         if is_onnx(export) and not belongs(export, self._place.name):
             return f" ({export} is of {_plain(about(export)['reference'])})"
@@ -207,7 +207,7 @@ class OnnxModel:
         return f" ({'; '.join(damaged)})" if damaged else ""
 
     def _damaged(self) -> list[str]:
-        """The exports of this model, in any precision, that aren't taken for their damage."""
+        """Complain of the exports of this model, in any precision, that are damaged."""
         export, name = self._place.export, self._place.name
         places = {"fp32": export, **{p: variant_folder(export, p) for p in ("int8", "fp16")}}
         told = (what_is_damaged(place, name, precision) for precision, place in places.items())
@@ -237,25 +237,25 @@ class OnnxModel:
         self._hub.download(repository, files, progress)
 
     def _offer(self) -> tuple[str, tuple[str, ...]]:
-        """The repository that has the graphs, and which of its files they are."""
+        """Return the repository that has the graphs, and which of its files they are."""
         if self._settings.precision not in ("auto", "fp32"):
             raise self._missing(self._settings)
         repository = self._choose()
         files = self._hub.files(repository)
         self._require_graphs(files, repository)
-        return repository, select(Layout.ONNX, files, repository)
+        return repository, select(ModelLayout.ONNX, files, repository)
 
     def _exports(self, precision: str) -> list[Path]:
-        """The exports of this model that are here, in this precision or (auto) in any."""
+        """Return the exports of this model that are here, in this precision or (auto) in any."""
         export = self._place.export
         places = {"fp32": export, **{p: variant_folder(export, p) for p in ("fp16", "int8")}}
         wanted = [place for p, place in places.items() if precision in ("auto", p)]
         return [place for place in wanted if place.is_dir() and belongs(place, self._place.name)]
 
     def _downloaded(self) -> tuple[str, Path] | None:
-        """The repository that is here, and its snapshot."""
+        """Return the repository that is here, and its snapshot."""
         for repository in self._reference.onnx_repositories():
-            folder = find_whole(self._hub, repository, Layout.ONNX, IMAGE.as_posix())
+            folder = find_whole(self._hub, repository, ModelLayout.ONNX, IMAGE.as_posix())
             if folder is not None:
                 return repository, folder
         return None
@@ -272,10 +272,10 @@ class OnnxModel:
         def weights() -> str:
             return f"open_clip weights, and no ONNX graphs: {self._otherwise()}"
 
-        require_layout(Layout.ONNX, files, where, weights)
+        require_layout(ModelLayout.ONNX, files, where, weights)
 
     def _otherwise(self) -> str:
-        """What the user can do where there are no graphs: all of it needs torch."""
+        """Tell what the user can do where there are no graphs: all of it needs torch."""
         export = how_to_export(self._reference.full_name)
         ways = f"{export} once, or set {self._service}.backend to torch"
         missing = BACKENDS["torch"].unavailable()

@@ -6,14 +6,16 @@ data/exports/NAME@fp16/    the same model for a GPU
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hearth.backends.onnx import CPU, first_provider
+from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable
 from hearth.hub import atomic
 from hearth.hub.integrity import is_sound
 from hearth.models.clip.exports import how_to_convert, prints
+from hearth.models.sessions import session_options
 from hearth.settings import ClipSettings
 
 LEAST_COSINE = 0.99
@@ -24,7 +26,7 @@ _MOST_COSINE = 1.0001
 
 
 def variant_folder(export: Path, precision: str) -> Path:
-    """Where a variant lies, beside the export in fp32."""
+    """Name the folder where a variant lies, beside the export in fp32."""
     return export.with_name(f"{export.name}@{precision}")
 
 
@@ -38,7 +40,7 @@ class Place(NamedTuple):
 
 
 def choose(base: Path | None, place: Place, settings: ClipSettings) -> Path | None:
-    """The folder of the precision that is wanted; None where it isn't here.
+    """Choose the folder of the precision that is wanted; None where it isn't here.
 
     ``base`` are the graphs as they came, where they are here. Raises ModelUnavailable where
     a variant is asked for that was made of other graphs, BackendUnavailable for a device that
@@ -65,7 +67,7 @@ def choose(base: Path | None, place: Place, settings: ClipSettings) -> Path | No
 
 
 def left_out(base: Path | None, place: Place, settings: ClipSettings) -> str | None:
-    """Why ``auto`` leaves a variant of this model that has passed, and how to make it anew.
+    """Tell why ``auto`` leaves a variant of this model that has passed, and how to make it anew.
 
     None where it leaves none. Raises as ``choose``.
     """
@@ -80,12 +82,12 @@ def left_out(base: Path | None, place: Place, settings: ClipSettings) -> str | N
 
 
 def precision_of(folder: Path) -> str:
-    """What a folder's ``hearth.json`` says of its weights; fp32 where it says nothing."""
+    """Read what a folder's ``hearth.json`` says of its weights; fp32 where it says nothing."""
     return str(atomic.about(folder).get("precision") or "fp32")
 
 
 def _best(base: Path | None, place: Place, settings: ClipSettings) -> Path | None:
-    """The variant that is fastest on the device and was proved; else the graphs as they came."""
+    """Return the variant that is fastest on the device, if proved; else the graphs as they came."""
     variant = _wanted(place, settings)
     if variant is None:
         return base
@@ -94,7 +96,7 @@ def _best(base: Path | None, place: Place, settings: ClipSettings) -> Path | Non
 
 
 def _wanted(place: Place, settings: ClipSettings) -> Path | None:
-    """The variant for the device, where it is here."""
+    """Return the variant for the device, where it is here."""
     here = {
         name: folder
         for name in ("int8", "fp16")
@@ -102,8 +104,9 @@ def _wanted(place: Place, settings: ClipSettings) -> Path | None:
     }
     if not here:
         return None  # the device isn't asked for
-    on_cpu = first_provider(settings.device, settings.ort_providers) == CPU
-    return here.get("int8" if on_cpu else "fp16")
+    asked = replace(session_options(settings), require_device=False)
+    device = require_backend(settings.backend).place(asked).device
+    return here.get("int8" if device == "cpu" else "fp16")
 
 
 def _passed(about: Mapping[str, Any]) -> bool:
@@ -118,7 +121,7 @@ def _is_near(cosine: object) -> bool:
 
 
 def _fits(about: Mapping[str, Any], base: Path | None, name: str) -> bool:
-    """Whether a variant was made of these graphs; without them, of the model of this name."""
+    """Tell whether a variant was made of these graphs; without them, of the model of this name."""
     if base is None:
         return about.get("reference") == name
     return about.get("made_from") == prints(base)

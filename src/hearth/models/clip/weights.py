@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from hearth.backends.torch import choose_device
+from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable, SettingsError
-from hearth.hub.layout import Layout, files_in, lacking, layouts, select
+from hearth.hub.layout import ModelLayout, files_in, lacking, layouts, select
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import BARRED, HubStore
@@ -13,6 +13,7 @@ from hearth.models.clip import openclip
 from hearth.models.clip.openclip import Checkpoint
 from hearth.models.clip.parts import Parts
 from hearth.models.loader import ModelDescription
+from hearth.models.sessions import session_options
 from hearth.settings import ClipSettings
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -29,7 +30,7 @@ class OpenClipModel:
         folder, repository = self._reference.folder, self._reference.repository
         if folder is not None:
             return ModelDescription(
-                settings.model, own=(folder,), fault=fault_in(folder, Layout.OPEN_CLIP)
+                settings.model, own=(folder,), fault=fault_in(folder, ModelLayout.OPEN_CLIP)
             )
         return ModelDescription(
             settings.model,
@@ -45,7 +46,7 @@ class OpenClipModel:
         repository = self._reference.repository
         if repository is None:
             return ""
-        require_layout(Layout.OPEN_CLIP, self._hub.files(repository), repository, _graphs)
+        require_layout(ModelLayout.OPEN_CLIP, self._hub.files(repository), repository, _graphs)
         return repository
 
     def is_local(self) -> bool:
@@ -55,8 +56,8 @@ class OpenClipModel:
         reference = self._reference
         if reference.repository is not None:
             files = self._hub.files(reference.repository)
-            require_layout(Layout.OPEN_CLIP, files, reference.repository, _graphs)
-            wanted = select(Layout.OPEN_CLIP, files, reference.repository)
+            require_layout(ModelLayout.OPEN_CLIP, files, reference.repository, _graphs)
+            wanted = select(ModelLayout.OPEN_CLIP, files, reference.repository)
             self._hub.download(reference.repository, wanted, progress)
         elif reference.architecture is not None:
             repository, names = self._published()
@@ -72,19 +73,23 @@ class OpenClipModel:
                 f"torch computes in fp32: set precision = fp32, or backend = onnxrt for "
                 f"{settings.precision}"
             )
-        device = choose_device(settings.device, require_device=settings.require_device)
+        options = session_options(settings)
+        placement = require_backend("torch").settle(options)
+        if not options.names_device:
+            placement = placement._replace(fallback="")
         checkpoint = self.checkpoint()
-        model = openclip.load(checkpoint, device)
-        return openclip.torch_parts(model, self._reference.model_id, device, (checkpoint.weights,))
+        model = openclip.load(checkpoint, placement.device)
+        files = (checkpoint.weights,)
+        return openclip.torch_parts(model, self._reference.model_id, placement, files)
 
     def checkpoint(self) -> Checkpoint:
-        """What is here; raises ModelUnavailable where it isn't, or isn't whole."""
+        """Find the weights that are here; raises ModelUnavailable where they aren't whole."""
         if (found := self._find()) is not None:
             return found
         folder = self._reference.folder
         if folder is None:
             raise ModelUnavailable(f"{self._reference.text} isn't downloaded")
-        require_layout(Layout.OPEN_CLIP, files_in(folder), folder, _graphs)
+        require_layout(ModelLayout.OPEN_CLIP, files_in(folder), folder, _graphs)
         return Checkpoint.in_folder(folder)
 
     def _find(self) -> Checkpoint | None:
@@ -93,8 +98,10 @@ class OpenClipModel:
             return self._find_published(reference.architecture, reference.tag or "")
         folder = reference.folder
         if reference.repository is not None:
-            folder = find_whole(self._hub, reference.repository, Layout.OPEN_CLIP, openclip.CONFIG)
-        if folder is None or Layout.OPEN_CLIP not in layouts(files_in(folder)):
+            folder = find_whole(
+                self._hub, reference.repository, ModelLayout.OPEN_CLIP, openclip.CONFIG
+            )
+        if folder is None or ModelLayout.OPEN_CLIP not in layouts(files_in(folder)):
             return None
         return Checkpoint.in_folder(folder)
 
@@ -118,7 +125,7 @@ class OpenClipModel:
         )
 
     def _published(self) -> tuple[str, tuple[str, ...]]:
-        """The repository of a tag's weights, and the names that they may have there."""
+        """Return the repository of a tag's weights, and the names that they may have there."""
         entry = openclip.pretrained_entry(
             self._reference.architecture or "", self._reference.tag or ""
         )
@@ -128,15 +135,15 @@ class OpenClipModel:
         return repository, path.parts[2:3] or openclip.WEIGHTS
 
     def _tokenizer_repository(self) -> str | None:
-        """Where an architecture's tokenizer is, unless it is CLIP's own or comes along."""
+        """Tell where an architecture's tokenizer is, unless it is CLIP's own or comes along."""
         if self._reference.architecture is None:
             return None
         config = openclip.architecture_config(self._reference.architecture)
         return openclip.tokenizer_repository(config)
 
 
-def find_whole(hub: HubStore, repository: str, layout: Layout, key: str) -> Path | None:
-    """The repository's folder, where all of the layout's files are in it."""
+def find_whole(hub: HubStore, repository: str, layout: ModelLayout, key: str) -> Path | None:
+    """Find the repository's folder, where all of the layout's files are in it."""
     if hub.find(repository, [key]) is None:
         return None
     # The store has a record of the repository then: this asks nobody.
@@ -145,18 +152,18 @@ def find_whole(hub: HubStore, repository: str, layout: Layout, key: str) -> Path
 
 
 def stored(hub: HubStore, repositories: Iterable[str]) -> tuple[Path, ...]:
-    """The folders of those repositories of which something is here."""
+    """List the folders of those repositories of which something is here."""
     return tuple(folder for folder in map(hub.folder_of, repositories) if folder.is_dir())
 
 
-def fault_in(folder: Path, layout: Layout) -> str:
-    """What a user's folder lacks of a layout; empty: nothing, or it is of the other engine's.
+def fault_in(folder: Path, layout: ModelLayout) -> str:
+    """Tell what a user's folder lacks of a layout; empty: nothing, or it is of the other engine's.
 
     For those its model says what to do when it is loaded.
     """
     if not folder.is_dir():
         return f"there is no folder {folder}"
-    [other] = set(Layout) - {layout}
+    [other] = set(ModelLayout) - {layout}
     missing = lacking(layout, folder)
     if missing is None or lacking(other, folder) is None:
         return ""
@@ -164,7 +171,7 @@ def fault_in(folder: Path, layout: Layout) -> str:
 
 
 def require_layout(
-    layout: Layout, files: list[str], where: object, instead: Callable[[], str]
+    layout: ModelLayout, files: list[str], where: object, instead: Callable[[], str]
 ) -> None:
     """Raise ModelUnavailable where the files aren't of this layout.
 

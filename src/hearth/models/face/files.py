@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hearth.backends import Session
-from hearth.backends.onnx import OnnxSession
 from hearth.backends.onnx_pixels import taking_pixels
+from hearth.backends.registry import open_session
 from hearth.errors import ModelUnavailable
 from hearth.files import fingerprint
-from hearth.graphs.store import load_graph
+from hearth.graphs.graph_io import load_graph
 from hearth.hub.atomic import about
 from hearth.hub.manifest import DYNAMIC_BATCH, made_of
 from hearth.models.face import parameters as p
 from hearth.models.face.parameters import DETECTION, IN_LAYOUT, RECOGNITION
+from hearth.models.sessions import session_options
 from hearth.settings import FaceSettings
 
 _NAMES: Mapping[str, re.Pattern[str]] = {
@@ -97,7 +98,7 @@ def role_of(path: Path) -> str | None:
 
 def open_detection(path: Path, settings: FaceSettings) -> Session:
     """The detector's graph as one that takes pixels, where it is one; raises SetupError."""
-    graph = _open(path, settings)
+    graph = open_session(path, session_options(settings))
     shape = graph.inputs[0].shape if graph.inputs else ()
     height, width = shape[2:] if len(shape) == 4 else (None, None)
     return taking_pixels(
@@ -111,19 +112,10 @@ def open_detection(path: Path, settings: FaceSettings) -> Session:
 def open_recognition(path: Path, settings: FaceSettings) -> Session:
     """The recogniser's graph as one that takes pixels, where it is one; raises SetupError."""
     return taking_pixels(
-        _open(path, settings),
+        open_session(path, session_options(settings)),
         height=p.SIDE,
         width=p.SIDE,
         **_normalising(p.RECOGNITION_MEAN, p.RECOGNITION_SCALE),
-    )
-
-
-def _open(path: Path, settings: FaceSettings) -> OnnxSession:
-    return OnnxSession(
-        path,
-        device=settings.device,
-        providers=settings.ort_providers,
-        require_device=settings.require_device,
     )
 
 

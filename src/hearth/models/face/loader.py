@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hearth.backends import require_backend
+from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable, SettingsError, SetupError
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ONNX_ORGANISATION, ModelReference, parse

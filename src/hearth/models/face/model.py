@@ -23,8 +23,9 @@ from hearth.models.face.pictures import Cut
 from hearth.models.face.recognition import Recognition
 from hearth.models.face.scrfd import Detector, View
 from hearth.models.options import QueueOptions
+from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, key_of
-from hearth.models.tuning import facts_of, tuned
+from hearth.models.tuning import facts_of, tune
 from hearth.plan import Plan, Step
 
 
@@ -80,6 +81,11 @@ class FaceModel:
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
         """Detection in pictures, pictures to cut faces from, recognition of faces."""
         return (self._finder.queue, *self._recognition.queues)
+
+    @property
+    def fallback(self) -> str:
+        """Why it doesn't run on the device asked for; empty where it does."""
+        return fallback_of(*self._sessions)
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
@@ -142,7 +148,7 @@ class FaceModel:
         return [Embedded(face, vector) for face, vector in zip(told, vectors, strict=True)]
 
     async def warm_up(self) -> None:
-        """Try both models, and learn how long batches take.
+        """Try both models; how long batches take is known, or measured later.
 
         Raises ModelUnavailable where one of them doesn't give what it should.
         """
@@ -166,7 +172,7 @@ class FaceModel:
             files=self._files[number : number + 1],
             item=shape,
         )
-        await tuned(
+        await tune(
             queue,
             item,
             cache=self._options.profiles,

@@ -16,11 +16,12 @@ from hearth.models.labels.index import LabelIndex, Query, Scored
 from hearth.models.labels.limits import LARGE
 from hearth.models.labels.making.builder import LabelBuilder
 from hearth.models.labels.making.embedding import Embed
-from hearth.models.labels.making.store import Kept, LabelStore
+from hearth.models.labels.making.label_store import CachedLabels, LabelStore
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import PROMPT, LabelSource
-from hearth.models.labels.vectors import Dtype, Vector
+from hearth.models.labels.vectors import Dtype
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest
+from hearth.models.vectors import Vector
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +203,7 @@ class Classifier:
         kept = await self._builder.make(source, self._dim, made=made, waits=waits)
         self._take(source.name, kept)
 
-    def _take(self, name: str, kept: Kept) -> None:
+    def _take(self, name: str, kept: CachedLabels) -> None:
         self._indexes[name] = LabelIndex(
             kept.vectors, kept.catalogue, scale=self._scale, bias=self._bias
         )

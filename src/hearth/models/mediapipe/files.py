@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hearth.hub.listing import SHA256, RemoteFile
+from hearth.hub.repository_listing import SHA256, RemoteFile
 
 VERSION = "0.10.21"
 MODEL_ID = f"mediapipe-{VERSION}"

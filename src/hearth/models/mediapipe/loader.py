@@ -1,10 +1,10 @@
 """Where MediaPipe's models come from: its wheel, and what a user brings."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hearth.backends import Session, require_backend
+from hearth.backends import Session, SessionOptions
+from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable, NotReady
 from hearth.hub.progress import Progress
 from hearth.hub.store import BARRED
@@ -87,15 +87,15 @@ class MediaPipeLoader:
 
         A damaged file is taken away, so that the next download brings it anew.
         """
-        require_backend(ENGINE)
+        engine = require_backend(ENGINE)
         if problems := self._files.verify():
             raise ModelUnavailable(f"{NAME}: {problems[0]}")
-        from hearth.backends.litert import LiteRtSession
-        from hearth.backends.litert_pool import LiteRtPool
         from hearth.models.mediapipe.model import MediaPipeModel
 
-        open_once = partial(LiteRtSession, batched=False)
-        instead = bundle.chosen(self._folder, self._settings.bundles, open_once)
+        once = SessionOptions(parallel_rows=1)
+        instead = bundle.chosen(
+            self._folder, self._settings.bundles, lambda path: engine.open(path, once)
+        )
         interpreters = self._settings.interpreters or min(usable_cores(), MOST_INTERPRETERS)
 
         def open_session(name: str) -> Session:
@@ -104,7 +104,7 @@ class MediaPipeLoader:
             if not path.is_file():
                 # It was there when the node began: somebody took it away since.
                 raise NotReady(f"{NAME}: no such file any more: {path}; {_cure(path, found)}")
-            return LiteRtPool(path, width=interpreters)
+            return engine.open(path, SessionOptions(parallel_rows=interpreters))
 
         return MediaPipeModel(
             open_session,

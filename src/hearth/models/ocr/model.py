@@ -22,8 +22,9 @@ from hearth.models.ocr.recognition import Reading, Recogniser, padded_width
 from hearth.models.ocr.rereading import read_again
 from hearth.models.ocr.scripts import ScriptClassifier
 from hearth.models.options import QueueOptions
+from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, key_of
-from hearth.models.tuning import facts_of, tuned
+from hearth.models.tuning import facts_of, tune
 
 PAGES_AHEAD = 3
 """Pages under way, from their decoding until their last line is read; twice as many for several
@@ -119,6 +120,11 @@ class OcrModel:
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
         """Detection of pages, orientation and recognition of lines."""
         return (self._pages, self._orientation, self._recognition)
+
+    @property
+    def fallback(self) -> str:
+        """Why it doesn't run on the device asked for; empty where it does."""
+        return fallback_of(*self._sessions)
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
@@ -227,7 +233,10 @@ class OcrModel:
         )
 
     async def warm_up(self) -> None:
-        """Learn how long batches of lines take; raises ModelFailed where that fails."""
+        """Try the models of lines; how long batches take is known, or measured later.
+
+        Raises ModelFailed where they don't work.
+        """
         # Pages aren't measured: they run one at a time in any case.
         _, orientation, recognition, *_ = self._sessions
         with self._idle.busy():
@@ -235,12 +244,14 @@ class OcrModel:
             await self._tune(self._recognition, recognition)
 
     async def _tune(self, queue: BatchQueue[Any, Any], session: Session) -> None:
+        line = np.zeros(_LINE, np.uint8)
+        await queue.submit(line)
         facts = await asyncio.to_thread(
             facts_of, session, model_id=self.model_id, files=self._files, item=_LINE
         )
-        await tuned(
+        await tune(
             queue,
-            np.zeros(_LINE, np.uint8),
+            line,
             cache=self._options.profiles,
             key=queue.name,
             facts=facts,

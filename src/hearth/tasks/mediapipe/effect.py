@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from hearth.catalog import JSON
 from hearth.errors import InvalidInput
 from hearth.media import ImageReader, PixelForm, encode
 from hearth.media.mask import SoftMask
@@ -22,7 +23,7 @@ from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.options import SEGMENTER
 from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.options import Option
-from hearth.tasks.task import JSON, Call
+from hearth.tasks.task import Call
 
 FORMATS = {"jpeg": "image/jpeg", "png": "image/png"}
 
@@ -89,7 +90,7 @@ def _format(call: Call) -> str:
 
 
 def _drawing(call: Call, backdrops: Backdrops) -> Draw:
-    """What a request asks for; raises InvalidInput."""
+    """Choose how a request's picture is drawn; raises InvalidInput."""
     options = call.options
     color, text = options[COLOR.name], options[BACKGROUND.name]
     match options[EFFECT.name]:
@@ -122,7 +123,7 @@ def _rgb(text: str) -> effects.Color:
 
 
 def _image_of(text: str, longest: int, reader: ImageReader) -> Image.Image:
-    """An image in base64, to be fitted to a picture; raises InvalidInput."""
+    """Read an image in base64, to be fitted to a picture; raises InvalidInput."""
     # Comes as a data URL, maybe.
     code = text.partition(",")[2] if text.startswith("data:") else text
     try:

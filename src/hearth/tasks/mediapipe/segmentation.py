@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from hearth.catalog import FieldInfo
+from hearth.catalog import JSON, RAW, FieldInfo
 from hearth.media import encode
 from hearth.media.mask import IN_FRONT, SoftMask, runs
 from hearth.media.raw import Pixels
@@ -17,7 +17,7 @@ from hearth.tasks.mediapipe.frames import Past, frame_task
 from hearth.tasks.mediapipe.options import SEGMENTER
 from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.options import Option
-from hearth.tasks.task import JSON, RAW, Call
+from hearth.tasks.task import Call
 
 FORMATS = {"png": "image/png", "raw": RAW, "rle": JSON}
 
@@ -41,7 +41,7 @@ THRESHOLD = Option(
 class _Mask(NamedTuple):
     format: str
     content: Any
-    """Bytes, or the counts of runs as JSON."""
+    """Content as bytes, or the counts of runs as JSON."""
     coverage: float
     threshold: float | None
 
@@ -62,7 +62,7 @@ def _encoded(mask: SoftMask, kind: str, threshold: float | None) -> _Mask:
 
 
 def _counts(pixels: Pixels) -> orjson.Fragment:
-    """The runs of a mask as JSON already: those of a large one take their time."""
+    """Write the runs of a mask as JSON already: those of a large one take their time."""
     return orjson.Fragment(orjson.dumps(runs(pixels), option=orjson.OPT_SERIALIZE_NUMPY))
 
 

@@ -15,9 +15,9 @@ from hearth.blocking import run_blocking
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.models.labels.limits import LARGE, MOST_HELD
 from hearth.models.labels.making.embedding import Blocks, Embed, PromptEmbedder
+from hearth.models.labels.making.label_store import CachedLabels, LabelStore
 from hearth.models.labels.making.resumable import ResumableVectors
-from hearth.models.labels.making.reuse import Job, Unfit, reusable_vectors
-from hearth.models.labels.making.store import Kept, LabelStore
+from hearth.models.labels.making.reuse import LabelJob, Unfit, reusable_vectors
 from hearth.models.labels.sets.source import LabelSource
 from hearth.models.labels.vectors import Dtype, Stored, stored
 
@@ -60,7 +60,7 @@ class LabelBuilder:
         self._dtype = dtype
 
     def dtype_of(self, count: int) -> Dtype:
-        """How so many vectors are kept; small sets gain nothing from halves."""
+        """Choose how so many vectors are kept; small sets gain nothing from halves."""
         return self._dtype if count > LARGE else "float32"
 
     async def make(
@@ -70,8 +70,8 @@ class LabelBuilder:
         *,
         made: Callable[[int, int], None],
         waits: Callable[[], None],
-    ) -> Kept:
-        """The vectors of a set; ``made`` is told how many labels have theirs, and of how many.
+    ) -> CachedLabels:
+        """Make the vectors of a set; ``made`` is told how many labels have theirs, and of how many.
 
         ``dim`` is the length of a vector, where that is known. ``waits`` is told when
         another process is at it. Where the disk can't take them they live in memory, up to
@@ -79,11 +79,11 @@ class LabelBuilder:
         Raises ModelUnavailable, and what ``embed`` raises.
         """
         catalogue = await run_blocking(source.catalogue)
-        job = Job(source, catalogue, dim, self.dtype_of(len(catalogue.labels)), made)
+        job = LabelJob(source, catalogue, dim, self.dtype_of(len(catalogue.labels)), made)
         store = self._store
         if store is None:
             return await self._first_that_fits(job, partial(_in_memory, job))
-        async with store.turn(source.name, waits):
+        async with store.locked(source.name, waits):
             kept = await run_blocking(partial(store.load, source, self.dtype_of, dim))
             if kept is not None:
                 return kept
@@ -97,7 +97,7 @@ class LabelBuilder:
                 log.warning("label vectors can't be kept in %s: %s", store.folder, error)
                 return kept
 
-    async def _on_disk(self, store: LabelStore, job: Job) -> Kept:
+    async def _on_disk(self, store: LabelStore, job: LabelJob) -> CachedLabels:
         try:
             return await self._first_that_fits(job, partial(_kept, store, job))
         except OSError as error:
@@ -110,7 +110,9 @@ class LabelBuilder:
                 f"{what} can't be kept in {store.folder}: {error.strerror or error}"
             ) from error
 
-    async def _first_that_fits(self, job: Job, use: Callable[[_Origin], Awaitable[Kept]]) -> Kept:
+    async def _first_that_fits(
+        self, job: LabelJob, use: Callable[[_Origin], Awaitable[CachedLabels]]
+    ) -> CachedLabels:
         """Vectors that are there already, the cheapest first; or new ones."""
         async with aclosing(reusable_vectors(job, self._store, self._prompts)) as candidates:
             async for found in candidates:
@@ -136,7 +138,7 @@ def _first_prompts(source: LabelSource) -> Sequence[str]:
     return first
 
 
-def _save(store: LabelStore, source: LabelSource, kept: Kept) -> Kept:
+def _save(store: LabelStore, source: LabelSource, kept: CachedLabels) -> CachedLabels:
     rows, dim = kept.vectors.shape
     growing = store.grow(source, kept.origin, rows=rows, dim=dim, dtype="float32")
     try:
@@ -156,7 +158,7 @@ def _require_space(store: LabelStore, source: LabelSource, growing: ResumableVec
         )
 
 
-async def _in_memory(job: Job, origin: _Origin) -> Kept:
+async def _in_memory(job: LabelJob, origin: _Origin) -> CachedLabels:
     blocks: list[Stored] = []
     done = 0
     async for block in origin.blocks(0):
@@ -164,10 +166,10 @@ async def _in_memory(job: Job, origin: _Origin) -> Kept:
         done += len(block)
         job.made(done, job.total)
     vectors = np.concatenate(blocks, dtype=job.dtype)
-    return Kept(vectors, job.catalogue, origin.name)
+    return CachedLabels(vectors, job.catalogue, origin.name)
 
 
-async def _kept(store: LabelStore, job: Job, origin: _Origin) -> Kept:
+async def _kept(store: LabelStore, job: LabelJob, origin: _Origin) -> CachedLabels:
     try:
         return await _written(store, job, origin)
     except (OSError, _NoRoomError) as error:
@@ -178,7 +180,7 @@ async def _kept(store: LabelStore, job: Job, origin: _Origin) -> Kept:
         return await _in_memory(job, origin)
 
 
-async def _written(store: LabelStore, job: Job, origin: _Origin) -> Kept:
+async def _written(store: LabelStore, job: LabelJob, origin: _Origin) -> CachedLabels:
     growing = await run_blocking(
         partial(store.grow, job.source, origin.name, rows=job.total, dim=origin.dim,
                 dtype=job.dtype)

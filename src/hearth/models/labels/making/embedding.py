@@ -13,7 +13,7 @@ from hearth.blocking import run_blocking
 from hearth.errors import ModelFailed, Overloaded
 from hearth.models.labels.limits import LONGEST_NAME
 from hearth.models.labels.sets.source import LabelSource
-from hearth.models.labels.vectors import Vector, unit
+from hearth.models.vectors import Vector, unit
 
 _BUSY_SECONDS = 1.0
 """Pause when clients have filled the queue."""
@@ -41,7 +41,7 @@ class PromptEmbedder:
         self._batch = batch
 
     def blocks(self, source: LabelSource) -> Blocks:
-        """All labels of a source."""
+        """Embed all labels of a source."""
 
         async def made(start: int) -> AsyncIterator[Vector]:
             prompts = await run_blocking(partial(source.prompts, start))
@@ -51,7 +51,7 @@ class PromptEmbedder:
         return made
 
     async def embed(self, labels: Sequence[Sequence[str]]) -> Vector:
-        """One unit vector for each label: the mean over its prompts, made a unit again."""
+        """Make one unit vector for each label: the mean over its prompts, made a unit again."""
         texts = [text[:LONGEST_NAME] for prompts in labels for text in prompts]
         size = self._size
         parts = [
@@ -69,7 +69,7 @@ class PromptEmbedder:
         return max(1, self._batch())
 
     async def _patiently(self, texts: Sequence[str]) -> Vector:
-        """Where clients have filled the queue it waits for room."""
+        """Embed, waiting for room where clients have filled the queue."""
         while True:
             try:
                 return await self._embed_texts(texts)
@@ -78,7 +78,7 @@ class PromptEmbedder:
 
 
 def _filling(prompts: Iterator[Sequence[str]], batch: int) -> list[Sequence[str]]:
-    """The next labels, as many as it takes to fill a batch; reads and parses files."""
+    """Take the next labels, as many as it takes to fill a batch; reads and parses files."""
     labels: list[Sequence[str]] = []
     texts = 0
     while texts < batch and (label := next(prompts, None)) is not None:

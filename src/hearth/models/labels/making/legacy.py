@@ -11,7 +11,7 @@ from hearth.models.labels.matrices import NpyMatrix
 
 
 def legacy_vectors(path: Path, count: int) -> NpyMatrix | None:
-    """The vectors in a cache; it is to be closed.
+    """Open the vectors in a cache; they are to be closed.
 
     None where there is no such file, or one of another number of labels than ``count``, which
     is another set's. Raises whatever stands in the way.

@@ -9,7 +9,7 @@ import numpy as np
 from hearth.blocking import run_blocking
 from hearth.errors import one_line
 from hearth.models.labels.matrices import Matrix, picked
-from hearth.models.labels.vectors import Vector, directed, unit
+from hearth.models.vectors import Vector, directed, unit
 
 SAMPLES = 8
 
@@ -38,7 +38,7 @@ class Proof:
         self._made: Vector | None = None
 
     async def misfit(self, matrix: Matrix) -> str | None:
-        """Why the vectors, one for each label, aren't those of the model; None: they are.
+        """Tell why the vectors, one for each label, aren't those of the model; None: they are.
 
         Each vector of the sample must be nearest to its own label's; single ones without a
         direction say nothing. Raises what ``embed`` raises.
@@ -69,14 +69,14 @@ class Proof:
 
 
 def spread(count: int) -> list[int]:
-    """Up to eight indices below ``count``, ascending, from the first to the last."""
+    """Choose up to eight indices below ``count``, ascending, from the first to the last."""
     return sorted({round(at) for at in np.linspace(0, count - 1, SAMPLES)})
 
 
 def chosen(
     prompts: Iterator[Sequence[str]], rows: Iterable[int], start: int = 0
 ) -> list[list[str]]:
-    """The prompts of single labels, ascending; ``start`` is the label that comes first."""
+    """Choose the prompts of single labels, ascending; ``start`` is the label that comes first."""
     found: list[list[str]] = []
     for row in rows:
         found += [list(one) for one in islice(prompts, row - start, row - start + 1)]

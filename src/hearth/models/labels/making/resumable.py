@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.files import write_atomic
-from hearth.models.labels.vectors import BLOCK, Dtype, Vector, stored
+from hearth.models.labels.vectors import BLOCK, Dtype, stored
+from hearth.models.vectors import Vector
 
 _LOOSE = 0.01
 """How far from 1 a vector may be that was rounded to float16."""
@@ -62,7 +63,7 @@ class ResumableVectors:
 
     @property
     def missing_bytes(self) -> int:
-        """How much the file has still to grow."""
+        """Bytes that the file has still to grow."""
         return (self.rows - self.done) * self._width
 
     def append(self, vectors: Vector) -> None:
@@ -81,12 +82,12 @@ class ResumableVectors:
             write_atomic(self._note, json.dumps(note).encode())
 
     def move(self) -> None:
-        """All rows are there, and noted: let the file appear as the target."""
+        """Let the file appear as the target, once all rows are there and noted."""
         self._file.close()
         self.path.replace(self._target)
 
     def forget(self) -> None:
-        """There is nothing to go on with."""
+        """Forget what was noted: there is nothing to go on with."""
         self._note.unlink(missing_ok=True)
 
     def abandon(self) -> None:
@@ -111,7 +112,7 @@ class ResumableVectors:
         self._file.truncate()
 
     def _kept(self) -> int:
-        """The rows that an earlier try has noted, of these very vectors."""
+        """Return the rows that an earlier try has noted, of these very vectors."""
         rows = self._noted()
         size = len(self._header) + rows * self._width
         try:
@@ -128,7 +129,7 @@ class ResumableVectors:
             return 0
 
     def _sound(self, rows: int) -> int:
-        """How many of the rows are unit vectors, up to the first that isn't: disks lose things."""
+        """Count the unit vectors up to the first row that isn't one: disks lose things."""
         self._file.seek(0)
         if not rows or self._file.read(len(self._header)) != self._header:
             return 0

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from hearth.blocking import run_blocking
 from hearth.errors import one_line
 from hearth.models.labels.making.embedding import Blocks, PromptEmbedder
+from hearth.models.labels.making.label_store import LabelStore
 from hearth.models.labels.making.legacy import legacy_vectors
 from hearth.models.labels.making.proof import Proof, chosen
-from hearth.models.labels.making.store import LabelStore
 from hearth.models.labels.matrices import HeldMatrix, Matrix
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import LabelSource
-from hearth.models.labels.vectors import BLOCK, Dtype, Vector, directed, unit
+from hearth.models.labels.vectors import BLOCK, Dtype
+from hearth.models.vectors import Vector, directed, unit
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Unfit(Exception):
     """The vectors are not to be used; says why."""
 
 
-class Job(NamedTuple):
+class LabelJob(NamedTuple):
     """One set to be made."""
 
     source: LabelSource
@@ -43,7 +44,7 @@ class Job(NamedTuple):
 
     @property
     def total(self) -> int:
-        """How many labels there are."""
+        """Number of labels."""
         return len(self.catalogue.labels)
 
     def unused(self, origin: str, why: object) -> None:
@@ -61,7 +62,7 @@ class Reusable(NamedTuple):
 
 
 async def reusable_vectors(
-    job: Job, store: LabelStore | None, prompts: PromptEmbedder
+    job: LabelJob, store: LabelStore | None, prompts: PromptEmbedder
 ) -> AsyncGenerator[Reusable, None]:
     """Yield the vectors of a set that are there and the model's, the cheapest first."""
     proof = Proof(job.total, job.source.prompts, prompts.embed)
@@ -72,9 +73,9 @@ async def reusable_vectors(
 
 
 def _candidates(
-    job: Job, store: LabelStore | None
+    job: LabelJob, store: LabelStore | None
 ) -> Iterator[tuple[str, Callable[[], Matrix | None]]]:
-    """Where there may be vectors already; None where there are none."""
+    """Tell where there may be vectors already; None where there are none."""
     if store is not None:
         if job.dtype == "float16":
             yield "kept as float32", partial(_kept_as_float32, store, job)
@@ -83,15 +84,15 @@ def _candidates(
     yield "shipped", job.source.shipped
 
 
-def _kept_as_float32(store: LabelStore, job: Job) -> Matrix | None:
+def _kept_as_float32(store: LabelStore, job: LabelJob) -> Matrix | None:
     kept = store.load(job.source, lambda _: "float32", job.dim)
     return None if kept is None else HeldMatrix(kept.vectors)
 
 
 async def _fitting(
-    job: Job, name: str, opened: Callable[[], Matrix | None], proof: Proof
+    job: LabelJob, name: str, opened: Callable[[], Matrix | None], proof: Proof
 ) -> Matrix | None:
-    """The vectors of a candidate, where there are any and they are the model's."""
+    """Return the vectors of a candidate, where there are any and they are the model's."""
     try:
         matrix = await run_blocking(opened)
     except Exception as error:  # files may come from anywhere
@@ -111,14 +112,14 @@ async def _fitting(
     return None
 
 
-async def _misfit(job: Job, matrix: Matrix, proof: Proof) -> str | None:
+async def _misfit(job: LabelJob, matrix: Matrix, proof: Proof) -> str | None:
     if matrix.rows != job.total:
         return f"there are {matrix.rows} for {job.total} labels"
     return await proof.misfit(matrix)
 
 
-def _mended(job: Job, name: str, matrix: Matrix, prompts: PromptEmbedder) -> Blocks:
-    """The unit vectors of a matrix; the few that have no direction are made anew."""
+def _mended(job: LabelJob, name: str, matrix: Matrix, prompts: PromptEmbedder) -> Blocks:
+    """Return the unit vectors of a matrix; the few that have no direction are made anew."""
 
     async def blocks(start: int) -> AsyncIterator[Vector]:
         bad = 0
@@ -144,7 +145,7 @@ def _mended(job: Job, name: str, matrix: Matrix, prompts: PromptEmbedder) -> Blo
 
 
 def _unit_block(matrix: Matrix, start: int) -> tuple[Vector, NDArray[np.intp]]:
-    """Some vectors at length 1, and which of them have no direction."""
+    """Read some vectors at length 1, and tell which of them have no direction."""
     try:
         vectors = matrix.block(start, min(start + BLOCK, matrix.rows))
     except Exception as error:  # files may come from anywhere

@@ -11,7 +11,7 @@ _LONGEST = 1 << 22
 
 
 def rows_of(path: Path) -> Iterator[Any]:
-    """The elements of the array in a UTF-8 file, all of them arrays themselves.
+    """Read the elements of the array in a UTF-8 file, all of them arrays themselves.
 
     Raises ValueError for anything else, and OSError.
     """
@@ -33,7 +33,7 @@ class _Reader:
         self._text, self._at = "", 0
 
     def peek(self) -> str:
-        """The next character that isn't white; "" at the end."""
+        """Look at the next character that isn't white; "" at the end."""
         while True:
             while self._at < len(self._text):
                 if not self._text[self._at].isspace():
@@ -43,7 +43,7 @@ class _Reader:
                 return ""
 
     def take(self, allowed: str) -> str:
-        """The next character that isn't white, which must be one of these."""
+        """Take the next character that isn't white, which must be one of these."""
         found = self.peek()
         if not found or found not in allowed:
             raise ValueError("not an array of arrays in JSON")
@@ -51,7 +51,7 @@ class _Reader:
         return found
 
     def element(self) -> Any:
-        """The next element."""
+        """Read the next element."""
         self.take("[")
         self._at -= 1
         while True:

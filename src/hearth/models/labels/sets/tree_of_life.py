@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from hearth.errors import ModelUnavailable, one_line
-from hearth.hub import manifest, names
+from hearth.hub import manifest, repository_names
 from hearth.hub.progress import Progress
 from hearth.hub.store import HubStore
 from hearth.models.labels.limits import LONGEST_NAME
@@ -51,7 +51,9 @@ class _TreeOfLife:
     @property
     def version(self) -> str | None:
         """What the hub lists as the digest of the names that are here."""
-        found = manifest.load(self._hub.folder / names.folder_name(self._repository), "main")
+        found = manifest.load(
+            self._hub.folder / repository_names.folder_name(self._repository), "main"
+        )
         if found is None or not found.begun:
             return None
         listed = found.listing.files.get(self._files_of(found.listing.files)[0])
