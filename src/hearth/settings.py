@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,6 +23,7 @@ from pydantic import (
     PositiveInt,
     ValidationError,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hearth.environment import (
@@ -58,7 +60,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Engine = Literal["onnxrt", "torch", "rknn"]
+def _known_engine(name: str) -> str:
+    from hearth.backends.registry import BACKENDS  # only where somebody names one
+
+    if name not in BACKENDS:
+        raise PydanticCustomError("engine", f"no such engine: choose from {', '.join(BACKENDS)}")
+    return name
+
+
+Engine = Annotated[str, AfterValidator(_known_engine)]
 Precision = Literal["auto", "fp32", "fp16", "int8"]
 Templates = Literal["auto", "single", "simple", "openai"]
 
@@ -169,6 +179,11 @@ class OcrSettings(ServiceSettings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     require_device: bool = Field(
         False, description="fail rather than fall back to the CPU without a word"
+    )
+    precision: Literal["auto", "fp32", "int8"] = Field(
+        "auto",
+        description="of reading lines; int8: in 8 bits, and where a letter is doubtful in float32 "
+        "too; auto: int8 on a CPU where a trial at the start proves it right and faster, else fp32",
     )
     ort_providers: Names | None = Field(
         None, description="ONNX Runtime's execution providers, first choice first"

@@ -26,6 +26,7 @@ from hearth.backends.registry import BACKENDS, require_backend
 from hearth.backends.torch import TorchBackend, TorchSession
 from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable, OutOfMemory
 from litert_kit import Op, Tensor, write_model
+from toy_backend import ToyBackend, write_toy
 
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(3, 4) / 7
 
@@ -84,11 +85,16 @@ def litert_session(folder: Path) -> Session:
     return LiteRtSession(write_tflite(folder / "model.tflite"))
 
 
+def toy_session(folder: Path) -> Session:
+    path = write_toy(folder / "model.toy", WEIGHTS, (3,))
+    return ToyBackend().open(path)
+
+
 def litert_pool(folder: Path) -> Session:
     return LiteRtPool(write_tflite(folder / "model.tflite"), width=2)
 
 
-@pytest.fixture(params=[onnx_session, torch_session, litert_session, litert_pool])
+@pytest.fixture(params=[onnx_session, torch_session, litert_session, litert_pool, toy_session])
 def session(request, tmp_path):
     made = request.param(tmp_path)
     yield made
@@ -180,7 +186,7 @@ def test_what_is_told_of_the_model_is_kept(engine, tmp_path):
 
 
 def test_what_is_in_use_is_told(session):
-    assert session.runtime in BACKENDS
+    assert session.runtime in {*BACKENDS, "toy"}
     assert session.device == "cpu"
     assert session.precision == "fp32"
     assert session.provider

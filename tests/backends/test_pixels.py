@@ -20,7 +20,7 @@ from hearth.backends.onnx_pixels import PixelSession, taking_pixels
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.media import ImageReader
 from hearth.models.clip import openclip
-from hearth.models.clip.files import OnnxFiles
+from hearth.models.clip.files import GraphFiles
 from hearth.models.clip.pictures import Pictures
 from hearth.models.clip.tower import Tower
 from hearth.models.clip.transform import ImageTransform
@@ -139,7 +139,7 @@ def test_fixed_batches_and_free_sizes_take_pixels_too(tmp_path, shape):
     assert session.inputs[0].shape[1:] == (HEIGHT, WIDTH, 3)
     pictures = random_pictures(4)
     tower = Tower(session, "image")
-    vectors = tower._run([np.asarray(picture) for picture in pictures[:3]])
+    vectors = tower.run([np.asarray(picture) for picture in pictures[:3]])
     assert session.batch_sizes.fixed == ((4,) if shape[0] == 4 else ())
     for vector, numbers in zip(vectors, expected(pictures), strict=False):
         assert np.abs(vector - numbers / np.linalg.norm(numbers)).max() < 1e-6
@@ -247,7 +247,7 @@ def test_pictures_fit_whatever_the_model_takes(tmp_path, kind):
         wanted = [
             2 * np.asarray(i).transpose(2, 0, 1).reshape(-1)[:6].astype(float) for i in images
         ]
-    for vector, numbers in zip(tower._run(rows), wanted, strict=True):
+    for vector, numbers in zip(tower.run(rows), wanted, strict=True):
         assert np.abs(vector - numbers / np.linalg.norm(numbers)).max() < 1e-3
 
 
@@ -312,7 +312,7 @@ def test_a_broken_picture_gives_its_row_back(session):
 def test_only_the_item_whose_numbers_arent_finite_fails(tmp_path):
     tower = Tower(open_onnx(write_model(tmp_path / "model.onnx"), device="cpu"), "image")
     items = [np.full((3, HEIGHT, WIDTH), value, np.float32) for value in (1, np.nan, 2, np.inf)]
-    answers = tower._run(items)
+    answers = tower.run(items)
     assert [isinstance(answer, ModelFailed) for answer in answers] == [False, True, False, True]
     assert "finite" in str(answers[1])
     assert answers[0] == pytest.approx(np.full(6, 1 / np.sqrt(6)))
@@ -320,7 +320,7 @@ def test_only_the_item_whose_numbers_arent_finite_fails(tmp_path):
 
 def test_vectors_cant_be_written_to_and_keep_no_batch_alive(session):
     rows = [np.asarray(picture) for picture in random_pictures(3)]
-    for vector in Tower(session, "image")._run(rows):
+    for vector in Tower(session, "image").run(rows):
         assert not vector.flags.writeable
         assert vector.base is None
         assert vector.dtype == np.float32
@@ -357,11 +357,11 @@ def older_export(tiny_module, tiny_export, folder):
         lambda t: tiny_module.encode_image(normalise(t), normalize=True),
         sample,
     )
-    return OnnxFiles(path, None, "older").load(ClipSettings(device="cpu"))
+    return GraphFiles(path, None, "older").load(ClipSettings(device="cpu"))
 
 
 def our_export(tiny_module, tiny_export, folder):
-    return OnnxFiles(tiny_export / "visual" / "model.onnx", None, "new").load(
+    return GraphFiles(tiny_export / "visual" / "model.onnx", None, "new").load(
         ClipSettings(device="cpu")
     )
 
@@ -381,7 +381,7 @@ def test_photographs_are_embedded_as_by_open_clip(
     assert isinstance(parts.image, PixelSession) is (made_by is our_export)
     tower = Tower(parts.image, "image")
     pictures = Pictures(tower, parts.transform)
-    vectors = tower._run([pictures.prepare(READER, payload) for payload in photographs])
+    vectors = tower.run([pictures.prepare(READER, payload) for payload in photographs])
     images = [clip_kit.decoded(payload) for payload in photographs]
     reference = clip_kit.reference_image_vectors(tiny_module, images)
     for vector, theirs in zip(vectors, reference, strict=True):

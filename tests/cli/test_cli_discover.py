@@ -30,7 +30,7 @@ from fleet_kit import LabProcess
 from hearth.cli.discover import views as node_views
 from hearth.cli.discover.sightings import watch_nodes
 from hearth.cli.discover.views import facts
-from hearth.client import health_check
+from hearth.client.limits import ClientLimits
 from hearth.contract import ml_service_pb2 as pb
 from hearth.discovery.announcer import Announcer
 from hearth.settings import MdnsSettings
@@ -153,8 +153,8 @@ def test_a_node_that_is_named_and_found_is_listed_once(lan: Lan, cellar: Host):
         assert [node["name"] for node in done.lines] == ["cellar"]
 
 
-async def test_how_busy_a_node_is_makes_no_event(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(health_check, "REFRESH_SECONDS", 0.02)
+async def test_how_busy_a_node_is_makes_no_event():
+    often = ClientLimits(refresh_seconds=0.02)
     asked = 0
 
     class Busy(ScriptedNode):
@@ -167,7 +167,10 @@ async def test_how_busy_a_node_is_makes_no_event(monkeypatch: pytest.MonkeyPatch
                 extra={"load.in_flight": str(asked), "node.status": "ready"},
             )
 
-    async with serving(Busy(nothing)) as target, aclosing(watch_nodes(None, [target])) as events:
+    async with (
+        serving(Busy(nothing)) as target,
+        aclosing(watch_nodes(None, [target], often)) as events,
+    ):
         own = (each async for each in events if each.sighting.node.target == target)
         first, second = await anext(own), await anext(own)
     assert (first.kind, second.kind) == ("added", "updated")

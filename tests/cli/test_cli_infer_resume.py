@@ -17,7 +17,7 @@ from cli_kit import hearth as hearth_process
 from cli_kit import hearth_here as hearth
 from disk_kit import small_disk
 from fleet_kit import LabProcess, lab_processes
-from hearth.client.affinity import MODEL
+from hearth.client.messages import MODEL
 
 MANY = 300
 SLOW = 0.02

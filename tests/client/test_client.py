@@ -14,7 +14,7 @@ import pytest
 from client_kit import Requests, ScriptedNode, echo, in_pieces, scripted, serving
 from hearth.client import Connection, Job, Outcome, mime
 from hearth.client.addresses import with_port
-from hearth.client.chunks import CHUNK_SIZE, WHOLE_LIMIT
+from hearth.client.outgoing import CHUNK_SIZE, WHOLE_LIMIT
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import DeadlinePassed, Unavailable
 

@@ -17,6 +17,7 @@ from client_kit import (
     echoing,
     gathered,
 )
+from hearth.client.limits import ClientLimits
 from hearth.errors import HearthError, InvalidInput
 
 
@@ -135,16 +136,16 @@ async def test_answers_that_nobody_asked_for_or_had_before_are_dropped() -> None
     assert [answer.body for answer in answers] == numbers(50)
 
 
-async def test_a_node_that_swallows_requests_loses_them_to_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.1)
-    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.3)
+async def test_a_node_that_swallows_requests_loses_them_to_another() -> None:
 
     async def never(request: Any) -> Any:
         return None
 
-    async with client_of(hanging := Script(never), Script(slowly)) as client:
+    async with client_of(
+        hanging := Script(never),
+        Script(slowly),
+        limits=ClientLimits(stall_seconds=0.1, hang_seconds=0.3),
+    ) as client:
         async with asyncio.timeout(8):
             answers = await gathered(client.map(TASK, numbers(60)))
     assert [answer.error for answer in answers if answer.error] == []
@@ -152,16 +153,16 @@ async def test_a_node_that_swallows_requests_loses_them_to_another(
     assert hanging.seen
 
 
-async def test_a_node_of_one_request_a_stream_that_hangs_loses_them_to_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.3)
+async def test_a_node_of_one_request_a_stream_that_hangs_loses_them_to_another() -> None:
 
     async def tiring(request: Any) -> Any:
         return None if len(hanging.seen) > 40 else await slowly(request)
 
     hanging = Script(tiring, patience=1)
-    async with client_of(hanging, Script(slowly)) as client, asyncio.timeout(8):
+    async with (
+        client_of(hanging, Script(slowly), limits=ClientLimits(hang_seconds=0.3)) as client,
+        asyncio.timeout(8),
+    ):
         answers = await gathered(client.map(TASK, numbers(200)))
     assert [answer.error for answer in answers if answer.error] == []
     assert [answer.body for answer in answers] == numbers(200)
@@ -169,26 +170,22 @@ async def test_a_node_of_one_request_a_stream_that_hangs_loses_them_to_another(
 
 @pytest.mark.parametrize("patience", [None, 1])
 async def test_a_slow_answer_is_waited_for_where_no_other_node_has_the_task(
-    monkeypatch: pytest.MonkeyPatch, patience: int | None
+    patience: int | None,
 ) -> None:
-    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.05)
-    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.1)
 
     async def slow(request: Any) -> Any:
         await asyncio.sleep(0.4)
         return echo(request)
 
     node, other = Script(slow, patience=patience), Script(echoing, capability("other"))
-    async with client_of(node, other) as client:
+    async with client_of(
+        node, other, limits=ClientLimits(stall_seconds=0.05, hang_seconds=0.1)
+    ) as client:
         assert (await client.infer(TASK, b"x", timeout=5)).body == b"x"
     assert len(node.seen) == 1
 
 
-async def test_one_request_that_is_swallowed_goes_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.1)
-    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.3)
+async def test_one_request_that_is_swallowed_goes_elsewhere() -> None:
     swallowed = []
 
     async def forgetful(request: Any) -> Any:
@@ -197,7 +194,11 @@ async def test_one_request_that_is_swallowed_goes_elsewhere(
             return None
         return await slowly(request)
 
-    async with client_of(Script(forgetful), Script(forgetful)) as client:
+    async with client_of(
+        Script(forgetful),
+        Script(forgetful),
+        limits=ClientLimits(stall_seconds=0.1, hang_seconds=0.3),
+    ) as client:
         async with asyncio.timeout(8):
             answers = await gathered(client.map(TASK, numbers(60)))
     assert [answer.body for answer in answers] == numbers(60)

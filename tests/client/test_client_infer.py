@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from functools import partialmethod
 from typing import Any
 
 import grpc
@@ -22,7 +21,7 @@ from client_kit import (
     nothing_left,
 )
 from hearth.client import Client
-from hearth.client.connection import Connection
+from hearth.client.limits import ClientLimits
 from hearth.errors import (
     DeadlinePassed,
     HearthError,
@@ -276,21 +275,16 @@ async def test_an_unknown_task_is_said_at_once_and_what_there_is() -> None:
             await client.infer("ehco", b"x")
 
 
-async def test_a_loop_that_stands_still_loses_neither_nodes_nor_answers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_loop_that_stands_still_loses_neither_nodes_nor_answers() -> None:
     # As if it stood for twice the time that a node has for its answer, and longer.
-    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.2)
-    monkeypatch.setattr("hearth.client.health_check.REFRESH_SECONDS", 0.1)
-    ask = partialmethod(Connection.capabilities, timeout=0.25)
-    monkeypatch.setattr(Connection, "capabilities", ask)
+    limits = ClientLimits(stall_seconds=0.2, refresh_seconds=0.1, capabilities_seconds=0.25)
 
     async def handler(request: Any) -> Any:
         await asyncio.sleep(0.02)
         return echo(request)
 
     with ScriptThread(handler) as node:
-        async with Client(node.target) as client:
+        async with Client(node.target, limits=limits) as client:
             await client.ready("echo")
             count = 0
             async for answer in client.map("echo", (b"%d" % n for n in range(160)), timeout=10):

@@ -24,8 +24,8 @@ from client_kit import (
     nothing_left,
 )
 from hearth.client import Client
-from hearth.client.drawing import beside
-from hearth.client.sources import Payload
+from hearth.client.limits import ClientLimits
+from hearth.client.sources import Payload, on_a_thread
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import DeadlinePassed, HearthError, SettingsError, Unavailable
 
@@ -75,14 +75,12 @@ async def test_nodes_that_list_their_models_in_another_order_have_one_model() ->
     assert min(len(node.seen) for node in nodes) > 30
 
 
-async def test_a_slow_node_of_the_right_model_is_not_cut_off_for_one_of_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.05)
-    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.1)
+async def test_a_slow_node_of_the_right_model_is_not_cut_off_for_one_of_another() -> None:
     slow = Script(after(0.5))
     other = Script(echoing, capability(models=("m-2",)))
-    async with client_of(slow, other) as client:
+    async with client_of(
+        slow, other, limits=ClientLimits(stall_seconds=0.05, hang_seconds=0.1)
+    ) as client:
         assert (await client.infer(TASK, b"x", model_id="m-1", timeout=10)).body == b"x"
     assert len(slow.seen) == 1
 
@@ -199,7 +197,7 @@ async def test_a_full_node_is_not_asked_what_it_can_do_at_each_refusal() -> None
 async def test_what_is_drawn_beside_comes_in_order_and_at_once(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / f"{number:02}").touch()
-    drawn = [path.name async for path in beside(iter(sorted(tmp_path.iterdir())))]
+    drawn = [path.name async for path in on_a_thread(iter(sorted(tmp_path.iterdir())))]
     assert drawn == [f"{number:02}" for number in range(30)]
 
 
@@ -229,11 +227,8 @@ async def test_a_composed_request_goes_to_a_node_that_can_do_all_of_it() -> None
         assert (await client.infer("compose", b"x", entries="ocr,faces")).body == b"x"
 
 
-async def test_waiting_for_long_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("hearth.client.pool.SEARCH_SECONDS", 0.1)
-    async with Client("127.0.0.1:9") as client:
+async def test_waiting_for_long_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with Client("127.0.0.1:9", limits=ClientLimits(search_seconds=0.1)) as client:
         answers = await gathered(client.map(TASK, [b"x"] * 3, timeout=0.5))
     assert all("connection refused" in str(answer.error) for answer in answers)
     assert [record.message for record in caplog.records] == [
@@ -286,11 +281,7 @@ async def test_answers_without_a_model_are_no_answers_of_the_model_that_was_aske
     assert {answer.model_id for answer in answers} == {"m-1"}
 
 
-async def test_a_request_that_is_lost_alone_goes_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("hearth.client.watchdog.STALL_SECONDS", 0.05)
-    monkeypatch.setattr("hearth.client.watchdog.HANG_SECONDS", 0.3)
+async def test_a_request_that_is_lost_alone_goes_elsewhere() -> None:
     lost = 0
 
     async def losing(request: Any) -> Any:
@@ -302,7 +293,9 @@ async def test_a_request_that_is_lost_alone_goes_elsewhere(
         return echo(request)
 
     nodes = [Script(losing), Script(losing)]
-    async with client_of(*nodes) as client:
+    async with client_of(
+        *nodes, limits=ClientLimits(stall_seconds=0.05, hang_seconds=0.3)
+    ) as client:
         sources = [b"lost" if n == 5 else b"%d" % n for n in range(400)]
         answers = await gathered(client.map(TASK, sources, in_flight=8, timeout=20))
     assert lost == 1 and all(answer.error is None for answer in answers)

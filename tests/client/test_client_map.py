@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from client_kit import Script, capability, client_of, echo, failing, gathered, nothing_left
-from hearth.client.mapping import MOST_AHEAD
+from hearth.client.limits import ClientLimits
+from hearth.client.mapping import MAX_AHEAD
 from hearth.errors import DeadlinePassed
 
 WINDOW = 16
@@ -166,8 +167,8 @@ async def test_a_slow_consumer_holds_the_sources_back(ordered: bool) -> None:
         async with aclosing(client.map("echo", sources, ordered=ordered)) as answers:
             for taken in range(1, 3):
                 await anext(answers)
-                assert await settled(lambda: sources.drawn) <= MOST_AHEAD * WINDOW + taken + 1
-        assert len(node.seen) <= MOST_AHEAD * WINDOW + 4
+                assert await settled(lambda: sources.drawn) <= MAX_AHEAD * WINDOW + taken + 1
+        assert len(node.seen) <= MAX_AHEAD * WINDOW + 4
 
 
 async def test_one_slow_answer_holds_back_an_ordered_map_at_a_bound() -> None:
@@ -181,14 +182,12 @@ async def test_one_slow_answer_holds_back_an_ordered_map_at_a_bound() -> None:
     async with client_of(Script(handler)) as client:
         sources = Drawn(500)
         mapped = asyncio.create_task(gathered(client.map("echo", sources)))
-        assert WINDOW < await settled(lambda: sources.drawn) <= MOST_AHEAD * WINDOW + 1
+        assert WINDOW < await settled(lambda: sources.drawn) <= MAX_AHEAD * WINDOW + 1
         opened.set()
         assert [answer.index for answer in await mapped] == list(range(500))
 
 
-async def test_payloads_that_are_held_stay_below_the_bound(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_payloads_that_are_held_stay_below_the_bound(tmp_path: Path) -> None:
     size, held, most = 1000, 0, 0
     paths = [tmp_path / f"{n}.bin" for n in range(60)]
     for n, path in enumerate(paths):
@@ -202,10 +201,8 @@ async def test_payloads_that_are_held_stay_below_the_bound(
         held -= len(request.payload)
         return echo(request, result=request.payload.partition(b"\0")[0])
 
-    from hearth.client.reading import Reading
-
-    monkeypatch.setattr("hearth.client.client.Reading", lambda: Reading(4 * size))
-    async with client_of(Script(handler)) as client, asyncio.timeout(10):
+    limits = ClientLimits(max_payload_bytes=4 * size)
+    async with client_of(Script(handler), limits=limits) as client, asyncio.timeout(10):
         answers = await gathered(client.map("echo", paths))
     assert [answer.body for answer in answers] == numbers(60)
     assert most <= 5 * size + 10  # the one that is larger went alone
@@ -251,7 +248,7 @@ async def test_leaving_early_cancels_what_is_under_way(
             break  # without closing it: the garbage collector's business
         gc.collect()
         await until(lambda: asyncio.all_tasks() - before <= keeping(client))
-        assert sum(handle.outstanding for handle in client._pool.handles) == 0
+        await until(lambda: sum(handle.outstanding for handle in client._pool.handles) == 0)
     gc.collect()
     assert [str(warning.message) for warning in recwarn.list] == []
 

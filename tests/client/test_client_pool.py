@@ -10,7 +10,7 @@ import pytest
 
 from fleet_kit import LabProcess, lab_processes
 from hearth.client import Answer, Client
-from hearth.client.retry import MOST_DEATHS
+from hearth.client.retry import MAX_DEATHS
 from hearth.errors import Unavailable
 
 Meanwhile = Callable[[int], None]
@@ -134,7 +134,7 @@ async def test_a_node_that_comes_within_the_deadline_is_used():
 async def test_a_request_that_kills_its_nodes_is_given_up():
     with LabProcess(poison="poison") as node:
         async with Client(node.target) as client:
-            reviving = asyncio.create_task(asyncio.to_thread(node.revive, MOST_DEATHS))
+            reviving = asyncio.create_task(asyncio.to_thread(node.revive, MAX_DEATHS))
             with pytest.raises(Unavailable):
                 await client.infer("upper", "poison", timeout=60)
             await reviving

@@ -13,7 +13,7 @@ from PIL import Image
 from client_kit import Script, capability, client_of
 from hearth.client.addresses import named
 from hearth.client.capabilities import TaskInfo
-from hearth.client.options import written
+from hearth.client.options import to_meta
 from hearth.client.sources import Payload, load
 
 IMAGES = TaskInfo("embed", ("image/jpeg", "image/png"), ())
@@ -139,7 +139,7 @@ def test_options_are_written_as_the_wire_has_them() -> None:
         "array": np.array([1, 2]),
         "none": None,
     }
-    assert written(options) == {
+    assert to_meta(options) == {
         "text": "as it is",
         "yes": "true",
         "no": "false",
@@ -158,13 +158,13 @@ def test_options_are_written_as_the_wire_has_them() -> None:
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", Path("x"), object(), 1 << 70])
 def test_an_option_that_has_no_word_names_itself(value: Any) -> None:
     with pytest.raises(TypeError, match="labels"):
-        written({"labels": value})
+        to_meta({"labels": value})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan")])
 def test_a_number_that_is_none_is_no_option(value: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="labels"):
-        written({"labels": value})
+        to_meta({"labels": value})
 
 
 async def test_options_and_mime_reach_the_node(picture: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hearth.files import fingerprint, write_atomic
+from hearth.files import atomic_file, fingerprint, write_atomic
 from hearth.machine import cpu_model, cpu_quota, usable_cores
 
 
@@ -37,6 +37,32 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path):
     with pytest.raises(OSError):
         write_atomic(tmp_path / "no" / "folder", b"x")
     assert list(tmp_path.iterdir()) == [tmp_path / "name"]
+
+
+def test_a_file_that_is_renewed_keeps_its_permissions_and_the_link_to_it(tmp_path: Path):
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_bytes(b"old")
+    file.chmod(0o640)
+    link.symlink_to(file)
+    write_atomic(link, b"new")
+    assert link.is_symlink() and file.read_bytes() == b"new"
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_killed_writer_has_left_is_written_over_by_the_next_one(tmp_path: Path):
+    script = (
+        "import os, sys; from pathlib import Path; from hearth.files import atomic_file\n"
+        "with atomic_file(Path(sys.argv[1]), alone=True) as file:\n"
+        "    file.write(b'half'); file.flush(); os._exit(1)"
+    )
+    file = tmp_path / "file"
+    subprocess.run([sys.executable, "-c", script, file], check=False)
+    assert [path.name for path in tmp_path.iterdir()] != []
+    assert not file.exists()
+    with atomic_file(file, alone=True) as new:
+        new.write(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert file.read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize("at", [0, -1])

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import orjson
@@ -19,7 +19,6 @@ import golden_kit
 from golden_kit import Case, Golden, golden
 from hearth.backends.registry import BACKENDS
 from hearth.known import SCHEMAS
-from hearth.settings import Engine
 from hearth.tasks.registry import TASKS
 from mediapipe_kit import place
 from node_kit import NodeThread, ask, stub_of, talk
@@ -27,7 +26,11 @@ from schema_kit import faults_of
 
 FAMILY = ("clip", "bioclip", "siglip")
 DECLARED = {task.name: task for task in TASKS}
-ENGINES = [name for name in get_args(Engine) if BACKENDS[name].unavailable() is None]
+ENGINES = [
+    engine.name
+    for engine in BACKENDS.values()
+    if engine.unavailable() is None and (engine.name == "torch" or ".onnx" in engine.suffixes)
+]
 """Engines of CLIP's family that are installed here; the other families have one each."""
 RUNS = [
     (task, engine)

@@ -252,7 +252,8 @@ async def test_what_is_no_image_is_refused(model: OcrModel) -> None:
 
 def test_the_manager_says_what_is_in_use(model: OcrModel) -> None:
     assert (model.service, model.model_id) == ("ocr", "PP-OCRv6-small")
-    assert (model.runtime, model.device, model.precisions) == ("onnxrt", "cpu", ("fp32",))
+    assert (model.runtime, model.device, model.precisions[0]) == ("onnxrt", "cpu", "fp32")
+    assert set(model.precisions) <= {"fp32", "int8"}  # by what this CPU is good at
     assert model.metadata["provider"] == "CPUExecutionProvider"
     assert [queue.max_batch for queue in model.queues] == [1, 8, 8]
 

@@ -1,80 +1,81 @@
 """The model that the answers of one map belong to."""
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Iterable
 
-from hearth.client.messages import Outcome
-
-if TYPE_CHECKING:
-    from hearth.client.node_handle import NodeHandle
-
-MODEL = "lumen.model.id"
-"""The key of an answer's meta with the name of its model."""
+from hearth.client.capabilities import Skills
+from hearth.client.messages import MODEL, Outcome
 
 
 class ModelAffinity:
     """Keeps the answers of several requests to one model: that of the first answer.
 
     Until there is one, requests go to nodes that name the same models as the first that was
-    chosen. ``model`` pins from the beginning. ``entries`` are the tasks that a composed request
-    is made of: nodes that can do all of them go first.
+    chosen. ``model`` holds from the beginning. ``entries`` are the tasks that a composed request
+    is made of: nodes that can do all of them go first. A node is known by a key of its own and
+    judged by its ``Skills``.
     """
 
     def __init__(self, model: str | None = None, entries: Iterable[str] = ()) -> None:
         self.entries = frozenset(entries)
-        self.asked = model
-        """As it was asked for; None where the first answer is to say."""
+        self.requested = model
+        """Model that was asked for; None where the first answer is to say."""
         self.model = model
-        """The same, or as the first answer said."""
+        """Model of all answers; None before the first one has said."""
         self._advertised: frozenset[str] | None = None
         self._of: dict[str, str] = {}
-        self._misfits: set[NodeHandle] = set()
+        self._misfits: set[Hashable] = set()
 
-    def allows(self, handle: "NodeHandle", task: str) -> bool:
-        """Whether a request may go to this node."""
-        if handle in self._misfits:
+    def allows(self, node: Hashable, skills: Skills, task: str) -> bool:
+        """Tell whether a request may go to a node."""
+        if node in self._misfits:
             return False
-        models = frozenset(handle.skills.models.get(task, ()))
-        if self.asked is not None:
-            return self.asked in models
+        models = skills.models.get(task, frozenset())
+        if self.requested is not None:
+            return self.requested in models
         if self._advertised is None or models == self._advertised:
             return True
         return self.model in models
 
-    def suits(self, handle: "NodeHandle") -> bool:
-        """Whether the node can do every entry."""
-        return self.entries <= handle.skills.tasks.keys()
+    def suits(self, skills: Skills) -> bool:
+        """Tell whether a node can do every entry."""
+        return self.entries <= skills.tasks.keys()
 
-    def chose(self, handle: "NodeHandle", task: str) -> None:
-        """A request goes to this node."""
+    def choose(self, skills: Skills, task: str) -> None:
+        """Note that a request goes to a node with these skills."""
         if self._advertised is None:
-            self._advertised = frozenset(handle.skills.models.get(task, ()))
+            self._advertised = skills.models.get(task, frozenset())
 
     def release(self) -> bool:
         """Let nodes with other models have their turn; False once there is an answer."""
-        free = self.asked is None and self._advertised is not None and not self._of
+        free = self.requested is None and self._advertised is not None and not self._of
         if free:
             self._advertised = None
         return free
 
-    def takes(self, outcome: Outcome, handle: "NodeHandle") -> bool:
-        """Whether the answer is of the right model; the first one says which that is."""
-        models = dict(_models_of(outcome))
+    def accepts(self, outcome: Outcome, node: Hashable, skills: Skills) -> bool:
+        """Tell whether an answer is of the right model; the first one says which that is."""
+        models = _models_of(outcome)
         if not models and self.model is not None:
             # Of several models it may be any.
-            return len(handle.skills.models.get(outcome.job.task, ())) <= 1
-        if any(self._of.get(key, self.asked or model) != model for key, model in models.items()):
-            self._misfits.add(handle)
-            return False
+            return len(skills.models.get(outcome.job.task, ())) <= 1
+        for key, model in models:
+            if self._of.get(key, self.requested or model) != model:
+                self._misfits.add(node)
+                return False
         if models and not self._of:
-            self.model = next(iter(models.values()))
-            self._advertised = frozenset(handle.skills.models.get(outcome.job.task, ()))
-        self._of |= models
+            self.model = models[0][1]
+            self._advertised = skills.models.get(outcome.job.task, frozenset())
+        if models:
+            self._of.update(models)
         return True
 
 
-def _models_of(outcome: Outcome) -> Iterator[tuple[str, str]]:
-    """The models behind an answer, by entry (of ``compose``) and source (of smart_classify)."""
-    for entry, part in (outcome.parts or {"": outcome}).items():
-        if part.error is None and (model := part.meta.get(MODEL)):
-            yield f"{entry} {part.meta.get('source', '')}", model
+def _models_of(outcome: Outcome) -> list[tuple[str, str]]:
+    """List the models of an answer, by entry (of ``compose``) and source (smart_classify's)."""
+    if not outcome.parts and MODEL not in outcome.meta:
+        return []
+    return [
+        (f"{entry} {part.meta.get('source', '')}", model)
+        for entry, part in (outcome.parts or {"": outcome}).items()
+        if part.error is None and (model := part.meta.get(MODEL))
+    ]

@@ -1,11 +1,10 @@
-"""What a client gives back for one source."""
+"""Answers, as a client gives them back for a source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from hearth.client.affinity import MODEL
-from hearth.client.messages import Failure, Outcome
+from hearth.client.messages import MODEL, Failure, Outcome
 from hearth.client.status import error_of
 from hearth.client.values import value_of
 
@@ -14,38 +13,38 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What became of one source: an answer, or ``error``."""
+    """The answer for a source, or ``error``."""
 
     input: Any
-    """The source, as it was given."""
+    """Source, as the caller named it."""
     index: int
-    """Its number in a map, from 0."""
+    """Number of the source in a map, from 0."""
     node: str
-    """``HOST:PORT`` of the node that answered; empty where none did."""
+    """Address (``HOST:PORT``) of the node that answered; empty where none did."""
     outcome: Outcome
 
     def __repr__(self) -> str:
-        """Short: sources and answers may be pictures."""
+        """Show it in short: sources and answers may be pictures."""
         what = self.error or self.mime or f"parts {', '.join(self.outcome.parts)}"
         return f"<Answer to {self.input!r:.60}: {what}>"
 
     @property
     def error(self) -> Failure | None:
-        """Why there is no answer; None where there is one."""
+        """Reason why there is no answer; None where there is one."""
         return self.outcome.error
 
     @property
     def value(self) -> Any:
-        """As ``Embedding``, ``Labels``, ``Texts``, ``Faces``, else as JSON, or bytes.
+        """Value as ``Embedding``, ``Labels``, ``Texts``, ``Faces``, else as JSON, or bytes.
 
-        Of ``compose`` a mapping of the entries' values. Raises the HearthError that
+        A composed answer's is a mapping of the entries' values. Raises the HearthError that
         ``error`` tells of, and ValueError for an answer that isn't what its schema says.
         """
         self.check()
         return value_of(self.outcome)
 
     def typed(self, kind: type[T]) -> T:
-        """The value, which is to be a ``kind``; raises ValueError where it isn't."""
+        """Return the value, which is to be a ``kind``; raises ValueError where it isn't."""
         value = self.value
         if not isinstance(value, kind):
             raise ValueError(f"{self.node} answered with {self.mime}, and no {kind.__name__}")
@@ -53,27 +52,27 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """The answer's bytes, as the node sent them."""
+        """Bytes of the answer, as the node sent them."""
         return self.outcome.body
 
     @property
     def mime(self) -> str:
-        """What they are, such as ``application/json;schema=labels_v1``."""
+        """Type of the bytes, such as ``application/json;schema=labels_v1``."""
         return self.outcome.mime
 
     @property
     def schema(self) -> str:
-        """Of JSON: its name, such as ``labels_v1``."""
+        """Name of the JSON's schema, such as ``labels_v1``; empty where there is none."""
         return self.outcome.schema
 
     @property
     def meta(self) -> Mapping[str, str]:
-        """What the node says beside it: times, dimensions, the model."""
+        """Facts that the node says beside it: times, dimensions, the model."""
         return self.outcome.meta
 
     @property
     def parts(self) -> "Mapping[str, Answer]":
-        """Of ``compose``: what became of each entry, by its id."""
+        """Answers to the entries of a composed request, by their ids."""
         return {
             entry: Answer(self.input, self.index, self.node, part)
             for entry, part in self.outcome.parts.items()
@@ -81,11 +80,11 @@ class Answer:
 
     @property
     def model_id(self) -> str:
-        """The model that answered; empty where the node doesn't say."""
+        """Name of the model that answered; empty where the node doesn't say."""
         return self.outcome.meta.get(MODEL, "")
 
     def json(self) -> Any:
-        """The answer as JSON; raises ValueError where it isn't, and as ``value``."""
+        """Return the answer's JSON; raises ValueError where it isn't, and as ``value``."""
         self.check()
         return self.outcome.json()
 
@@ -93,3 +92,13 @@ class Answer:
         """Raise the HearthError that ``error`` tells of, if there is one."""
         if self.outcome.error is not None:
             raise error_of(self.outcome.error)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class AnswerPart(Answer):
+    """A part of an answer that comes bit by bit; ``index`` is its number, from 0."""
+
+    is_last: bool
+    """True of the last one: where the others were deltas, it is the complete answer."""
+    entry: str
+    """Id of the entry of a composed request that it answers; empty: the request itself."""

@@ -1,8 +1,9 @@
-"""A connection to one node."""
+"""Connection to one node."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from typing import Self
 
 import grpc.aio
@@ -11,21 +12,29 @@ from google.protobuf.empty_pb2 import Empty
 from hearth.client import capabilities
 from hearth.client.capabilities import Capabilities
 from hearth.client.forks import ForkGuard, begin_grpc
-from hearth.client.infer import InferStream, Jobs
-from hearth.client.link import Link, StreamEnded
+from hearth.client.limits import DEFAULT_LIMITS
+from hearth.client.link import (
+    CLOSING_SECONDS,
+    AwaitedRequest,
+    InferCall,
+    Link,
+    OpenRequest,
+    Unanswered,
+)
 from hearth.client.messages import Job, Outcome
+from hearth.client.sources import as_async
 from hearth.client.status import exception_of, reached
 from hearth.contract.ml_service_pb2 import Capability
 from hearth.contract.ml_service_pb2_grpc import InferenceStub
 from hearth.errors import Unavailable
 
 WINDOW = 16
-"""Requests in flight: enough to fill a batch of 8 while the next one is on its way."""
-CAPABILITIES_SECONDS = 3.0
-"""The contract's limit for an answer, however busy the node is."""
-MOST_CAPABILITIES = 4 << 20
-"""Bytes; a node of hearth with all services needs some 30 kB."""
+"""Number of requests in flight: fills a batch of 8 while the next one is on its way."""
+MAX_CAPABILITIES = 4 << 20
+"""Bytes that a node may say of itself; one of hearth with all services needs some 30 kB."""
 _FIRST_PAUSE = 0.25  # seconds between questions to a node that is still loading; doubles
+
+Jobs = AsyncIterable[Job] | Iterable[Job]
 
 _OPTIONS = (
     # Nodes are neighbours: a proxy of the environment is not the way to them.
@@ -69,7 +78,7 @@ class Connection:
         if not self._guard.forked:
             await self._channel.close(None)
 
-    async def health(self, *, timeout: float = CAPABILITIES_SECONDS) -> None:
+    async def health(self, *, timeout: float = DEFAULT_LIMITS.capabilities_seconds) -> None:
         """Return if the node answers; raises Unavailable or DeadlinePassed."""
         self._guard.check()
         try:
@@ -78,9 +87,9 @@ class Connection:
             raise exception_of(self.target, error) from None
 
     async def capabilities(
-        self, *, timeout: float = CAPABILITIES_SECONDS, patience: float = 0
+        self, *, timeout: float = DEFAULT_LIMITS.capabilities_seconds, patience: float = 0
     ) -> Capabilities:
-        """What the node can do, one entry for each of its services.
+        """Ask the node what it can do, service by service.
 
         A node that is still loading models answers UNAVAILABLE: it is asked again for
         ``patience`` seconds. Raises Unavailable, DeadlinePassed.
@@ -114,19 +123,24 @@ class Connection:
         async for message in answers:
             messages.append(message)
             size += message.ByteSize()
-            if size > MOST_CAPABILITIES:
+            if size > MAX_CAPABILITIES:
                 raise Unavailable(f"{self.target}: it has more to say of itself than can be meant")
         return messages
 
     def link(self, *, timeout: float | None = None) -> Link:
-        """An Infer call for requests of any number of callers; ``timeout`` is its deadline."""
+        """Open an Infer call for requests of any number of callers; ``timeout`` is its deadline."""
         self._guard.check()
         return Link(self._stub.Infer(None, timeout=timeout))
+
+    def call(self, seconds: float) -> InferCall:
+        """Open an Infer call with a deadline, which may be infinite."""
+        self._guard.check()
+        return self._stub.Infer(None, timeout=seconds if math.isfinite(seconds) else None)
 
     async def infer_many(
         self, jobs: Jobs, *, window: int = WINDOW, timeout: float | None = None
     ) -> AsyncGenerator[Outcome, None]:
-        """One outcome for each job, as they come, all over one Infer call.
+        """Yield one outcome for each job, as they come, all over one Infer call.
 
         ``jobs`` is drawn from only while fewer than ``window`` outcomes are owed. ``timeout``
         (seconds) is the deadline of the whole call. A job that fails has its ``error`` set; where
@@ -134,19 +148,85 @@ class Connection:
         iterator (``contextlib.aclosing``) to cancel what is in flight.
         """
         self._guard.check()
-        outcomes = InferStream(self._stub.Infer(None, timeout=timeout), jobs, window).outcomes()
+        outcomes = _JobStream(self.link(timeout=timeout), jobs, window).outcomes()
         async with contextlib.aclosing(outcomes):
             async for outcome in outcomes:
                 yield outcome
 
     async def infer(self, job: Job, *, timeout: float | None = None) -> Outcome:
-        """What becomes of one job, on a call of its own."""
+        """Return what becomes of one job, on a call of its own."""
         link = self.link(timeout=timeout)
         try:
-            answer = link.send(job)
+            request = AwaitedRequest(job)
+            link.send(request)
             link.finish()
-            return await answer
-        except StreamEnded as ended:
-            return Outcome(job.bare(), error=ended.failure)
+            return await request.future
         finally:
             await link.close()
+
+
+class _OwedRequest(OpenRequest):
+    """A job of a stream; ``settled`` is called with what becomes of it."""
+
+    __slots__ = ("_settled",)
+
+    def __init__(self, job: Job, settled: Callable[[Outcome], None]) -> None:
+        super().__init__(job)
+        self._settled = settled
+
+    def settle(self, result: Outcome | Unanswered) -> None:
+        if isinstance(result, Unanswered):
+            result = Outcome(self.assembly.job, error=result.failure)
+        self._settled(result)
+
+
+class _JobStream:
+    """Sends many jobs over one link; every job gets exactly one outcome.
+
+    A job holds a slot until the caller has its outcome, and one more is drawn while it
+    waits for a slot (so that the end of the jobs is seen, and told to the node, at once):
+    memory is bounded on both sides.
+    """
+
+    def __init__(self, link: Link, jobs: Jobs, window: int) -> None:
+        self._link = link
+        self._jobs = jobs
+        self._slots = asyncio.Semaphore(window)
+        self._settled: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._owed = 0
+        self._all_drawn = False
+
+    async def outcomes(self) -> AsyncGenerator[Outcome, None]:
+        """Yield outcomes as they come; an exception of the jobs' iterator ends them."""
+        drawing = asyncio.create_task(self._draw())
+        try:
+            while (outcome := await self._settled.get()) is not None:
+                self._slots.release()
+                yield outcome
+            await drawing  # raises what the jobs' iterator raised
+            await self._link.read_to_end(CLOSING_SECONDS)
+        finally:
+            drawing.cancel()
+            await asyncio.gather(drawing, self._link.close(), return_exceptions=True)
+
+    async def _draw(self) -> None:
+        try:
+            async for job in as_async(self._jobs):
+                await self._slots.acquire()
+                self._owed += 1
+                self._link.send(_OwedRequest(job, self._settle))
+        except BaseException:
+            self._settled.put_nowait(None)
+            raise
+        self._link.finish()
+        self._all_drawn = True
+        self._finish_if_done()
+
+    def _settle(self, outcome: Outcome) -> None:
+        self._settled.put_nowait(outcome)
+        self._owed -= 1
+        self._finish_if_done()
+
+    def _finish_if_done(self) -> None:
+        if self._all_drawn and not self._owed:
+            self._settled.put_nowait(None)

@@ -1,103 +1,240 @@
 """Many sources through the pool: each has one answer, and few are held at a time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from typing import Any
 
 from hearth.client.answer import Answer
-from hearth.client.drawing import END, as_async
+from hearth.client.retry import Done, PendingRequest
+from hearth.client.source_reader import Unreadable
+from hearth.client.sources import END, Payload, as_async
+from hearth.client.task_call import TaskCall
+from hearth.errors import DeadlinePassed, HearthError
 
 Sources = AsyncIterable[Any] | Iterable[Any]
 
-MOST_AHEAD = 4
+MAX_AHEAD = 4
 """Answers that are held, in multiples of the room: those that are early in an ordered map, or
 that nobody has taken yet."""
+MAX_READ_AHEAD = 16
+"""Number of files that are read before there is room to send them."""
+
+
+class _Item(PendingRequest):
+    """A source on its way to its answer."""
+
+    __slots__ = ("index", "payload", "reading", "run", "source")
+
+    def __init__(self, run: "MapRun", index: int, source: Any, deadline: float) -> None:
+        super().__init__(deadline)
+        self.run = run
+        self.index = index
+        self.source = source
+        self.payload: Payload | None = None
+        self.reading: asyncio.Task[None] | None = None
+
+    def finish(self, result: Done | BaseException) -> None:
+        """Take what has become of the request."""
+        self.run.finish(self, result)
+
+    def cancel(self) -> None:
+        """Wait for nothing more."""
+        if self.reading is not None:
+            self.reading.cancel()
+        super().cancel()
 
 
 class MapRun:
-    """``ask`` gives the answer to the source of a number; ``room`` is how many may run now.
+    """One answer for each source; ``room`` is how many requests may be in flight now.
 
-    Workers, as many as there is room, draw a source each and ask for it, again and again.
+    All of it happens in callbacks, one for each answer: it makes room for the next source, which
+    is drawn and sent at once, if it is in memory. Files are read a few ahead of the room.
     """
 
     def __init__(
-        self,
-        sources: Sources,
-        ask: Callable[[int, Any], Awaitable[Answer]],
-        room: Callable[[], int],
-        *,
-        ordered: bool,
+        self, sources: Sources, call: TaskCall, room: Callable[[], int], *, ordered: bool
     ) -> None:
-        self._sources = as_async(sources)
-        self._ask = ask
+        self._call = call
         self._room = room
         self._ordered = ordered
-        self._drawing = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop
+        self._iterator = None if isinstance(sources, AsyncIterable) else iter(sources)
+        self._async_sources = as_async(sources) if isinstance(sources, AsyncIterable) else None
+        self._drawing: asyncio.Task[None] | None = None
+        self._may_draw: asyncio.Future[None] | None = None
         self._drawn = 0
         self._all_drawn = False
-        self._workers: set[asyncio.Task[None]] = set()
-        self._settled: asyncio.Queue[Answer | BaseException | None] = asyncio.Queue()
+        self._items: set[_Item] = set()
+        self._read: deque[_Item] = deque()
+        """Items whose payload is there, without room to be sent."""
+        self._sent = 0
+        self._reads_files = False
+        self._fills_up = False
+        self._is_filling = False
+        self._is_held_back = False
         self._early: dict[int, Answer] = {}
+        self._settled: deque[Answer] = deque()
+        """Answers whose turn it is."""
+        self._next_index = 0
         self._handed_on = 0
-        self._taken = asyncio.Event()
+        self._error: BaseException | None = None
+        self._consumer: asyncio.Future[None] | None = None
 
     async def answers(self) -> AsyncGenerator[Answer, None]:
-        """One for each source; an exception of the sources' iterator ends them."""
-        self._add_workers()
+        """Yield one for each source; an exception of the sources' iterator ends them."""
+        self._loop = asyncio.get_running_loop()
         try:
-            while (answer := await self._settled.get()) is not None:
-                if isinstance(answer, BaseException):
-                    raise answer
-                for each in self._in_turn(answer):
-                    yield each
+            if self._async_sources is not None:
+                self._drawing = asyncio.create_task(self._draw_all(self._async_sources))
+            self._fill()
+            while True:
+                while self._settled:
+                    answer = self._settled.popleft()
+                    self._handed_on += 1
+                    if self._is_held_back:
+                        self._fill()
+                    yield answer
+                if self._error is not None:
+                    raise self._error
+                if self._all_drawn and not self._items:
+                    return
+                self._consumer = self._loop.create_future()
+                await self._consumer
         finally:
-            workers = list(self._workers)
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-            await self._sources.aclose()
+            await self._close()
 
-    def _in_turn(self, answer: Answer) -> Iterator[Answer]:
-        """What can be handed on, now that this answer is there."""
-        self._early[answer.index] = answer
-        while self._early:
-            index = self._handed_on if self._ordered else answer.index
-            if (following := self._early.pop(index, None)) is None:
-                return
-            self._handed_on += 1
-            self._taken.set()
-            yield following
+    def finish(self, item: _Item, result: Done | BaseException) -> None:
+        """Take what has become of an item's request."""
+        self._sent -= 1
+        if item.payload is not None:
+            self._call.give_back(item.payload)
+            item.payload = None
+        if isinstance(result, BaseException):
+            self._fail(result)
+        else:
+            self._settle(item, result)
 
-    def _add_workers(self) -> None:
-        """As many as there is room, which grows when a node joins."""
-        if self._all_drawn:
-            return
-        for _ in range(self._room() - len(self._workers)):
-            self._workers.add(asyncio.create_task(self._work()))
+    async def _close(self) -> None:
+        items, self._items = list(self._items), set()
+        tasks = [item.reading for item in items if item.reading is not None]
+        for item in items:
+            item.cancel()
+            if item.payload is not None:
+                self._call.give_back(item.payload)
+        if self._drawing is not None:
+            self._drawing.cancel()
+            tasks.append(self._drawing)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._async_sources is not None:
+            await self._async_sources.aclose()
 
-    async def _work(self) -> None:
+    def _fill(self) -> None:
+        """Send and draw as long as there is room."""
+        if self._is_filling:
+            return  # by what is sent here, and fails at once
+        self._is_filling = True
+        room, iterator = self._room(), self._iterator
         try:
-            while len(self._workers) <= self._room() and not self._all_drawn:
-                async with self._drawing:
-                    await self._wait_for_the_caller()
-                    source = await anext(self._sources, END)
-                    index, self._drawn = self._drawn, self._drawn + 1
-                if source is END:
-                    self._all_drawn = True
-                    break
-                self._settled.put_nowait(await self._ask(index, source))
-                self._add_workers()
+            while self._error is None:
+                if self._read and self._sent < room:
+                    self._send(self._read.popleft(), self._loop.time())
+                elif self._all_drawn or not self._has_room(room):
+                    return
+                elif iterator is not None:
+                    self._begin(next(iterator, END), room)
+                else:
+                    if self._may_draw is not None and not self._may_draw.done():
+                        self._may_draw.set_result(None)
+                    return
+        except BaseException as error:  # of the caller's own iterator
+            self._fail(error)
+        finally:
+            self._is_filling = False
+
+    def _has_room(self, room: int) -> bool:
+        """Tell whether a source may be drawn."""
+        self._is_held_back = self._drawn - self._handed_on >= MAX_AHEAD * room
+        open_ = len(self._items)
+        if self._is_held_back or not self._reads_files or open_ < room:
+            return open_ < room and not self._is_held_back
+        # Several at a time, for one wake of a thread.
+        ahead = min(room // 4, MAX_READ_AHEAD)
+        if open_ - self._sent <= ahead // 2:
+            self._fills_up = True
+        elif open_ >= room + ahead:
+            self._fills_up = False
+        return self._fills_up and open_ < room + ahead
+
+    async def _draw_all(self, sources: AsyncGenerator[Any, None]) -> None:
+        try:
+            while not self._all_drawn:
+                if self._has_room(self._room()):
+                    self._begin(await anext(sources, END), self._room())
+                else:
+                    self._may_draw = self._loop.create_future()
+                    await self._may_draw
         except asyncio.CancelledError as error:
             # Its frames would hold us, and we it: the sources were closed late then.
-            self._settled.put_nowait(error.with_traceback(None))
+            self._fail(error.with_traceback(None))
+            raise
         except BaseException as error:
-            self._settled.put_nowait(error)
-        finally:
-            self._workers.discard(asyncio.current_task())
-            if self._all_drawn and not self._workers:
-                self._settled.put_nowait(None)
+            self._fail(error)
 
-    async def _wait_for_the_caller(self) -> None:
-        while self._drawn - self._handed_on >= MOST_AHEAD * self._room():
-            self._taken.clear()
-            await self._taken.wait()
+    def _begin(self, source: Any, room: int) -> None:
+        if source is END:
+            self._all_drawn = True
+            self._wake()
+            return
+        now = self._loop.time()
+        item = _Item(self, self._drawn, source, self._call.deadline(now))
+        self._drawn += 1
+        self._items.add(item)
+        if now >= item.deadline:
+            self._settle(item, self._call.not_sent(DeadlinePassed("no answer in time")))
+        elif self._sent < room and (payload := self._call.take_now(source)) is not None:
+            item.payload = payload
+            self._send(item, now)
+        else:
+            self._reads_files = self._reads_files or self._call.info is not None
+            item.reading = asyncio.create_task(self._take(item))
+
+    async def _take(self, item: _Item) -> None:
+        try:
+            item.payload = await self._call.take(item.source, item.deadline)
+        except (HearthError, Unreadable) as error:
+            self._settle(item, self._call.not_sent(error))
+        except Exception as error:
+            self._fail(error)
+        else:
+            item.reading = None
+            self._read.append(item)
+            self._fill()
+
+    def _send(self, item: _Item, now: float) -> None:
+        assert item.payload is not None
+        self._sent += 1
+        self._call.send(item.payload, item, now)
+
+    def _settle(self, item: _Item, done: Done) -> None:
+        self._items.discard(item)
+        answer = Answer(item.source, item.index, done.node, done.outcome)
+        if not self._ordered:
+            self._settled.append(answer)
+        else:
+            self._early[item.index] = answer
+            while (following := self._early.pop(self._next_index, None)) is not None:
+                self._next_index += 1
+                self._settled.append(following)
+        self._fill()
+        self._wake()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None and not consumer.done():
+            consumer.set_result(None)

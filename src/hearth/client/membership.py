@@ -1,15 +1,16 @@
-"""Who is there: nodes that were named, and those that mDNS finds."""
+"""Members of the pool: nodes that were named, and those that mDNS finds."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
+from hearth.client.limits import ClientLimits
 from hearth.client.node_handle import NodeHandle
 from hearth.discovery.browser import Browser
 from hearth.discovery.record import NodeRecord
 from hearth.errors import Unavailable
 
-MOST_NODES = 256
-"""Far more than a home has; announcements cost whoever makes them nothing."""
+MAX_NODES = 256
+"""Number of nodes, far more than a home has; announcements cost whoever makes them nothing."""
 
 
 class Membership:
@@ -23,13 +24,15 @@ class Membership:
         addresses: Sequence[str],
         *,
         mdns: bool,
+        limits: ClientLimits,
         changed: Callable[[], None],
         can_be_spared: Callable[[NodeHandle], bool],
     ) -> None:
         self.mdns = mdns
         self.deaf = ""
-        """One line: why mDNS can't be used; empty where it can."""
+        """Reason, in one line, why mDNS can't be used; empty where it can."""
         self._addresses = addresses
+        self._limits = limits
         self._changed = changed
         self._can_be_spared = can_be_spared
         self._handles: dict[str, NodeHandle] = {}
@@ -38,7 +41,7 @@ class Membership:
         self._browsing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Begin; raises Unavailable where mDNS can't be used and no address is given."""
+        """Begin to look; raises Unavailable where mDNS can't be used and no address is given."""
         for address in self._addresses:
             self._handles[address] = self._new_handle(address)
         if self.mdns:
@@ -61,41 +64,43 @@ class Membership:
 
     @property
     def handles(self) -> list[NodeHandle]:
-        """The eldest acquaintance first; one that was named and found is there once, as named."""
+        """Nodes, the eldest acquaintance first; one that was named and is found is there once."""
         handles = list(self._handles.values())
         if len(handles) == len(self._addresses) or not self._addresses:
             return handles
-        named = {each.identity for each in handles if each.record is None and each.state == "up"}
+        addressed = {
+            each.identity for each in handles if each.record is None and each.state == "up"
+        }
         return [
             each
             for each in handles
-            if each.record is None or each.identity not in named or not each.identity[0]
+            if each.record is None or each.identity not in addressed or not each.identity[0]
         ]
 
     def compare(self, records: Iterable[NodeRecord]) -> None:
         """Take up what mDNS says now; a node that has moved is another one, at its new place."""
-        found = {record.target: record for record in records}
-        known_as = {(record.uuid, record.name) for record in found.values() if record.uuid}
+        announced = {record.target: record for record in records}
+        known_as = {(record.uuid, record.name) for record in announced.values() if record.uuid}
         for target, handle in list(self._handles.items()):
             before = handle.record
-            if before is None or target in found:
+            if before is None or target in announced:
                 continue
             if (before.uuid, before.name) in known_as:
                 self._retire(target)
             elif handle.listed:
-                handle.unlisted()
-        for target, record in found.items():
+                handle.unlist()
+        for target, record in announced.items():
             known = self._handles.get(target)
-            if known is None and len(self._handles) >= MOST_NODES:
+            if known is None and len(self._handles) >= MAX_NODES:
                 continue
             if known is None:
                 self._handles[target] = self._new_handle(target, record)
             elif known.record is not None and (known.record != record or not known.listed):
-                known.seen(record)
+                known.announce(record)
         self._tell()
 
     def _new_handle(self, target: str, record: NodeRecord | None = None) -> NodeHandle:
-        return NodeHandle(target, self._tell, self._can_be_spared, record)
+        return NodeHandle(target, self._tell, self._can_be_spared, self._limits, record)
 
     async def _listen(self) -> None:
         browser = Browser()

@@ -11,46 +11,46 @@ from hearth.catalog import JSON
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request: a task and what it is done to."""
+    """A request: a task and what it is done to."""
 
     task: str
     payload: bytes
     mime: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
-    """Options of the task; keys and values are strings."""
+    """Options of the task, as texts by name."""
     tag: Any = None
-    """The caller's own; it comes back with the outcome and isn't sent."""
+    """Mark of the caller's own; it comes back with the outcome and isn't sent."""
 
     def bare(self) -> "Job":
-        """The same without its payload, which outlives it in no outcome."""
+        """Return the job without its payload, which no outcome keeps."""
         return Job(self.task, b"", self.mime, self.meta, self.tag)
 
 
+MODEL = "lumen.model.id"
+"""Key of an answer's meta with the name of its model."""
 PUSHBACK = "grpc-retry-pushback-ms"
-"""gRPC's own name, in a status's trailers, and hearth's in an answer's meta."""
+"""Key of the time until the next try: gRPC's own in a status's trailers, hearth's in meta."""
+MAX_PUSHBACK = 300.0
+"""Seconds for which a node is left alone at most, whatever it says."""
+MAX_DIGITS = 12
 
 
-MOST_PUSHBACK = 300.0
-"""Seconds that we leave a node alone, whatever it says."""
-LONGEST_NUMBER = 12
-
-
-def pushback(told: Iterable[Any]) -> float | None:
-    """Seconds after which the node wants to be asked again, of names and values; else None."""
-    text = next((str(value) for name, value in told if name == PUSHBACK), "")
+def pushback(metadata: Iterable[Any]) -> float | None:
+    """Return the seconds after which the node wants to be asked again, of names and values."""
+    text = next((str(value) for name, value in metadata if name == PUSHBACK), "")
     if text.startswith("-"):
-        return MOST_PUSHBACK  # of gRPC: not to be asked again
+        return MAX_PUSHBACK  # of gRPC: not to be asked again
     if not text.isdecimal():
         return None
-    return min(MOST_PUSHBACK, int(text[:LONGEST_NUMBER]) / 1000)
+    return min(MAX_PUSHBACK, int(text[:MAX_DIGITS]) / 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job has no answer."""
+    """Reason why a job has no answer."""
 
     code: str
-    """A name of a gRPC status (``INVALID_ARGUMENT``, ``UNAVAILABLE``, …)."""
+    """Name of a gRPC status (``INVALID_ARGUMENT``, ``UNAVAILABLE``, …)."""
     message: str
     detail: str = ""
     retry_after: float | None = None
@@ -62,25 +62,25 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one job: an answer, or ``error``."""
+    """The answer to one job, or ``error``."""
 
     job: Job
-    """Without its payload."""
+    """Job without its payload."""
     body: bytes = b""
     mime: str = ""
-    """As the node wrote it, such as ``application/json;schema=labels_v1``."""
+    """Type of the body as the node wrote it, such as ``application/json;schema=labels_v1``."""
     schema: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
     error: Failure | None = None
     parts: "Mapping[str, Outcome]" = field(default_factory=dict)
-    """Of the task ``compose``: what became of each entry, by its id, in the order in which
-    they came; there is no other body then."""
+    """Outcomes of the entries of a composed request, by id, in the order in which they came;
+    there is no other body then."""
 
     @property
     def is_json(self) -> bool:
-        """Whether the body is JSON."""
+        """True of a body that is JSON."""
         return self.mime.partition(";")[0].strip().lower() == JSON
 
     def json(self) -> Any:
-        """The body as JSON; raises ValueError where it isn't."""
+        """Return the body's JSON; raises ValueError where it isn't."""
         return orjson.loads(self.body)

@@ -1,20 +1,61 @@
-"""The order in which the messages of one stream are written."""
+"""Requests as messages, and the order in which the messages of one stream are written.
+
+The contract's rules for what is cut: chunks of one request share the correlation id and
+``total``, ``seq`` counts from 0, ``offset`` is the number of bytes before the chunk.
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator
 
-from hearth.client.chunks import split
 from hearth.client.messages import Job
 from hearth.contract.ml_service_pb2 import InferRequest
 
+WHOLE_LIMIT = 1 << 20
+"""Bytes: a larger payload is cut, so that no message nears the 4 MiB of default servers."""
+CHUNK_SIZE = 512 << 10
+"""Bytes, as the clients of the field cut."""
 SHORT = 64 << 10
 """Bytes of a payload: what is no longer doesn't wait behind pictures."""
 
 
+def whole(job: Job, correlation_id: str) -> InferRequest:
+    """Make the only message of a job; raises TypeError and ValueError for what can't be sent."""
+    return InferRequest(
+        correlation_id=correlation_id,
+        task=job.task,
+        payload=job.payload,
+        payload_mime=job.mime,
+        meta=job.meta,
+    )
+
+
+def split(job: Job, correlation_id: str) -> Iterator[InferRequest]:
+    """Yield the messages of a job: a single one, or chunks that all carry the meta.
+
+    Raises TypeError and ValueError for what can't be sent.
+    """
+    size = len(job.payload)
+    if size <= WHOLE_LIMIT:
+        yield whole(job, correlation_id)
+        return
+    total = -(-size // CHUNK_SIZE)
+    for seq in range(total):
+        offset = seq * CHUNK_SIZE
+        yield InferRequest(
+            correlation_id=correlation_id,
+            task=job.task,
+            payload=job.payload[offset : offset + CHUNK_SIZE],
+            payload_mime=job.mime,
+            meta=job.meta,
+            seq=seq,
+            total=total,
+            offset=offset,
+        )
+
+
 class Outgoing:
-    """Requests wait in two lines, the short and the long, which take turns message by message.
+    """Two lines of requests, the short and the long, that take turns message by message.
 
     So a search is sent at once while pictures of many megabytes are on their way. Of those
     one is sent after the other: a node bounds what it holds of unfinished requests.
@@ -30,55 +71,64 @@ class Outgoing:
         self._short: deque[tuple[str, Job]] = deque()
         self._long: deque[tuple[str, Job]] = deque()
         self._chunks: Iterator[InferRequest] = iter(())
+        self._is_chunks_turn = False
         self._finished = False
-        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
 
     def put(self, key: str, job: Job) -> None:
-        """One more request."""
-        line = self._short if len(job.payload) <= SHORT else self._long
-        line.append((key, job))
-        self._news.set()
+        """Add a request."""
+        (self._short if len(job.payload) <= SHORT else self._long).append((key, job))
+        self._wake()
 
     def finish(self) -> None:
-        """No more come."""
+        """Say that no more requests come."""
         self._finished = True
-        self._news.set()
+        self._wake()
 
-    async def messages(self) -> AsyncIterator[InferRequest]:
-        """Each as its turn comes, to the end of the last request."""
+    async def next(self) -> InferRequest | None:
+        """Return the message whose turn it is, once there is one; None behind the last."""
         while True:
-            short, chunk = self._next_short(), self._next_chunk()
-            if short is not None:
-                yield short
-            if chunk is not None:
-                yield chunk
-            if short is None and chunk is None:
-                if self._finished:
-                    return
-                self._news.clear()
-                await self._news.wait()
+            if (message := self._take()) is not None:
+                return message
+            if self._finished:
+                return None
+            self._waiter = self._loop.create_future()
+            await self._waiter
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _take(self) -> InferRequest | None:
+        self._is_chunks_turn = not self._is_chunks_turn
+        if self._is_chunks_turn:
+            chunk = self._next_chunk()
+            return chunk if chunk is not None else self._next_short()
+        short = self._next_short()
+        return short if short is not None else self._next_chunk()
 
     def _next_short(self) -> InferRequest | None:
-        return next(self._begin(self._short), None)
+        """Make the message of the first short request that is wanted."""
+        while self._short:
+            key, job = self._short.popleft()
+            if self._is_wanted(key):
+                try:
+                    return whole(job, key)
+                except (TypeError, ValueError) as error:
+                    self._refuse(key, error)
+        return None
 
     def _next_chunk(self) -> InferRequest | None:
         # Once begun, a request is sent to its end: the node waits for the rest.
-        if (chunk := next(self._chunks, None)) is None:
-            self._chunks = self._begin(self._long)
-            chunk = next(self._chunks, None)
+        chunk = next(self._chunks, None)
+        while chunk is None and self._long:
+            key, job = self._long.popleft()
+            if self._is_wanted(key):
+                self._chunks = split(job, key)
+                try:
+                    chunk = next(self._chunks)
+                except (TypeError, ValueError) as error:
+                    self._refuse(key, error)
         return chunk
-
-    def _begin(self, line: deque[tuple[str, Job]]) -> Iterator[InferRequest]:
-        """The messages of the first request in line that is wanted."""
-        while line:
-            key, job = line.popleft()
-            if not self._is_wanted(key):
-                continue
-            messages = split(job, key)
-            try:
-                first = next(messages)
-            except (TypeError, ValueError) as error:
-                self._refuse(key, error)
-                continue
-            return chain((first,), messages)
-        return iter(())

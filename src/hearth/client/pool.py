@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 
 from hearth.catalog import TaskInfo
+from hearth.client import balancer
 from hearth.client.affinity import ModelAffinity
-from hearth.client.balancer import soonest
+from hearth.client.balancer import Choice
+from hearth.client.limits import DEFAULT_LIMITS, ClientLimits
 from hearth.client.membership import Membership
 from hearth.client.node_handle import NodeHandle
 from hearth.client.reasons import NOBODY, missing, unfit
@@ -16,24 +18,35 @@ from hearth.errors import DeadlinePassed, HearthError, Unavailable, UnknownTask
 
 log = logging.getLogger(__name__)
 
-SEARCH_SECONDS = 3.0
-"""How long the LAN is searched before a task counts as one that no node can do."""
 LOADING_SECONDS = 30.0
-"""How long a node that was found may go on loading its models before it is given up."""
-MOST_KNOWN = 100_000
-"""Names that are remembered."""
+"""Time for which a node that was found may go on loading its models before it is given up."""
+MAX_KNOWN = 100_000
+"""Number of names that are remembered."""
 
 
 class NodePool:
     """Nodes at ``addresses`` (``HOST:PORT``) and, with ``mdns``, those of the LAN."""
 
-    def __init__(self, addresses: Sequence[str] = (), *, mdns: bool = True) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str] = (),
+        *,
+        mdns: bool = True,
+        limits: ClientLimits = DEFAULT_LIMITS,
+    ) -> None:
         self.membership = Membership(
-            addresses, mdns=mdns, changed=self._tell, can_be_spared=self._can_be_spared
+            addresses,
+            mdns=mdns,
+            limits=limits,
+            changed=self._tell,
+            can_be_spared=self._can_be_spared,
         )
+        # Seconds until whoever is there has been found, and until waiting is told of.
+        self._search = limits.search_seconds if mdns else 0.0
+        self._warn_after = limits.search_seconds
         self._news = asyncio.Event()
         self._is_open = False
-        self._told = ""
+        self._warned = ""
         self._ever: set[str] = set()
         """Tasks and models that a node once had: they may come back."""
 
@@ -58,7 +71,7 @@ class NodePool:
         self._tell()
 
     def check_open(self) -> None:
-        """Raises RuntimeError where it isn't."""
+        """Raise RuntimeError where it isn't open."""
         if not self._is_open:
             raise RuntimeError("the client isn't open: use it in a `with` block, or call open()")
 
@@ -69,36 +82,50 @@ class NodePool:
 
     @property
     def news(self) -> asyncio.Event:
-        """It is set once something has changed with a node from now on."""
+        """Event that is set once something changes with a node; another one after that."""
         return self._news
 
-    def able(self, task: str, affinity: ModelAffinity | None = None) -> Iterator[NodeHandle]:
-        """The nodes that can do a task now, those that rest from it as well.
+    def able(self, task: str, affinity: ModelAffinity | None = None) -> list[NodeHandle]:
+        """List the nodes that can do a task now, those that rest from it as well.
 
         Of a composed request: those that can do all of it, or where none can, some of it.
         """
+        handles = [
+            handle
+            for handle in self.membership.handles
+            if handle.state == "up"
+            and task in handle.skills.tasks
+            and not handle.is_draining
+            and (affinity is None or affinity.allows(handle, handle.skills, task))
+        ]
         if affinity is None or not affinity.entries:
-            return self._able(task, affinity)
-        handles = list(self._able(task, affinity))
-        return iter([each for each in handles if affinity.suits(each)] or handles)
-
-    def _able(self, task: str, affinity: ModelAffinity | None) -> Iterator[NodeHandle]:
-        for handle in self.handles:
-            if handle.state != "up" or task not in handle.skills.tasks or handle.is_draining:
-                continue
-            if affinity is not None and not affinity.allows(handle, task):
-                continue
-            yield handle
+            return handles
+        return [each for each in handles if affinity.suits(each.skills)] or handles
 
     def room(self, task: str, affinity: ModelAffinity | None = None) -> int:
-        """How many requests in flight keep all nodes busy that can do a task; at least one."""
-        return sum(handle.skills.windows[task] for handle in self.able(task, affinity)) or 1
+        """Count the requests in flight that keep all nodes busy with a task; at least one."""
+        return sum(each.skills.windows[task] for each in self.able(task, affinity)) or 1
 
     async def info(
         self, task: str, deadline: float, affinity: ModelAffinity | None = None
     ) -> TaskInfo:
-        """What a task takes and gives; as ``pick``."""
+        """Return what a task takes and gives; waits and raises as ``pick``."""
         return (await self.pick(task, deadline, affinity)).skills.tasks[task]
+
+    def choose(
+        self,
+        task: str,
+        now: float,
+        affinity: ModelAffinity | None = None,
+        avoid: Container[NodeHandle] = (),
+    ) -> NodeHandle | None:
+        """Choose the node that will have done a request soonest; None where ``pick`` has to wait.
+
+        Nodes to ``avoid`` are chosen where there is no other. ``now`` is the loop's time.
+        """
+        if not self._is_open:
+            self.check_open()
+        return self._choose(task, now, affinity, avoid).handle
 
     async def pick(
         self,
@@ -107,38 +134,34 @@ class NodePool:
         affinity: ModelAffinity | None = None,
         avoid: Container[NodeHandle] = (),
     ) -> NodeHandle:
-        """The node that will have done a request soonest; waits for one until ``deadline``.
+        """Choose a node as ``choose``, and wait for one until ``deadline``, of the loop's clock.
 
-        ``deadline`` is of the loop's clock. Nodes to ``avoid`` are chosen where there is no
-        other. Raises Unavailable, UnknownTask, DeadlinePassed.
+        Raises Unavailable, UnknownTask, DeadlinePassed.
         """
-        told = self._loop.time() + SEARCH_SECONDS if self._is_open else 0.0
+        warn_at = self._loop.time() + self._warn_after if self._is_open else 0.0
         while True:
             self.check_open()
             now = self._loop.time()
-            handle, wake = soonest(self.able(task, affinity), task, now, avoid)
+            handle, wake = self._choose(task, now, affinity, avoid)
             if handle is not None:
-                self._told = ""
-                if affinity is not None:
-                    affinity.chose(handle, task)
                 return handle
             if affinity is not None and math.isinf(wake) and affinity.release():
                 continue
             if self._is_hopeless(task, now):
                 raise UnknownTask(self.why(task))
-            if affinity is not None and self._is_hopeless(task, now, affinity.asked):
+            if affinity is not None and self._is_hopeless(task, now, affinity.requested):
                 raise Unavailable(self.why(task, affinity))
             if now >= deadline:
                 raise self._too_late(task, affinity)
-            if now >= told:
-                self._tell_once(task, affinity)
-            looks = [when for when in (told, self._since + self._search) if when > now]
+            if now >= warn_at:
+                self._warn_once(task, affinity)
+            looks = [when for when in (warn_at, self._since + self._search) if when > now]
             await self._wait(min(deadline, wake, *looks))
 
     async def ready(
         self, task: str, timeout: float | None = None, affinity: ModelAffinity | None = None
     ) -> NodeHandle:
-        """A node that can do a task.
+        """Return a node that can do a task, once there is one.
 
         It is waited for ``timeout`` seconds; without one, as long as there is hope: some
         seconds for nodes to be found, and more for those that load. Raises UnknownTask where
@@ -146,41 +169,29 @@ class NodePool:
         """
         self.check_open()
         began = self._loop.time()
-        while (handle := next(self.able(task, affinity), None)) is None:
+        while not (able := self.able(task, affinity)):
             self.check_open()
             if timeout is not None:
                 limit = began + timeout
-            elif self._is_loading():
+            elif any(each.state in {"new", "loading"} for each in self.handles):
                 limit = began + LOADING_SECONDS
             else:
                 limit = self._since + self._search
             if self._loop.time() >= limit:
                 lacking = any(each.state == "up" for each in self.handles)
-                unknown = lacking and not any(self.able(task))
+                unknown = lacking and not self.able(task)
                 raise (UnknownTask if unknown else Unavailable)(self.why(task, affinity))
             await self._wait(limit)
-        return handle
-
-    def _tell_once(self, task: str, affinity: ModelAffinity | None) -> None:
-        """Whoever waits for long without a word from us takes it for a fault."""
-        why = self.why(task, affinity)
-        if why != self._told and not any(self.able(task, affinity)):
-            self._told = why
-            log.warning("waiting for a node that can do %s: %s", task, why)
-
-    def _too_late(self, task: str, affinity: ModelAffinity | None) -> HearthError:
-        why = self.why(task, affinity)
-        busy = any(self.able(task, affinity))
-        return DeadlinePassed(f"no answer in time: {why}") if busy else Unavailable(why)
+        return able[0]
 
     def why(self, task: str, affinity: ModelAffinity | None = None) -> str:
-        """One line: why nobody can do a task now."""
+        """Say in one line why nobody can do a task now."""
         if not self.handles:
             return self.membership.deaf or NOBODY
         staying = [each for each in self.handles if each.state == "up" and not each.is_draining]
         up = {each.target: each.capabilities for each in staying}
-        able = list(self.able(task))
-        if affinity is not None and affinity.model and able and not any(self.able(task, affinity)):
+        able = self.able(task)
+        if affinity is not None and affinity.model and able and not self.able(task, affinity):
             return unfit(task, affinity, (each.skills.models[task] for each in able))
         if able:
             return f"{', '.join(each.target for each in able)}: too busy for {task}"
@@ -188,16 +199,34 @@ class NodePool:
             return "; ".join(map(_absence, self.handles))
         return missing(task, up)
 
-    @property
-    def _search(self) -> float:
-        """Seconds until whoever is there has been found."""
-        return SEARCH_SECONDS if self.membership.mdns else 0.0
+    def _choose(
+        self,
+        task: str,
+        now: float,
+        affinity: ModelAffinity | None,
+        avoid: Container[NodeHandle],
+    ) -> Choice:
+        choice = balancer.choose(self.able(task, affinity), task, now, avoid)
+        if choice.handle is not None:
+            self._warned = ""
+            if affinity is not None:
+                affinity.choose(choice.handle.skills, task)
+        return choice
 
-    def _is_loading(self) -> bool:
-        return any(each.state in {"new", "loading"} for each in self.handles)
+    def _warn_once(self, task: str, affinity: ModelAffinity | None) -> None:
+        """Log what is waited for: who waits for long without a word takes it for a fault."""
+        why = self.why(task, affinity)
+        if why != self._warned and not self.able(task, affinity):
+            self._warned = why
+            log.warning("waiting for a node that can do %s: %s", task, why)
+
+    def _too_late(self, task: str, affinity: ModelAffinity | None) -> HearthError:
+        why = self.why(task, affinity)
+        busy = self.able(task, affinity)
+        return DeadlinePassed(f"no answer in time: {why}") if busy else Unavailable(why)
 
     def _is_hopeless(self, task: str, now: float, model: str | None = None) -> bool:
-        """Whether all nodes there are have said what they can do, and this isn't of it."""
+        """Tell whether all nodes there are have said what they can do, and this isn't of it."""
         if (
             {task, model or task} <= self._ever
             or now < self._since + self._search
@@ -210,23 +239,24 @@ class NodePool:
         )
 
     async def _wait(self, until: float) -> None:
-        """Until something has changed with a node, or the time."""
+        """Wait until something has changed with a node, or for the time."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 await self._news.wait()
 
     def _can_be_spared(self, handle: NodeHandle) -> bool:
+        wishes = {(work.job.task, work.affinity) for work in handle.at_node}
         return all(
             any(each is not handle for each in self.able(task, affinity))
-            for task, affinity in handle.wishes
+            for task, affinity in wishes
         )
 
     def _tell(self) -> None:
-        """Something has changed with a node: look again, all who wait for one."""
+        """Have all look again who wait for a node: something has changed with one."""
         for handle in self.handles:
             if handle.state == "up":
                 self._ever |= handle.skills.known
-        if len(self._ever) > MOST_KNOWN:
+        if len(self._ever) > MAX_KNOWN:
             self._ever.clear()
         news, self._news = self._news, asyncio.Event()
         news.set()

@@ -1,4 +1,4 @@
-"""Why no node can do a task, in one line."""
+"""Reasons, in one line each, why no node can do a task."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -15,13 +15,13 @@ NOBODY = (
 
 
 def unfit(task: str, affinity: ModelAffinity, models: Iterable[Iterable[str]]) -> str:
-    """One line: that nodes can do the task, but with other ``models``."""
-    if affinity.asked is None:
+    """Say that nodes can do the task, but with other ``models``."""
+    if affinity.requested is None:
         return (
             f"no node has the model {affinity.model} for {task} now, and answers of two don't mix"
         )
     names = sorted({name for each in models for name in each})
-    return f"no node has the model {affinity.asked} for {task}" + (
+    return f"no node has the model {affinity.requested} for {task}" + (
         f"; there is {', '.join(names)}" if names else ""
     )
 
@@ -32,7 +32,7 @@ def service_of(task: str) -> str | None:
 
 
 def missing(task: str, nodes: Mapping[str, Capabilities]) -> str:
-    """One line: why none of the nodes can do the task, and what they can do."""
+    """Say why none of the nodes can do the task, and what they can do."""
     waiting = [
         f"{target} can't do {task} yet: {reason}"
         for target, node in nodes.items()
@@ -41,8 +41,8 @@ def missing(task: str, nodes: Mapping[str, Capabilities]) -> str:
     ]
     if waiting:
         return "; ".join(waiting)
-    if (told := _not_served(task, nodes)) is not None:
-        return told
+    if (reason := _not_served(task, nodes)) is not None:
+        return reason
     ready = sorted({name for node in nodes.values() for name in node.tasks})
     parts = [f"{', '.join(nodes)} can't do {task!r}"]
     if close := difflib.get_close_matches(task.lower(), ready, 1):
@@ -53,7 +53,7 @@ def missing(task: str, nodes: Mapping[str, Capabilities]) -> str:
 
 
 def _not_served(task: str, nodes: Mapping[str, Capabilities]) -> str | None:
-    """Why none of the nodes can do one of hearth's own tasks, as far as its service tells."""
+    """Say why none of the nodes can do a task of hearth's own, as far as its service tells."""
     needed = service_of(task)
     who = f"{', '.join(nodes)} can't do {task!r}"
     if needed is None:
@@ -69,7 +69,7 @@ def _not_served(task: str, nodes: Mapping[str, Capabilities]) -> str | None:
 
 
 def _troubles(nodes: Mapping[str, Capabilities], name: str | None = None) -> list[str]:
-    """Why services aren't ready: all of them, or those of a name."""
+    """Say why services aren't ready: all of them, or those of a name."""
     return [
         f"{service.name} at {target} is {service.trouble}"
         for target, node in nodes.items()

@@ -1,18 +1,26 @@
-"""The client for programs without an event loop."""
+"""Client for programs without an event loop."""
 
 import asyncio
 import threading
-from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 
-from hearth.client.answer import Answer
+from hearth.client.answer import Answer, AnswerPart
+from hearth.client.capabilities import Node
 from hearth.client.client import MAP_TIMEOUT, TIMEOUT, Client
-from hearth.client.drawing import beside
 from hearth.client.forks import ForkGuard, require_grpc
-from hearth.client.node import Node
-from hearth.client.sources import Source
+from hearth.client.limits import DEFAULT_LIMITS, ClientLimits
+from hearth.client.sources import Source, on_a_thread
 from hearth.client.values import Embedding, Faces, Labels, Texts
 
 T = TypeVar("T")
@@ -33,8 +41,9 @@ class SyncClient:
         *,
         mdns: bool | None = None,
         timeout: float = TIMEOUT,
+        limits: ClientLimits = DEFAULT_LIMITS,
     ) -> None:
-        self._client = Client(nodes, mdns=mdns, timeout=timeout)
+        self._client = Client(nodes, mdns=mdns, timeout=timeout, limits=limits)
         self._guard = ForkGuard()
         self._loop: asyncio.AbstractEventLoop
         self._ended: asyncio.Event
@@ -46,7 +55,7 @@ class SyncClient:
         )
 
     def __enter__(self) -> Self:
-        """As ``open``."""
+        """Open it."""
         self.open()
         return self
 
@@ -73,7 +82,7 @@ class SyncClient:
 
     @property
     def nodes(self) -> list[Node]:
-        """As ``Client.nodes``."""
+        """All nodes that are known now, whether or not they can do anything."""
 
         async def known() -> list[Node]:
             return self._client.nodes
@@ -83,11 +92,11 @@ class SyncClient:
     def ready(
         self, task: str, timeout: float | None = None, *, model_id: str | None = None
     ) -> Node:
-        """As ``Client.ready``."""
+        """Wait for a node that can do ``task``; as ``Client.ready``."""
         return self._do(self._client.ready(task, timeout, model_id=model_id))
 
     def infer(self, task: str, source: Source, /, **how: Any) -> Answer:
-        """As ``Client.infer``."""
+        """Return the answer to one request; as ``Client.infer``."""
         return self._do(self._client.infer(task, source, **how))
 
     def map(
@@ -99,42 +108,57 @@ class SyncClient:
         timeout: float = MAP_TIMEOUT,
         **how: Any,
     ) -> Iterator[Answer]:
-        """As ``Client.map``; what isn't a list is drawn on another thread, and may take its time.
+        """Yield one answer for each source; as ``Client.map``.
 
-        Close the iterator, or leave its loop, to cancel what is under way.
+        What isn't a list is drawn on another thread, and may take its time. Close the iterator,
+        or leave its loop, to cancel what is under way.
         """
-        drawn = sources if isinstance(sources, Collection) else beside(sources)
-        answers = self._client.map(task, drawn, timeout=timeout, **how)
+        drawn = sources if isinstance(sources, Collection) else on_a_thread(sources)
+        return self._each(lambda: self._client.map(task, drawn, timeout=timeout, **how))
 
-        async def following() -> Answer | None:
-            return await anext(answers, None)
+    def stream(self, task: str, source: Source, /, **how: Any) -> Iterator[AnswerPart]:
+        """Yield the parts of the answer to one request as they come; as ``Client.stream``.
 
-        try:
-            while (answer := self._do(following())) is not None:
-                yield answer
-        finally:
-            with suppress(RuntimeError):  # the client is closed, and its loop with it
-                self._do(answers.aclose())
+        Close the iterator, or leave its loop, to end the request.
+        """
+        return self._each(lambda: self._client.stream(task, source, **how))
 
     def classify(self, image: Source, labels: Sequence[str] | None = None, **how: Any) -> Labels:
-        """As ``Client.classify``."""
+        """Name what is in a picture; as ``Client.classify``."""
         return self._do(self._client.classify(image, labels, **how))
 
     def embed_image(self, image: Source, **how: Any) -> Embedding:
-        """As ``Client.embed_image``."""
+        """Return the unit vector of a picture; as ``Client.embed_image``."""
         return self._do(self._client.embed_image(image, **how))
 
     def embed_text(self, text: str, **how: Any) -> Embedding:
-        """As ``Client.embed_text``."""
+        """Return the unit vector of a text; as ``Client.embed_text``."""
         return self._do(self._client.embed_text(text, **how))
 
     def ocr(self, image: Source, **how: Any) -> Texts:
-        """As ``Client.ocr``."""
+        """Read the lines of text in a picture; as ``Client.ocr``."""
         return self._do(self._client.ocr(image, **how))
 
     def faces(self, image: Source, **how: Any) -> Faces:
-        """As ``Client.faces``."""
+        """Find the faces in a picture; as ``Client.faces``."""
         return self._do(self._client.faces(image, **how))
+
+    def _each(self, begin: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
+        """Yield what an iterator of the loop yields, which ``begin`` makes there."""
+
+        async def made() -> AsyncGenerator[T, None]:
+            return begin()
+
+        async def following() -> T | None:
+            return await anext(items, None)
+
+        items = self._do(made())
+        try:
+            while (item := self._do(following())) is not None:
+                yield item
+        finally:
+            with suppress(RuntimeError):  # the client is closed, and its loop with it
+                self._do(items.aclose())
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         if threading.current_thread() is self._thread:  # a finalizer may run anywhere

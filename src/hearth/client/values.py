@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hearth.client.affinity import MODEL
-from hearth.client.messages import Outcome
+from hearth.client.messages import MODEL, Outcome
 from hearth.known import SCHEMAS
 
 if TYPE_CHECKING:

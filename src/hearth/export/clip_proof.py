@@ -12,7 +12,7 @@ from PIL import Image
 from hearth.backends import Session
 from hearth.errors import HearthError, ModelUnavailable
 from hearth.export.graph_proof import BATCHES, least_cosine
-from hearth.models.clip.files import OnnxFiles
+from hearth.models.clip.files import GraphFiles
 from hearth.models.clip.openclip import OpenClip
 from hearth.models.clip.parts import Parts
 from hearth.settings import ClipSettings
@@ -59,7 +59,7 @@ def sample_inputs(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 @contextmanager
 def _loaded(folder: Path) -> Iterator[Parts]:
     try:
-        parts = OnnxFiles.in_folder(folder, "export").load(ClipSettings(device="cpu"))
+        parts = GraphFiles.in_folder(folder, "export").load(ClipSettings(device="cpu"))
     except HearthError as error:
         raise ModelUnavailable(f"{folder} can't be loaded: {error}") from error
     try:

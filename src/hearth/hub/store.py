@@ -12,9 +12,7 @@ come from one state of the repository, and a restart never changes a model. To t
 newer state, remove the repository (``HubStore.remove``, `hearth models remove`).
 """
 
-import errno
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,11 +21,11 @@ from typing import NoReturn
 from hearth.errors import ModelUnavailable
 from hearth.hub import maintenance, repository_names
 from hearth.hub import manifest as manifests
-from hearth.hub.maintenance import PARTIAL, Condition, Stored
+from hearth.hub.download import DISK_FULL, Download
+from hearth.hub.maintenance import Condition, Stored
 from hearth.hub.manifest import Manifest, made_of
 from hearth.hub.progress import Progress, no_progress
-from hearth.hub.remote import Damaged, Remote, RepositoryMissing
-from hearth.hub.repository_listing import Listing, RemoteFile
+from hearth.hub.remote import Remote, RepositoryMissing
 from hearth.hub.repository_lock import repository_lock
 
 __all__ = ["BARRED", "Condition", "HubStore", "RepositoryMissing", "Stored", "made_of"]
@@ -36,7 +34,6 @@ BARRED = "hub.offline or HF_HUB_OFFLINE forbids fetching it"
 """Why a store that is offline fetches nothing."""
 
 _TRUE = {"1", "on", "yes", "true"}
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class HubStore:
@@ -131,7 +128,8 @@ class HubStore:
         try:
             with self._locked(repository, lambda: progress(waits, 0, None)):
                 manifest = self._pinned(repository, revision) or self._look_up(repository, revision)
-                self._complete(manifest, manifest.listing.select(patterns), progress)
+                wanted = manifest.listing.select(patterns)
+                Download(self._remote, manifest, progress).complete(wanted)
                 return manifest.snapshot
         except OSError as error:
             raise self._disk_error(repository, error) from error
@@ -234,68 +232,6 @@ class HubStore:
         listing = self._remote.listing(repository, revision)
         return Manifest(self.folder_of(repository), revision, listing)
 
-    def _complete(self, manifest: Manifest, wanted: list[RemoteFile], progress: Progress) -> None:
-        missing = [file for file in wanted if not manifest.has(file)]
-        partial = manifest.folder / PARTIAL
-        partial.mkdir(parents=True, exist_ok=True)
-        total = sum(file.size for file in wanted)
-        done = total - sum(file.size for file in missing)
-        self._require_space(manifest.listing.repository, missing, partial)
-        progress(manifest.listing.repository, done, total, "bytes")
-        for file in missing:
-            here = done
-
-            def received(size: int, here: int = here) -> None:
-                progress(manifest.listing.repository, here + size, total, "bytes")
-
-            self._take(manifest, file, partial / file.digest, received)
-            done += file.size
-        progress(manifest.listing.repository, total, total, "bytes")
-        # The lock is ours, so whatever lies there still belongs to a commit that has gone.
-        shutil.rmtree(partial)
-
-    def _take(
-        self, manifest: Manifest, file: RemoteFile, part: Path, received: Callable[[int], None]
-    ) -> None:
-        """Have one file in its place, and let it count once it is proved whole."""
-        target = manifest.local(file)
-        # Whole already where a process was killed before it could write that down.
-        if not file.matches(target):
-            self._fetch(manifest.listing, file, part, received)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part.replace(target)
-        manifest.accept(file)
-
-    def _fetch(
-        self, listing: Listing, file: RemoteFile, part: Path, received: Callable[[int], None]
-    ) -> None:
-        """Have ``part`` whole and on the disk, or gone where it can't become whole."""
-        try:
-            resumed = True
-            while resumed:
-                resumed = part.exists()
-                self._remote.fetch(listing, file, part, received)
-                part.touch()
-                if file.matches(part):
-                    with part.open("rb") as written:
-                        os.fsync(written.fileno())
-                    return
-                # What an earlier try left may be at fault (a power cut can garble it):
-                # once more from the start, then it is the hub's.
-                part.unlink()
-            raise Damaged(
-                f"{file.path} of {listing.repository} came damaged "
-                f"(its {file.kind} is wrong) and was removed; try again"
-            )
-        except Damaged:
-            part.unlink(missing_ok=True)
-            raise
-        except OSError as error:
-            if error.errno in _FULL:
-                # Give the room back: more than this download may need it.
-                part.unlink(missing_ok=True)
-            raise
-
     def _require_online(self, repository: str) -> None:
         if self.offline:
             raise ModelUnavailable(
@@ -303,18 +239,8 @@ class HubStore:
                 "(hub.offline or HF_HUB_OFFLINE)"
             )
 
-    def _require_space(self, repository: str, missing: list[RemoteFile], partial: Path) -> None:
-        here = {part.name: part.stat().st_size for part in partial.iterdir()}
-        need = sum(max(0, file.size - here.get(file.digest, 0)) for file in missing)
-        free = shutil.disk_usage(partial).free
-        if need > free:
-            raise ModelUnavailable(
-                f"no room for {repository}: {_megabytes(need)} needed, "
-                f"{_megabytes(free)} free in {self.folder}"
-            )
-
     def _disk_error(self, repository: str, error: OSError) -> ModelUnavailable:
-        if error.errno in _FULL:
+        if error.errno in DISK_FULL:
             return ModelUnavailable(f"no room for {repository}: the disk of {self.folder} is full")
         return ModelUnavailable(f"can't keep {repository} in {self.folder}: {error.strerror}")
 
@@ -330,7 +256,3 @@ class HubStore:
     def folder_of(self, repository: str) -> Path:
         """Name the folder where a repository's files are, or would be."""
         return self.folder / repository_names.folder_name(repository)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"

@@ -17,7 +17,7 @@ _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECAS
 _BOM = "\ufeff"
 _BOMS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"),
          (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # fmt: skip
-"""How a text begins that says of itself what it is, the longer ones first."""
+"""Byte order marks with their encodings, the longer ones first."""
 
 CODECS = frozenset(
     chain(
@@ -31,7 +31,7 @@ CODECS = frozenset(
         ("shift_jis", "euc_jp", "iso2022_jp", "euc_kr", "gb2312", "gbk", "gb18030", "big5"),
     )
 )
-"""Python's names of the encodings that are taken: one pass over the bytes, and no more characters
+"""Encodings that are taken, by Python's names: one pass over the bytes, and no more characters
 than bytes. UTF-7 isn't among them, as in browsers."""
 
 _MORE_ALIASES = {
@@ -42,13 +42,13 @@ _MORE_ALIASES = {
 
 
 def charset_of(mime: str) -> str:
-    """The ``charset`` of a mime, as the client spelt it; empty where it names none."""
+    """Return the ``charset`` of a mime, as the client spelt it; empty where it names none."""
     named = _CHARSET.search(mime)
     return (named[1] or named[2] or "").strip().strip("'") if named else ""
 
 
 def decode(payload: bytes, charset: str) -> str:
-    """The text of some bytes without its byte order mark.
+    """Decode a text without its byte order mark.
 
     Without a ``charset`` it is UTF-8, or what a byte order mark of UTF-16 or UTF-32 says;
     UTF-16 and UTF-32 without a mark are in the machine's order, little-endian. Raises

@@ -133,12 +133,12 @@ class Asked(NamedTuple):
 
     file: File
     given: list[Given] | None = None
-    """None: those that are found."""
+    """Faces that the client has found; None: those that are to be found."""
     is_aligned: bool = False
 
 
 def given_faces(text: str) -> list[Given]:
-    """The faces that a client tells, as ``FACES`` says; raises InvalidInput."""
+    """Read the faces that a client sends in the option ``FACES``; raises InvalidInput."""
     try:
         told = orjson.loads(text)
     except ValueError as error:
@@ -155,7 +155,7 @@ def given_faces(text: str) -> list[Given]:
 
 
 def _are_points(told: Sequence[Any]) -> bool:
-    """Whether a list is the landmarks of one face, and no list of faces."""
+    """Tell whether a list is the landmarks of one face, and no list of faces."""
     return bool(told) and all(
         isinstance(entry, int | float | list) or (isinstance(entry, dict) and "x" in entry)
         for entry in told
@@ -187,7 +187,7 @@ def _box(told: Any) -> Box:
 
 
 def _numbers(told: Any) -> tuple[float, ...]:
-    """Numbers, or points as [x, y] or {"x": …, "y": …}, as numbers; raises InvalidInput."""
+    """Flatten numbers, or points as [x, y] or {"x": …, "y": …}, as numbers; raises InvalidInput."""
     if not isinstance(told, list):
         raise InvalidInput("landmarks and bbox are lists of numbers")
     flat: list[Any] = []

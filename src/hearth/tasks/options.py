@@ -22,7 +22,7 @@ class Option(OptionInfo):
     """An option that is read from a request's ``meta``."""
 
     def read(self, meta: Mapping[str, str]) -> Any:
-        """The value that ``meta`` gives, or the default; raises InvalidInput."""
+        """Return the value that ``meta`` gives, or the default; raises InvalidInput."""
         for name in (self.name, *self.aliases):
             if name in meta:
                 return self._parse(name, meta[name].strip())
@@ -66,7 +66,7 @@ class Option(OptionInfo):
         return int(value) if self.kind == "int" else value
 
     def _entries(self, name: str, text: str) -> tuple[str, ...]:
-        """A JSON array of texts, or texts with line ends or else commas between; each once."""
+        """Read a JSON array of texts, or texts with line ends or else commas between; each once."""
         try:
             parts = orjson.loads(text) if text.startswith(("[", "{")) else _split(text)
         except ValueError as error:
@@ -88,7 +88,7 @@ def _split(text: str) -> list[str]:
 
 
 def read_all(options: Sequence[Option], meta: Mapping[str, str]) -> dict[str, Any]:
-    """Every option by its name; raises InvalidInput for the first that is wrong."""
+    """Read every option, by its name; raises InvalidInput for the first that is wrong."""
     return {option.name: option.read(meta) for option in options}
 
 

@@ -5,11 +5,11 @@ from hearth.tasks.charset import charset_of, decode
 from hearth.tasks.task import Call
 
 _WIDEST = 4
-"""Bytes of a character in UTF-8, UTF-16 and UTF-32, at most; its byte order mark is one."""
+"""Most bytes of a character in UTF-8, UTF-16 and UTF-32; a byte order mark is one."""
 
 
 def text_of(call: Call, longest: int) -> str:
-    """The text of a request, at most ``longest`` characters; the empty one counts.
+    """Return the text of a request, at most ``longest`` characters; the empty one counts.
 
     It is in the ``charset`` of its mime, else in UTF-8; a byte order mark is no part of it.
     Raises InvalidInput, before anything is made of a payload that is too large.

@@ -18,7 +18,7 @@ PAGES = "pages"
 
 
 def picture_of(call: Call) -> File:
-    """An image file, whatever its label says: the reader looks at the bytes. Or a raw frame.
+    """Return an image file, whatever its label says (the reader looks at the bytes), or a frame.
 
     Raises InvalidInput for a page that is none, and for a raw frame whose mime doesn't tell its
     form.
@@ -35,7 +35,7 @@ def picture_of(call: Call) -> File:
 
 
 async def pages_of(request: Request) -> int:
-    """How many pages the image file of a request has: 1 of tensors, raw frames and most files."""
+    """Count the pages of a request's image file: 1 of tensors, raw frames and most files."""
     payload, picture = request.payload, request.picture
     if payload[:4] not in tiff.MAGIC or is_raw(request.mime) or _kind(request.meta) == "tensor":
         return 1
@@ -45,14 +45,14 @@ async def pages_of(request: Request) -> int:
 
 
 def file_of(_: Any, call: Call) -> File:
-    """A picture as ``picture_of`` has it; raises InvalidInput for a tensor."""
+    """Return a picture as ``picture_of`` does; raises InvalidInput for a tensor."""
     if is_tensor(call.request.meta):
         raise InvalidInput(f"{call.request.task} takes image files, no tensors")
     return picture_of(call)
 
 
 def is_tensor(meta: Mapping[str, str]) -> bool:
-    """Whether a request brings a picture as a tensor; raises InvalidInput for unknown kinds."""
+    """Tell whether a request's picture is a tensor; raises InvalidInput for unknown kinds."""
     kind = _kind(meta)
     if kind in ("", "image", "bytes", "raw"):
         return False

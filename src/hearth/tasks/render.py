@@ -48,7 +48,7 @@ def as_json(content: Mapping[str, Any], schema: SchemaInfo, meta: Mapping[str, s
 
 
 def embedding(vector: NDArray[np.float32], model_id: str, call: Call) -> Result:
-    """A vector as embedding_v1.
+    """Write a vector as embedding_v1.
 
     With ``accept`` = application/octet-stream it comes as raw little-endian float32,
     its length in the meta.
@@ -64,7 +64,7 @@ def embedding(vector: NDArray[np.float32], model_id: str, call: Call) -> Result:
 
 
 def labels(scored: Sequence[tuple[str, float]], model_id: str) -> Result:
-    """Labels with their scores, the best first, as labels_v1."""
+    """Write labels with their scores, the best first, as labels_v1."""
     content = {
         "labels": [{"label": label, "score": score} for label, score in scored],
         "model_id": model_id,

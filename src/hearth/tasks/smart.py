@@ -1,4 +1,4 @@
-"""The task that asks two models: CLIP for the scene, and BioCLIP what lives in it."""
+"""One task that asks two models: CLIP for the scene, and BioCLIP what lives in it."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -23,8 +23,8 @@ ANIMAL_LIKE = frozenset({"animal", "bird", "insect"})
 SOURCE = "source"
 
 
-class Answer(NamedTuple):
-    """What was found, and by whom."""
+class SourcedLabels(NamedTuple):
+    """Labels of a picture, and which model's they are."""
 
     scored: Scored
     model_id: str
@@ -38,21 +38,21 @@ class _Asked(NamedTuple):
     context: RequestContext
 
 
-async def _scene(asked: _Asked, picture: SharedPicture) -> Answer:
+async def _scene(asked: _Asked, picture: SharedPicture) -> SourcedLabels:
     clip, _, most, context = asked
     vector = await clip.embed_image(picture, context)
     scored = await clip.classify(vector, SCENES, most, context=context)
-    return Answer(scored, clip.model_id, "scene_classification")
+    return SourcedLabels(scored, clip.model_id, "scene_classification")
 
 
-async def _species(asked: _Asked, picture: SharedPicture, scene: Answer) -> Answer:
-    """Of an animal; any other picture keeps its scene."""
+async def _species(asked: _Asked, picture: SharedPicture, scene: SourcedLabels) -> SourcedLabels:
+    """Ask for the species of an animal; any other picture keeps its scene."""
     if scene.scored[0][0] not in ANIMAL_LIKE:
         return scene
     _, bioclip, most, context = asked
     vector = await bioclip.embed_image(picture, context)
     scored = await bioclip.classify(vector, bioclip.classes, most, context=context)
-    return Answer(scored, bioclip.model_id, "bioclip_classification")
+    return SourcedLabels(scored, bioclip.model_id, "bioclip_classification")
 
 
 SMART = Plan(
@@ -61,15 +61,15 @@ SMART = Plan(
 )
 
 
-async def _classify(clip: ClipModel, file: File, call: Call) -> Answer:
+async def _classify(clip: ClipModel, file: File, call: Call) -> SourcedLabels:
     bioclip: ClipModel = call.others["bioclip"]
     asked = _Asked(clip, bioclip, call.options[TOP_K.name], call.context)
     answers = await SMART.run(asked, {"picture": shared_picture(file, clip, bioclip)})
-    answer: Answer = answers["species"]
+    answer: SourcedLabels = answers["species"]
     return answer
 
 
-def _render(_: ClipModel, answer: Answer, __: Call) -> Result:
+def _render(_: ClipModel, answer: SourcedLabels, __: Call) -> Result:
     result = render.labels(answer.scored, answer.model_id)
     return result._replace(meta={**result.meta, SOURCE: answer.source})
 

@@ -21,11 +21,11 @@ _ONLY = {
     "lumen.tensor.byte_order": "little",
     "lumen.preprocess.skip": "true",
 }
-"""What else the meta may say of a tensor; what it leaves out is taken to be so."""
+"""Further keys of a tensor's meta, each with the one value that is taken, also when left out."""
 
 
 def file_or_tensor_of(model: ClipModel, call: Call) -> File | Tensor:
-    """An image file, or a tensor as the meta describes it; raises InvalidInput."""
+    """Return an image file, or a tensor as the meta describes it; raises InvalidInput."""
     meta = call.request.meta
     if not is_tensor(meta):
         return picture_of(call)

@@ -1,4 +1,4 @@
-"""What the tasks of CLIP's family have in common: pictures and texts to vectors and labels."""
+"""Parts of the tasks of CLIP's family: pictures and texts to vectors and labels."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from hearth.models.labels.index import Scored
 from hearth.models.labels.limits import MOST_ANSWERS, MOST_LABELS
 from hearth.models.labels.ranks import RANKS
 from hearth.models.labels.sets.source import PROMPT
-from hearth.models.labels.vectors import Vector
+from hearth.models.vectors import Vector
 from hearth.tasks import render
 from hearth.tasks.answer import Result
 from hearth.tasks.options import RAW_VECTOR, Option
@@ -49,22 +49,22 @@ LABELS = Option(
 )
 
 LONGEST_NAME = LONGEST_TEXT - len(PROMPT)
-"""Characters in a text that is put into the prompt."""
+"""Largest number of characters in a text that is put into the prompt."""
 
 
 def parse_prompt(_: ClipModel, call: Call) -> str:
-    """The request's text in the prompt that clients of the contract expect."""
+    """Put the request's text into the prompt that clients of the contract expect."""
     # Not str.format: a text may hold braces of its own.
     return PROMPT.replace("{}", text_of(call, LONGEST_NAME))
 
 
 def parse_text(_: ClipModel, call: Call) -> str:
-    """The request's text as it is."""
+    """Return the request's text as it is."""
     return text_of(call, LONGEST_TEXT)
 
 
 def parse_to_classify(model: ClipModel, call: Call) -> File | Tensor:
-    """The picture; options that don't go together are told before anything runs."""
+    """Return the picture; refuse options that don't go together before anything runs."""
     rank = call.options.get(RANK.name)
     if rank and call.options.get(LABELS.name):
         raise InvalidInput("rank is of the node's own labels: send rank or labels, not both")
@@ -82,7 +82,7 @@ async def embed_text(model: ClipModel, text: str, call: Call) -> Vector:
 
 
 async def classify(model: ClipModel, picture: File | Tensor, call: Call) -> Scored:
-    """Among the labels of the request, or else the model's own."""
+    """Classify among the labels of the request, or else the model's own."""
     vector = await model.embed_image(picture, call.context)
     count = call.options[TOP_K.name]
     if labels := call.options.get(LABELS.name):
@@ -92,7 +92,7 @@ async def classify(model: ClipModel, picture: File | Tensor, call: Call) -> Scor
 
 
 def classify_with(name: str) -> Callable[[ClipModel, File, Call], Awaitable[Scored]]:
-    """The ``call`` of a task that always classifies with one label set."""
+    """Make the ``call`` of a task that always classifies with one label set."""
 
     async def call_it(model: ClipModel, picture: File, call: Call) -> Scored:
         vector = await model.embed_image(picture, call.context)
@@ -102,14 +102,14 @@ def classify_with(name: str) -> Callable[[ClipModel, File, Call], Awaitable[Scor
 
 
 def classes_missing(model: ClipModel, options: Mapping[str, Any]) -> str | None:
-    """Why nothing can be classified; labels of the request's own need none of ours."""
+    """Say why nothing can be classified, or None; labels of the request's own need none of ours."""
     if options.get(LABELS.name):
         return model.text_missing()
     return model.labels_missing(model.classes)
 
 
 def labels_missing(name: str) -> Callable[[ClipModel, Mapping[str, Any]], str | None]:
-    """The ``missing`` of a task that always classifies with one label set."""
+    """Make the ``missing`` of a task that always classifies with one label set."""
     return lambda model, _: model.labels_missing(name)
 
 
@@ -128,7 +128,7 @@ def _text_missing(model: ClipModel, _: Mapping[str, Any]) -> str | None:
 def picture_task(
     name: str, service: str, summary: str, *, tensors: bool, aliases: tuple[str, ...] = ()
 ) -> Task:
-    """A task that gives the vector of a picture; ``tensors``: prepared ones are taken too."""
+    """Declare a task that gives a picture's vector; ``tensors``: prepared ones are taken too."""
     return Task(
         name=name,
         aliases=aliases,
@@ -148,7 +148,7 @@ def picture_task(
 def text_task(
     name: str, service: str, summary: str, *, prompt: bool, aliases: tuple[str, ...] = ()
 ) -> Task:
-    """A task that gives the vector of a text, as it is or in ``PROMPT``."""
+    """Declare a task that gives the vector of a text, as it is or in ``PROMPT``."""
     return Task(
         name=name,
         aliases=aliases,

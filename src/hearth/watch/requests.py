@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from hearth.client import Capabilities, Node
-from hearth.client.entries import COMPOSE, ENTRIES, listed
 from hearth.client.mime import guess
+from hearth.client.options import COMPOSE, ENTRIES, read_entries
 from hearth.errors import InvalidInput
 from hearth.media import encode
 from hearth.media.raw import MIME as RAW_FRAME
@@ -81,7 +81,7 @@ class FrameRequests:
         self._knows = info.limits
         self._live = source.live
         self._stream = None if source.stills else f"watch-{secrets.token_hex(6)}"
-        self._entries = listed(options.get(ENTRIES, "")) if task == COMPOSE else None
+        self._entries = read_entries(options.get(ENTRIES, "")) if task == COMPOSE else None
         self._capabilities = node.capabilities
         self.in_flight = self._most(source)
 

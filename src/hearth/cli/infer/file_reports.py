@@ -90,16 +90,19 @@ class JsonReport(_FileReport):
     def form(self, answer: Answer) -> bytes:
         import orjson
 
+        return orjson.dumps(self.line(answer), option=orjson.OPT_APPEND_NEWLINE)
+
+    def line(self, answer: Answer) -> dict[str, Any]:
+        """Return what a line tells: the input, what was asked, and what became of it."""
         source, outcome = self.inputs[answer.index], answer.outcome
         options = options_as_json(outcome.job.meta)
-        line = {
+        return {
             "file": source.name,
             **({} if source.text is None else {"text": source.text}),
             "task": outcome.job.task,
             **({"options": options} if options else {}),
             **outcome_as_json(outcome),
         }
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class RawReport(_FileReport):

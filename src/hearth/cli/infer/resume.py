@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from hearth.cli.infer.inputs import STDIN, InferInput, left_of
-from hearth.client.affinity import MODEL
+from hearth.client.messages import MODEL
 from hearth.errors import SettingsError
 from hearth.files import atomic_file
 

@@ -1,4 +1,4 @@
-"""A CLIP as ONNX files: the pair of graphs, and what lies around them.
+"""A CLIP as files: the pair of graphs, and what lies around them.
 
 visual/model.onnx     visual/preprocess_cfg.json
 textual/model.onnx    textual/tokenizer.json    textual/tokenizer_config.json
@@ -7,7 +7,7 @@ hearth.json           written by our export: model id, logit scale, where it cam
 
 An image graph takes normalised floats, (n, 3, height, width), as our exports and other people's
 do, and gets the nodes that normalise put in front; or pixels, uint8 (n, height, width, 3), as
-earlier exports of ours do.
+earlier exports of ours do. Graphs of other engines end as theirs do, and lie in the same places.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ TEXT = Path("textual", "model.onnx")
 
 
 @dataclass(frozen=True)
-class OnnxFiles:
+class GraphFiles:
     """Where the two graphs are; without ``text`` the model embeds pictures only."""
 
     image: Path
@@ -45,12 +45,14 @@ class OnnxFiles:
     """The model's id where no ``hearth.json`` tells."""
 
     @classmethod
-    def in_folder(cls, folder: Path, name: str) -> "OnnxFiles":
-        """The graphs of a folder in the layout above."""
-        return cls(folder / IMAGE, folder / TEXT, name)
+    def in_folder(cls, folder: Path, name: str, suffix: str = ".onnx") -> "GraphFiles":
+        """Name the graphs of a folder in the layout above; other engines' end in ``suffix``."""
+        image, text = ((folder / path).with_suffix(suffix) for path in (IMAGE, TEXT))
+        # Where an ONNX text tower is missing, it is said when it is opened.
+        return cls(image, text if suffix == ".onnx" or text.is_file() else None, name)
 
     @classmethod
-    def of_paths(cls, image: Path, text: Path | None) -> "OnnxFiles":
+    def of_paths(cls, image: Path, text: Path | None) -> "GraphFiles":
         """Graphs that a user names one by one."""
         in_layout = image.parent.name == IMAGE.parent.name and image.name == IMAGE.name
         folder = image.resolve().parent.parent

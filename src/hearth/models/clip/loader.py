@@ -12,6 +12,7 @@ from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
+from hearth.models.clip.local_graphs import LocalGraphs
 from hearth.models.clip.model import ClipModel
 from hearth.models.clip.origins import (
     OnnxModel,
@@ -134,5 +135,7 @@ def _origin(
     reference = parse(settings.model)
     if settings.backend == "torch":
         return OpenClipModel(reference, hub)
+    if settings.backend != "onnxrt":
+        return LocalGraphs(reference, settings.backend)
     export = export_folder(data_dir, reference)
     return OnnxModel(reference, hub, export, settings, service, make_dynamic=make_dynamic)

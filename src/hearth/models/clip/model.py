@@ -20,12 +20,12 @@ from hearth.models.labels.classifier import Classifier
 from hearth.models.labels.index import Scored
 from hearth.models.labels.making.label_store import LabelStore
 from hearth.models.labels.sets.source import LabelSource
-from hearth.models.labels.vectors import Vector
 from hearth.models.options import QueueOptions
 from hearth.models.rows import BatchRow
 from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest, key_of
 from hearth.models.tuning import facts_of, tune
+from hearth.models.vectors import Vector
 
 TRAINED_SCALE = 100.0
 """Where CLIP's training clamps the logit scale, and where published models end up

@@ -21,7 +21,7 @@ from hearth.models.clip.exports import (
     is_impossible,
     what_is_damaged,
 )
-from hearth.models.clip.files import IMAGE, OnnxFiles
+from hearth.models.clip.files import IMAGE, GraphFiles
 from hearth.models.clip.parts import Parts
 from hearth.models.clip.variants import Place, choose, left_out, variant_folder
 from hearth.models.clip.weights import fault_in, find_whole, require_layout, stored
@@ -64,7 +64,7 @@ class OnnxPaths:
     """ONNX files that the user names one by one."""
 
     def __init__(self, image: Path, text: Path | None) -> None:
-        self._files = OnnxFiles.of_paths(image, text)
+        self._files = GraphFiles.of_paths(image, text)
 
     def describe(self, settings: ClipSettings) -> ModelDescription:
         own = filter(None, (self._files.image, self._files.text))
@@ -162,7 +162,7 @@ class OnnxModel:
             raise ModelUnavailable(f"{folder} is damaged ({damage(folder)}): export it again")
         else:
             self._tell_of_others(settings)
-        parts = OnnxFiles.in_folder(folder, self._reference.model_id).load(settings)
+        parts = GraphFiles.in_folder(folder, self._reference.model_id).load(settings)
         self._tell_of_batches(folder, parts)
         return parts
 

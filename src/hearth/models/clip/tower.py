@@ -8,8 +8,8 @@ import numpy as np
 from hearth.backends import Array, Session
 from hearth.batching import BatchQueue
 from hearth.errors import ModelFailed, ModelUnavailable
-from hearth.models.labels.vectors import Vector, unit
-from hearth.models.rows import BatchBuilder, BatchRow
+from hearth.models.rows import BatchRow
+from hearth.models.vectors import Vector, VectorRunner
 
 Item = BatchRow | Array
 """What waits in a queue: a picture or the tokens of a text."""
@@ -36,7 +36,7 @@ class Tower:
         self._output = min(
             session.outputs, key=lambda spec: ("embed" not in spec.name, len(spec.shape) != 2)
         )
-        self._stacker = BatchBuilder()
+        self._runner = VectorRunner(session, what=what, output=self._output.name)
         self._floats = None if floats is None else Tower(floats, what)
         if what == "image" and not (self.takes_pixels or self.dtype.kind == "f"):
             raise ModelUnavailable(
@@ -101,7 +101,7 @@ class Tower:
         """
         sizes = self.session.batch_sizes
         return BatchQueue(
-            self._run if self._floats is None else self._run_mixed,
+            self.run,
             name=f"{service}-{self._what}",
             max_batch=sizes.limit(max_batch),
             capacity=capacity,
@@ -109,44 +109,21 @@ class Tower:
             **options,
         )
 
-    def _run_mixed(self, items: Sequence[Item]) -> Sequence[Vector | ModelFailed]:
-        """Pixels and floats, each kind as one batch of its own."""
-        kinds = [_array(item).dtype == self.dtype for item in items]
-        assert self._floats is not None
-        if all(kinds):
-            return self._run(items)
-        own = iter(self._run([item for item, mine in zip(items, kinds, strict=True) if mine]))
-        others = [item for item, mine in zip(items, kinds, strict=True) if not mine]
-        theirs = iter(self._floats._run(others))
-        return [next(own if mine else theirs) for mine in kinds]
+    def run(self, items: Sequence[Item]) -> Sequence[Vector | ModelFailed]:
+        """Return the unit vector of each item, or why there is none; raises ModelFailed.
 
-    def _run(self, items: Sequence[Item]) -> Sequence[Vector | ModelFailed]:
-        if not items:
-            return ()
-        # A graph of a fixed size gets its batch filled up.
-        sizes = self.session.batch_sizes.fixed
-        size = next((size for size in sizes if size >= len(items)), len(items))
-        batch, places = self._stacker.stack(items, size)
-        vectors = self.session.run({self._input.name: batch})[self._output.name]
-        vectors = np.atleast_1d(np.asarray(vectors, np.float32))
-        if vectors.ndim != 2 or len(vectors) != size or not vectors.shape[1]:
-            raise ModelFailed(f"the {self._what} model gave {vectors.shape}, not a vector each")
-        vectors = vectors[list(places)]
-        finite = np.logical_and.reduce(np.isfinite(vectors), axis=1)
-        vectors = unit(np.where(finite[:, None], vectors, 0))
-        failure = f"the {self._what} model gave numbers that aren't finite"
-        return [
-            _kept(vector) if good else ModelFailed(failure)
-            for vector, good in zip(vectors, finite, strict=True)
-        ]
+        Pixels and floats may come together: each kind is a batch of its own.
+        """
+        if self._floats is None:
+            return self._runner.run_rows(items)
+        kinds = [_array(item).dtype == self.dtype for item in items]
+        if all(kinds):
+            return self._runner.run_rows(items)
+        mine = [item for item, is_mine in zip(items, kinds, strict=True) if is_mine]
+        others = [item for item, is_mine in zip(items, kinds, strict=True) if not is_mine]
+        own, theirs = iter(self._runner.run_rows(mine)), iter(self._floats.run(others))
+        return [next(own if is_mine else theirs) for is_mine in kinds]
 
 
 def _array(item: Item) -> Array:
     return item.array if isinstance(item, BatchRow) else item
-
-
-def _kept(vector: Vector) -> Vector:
-    """A vector that several may share, and that doesn't keep its batch in memory."""
-    alone = vector.copy()
-    alone.setflags(write=False)
-    return alone

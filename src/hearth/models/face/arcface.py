@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from hearth.backends import Session
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.media.raw import Pixels
 from hearth.models.face import parameters as p
 from hearth.models.face.faces import Vector
-from hearth.models.labels.vectors import directed, unit
-from hearth.models.rows import BatchBuilder
+from hearth.models.vectors import VectorRunner, directed
 
 
 class Recogniser:
@@ -21,31 +18,22 @@ class Recogniser:
     """
 
     def __init__(self, session: Session) -> None:
-        self._session = session
-        self._stacker = BatchBuilder()
         _require(session)
-        self._input, self._output = session.inputs[0].name, session.outputs[0].name
+        self._runner = VectorRunner(
+            session,
+            what="recognition",
+            output=session.outputs[0].name,
+            dim=p.DIM,
+            good=directed,
+            fault="make no vector",
+        )
 
     def __call__(self, faces: Sequence[Pixels]) -> list[Vector | ModelFailed]:
-        """The vector of each, float32 (512,) and read-only.
+        """Return the vector of each, float32 (512,) and read-only.
 
         A ModelFailed where its numbers aren't finite, or all zero: they have no direction.
         """
-        # A graph of a fixed batch gets it filled up.
-        sizes = self._session.batch_sizes.fixed
-        size = next((size for size in sizes if size >= len(faces)), len(faces))
-        batch, places = self._stacker.stack(faces, size)
-        vectors = np.asarray(self._session.run({self._input: batch})[self._output], np.float32)
-        if vectors.shape != (size, p.DIM):
-            raise ModelFailed(f"the recognition model gave {vectors.shape}, not {p.DIM} for each")
-        vectors = vectors[list(places)]
-        right = directed(vectors)
-        made = unit(np.where(right[:, None], vectors, 0))
-        failure = "the recognition model gave numbers that make no vector"
-        return [
-            _kept(vector) if good else ModelFailed(failure)
-            for vector, good in zip(made, right, strict=True)
-        ]
+        return self._runner.run_rows(faces)
 
 
 def _require(session: Session) -> None:
@@ -59,10 +47,3 @@ def _require(session: Session) -> None:
         raise ModelUnavailable(
             f"the recognition graph gives {dims} numbers for a face; ArcFace gives {p.DIM}"
         )
-
-
-def _kept(vector: Vector) -> Vector:
-    """A vector that several may share, and that doesn't keep its batch in memory."""
-    alone = vector.copy()
-    alone.setflags(write=False)
-    return alone

@@ -19,8 +19,9 @@ from hearth.models.labels.making.embedding import Embed
 from hearth.models.labels.making.label_store import CachedLabels, LabelStore
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import PROMPT, LabelSource
-from hearth.models.labels.vectors import Dtype, Vector
+from hearth.models.labels.vectors import Dtype
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest
+from hearth.models.vectors import Vector
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from hearth.errors import InvalidInput, ModelFailed
 from hearth.models.labels.limits import MOST_ANSWERS
 from hearth.models.labels.sets.catalogue import Catalogue
-from hearth.models.labels.vectors import Stored, Vector, products
+from hearth.models.labels.vectors import Stored, products
+from hearth.models.vectors import Vector
 
 Scored = list[tuple[str, float]]
 """Labels with their probabilities, the best first."""

@@ -6,7 +6,7 @@ from typing import IO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.models.labels.vectors import Vector
+from hearth.models.vectors import Vector
 
 _FLOATS = ("float16", "float32", "float64")
 

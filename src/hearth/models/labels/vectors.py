@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hearth.machine import usable_cores
 from hearth.models.labels.limits import LARGE
+from hearth.models.vectors import Vector
 
-Vector = NDArray[np.float32]
 Stored = NDArray[np.float32] | NDArray[np.float16]
 Dtype = Literal["float32", "float16"]
 
@@ -29,12 +29,6 @@ _HALF_BITS = np.int32(-0x70002000)
 _HALF_SCALE = np.float32(2.0**112)
 """Between the two exponents' biases, 127 and 15."""
 _SMALLEST_NORMAL_HALF = 2.0**-14
-
-
-def unit(vectors: NDArray[Any]) -> Vector:
-    """Each row at length 1, as float32; a row of zeros stays what it is."""
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 
 def stored(vectors: Vector, dtype: Dtype) -> Stored:
@@ -100,9 +94,3 @@ def _blocks(start: int, end: int, columns: Vector) -> Iterator[slice]:
     size = min(_ROWS, max(64, _PRODUCT // columns.shape[1]))
     for at in range(start, end, size):
         yield slice(at, min(at + size, end))
-
-
-def directed(vectors: Vector) -> NDArray[np.bool_]:
-    """Which rows have a direction, bool (n,): finite numbers, and not all of them zero."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    return np.asarray(np.isfinite(lengths) & (lengths > 0), np.bool_)

@@ -91,7 +91,7 @@ class WheelModels:
                 "(hub.offline or HF_HUB_OFFLINE)"
             )
         waits = f"{NAME}: another process fetches them"
-        with _disk_explained(folder), _in_turn(folder, lambda: progress(waits, 0, None)):
+        with _disk_explained(folder), _locked(folder, lambda: progress(waits, 0, None)):
             folder.mkdir(exist_ok=True)
             _sweep(folder)
             if missing := missing_in(folder):
@@ -128,7 +128,7 @@ class WheelModels:
         with _disk_explained(folder):
             faults = check_files(folder, here, NAME, progress)
             if faults:
-                with _in_turn(folder, _is_busy):
+                with _locked(folder, _is_busy):
                     for file in here:
                         path = folder / file.path
                         # Another process may have brought it anew meanwhile.
@@ -143,7 +143,7 @@ class WheelModels:
         Raises ModelUnavailable where another process fetches them now, or the disk refuses.
         """
         folder = self.folder
-        with _disk_explained(folder), _in_turn(folder, _is_busy):
+        with _disk_explained(folder), _locked(folder, _is_busy):
             freed = self.size()
             for file in FILES:
                 (folder / file.local.path).unlink(missing_ok=True)
@@ -167,7 +167,7 @@ def read_member(archive: zipfile.ZipFile, member: str, size: int) -> bytes:
 
 
 @contextmanager
-def _in_turn(folder: Path, others_first: Callable[[], None]) -> Iterator[None]:
+def _locked(folder: Path, others_first: Callable[[], None]) -> Iterator[None]:
     """One change of the folder at a time, over all processes of the data folder."""
     with repository_lock(folder.with_name(f".{folder.name}.lock"), others_first):
         yield

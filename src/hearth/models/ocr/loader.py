@@ -1,9 +1,11 @@
 """Where the OCR model comes from: rapidocr's package, and recognisers of the settings' choice."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +32,8 @@ from hearth.settings import OcrSettings
 if TYPE_CHECKING:
     from hearth.models.ocr.model import OcrModel
 
+log = logging.getLogger(__name__)
+
 MODEL_ID = "PP-OCRv6-small"
 
 # In the package's folder `models`; a later rapidocr may bring others: its version is pinned.
@@ -39,6 +43,8 @@ RECOGNITION = "PP-OCRv6_rec_small.onnx"
 
 _SCRIPTS = Path(__file__).parents[2] / "assets" / "scripts.onnx"
 """Written by ``tools/train_scripts.py``."""
+
+_FOR_CPUS = "that is for a CPU, and graphs that take any number of lines, or one"
 
 _PACKAGE = "rapidocr's package"
 _CURE = how_to_install("server")
@@ -133,34 +139,40 @@ class OcrLoader:
             def session(path: Path, options: SessionOptions) -> Session:
                 return opened.enter_context(closing(open_session(path, options)))
 
-            def reading(path: Path) -> Session:
+            def reading(path: Path) -> tuple[Session, Session | None]:
                 of_lines = replace(options, content=with_best_class(path))
                 single = session(path, replace(of_lines, threads=1))
                 if _runs_single_lines(single):
-                    return single
+                    return single, self._quick(path, single, partial(session, path))
                 single.close()
-                return session(path, of_lines)
+                if self._settings.precision == "int8":
+                    raise ModelUnavailable(f"{path} can't be read in 8 bits: {_FOR_CPUS}")
+                return session(path, of_lines), None
 
             paths = (package / DETECTION, package / ORIENTATION)
             opening = [aside.submit(session, path, options) for path in paths]
-            opening += [aside.submit(reading, path) for path in graphs]
+            reads = [aside.submit(reading, path) for path in graphs]
             # Too small to be worth a device, or a second thread.
             tiny = SessionOptions(device="cpu", threads=1, keep_memory=False)
             classifier = aside.submit(session, _SCRIPTS, tiny)
             try:
+                from hearth.models.ocr.memory import trim_memory
                 from hearth.models.ocr.model import OcrModel
+                from hearth.models.ocr.quantised import QuantisedSession
             except ImportError as error:
                 raise ModelUnavailable(f"OCR can't be imported ({error}): {_CURE}") from error
-            detection, orientation, *recognisers = (future.result() for future in opening)
-            for graph, recogniser in zip(graphs, recognisers, strict=True):
+            detection, orientation = (future.result() for future in opening)
+            readers: list[Session] = []
+            for graph, (recogniser, quick) in zip(graphs, (r.result() for r in reads), strict=True):
                 if graph.parent != package:
                     _complete(graph, recogniser)
-            readers: list[Session] = [
-                ParallelSession(recogniser, runs=threads or usable_cores(), threads=threads)
-                if _runs_single_lines(recogniser)
-                else recogniser
-                for recogniser in recognisers
-            ]
+                reader: Session = recogniser
+                if quick is not None:
+                    reader = QuantisedSession(quick, recogniser)
+                if _runs_single_lines(recogniser):
+                    runs = threads or usable_cores()
+                    reader = ParallelSession(reader, runs=runs, threads=threads)
+                readers.append(reader)
             model = OcrModel(
                 model_id=self.model_id,
                 detection=detection,
@@ -173,7 +185,38 @@ class OcrLoader:
                 options=self._options,
             )
             opened.pop_all()
+            trim_memory()  # rewriting a graph takes several times its size
             return model
+
+    def _quick(
+        self, path: Path, full: Session, opened: Callable[[SessionOptions], Session]
+    ) -> Session | None:
+        """Open a recogniser in 8 bits as well, where the settings have it and it is proved.
+
+        Raises ModelUnavailable where 8 bits were asked for and can't be had.
+        """
+        from hearth.graphs.best_class import with_best_class
+        from hearth.graphs.int8_products import with_int8_products
+
+        precision = self._settings.precision
+        if precision == "fp32":
+            return None
+        try:
+            graph = with_best_class(path, ranks=2)
+            graph = None if graph is None else with_int8_products(graph)
+            if graph is None:
+                raise ModelUnavailable("its graph is of another form")
+            on_cpu = SessionOptions(device="cpu", threads=1, keep_memory=False, content=graph)
+            quick = opened(on_cpu)
+            from hearth.models.ocr.quantised import prove_equal
+
+            prove_equal(quick, full, faster=precision == "auto")
+        except ModelUnavailable as error:
+            if precision == "int8":
+                raise ModelUnavailable(f"{path.name} can't be read in 8 bits: {error}") from error
+            log.info("%s is read in float32: %s", path.name, error)
+            return None
+        return quick
 
     def _remote(self) -> Iterator[tuple[RecognitionName, HubStore]]:
         """Recognisers of the hub, and the hub."""

@@ -20,7 +20,7 @@ class IdleTrim:
 
     def __init__(self, seconds: float = IDLE_SECONDS, trim: Callable[[], object] | None = None):
         self._seconds = seconds
-        self._trim = trim or _trimmer()
+        self._trim = trim or trim_memory
         self._busy = 0
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -53,10 +53,9 @@ class IdleTrim:
         self._closed = True
 
 
-def _trimmer() -> Callable[[], object]:
-    """glibc's ``malloc_trim``; elsewhere there is nothing to do, or no way to do it."""
+def trim_memory() -> None:
+    """Give freed memory back with glibc's ``malloc_trim``; elsewhere do nothing."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
-            return lambda: trim(0)
-    return lambda: None
+            trim(0)

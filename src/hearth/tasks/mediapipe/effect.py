@@ -90,7 +90,7 @@ def _format(call: Call) -> str:
 
 
 def _drawing(call: Call, backdrops: Backdrops) -> Draw:
-    """What a request asks for; raises InvalidInput."""
+    """Choose how a request's picture is drawn; raises InvalidInput."""
     options = call.options
     color, text = options[COLOR.name], options[BACKGROUND.name]
     match options[EFFECT.name]:
@@ -123,7 +123,7 @@ def _rgb(text: str) -> effects.Color:
 
 
 def _image_of(text: str, longest: int, reader: ImageReader) -> Image.Image:
-    """An image in base64, to be fitted to a picture; raises InvalidInput."""
+    """Read an image in base64, to be fitted to a picture; raises InvalidInput."""
     # Comes as a data URL, maybe.
     code = text.partition(",")[2] if text.startswith("data:") else text
     try:

@@ -14,12 +14,12 @@ ACCEPT = Option(
 
 
 def format_option(mimes: Mapping[str, str], summary: str) -> Option:
-    """The option ``format`` of a task that can give these mimes, by format."""
+    """Declare the option ``format`` of a task that can give these mimes, by format."""
     return Option("format", "choice", None, summary, choices=tuple(mimes))
 
 
 def chosen(call: Call, mimes: Mapping[str, str], default: str) -> str:
-    """The format that a request asks for: by ``format``, or by ``accept`` (weights don't count)."""
+    """Choose a request's format: by ``format``, or by ``accept`` (weights don't count)."""
     told: str | None = call.options["format"]
     if told is not None:
         return told

@@ -1,4 +1,4 @@
-"""What all tasks on frames have in common: pictures and videos in, what was seen out."""
+"""Tasks on frames: pictures and videos in, what was seen out."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -40,7 +40,7 @@ DROP = Option(
     choices=("never", "oldest"),
 )
 LONGEST_ID = 200
-"""Characters of a stream_id, which is kept as long as its video."""
+"""Largest number of characters of a stream_id, which is kept as long as its video."""
 
 VIDEO = (STREAM_ID, FRAME_NUMBER, TIMESTAMP, DROP)
 """Options that every task on frames has."""
@@ -59,26 +59,26 @@ _ECHO = (
 
 
 class Seen(NamedTuple):
-    """What was found in a frame of this size; neither where it was dropped."""
+    """Findings in a frame of this size; neither is there where the frame was dropped."""
 
     size: Size | None = None
     found: Any = None
 
 
 class Past(NamedTuple):
-    """What a frame of a video goes on from."""
+    """State that a frame of a video goes on from."""
 
     before: Any = None
-    """What the frame before has left; None: this is the first one."""
+    """State that the frame before has left; None: this is the first one."""
     moment: float | None = None
-    """When this one was taken, in seconds; None: it is a single picture."""
+    """Time at which this frame was taken, in seconds; None: it is a single picture."""
 
 
 Follow = Callable[[MediaPipeModel, Frame, Past, Call], Awaitable[tuple[Any, Any]]]
-"""Finds what a task is about in a frame; with it comes what the video's next frame goes on from."""
+"""Function that finds what a task is about, and what the video's next frame goes on from."""
 
 Describe = Callable[[Any, Size, Call], Mapping[str, Any] | Result]
-"""What was found as JSON's content, or as a whole result of another kind."""
+"""Function that turns what was found into JSON's content, or into a result of another kind."""
 
 
 def frame_task(
@@ -148,7 +148,7 @@ def _caller(
 
 
 def _moment(call: Call) -> float:
-    """Seconds, on the client's clock or on ours."""
+    """Return when a frame was taken, in seconds on the client's clock or on ours."""
     told = call.options[TIMESTAMP.name]
     return time.monotonic() if told is None else float(told) / 1000
 
@@ -174,7 +174,7 @@ def _renderer(
 
 
 def _echo(call: Call) -> dict[str, Any]:
-    """What a frame of a video is told back."""
+    """Collect what a frame of a video is told back."""
     values = {
         option.name: call.options[option.name] for option in (STREAM_ID, FRAME_NUMBER, TIMESTAMP)
     }
@@ -182,5 +182,5 @@ def _echo(call: Call) -> dict[str, Any]:
 
 
 def _as_sent(value: Any) -> Any:
-    """A whole number as one: clients find their frames by it."""
+    """Turn a whole number into one: clients find their frames by it."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

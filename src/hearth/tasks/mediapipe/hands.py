@@ -60,7 +60,7 @@ def _describe(found: list[Hand], size: Size, call: Call) -> Mapping[str, Any]:
 
 
 def hand_of(hand: Hand, size: Size, call: Call, *, mirrored: bool = False) -> dict[str, Any]:
-    """A hand as JSON has it; its points are those of the picture, mirrored or not."""
+    """Write a hand as JSON has it; its points are those of the picture, mirrored or not."""
     right = 1 - hand.right if mirrored else hand.right
     return {
         "handedness": "Right" if right > 0.5 else "Left",

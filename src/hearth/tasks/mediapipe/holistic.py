@@ -33,7 +33,7 @@ def _describe(found: Whole, size: Size, call: Call) -> Mapping[str, Any]:
 
 
 def _side(hand: Hand | None, side: str, size: Size, call: Call) -> dict[str, Any] | None:
-    """The arm says which hand it is; the score is how much the hand itself looks like it."""
+    """Write a hand whose side the arm tells; its score is how much it looks like that side."""
     if hand is None:
         return None
     score = hand.right if side == "Right" else 1 - hand.right

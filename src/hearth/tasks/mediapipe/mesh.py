@@ -31,14 +31,14 @@ MOST = Option(
     most=MOST_FACES,
 )
 OPTIONS = (MOST, CONFIDENCE, TRACKING_CONFIDENCE, RANGE, SMOOTH, COORDINATES)
-"""Of tasks that follow faces."""
+"""Options of tasks that follow faces."""
 OUTLINE = (*shapes.BOX, FieldInfo("presence", "score"))
 FACE = (*shapes.placed("points", "points", f"{POINTS} points (x, y, z)"), *OUTLINE)
 """Fields of a face."""
 
 
 def wanted_of(call: Call) -> WantedMeshes:
-    """Which faces a request with OPTIONS wants."""
+    """Read which faces a request with OPTIONS wants."""
     return WantedMeshes(
         max_faces=call.options[MOST.name],
         min_confidence=call.options[CONFIDENCE.name],
@@ -49,12 +49,12 @@ def wanted_of(call: Call) -> WantedMeshes:
 
 
 def face_of(face: Face, size: Size, call: Call) -> dict[str, Any]:
-    """A face as JSON has it."""
+    """Write a face as JSON has it."""
     return {**shapes.points("points", face.points, size, call), **outline_of(face, size, call)}
 
 
 def outline_of(face: Face, size: Size, call: Call) -> dict[str, Any]:
-    """What JSON tells of a face beside its points."""
+    """Write what JSON tells of a face beside its points."""
     return {**shapes.box(face.box, size, call), "presence": shapes.certainty(face.presence)}
 
 

@@ -16,13 +16,13 @@ from hearth.tasks.mediapipe.shapes import Size
 from hearth.tasks.task import Call
 
 OPTIONS = (CONFIDENCE, TRACKING_CONFIDENCE, SMOOTH, COORDINATES)
-"""Of tasks that follow a person."""
+"""Options of tasks that follow a person."""
 
 _DEGREE_DIGITS = 1
 
 
 def pose_of(pose: Pose, size: Size, call: Call) -> dict[str, Any]:
-    """A pose as JSON has it; angles are null where a point is less visible than VISIBLE."""
+    """Write a pose as JSON has it; angles are null where a point is less visible than VISIBLE."""
     return {
         **shapes.points("points", pose.points, size, call),
         "visibility": shapes.certainties(pose.visibility),
@@ -38,7 +38,7 @@ def pose_of(pose: Pose, size: Size, call: Call) -> dict[str, Any]:
 
 
 def wanted_of(call: Call) -> WantedPose:
-    """Whose pose a request with OPTIONS wants."""
+    """Read whose pose a request with OPTIONS wants."""
     return WantedPose(
         min_confidence=call.options[CONFIDENCE.name],
         min_tracking_confidence=call.options[TRACKING_CONFIDENCE.name],

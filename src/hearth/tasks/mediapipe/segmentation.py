@@ -41,7 +41,7 @@ THRESHOLD = Option(
 class _Mask(NamedTuple):
     format: str
     content: Any
-    """Bytes, or the counts of runs as JSON."""
+    """Content as bytes, or the counts of runs as JSON."""
     coverage: float
     threshold: float | None
 
@@ -62,7 +62,7 @@ def _encoded(mask: SoftMask, kind: str, threshold: float | None) -> _Mask:
 
 
 def _counts(pixels: Pixels) -> orjson.Fragment:
-    """The runs of a mask as JSON already: those of a large one take their time."""
+    """Write the runs of a mask as JSON already: those of a large one take their time."""
     return orjson.Fragment(orjson.dumps(runs(pixels), option=orjson.OPT_SERIALIZE_NUMPY))
 
 

@@ -12,13 +12,13 @@ from hearth.tasks.task import Call
 
 _PIXEL_DIGITS = 2
 _NORMALIZED_DIGITS = 6
-"""A hundredth of a pixel in a picture of 10,000."""
+"""Digits that tell a hundredth of a pixel in a picture of 10,000."""
 _METRE_DIGITS = 5
 _CERTAINTY_DIGITS = 4
 
 
 class Size(NamedTuple):
-    """A picture's, in pixels."""
+    """Width and height of a picture, in pixels."""
 
     width: int
     height: int
@@ -36,7 +36,7 @@ BOX = placed("box", "box", "left, top, right, bottom")
 
 
 def points(name: str, values: NDArray[np.floating], size: Size, call: Call) -> dict[str, Any]:
-    """Points (n, 2 or 3) in pixels, under ``name`` and ``name_normalized``, as asked for.
+    """Write points (n, 2 or 3) in pixels, under ``name`` and ``name_normalized``, as asked for.
 
     z is in pixels too, and its share is that of the width.
     """
@@ -45,7 +45,7 @@ def points(name: str, values: NDArray[np.floating], size: Size, call: Call) -> d
 
 
 def box(values: Sequence[float] | NDArray[np.floating], size: Size, call: Call) -> dict[str, Any]:
-    """A box (left, top, right, bottom) in pixels, as ``box`` and ``box_normalized``."""
+    """Write a box (left, top, right, bottom) in pixels, as ``box`` and ``box_normalized``."""
     divisors = np.array([size.width, size.height] * 2, np.float64)
     return _both("box", np.asarray(values, np.float64), divisors, call)
 
@@ -53,7 +53,7 @@ def box(values: Sequence[float] | NDArray[np.floating], size: Size, call: Call) 
 def named_points(
     name: str, names: Sequence[str], values: NDArray[np.floating], size: Size, call: Call
 ) -> dict[str, Any]:
-    """Points (n, 2) by their names, under ``name`` and ``name_normalized``."""
+    """Write points (n, 2) by their names, under ``name`` and ``name_normalized``."""
     lists: Mapping[str, Any] = points(name, values, size, call)
     return {key: dict(zip(names, value, strict=True)) for key, value in lists.items()}
 
@@ -71,22 +71,22 @@ def _both(
 
 
 def metres(values: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Points in metres, any shape."""
+    """Round points in metres, any shape."""
     return rounded(values, _METRE_DIGITS)
 
 
 def certainties(values: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Several of what ``certainty`` gives for one."""
+    """Round scores, 0 to 1, any shape."""
     return rounded(values, _CERTAINTY_DIGITS)
 
 
 def certainty(value: float) -> float:
-    """A score, 0 to 1."""
+    """Round a score, 0 to 1."""
     return round(value, _CERTAINTY_DIGITS)
 
 
 def rounded(values: NDArray[np.floating], digits: int) -> NDArray[np.float32]:
-    """With few digits, which JSON writes short; C-contiguous.
+    """Round to few digits, which JSON writes short; C-contiguous.
 
     Float32: JSON takes two thirds of the time for it that it does for float64.
     """

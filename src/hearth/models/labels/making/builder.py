@@ -83,7 +83,7 @@ class LabelBuilder:
         store = self._store
         if store is None:
             return await self._first_that_fits(job, partial(_in_memory, job))
-        async with store.turn(source.name, waits):
+        async with store.locked(source.name, waits):
             kept = await run_blocking(partial(store.load, source, self.dtype_of, dim))
             if kept is not None:
                 return kept

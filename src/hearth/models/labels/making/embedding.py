@@ -13,7 +13,7 @@ from hearth.blocking import run_blocking
 from hearth.errors import ModelFailed, Overloaded
 from hearth.models.labels.limits import LONGEST_NAME
 from hearth.models.labels.sets.source import LabelSource
-from hearth.models.labels.vectors import Vector, unit
+from hearth.models.vectors import Vector, unit
 
 _BUSY_SECONDS = 1.0
 """Pause when clients have filled the queue."""

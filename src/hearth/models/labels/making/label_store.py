@@ -147,7 +147,7 @@ class LabelStore:
         return _read(self.folder, meta)
 
     @asynccontextmanager
-    async def turn(self, name: str, waits: Callable[[], None]) -> AsyncIterator[None]:
+    async def locked(self, name: str, waits: Callable[[], None]) -> AsyncIterator[None]:
         """Hold the lock of a set, over all processes; ``waits`` is told of waiting."""
         import filelock
 

@@ -9,7 +9,7 @@ import numpy as np
 from hearth.blocking import run_blocking
 from hearth.errors import one_line
 from hearth.models.labels.matrices import Matrix, picked
-from hearth.models.labels.vectors import Vector, directed, unit
+from hearth.models.vectors import Vector, directed, unit
 
 SAMPLES = 8
 

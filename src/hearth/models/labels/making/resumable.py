@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.files import write_atomic
-from hearth.models.labels.vectors import BLOCK, Dtype, Vector, stored
+from hearth.models.labels.vectors import BLOCK, Dtype, stored
+from hearth.models.vectors import Vector
 
 _LOOSE = 0.01
 """How far from 1 a vector may be that was rounded to float16."""

@@ -17,7 +17,8 @@ from hearth.models.labels.making.proof import Proof, chosen
 from hearth.models.labels.matrices import HeldMatrix, Matrix
 from hearth.models.labels.sets.catalogue import Catalogue
 from hearth.models.labels.sets.source import LabelSource
-from hearth.models.labels.vectors import BLOCK, Dtype, Vector, directed, unit
+from hearth.models.labels.vectors import BLOCK, Dtype
+from hearth.models.vectors import Vector, directed, unit
 
 log = logging.getLogger(__name__)
 
