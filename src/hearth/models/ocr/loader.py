@@ -15,7 +15,7 @@ from hearth.backends.registry import open_session, require_backend
 from hearth.errors import ModelUnavailable, SetupError, how_to_install
 from hearth.hub.progress import Progress
 from hearth.hub.store import BARRED, HubStore
-from hearth.machine import usable_cores
+from hearth.machine import trim_memory, usable_cores
 from hearth.media import ImageReader
 from hearth.models.loader import ModelDescription
 from hearth.models.ocr.catalogue import (
@@ -156,7 +156,6 @@ class OcrLoader:
             tiny = SessionOptions(device="cpu", threads=1, keep_memory=False)
             classifier = aside.submit(session, _SCRIPTS, tiny)
             try:
-                from hearth.models.ocr.memory import trim_memory
                 from hearth.models.ocr.model import OcrModel
                 from hearth.models.ocr.quantised import QuantisedSession
             except ImportError as error:
