@@ -63,7 +63,7 @@ def _require_own(folder: Path, name: str) -> None:
         )
 
 
-def write_about(work: Path, told: Mapping[str, Any], *packages: str) -> None:
+def write_about(work: Path, metadata: Mapping[str, Any], *packages: str) -> None:
     """Write ``hearth.json`` into a finished folder, with what every export says.
 
     ``packages`` are those whose versions its files depend on.
@@ -72,7 +72,7 @@ def write_about(work: Path, told: Mapping[str, Any], *packages: str) -> None:
         work / ABOUT,
         {
             "format": 1,
-            **told,
+            **metadata,
             "files": prints(work),
             "content": content(work),
             "versions": {"hearth": __version__, **{name: version(name) for name in packages}},

@@ -97,10 +97,10 @@ def export_model(name: str, options: ExportOptions) -> ExportReport:
             image,
             text,
         )
-        told = {"reference": reference.full_name, **_about(report, model, source)}
+        metadata = {"reference": reference.full_name, **_about(report, model, source)}
         if options.checkpoint is not None:
-            told["checkpoint"] = str(options.checkpoint.resolve())
-        write_about(work, told, "open-clip-torch", "torch", "onnx")
+            metadata["checkpoint"] = str(options.checkpoint.resolve())
+        write_about(work, metadata, "open-clip-torch", "torch", "onnx")
         progress("moving the files into place", 4, 5)
     progress("done", 5, 5)
     return report

@@ -68,7 +68,7 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
         model_id = told_name(about) or reference.model_id
         sizes = _megabytes(source), _megabytes(work)
         report = VariantReport(folder, source, model_id, precision, image, text, sizes)
-        told = {
+        metadata = {
             "reference": reference.full_name,
             "model_id": model_id,
             "precision": precision,
@@ -78,7 +78,7 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
             "forced": not near,
             "made_from": exports.prints(source),
         }
-        write_about(work, told, "onnx", "onnxruntime")
+        write_about(work, metadata, "onnx", "onnxruntime")
     options.progress("done", 4, 4)
     return report
 

@@ -81,7 +81,7 @@ def _write(snapshot: Path, work: Path, model_id: str) -> None:
         write_atomic(impossible_mark(snapshot, DYNAMIC_BATCH), str(error).encode())
         raise
     modern.unlink()
-    told = {
+    metadata = {
         "format": 1,
         "model_id": model_id,
         "free_batch": [RECOGNITION],
@@ -90,7 +90,7 @@ def _write(snapshot: Path, work: Path, model_id: str) -> None:
         "versions": {name: version(name) for name in ("hearth", "onnx", "onnxruntime")},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_json(work / ABOUT, told)
+    write_json(work / ABOUT, metadata)
 
 
 def _modernise(source: Path, target: Path) -> None:

@@ -81,9 +81,9 @@ def how_to_export(name: str, checkpoint: str | None = None) -> str:
     return f"run `hearth models export {shlex.quote(name)}{more}`"
 
 
-def how_to_make_again(told: Mapping[str, Any], precision: str) -> str | None:
+def how_to_make_again(metadata: Mapping[str, Any], precision: str) -> str | None:
     """Return the command that made an export, out of its ``hearth.json``; None: it is silent."""
-    name, checkpoint = told.get("reference"), told.get("checkpoint")
+    name, checkpoint = metadata.get("reference"), metadata.get("checkpoint")
     if not isinstance(name, str):
         return None
     if precision != "fp32":

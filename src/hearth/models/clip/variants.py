@@ -73,9 +73,9 @@ def left_out(base: Path | None, place: Place, settings: ClipSettings) -> str | N
     """
     if settings.precision != "auto" or (variant := _wanted(place, settings)) is None:
         return None
-    told = atomic.about(variant)
-    is_own = told.get("reference") == place.name
-    if not is_own or not _passed(told) or _fits(told, base, place.name):
+    metadata = atomic.about(variant)
+    is_own = metadata.get("reference") == place.name
+    if not is_own or not _passed(metadata) or _fits(metadata, base, place.name):
         return None
     again = how_to_convert(place.name, precision_of(variant))
     return f"{variant} was made of other files than are here now, so it isn't used: {again}"
@@ -91,8 +91,8 @@ def _best(base: Path | None, place: Place, settings: ClipSettings) -> Path | Non
     variant = _wanted(place, settings)
     if variant is None:
         return base
-    told = atomic.about(variant)
-    return variant if _passed(told) and _fits(told, base, place.name) else base
+    metadata = atomic.about(variant)
+    return variant if _passed(metadata) and _fits(metadata, base, place.name) else base
 
 
 def _wanted(place: Place, settings: ClipSettings) -> Path | None:

@@ -57,8 +57,8 @@ class OpenClipModel:
         if reference.repository is not None:
             files = self._hub.files(reference.repository)
             require_layout(ModelLayout.OPEN_CLIP, files, reference.repository, _graphs)
-            wanted = select(ModelLayout.OPEN_CLIP, files, reference.repository)
-            self._hub.download(reference.repository, wanted, progress)
+            requested = select(ModelLayout.OPEN_CLIP, files, reference.repository)
+            self._hub.download(reference.repository, requested, progress)
         elif reference.architecture is not None:
             repository, names = self._published()
             files = self._hub.files(repository)
@@ -113,8 +113,8 @@ class OpenClipModel:
         else:
             return None
         tokenizer = None
-        if (wanted := self._tokenizer_repository()) is not None:
-            tokenizer = self._hub.find(wanted, _TOKENIZER_FILES)
+        if (requested := self._tokenizer_repository()) is not None:
+            tokenizer = self._hub.find(requested, _TOKENIZER_FILES)
             if tokenizer is None:
                 return None
         return Checkpoint.of_architecture(
