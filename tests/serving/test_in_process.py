@@ -6,7 +6,6 @@ from contextlib import aclosing
 
 import grpc
 import pytest
-from hearth.tasks.compose import COMPOSE_TASKS
 
 from batch_kit import Gate, until
 from hearth import errors
@@ -20,6 +19,7 @@ from hearth.errors import (
     Overloaded,
     UnknownTask,
 )
+from hearth.families.compose.tasks import COMPOSE_TASKS
 from hearth.serving.status import TABLE, code_of
 from hearth.tasks.answer import Part
 from node_kit import LAB_TASKS, LabLoader, counting_of, lab_node, queue_of

@@ -22,7 +22,7 @@ from hearth.families.ocr.catalogue import (
 )
 from hearth.hub.progress import Progress
 from hearth.hub.store import BARRED, HubStore
-from hearth.machine import usable_cores
+from hearth.machine import trim_memory, usable_cores
 from hearth.media import ImageReader
 from hearth.models.loader import ModelDescription
 from hearth.models.options import QueueOptions
@@ -156,7 +156,6 @@ class OcrLoader:
             tiny = SessionOptions(device="cpu", threads=1, keep_memory=False)
             classifier = aside.submit(session, _SCRIPTS, tiny)
             try:
-                from hearth.families.ocr.memory import trim_memory
                 from hearth.families.ocr.model import OcrModel
                 from hearth.families.ocr.quantised import QuantisedSession
             except ImportError as error:

@@ -1,10 +1,10 @@
 """Giving memory back to the system once a model falls idle."""
 
 import asyncio
-import ctypes
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from hearth.machine import trim_memory
 
 IDLE_SECONDS = 1.0
 
@@ -51,11 +51,3 @@ class IdleTrim:
     def close(self) -> None:
         """Forget about it for good; from any thread."""
         self._closed = True
-
-
-def trim_memory() -> None:
-    """Give freed memory back with glibc's ``malloc_trim``; elsewhere do nothing."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
