@@ -28,6 +28,11 @@ def choose(
 
     What is ahead of a request at a node, ours and others', times what one takes there.
     """
+    if len(handles) == 1:
+        breaker = handles[0].task_health(task).breaker
+        if breaker.rest_until <= now or breaker.is_doubted:
+            return Choice(handles[0], math.inf)
+        return Choice(None, breaker.rest_until)
     wake = math.inf
     awake: Candidates = []
     doubted: Candidates = []

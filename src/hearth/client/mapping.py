@@ -21,21 +21,20 @@ MAX_READ_AHEAD = 16
 """Number of files that are read before there is room to send them."""
 
 
-class _Item:
+class _Item(PendingRequest):
     """A source on its way to its answer."""
 
-    __slots__ = ("deadline", "index", "payload", "reading", "request", "run", "source")
+    __slots__ = ("index", "payload", "reading", "run", "source")
 
     def __init__(self, run: "MapRun", index: int, source: Any, deadline: float) -> None:
+        super().__init__(deadline)
         self.run = run
         self.index = index
         self.source = source
-        self.deadline = deadline
         self.payload: Payload | None = None
         self.reading: asyncio.Task[None] | None = None
-        self.request: PendingRequest | None = None
 
-    def finished(self, result: Done | BaseException) -> None:
+    def finish(self, result: Done | BaseException) -> None:
         """Take what has become of the request."""
         self.run.finish(self, result)
 
@@ -43,8 +42,7 @@ class _Item:
         """Wait for nothing more."""
         if self.reading is not None:
             self.reading.cancel()
-        if self.request is not None:
-            self.request.cancel()
+        super().cancel()
 
 
 class MapRun:
@@ -136,30 +134,30 @@ class MapRun:
         if self._is_filling:
             return  # by what is sent here, and fails at once
         self._is_filling = True
+        room, iterator = self._room(), self._iterator
         try:
             while self._error is None:
-                if self._read and self._sent < self._room():
-                    self._send(self._read.popleft())
-                elif self._all_drawn or not self._has_room():
+                if self._read and self._sent < room:
+                    self._send(self._read.popleft(), self._loop.time())
+                elif self._all_drawn or not self._has_room(room):
                     return
-                elif self._iterator is not None:
-                    self._draw(self._iterator)
+                elif iterator is not None:
+                    self._begin(next(iterator, END), room)
                 else:
                     if self._may_draw is not None and not self._may_draw.done():
                         self._may_draw.set_result(None)
                     return
+        except BaseException as error:  # of the caller's own iterator
+            self._fail(error)
         finally:
             self._is_filling = False
 
-    def _has_room(self) -> bool:
+    def _has_room(self, room: int) -> bool:
         """Tell whether a source may be drawn."""
-        room = self._room()
         self._is_held_back = self._drawn - self._handed_on >= MAX_AHEAD * room
-        if self._is_held_back:
-            return False
         open_ = len(self._items)
-        if not self._reads_files or open_ < room:
-            return open_ < room
+        if self._is_held_back or not self._reads_files or open_ < room:
+            return open_ < room and not self._is_held_back
         # Several at a time, for one wake of a thread.
         ahead = min(room // 4, MAX_READ_AHEAD)
         if open_ - self._sent <= ahead // 2:
@@ -168,19 +166,11 @@ class MapRun:
             self._fills_up = False
         return self._fills_up and open_ < room + ahead
 
-    def _draw(self, iterator: Any) -> None:
-        try:
-            source = next(iterator, END)
-        except BaseException as error:  # of the caller's own code
-            self._fail(error)
-        else:
-            self._begin(source)
-
     async def _draw_all(self, sources: AsyncGenerator[Any, None]) -> None:
         try:
             while not self._all_drawn:
-                if self._has_room():
-                    self._begin(await anext(sources, END))
+                if self._has_room(self._room()):
+                    self._begin(await anext(sources, END), self._room())
                 else:
                     self._may_draw = self._loop.create_future()
                     await self._may_draw
@@ -191,7 +181,7 @@ class MapRun:
         except BaseException as error:
             self._fail(error)
 
-    def _begin(self, source: Any) -> None:
+    def _begin(self, source: Any, room: int) -> None:
         if source is END:
             self._all_drawn = True
             self._wake()
@@ -202,9 +192,9 @@ class MapRun:
         self._items.add(item)
         if now >= item.deadline:
             self._settle(item, self._call.not_sent(DeadlinePassed("no answer in time")))
-        elif self._sent < self._room() and (payload := self._call.take_now(source)) is not None:
+        elif self._sent < room and (payload := self._call.take_now(source)) is not None:
             item.payload = payload
-            self._send(item)
+            self._send(item, now)
         else:
             self._reads_files = self._reads_files or self._call.info is not None
             item.reading = asyncio.create_task(self._take(item))
@@ -221,11 +211,10 @@ class MapRun:
             self._read.append(item)
             self._fill()
 
-    def _send(self, item: _Item) -> None:
+    def _send(self, item: _Item, now: float) -> None:
         assert item.payload is not None
         self._sent += 1
-        item.request = self._call.request(item.payload, item.deadline, item.finished)
-        item.request.start()
+        self._call.send(item.payload, item, now)
 
     def _settle(self, item: _Item, done: Done) -> None:
         self._items.discard(item)

@@ -28,6 +28,12 @@ _MAGIC = (
     (0, b"IIU\0", "image/x-panasonic-rw2"),
 )
 
+_MAGIC_BY_FIRST = {
+    first: tuple(each for each in _MAGIC if each[0] or each[1][:1] == bytes([first]))
+    for first in range(256)
+}
+"""Signatures that a content with this first byte may have."""
+
 _BRANDS = (
     # Brands of ISO's media files: which coding they name goes before that they are images.
     ({b"avif", b"avis"}, "image/avif"),
@@ -59,7 +65,7 @@ def guess(payload: bytes, name: str = "") -> str:
     Content goes first: files are often mislabelled.
     """
     head = payload[:HEAD]
-    for offset, magic, mime in _MAGIC:
+    for offset, magic, mime in _MAGIC_BY_FIRST[head[0]] if head else ():
         # Two letters could start a text as well; a bitmap's header has zero bytes.
         is_sure = len(magic) > 2 or not magic.isascii() or b"\0" in head
         if is_sure and head[offset : offset + len(magic)] == magic:

@@ -36,33 +36,51 @@ class AtNode(Protocol):
         """Model that it is to be done with."""
 
 
+class Asker(Protocol):
+    """Whoever waits for what a node makes of a request."""
+
+    deadline: float
+    """Time, of the loop's clock, until which it waits."""
+
+    @property
+    def affinity(self) -> ModelAffinity | None:
+        """Model that it is to be done with."""
+
+    def settle(self, result: Outcome | Unanswered) -> None:
+        """Take what a node made of it."""
+
+
 class Exchange(OpenRequest):
-    """One try of a request at a node; ``settled`` is told what the node made of it.
+    """One try of a request at a node; ``asker`` is told what the node made of it.
 
     Unanswered is told where nothing is known of the request. How a call of its own ends, the
     request has brought about: that is an outcome.
     """
 
-    __slots__ = ("affinity", "ahead", "alone", "handle", "health", "link", "settled", "started")
+    __slots__ = ("ahead", "alone", "asker", "handle", "health", "link", "started")
 
     def __init__(
         self,
         handle: "NodeHandle",
         job: Job,
-        deadline: float,
-        affinity: ModelAffinity | None,
-        settled: Callable[[Outcome | Unanswered], None],
+        asker: Asker,
+        started: float,
     ) -> None:
-        super().__init__(job, deadline)
+        super().__init__(job, asker.deadline)
         self.handle = handle
-        self.affinity = affinity
-        self.settled = settled
+        self.asker = asker
         self.alone = False
-        self.ahead = 0
+        """True where it has a call of its own."""
+        self.ahead = len(handle.at_node) + handle.others
         """Requests before it at the node, ours and others'."""
-        self.started = 0.0
-        self.health: TaskHealth
+        self.started = started
+        self.health = handle.task_health(job.task)
         self.link: Link
+
+    @property
+    def affinity(self) -> ModelAffinity | None:
+        """Model that it is to be done with."""
+        return self.asker.affinity
 
     def settle(self, result: Outcome | Unanswered) -> None:
         """Take what the link has for it."""
@@ -196,23 +214,19 @@ class NodeHandle:
     def send(
         self,
         job: Job,
-        deadline: float,
-        affinity: ModelAffinity | None,
-        settled: Callable[[Outcome | Unanswered], None],
+        bare: Job,
+        asker: Asker,
+        now: float,
         *,
-        bare: Job | None = None,
         alone: bool = False,
     ) -> Exchange:
         """Send a request on the stream for all of them, or ``alone`` on one of its own.
 
-        ``settled`` is called once, unless the exchange is cancelled before; by ``deadline`` (of
-        the loop's clock) at the latest. ``bare`` is the job without its payload.
+        ``asker`` is told once, unless the exchange is cancelled before. ``bare`` is the job
+        without its payload, ``now`` the loop's time.
         """
-        exchange = Exchange(self, job, deadline, affinity, settled)
+        exchange = Exchange(self, job, asker, now)
         exchange.alone = alone
-        exchange.health = self.task_health(job.task)
-        exchange.ahead = len(self.at_node) + self.others
-        exchange.started = self._loop.time()
         self._begin(exchange)
         exchange.link = link = self._links.single() if alone else self._links.shared()
         link.send(exchange, bare)
@@ -233,10 +247,10 @@ class NodeHandle:
                 self._lose(exchange.link, failure, health.breaker)
             else:
                 result = Outcome(exchange.assembly.job, error=failure)
-                self._learn_of(health, failure, seconds, ahead)
+                self._learn_of(health, failure, seconds, ahead, now)
         else:
-            self._learn_of(health, result.error, seconds, ahead)
-        exchange.settled(result)
+            self._learn_of(health, result.error, seconds, ahead, now)
+        exchange.asker.settle(result)
 
     def drop(self, exchange: Exchange) -> None:
         """Count a request no longer."""
@@ -253,10 +267,10 @@ class NodeHandle:
         health = self.task_health(job.task)
 
         def began(failure: Failure | None) -> None:
-            seconds = self._loop.time() - started
+            now = self._loop.time()
             if failure is not None and failure.code == "DEADLINE_EXCEEDED":
-                health.latency.add_missing(seconds, ahead, started + seconds)
-            self._learn_of(health, failure, seconds, ahead)
+                health.latency.add_missing(now - started, ahead, now)
+            self._learn_of(health, failure, now - started, ahead, now)
 
         call = PartCall(self._health.connection.call(deadline - started), job, affinity, began)
         self._begin(call)
@@ -295,10 +309,9 @@ class NodeHandle:
             self._watchdog.end()
 
     def _learn_of(
-        self, health: TaskHealth, error: Failure | None, seconds: float, ahead: int
+        self, health: TaskHealth, error: Failure | None, seconds: float, ahead: int, now: float
     ) -> None:
         """Take in an answer, or what the node said instead, after so many seconds."""
-        now = self._loop.time()
         if error is None:
             self._watchdog.add_answer(seconds)
             health.latency.add(seconds, ahead, now)

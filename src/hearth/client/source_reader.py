@@ -53,8 +53,11 @@ class SourceReader:
         self._max = max_bytes
         self._waiting: deque[_Read] = deque()
         self._readers = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         """Guards all of the above."""
+        self._room = threading.Condition(self._lock)
+        self._blocked = 0
+        """Readers that wait for room."""
         self._runs: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -68,7 +71,7 @@ class SourceReader:
                 payload = load(source, task)
             except ValueError:
                 return None
-            with self._changed:
+            with self._lock:
                 return payload if self._try_hold(payload) else None
         return None
 
@@ -83,7 +86,7 @@ class SourceReader:
             return payload
         loop = asyncio.get_running_loop()
         read = _Read(source, task, mime, loop.create_future())
-        with self._changed:
+        with self._lock:
             self._waiting.append(read)
         self._add_reader(loop, 1)
         timer = None if math.isinf(deadline) else loop.call_at(deadline, _expire, read)
@@ -100,9 +103,10 @@ class SourceReader:
 
     def give_back(self, payload: Payload) -> None:
         """Count a payload no longer."""
-        with self._changed:
+        with self._lock:
             self.held -= len(payload.content)
-            self._changed.notify_all()
+            if self._blocked:
+                self._room.notify_all()
 
     def _try_hold(self, payload: Payload) -> bool:
         size = len(payload.content)
@@ -113,15 +117,15 @@ class SourceReader:
 
     def _abandon(self, read: _Read) -> None:
         """Let it be, unless it was read: its reader, which may hang, counts no longer."""
-        with self._changed:
+        with self._lock:
             read.is_abandoned = True
             if read.is_begun:
                 self._readers -= 1
-                self._changed.notify_all()
+                self._room.notify_all()
 
     def _add_reader(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
         """Start another reader if there are fewer than ``most``, and see to it that more join."""
-        with self._changed:
+        with self._lock:
             is_added = self._readers < most and bool(self._waiting)
             self._readers += is_added
         if is_added:
@@ -158,7 +162,7 @@ class SourceReader:
 
     def _next(self) -> _Read | None:
         """Begin to read what is next in line; None: this reader is done."""
-        with self._changed:
+        with self._lock:
             while self._waiting:
                 read = self._waiting.popleft()
                 if not read.is_abandoned:
@@ -172,14 +176,16 @@ class SourceReader:
 
         False: there is none, or nobody wants it, nor this reader, any more.
         """
-        with self._changed:
+        with self._lock:
             while not read.is_abandoned:
                 if isinstance(result, Exception) or self._try_hold(result):
                     read.is_begun = False
                     return True
                 if not wait:
                     break
-                self._changed.wait()
+                self._blocked += 1
+                self._room.wait()
+                self._blocked -= 1
             return False
 
     def _deliver(

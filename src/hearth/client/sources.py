@@ -53,12 +53,12 @@ def load(source: Source, task: TaskInfo, mime: str = "") -> Payload:
     ``mime`` is what the caller says that it is; else its first bytes tell, and its name.
     Raises TypeError and ValueError for what is no source.
     """
+    if isinstance(source, bytes):
+        return Payload(source, mime or guess(source))
     if isinstance(source, str) and task.takes_text:
         return Payload(source.encode(), mime or TEXT)
     if isinstance(source, str | os.PathLike):
         return of_file(read(source), str(source), task, mime)
-    if isinstance(source, bytes):
-        return Payload(source, mime or guess(source))
     if isinstance(source, bytearray | memoryview):
         return Payload(content := bytes(source), mime or guess(content))
     kind = type(source).__name__

@@ -129,8 +129,9 @@ class Task:
     tensors: bool = False
     """Pictures that the client has prepared are taken too, where the model's ``preprocess_id``
     says how."""
-    streams: bool = False
-    """Whether it tells of its answer in deltas, to those who ask for them."""
+    delta_schema: SchemaInfo | None = None
+    """Schema of the deltas in which it tells of its answer, to those who ask for them; None: it
+    has none."""
     takes_pictures: bool = field(init=False)
     """Whether image files are what the task is done to."""
 
@@ -153,7 +154,7 @@ class Task:
         """The task's own options, and those of every task, or of every one of pictures."""
         pages = (PAGE,) if self.takes_pictures else ()
         usual = "interactive" if self.interactive else "bulk"
-        streams = (STREAM,) if self.streams else ()
+        streams = () if self.delta_schema is None else (STREAM,)
         return (*self.options, *pages, *streams, replace(PRIORITY, default=usual), TIMEOUT)
 
     def describe(
