@@ -1,4 +1,4 @@
-"""Which of several nodes will have done a request soonest."""
+"""Choice of the node that will have done a request soonest."""
 
 import math
 import random

@@ -19,7 +19,7 @@ from hearth.errors import one_line
 InferCall = grpc.aio.StreamStreamCall[InferRequest, InferResponse]
 
 CLOSING_SECONDS = 1.0
-"""How long a call that is cancelled, or all answered, may take to end."""
+"""Time that a call may take to end that is cancelled, or all answered."""
 CANCELLED = Failure("CANCELLED", "the call was cancelled")
 TOO_LATE = Failure("DEADLINE_EXCEEDED", "no answer in time")
 

@@ -1,4 +1,4 @@
-"""What goes to a node and what comes back, as a caller sees it."""
+"""Jobs that go to a node and outcomes that come back, as a caller sees them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a payload is, by its first bytes, then by its name."""
+"""Types of payloads, by their first bytes, then by their names."""
 
 import mimetypes
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ PICTURE_ENDINGS: Mapping[str, str] = {
 
 
 def guess(payload: bytes, name: str = "") -> str:
-    """The mime of ``payload``; ``name`` is a file name, where there is one.
+    """Guess the mime of ``payload``; ``name`` is a file name, where there is one.
 
     Content goes first: files are often mislabelled.
     """
@@ -78,7 +78,7 @@ def guess(payload: bytes, name: str = "") -> str:
 
 
 def by_name(name: str) -> str | None:
-    """The mime type that a file's ending stands for, in any case; None where none is known."""
+    """Return the mime that a file's ending stands for, in any case; None where none is known."""
     return PICTURE_ENDINGS.get(_ending(name)) or mimetypes.guess_type(name)[0]
 
 
@@ -88,7 +88,7 @@ def _ending(name: str) -> str:
 
 
 def _by_brand(head: bytes) -> str:
-    """The mime of an image in ISO's container; empty for films, and for what is none."""
+    """Return the mime of an image in ISO's container; empty for films, and for what is none."""
     if head[4:8] != b"ftyp":
         return ""
     end = min(int.from_bytes(head[:4], "big"), len(head))

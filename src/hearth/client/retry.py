@@ -117,7 +117,7 @@ class Tries:
 
 
 class RetryPolicy(NamedTuple):
-    """Which nodes may do a request, and what they are told."""
+    """Nodes that may do a request, and whether they are told of its deadline."""
 
     pool: NodePool
     affinity: ModelAffinity | None

@@ -52,13 +52,13 @@ the network is whole again. Ours; the RFC would let it grow to an hour."""
 _QM = DNSQuestionType.QM
 
 Condition = Callable[[Sequence[NodeRecord]], object]
-"""Of the nodes known so far; ``len`` is satisfied by the first."""
+"""Condition of the nodes known so far; ``len`` is satisfied by the first."""
 
 _Key = tuple[str, str]  # a service type, and the whole name of an instance
 
 
 class NodeEvent(NamedTuple):
-    """What happened to one node; a removed one is shown as it was last known."""
+    """Something that happened to one node; a removed one is shown as it was last known."""
 
     kind: Literal["added", "updated", "removed"]
     node: NodeRecord
@@ -127,7 +127,7 @@ class Browser:
         return list(self._nodes.values())
 
     async def find(self, timeout: float, until: Condition | None = None) -> list[NodeRecord]:
-        """The nodes known once ``until`` holds of them, or after ``timeout`` seconds."""
+        """Return the nodes known once ``until`` holds of them, or after ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 while until is None or not until(self.nodes):
@@ -275,7 +275,7 @@ class _Ear(RecordUpdateListener):
 async def find(
     timeout: float, until: Condition | None = None, *, types: Iterable[str] = TYPES
 ) -> list[NodeRecord]:
-    """The nodes of the LAN: as soon as ``until`` holds of those found, else after ``timeout``.
+    """Find the nodes of the LAN: as soon as ``until`` holds of those found, else after ``timeout``.
 
     ``await find(3, len)`` returns with the first. Raises Unavailable where mDNS can't be used.
     """
