@@ -20,7 +20,7 @@ from hearth.discovery.address import (
     multicast_addresses,
 )
 from hearth.discovery.address_ranking import LocalNetworks
-from hearth.discovery.cached import Service
+from hearth.discovery.cached import CachedService
 from hearth.discovery.merged import merged
 from hearth.discovery.multicast import (
     TYPE_A,
@@ -197,7 +197,7 @@ class Browser:
         self._merge()
 
     def _look(self, key: _Key) -> None:
-        service = Service(self._core.cache, *key)
+        service = CachedService(self._core.cache, *key)
         if key in self._present and not service.is_complete:
             if key not in self._resolving:
                 self._resolving[key] = asyncio.create_task(self._resolve(key))
@@ -212,7 +212,7 @@ class Browser:
             self._ask_for(key)
             await asyncio.sleep(pause)
         # A service without a TXT record breaks the rules, and is a node all the same.
-        self._take(key, Service(self._core.cache, *key))
+        self._take(key, CachedService(self._core.cache, *key))
         self._merge()
         while key in self._present and key not in self._services:
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -221,7 +221,7 @@ class Browser:
         self._resolving.pop(key, None)
 
     def _ask_for(self, key: _Key) -> None:
-        service = Service(self._core.cache, *key)
+        service = CachedService(self._core.cache, *key)
         questions: list[Question] = [(key[1], TYPE_SRV), (key[1], TYPE_TXT)]
         if service.place is not None and not service.addresses:
             host = service.place.server
@@ -229,7 +229,7 @@ class Browser:
         self._query.ask(questions)
         ask(self._core, questions)
 
-    def _take(self, key: _Key, service: Service) -> None:
+    def _take(self, key: _Key, service: CachedService) -> None:
         before = self._services.get(key)
         source = self._query.sources.get(service.server)
         record = service.record(self._networks, before, source) if key in self._present else None

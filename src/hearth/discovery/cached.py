@@ -28,7 +28,7 @@ _WITHDRAWN = 1
 (RFC 6762 §10.2)."""
 
 
-class Service:
+class CachedService:
     """Records of one service instance that the cache holds now."""
 
     def __init__(self, cache: DNSCache, type_: str, name: str) -> None:
