@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hearth._version import __version__
 from hearth.blocking import run_blocking
 from hearth.errors import SettingsError
+from hearth.families.registry import TASKS
 from hearth.hub.progress import Progress, no_progress
 from hearth.models.loader import ModelLoader
 from hearth.rpc.server import MIB, Server
@@ -26,7 +27,6 @@ from hearth.serving.service import InferenceService
 from hearth.settings import Settings
 from hearth.tasks.answer import Delta, Part, Result
 from hearth.tasks.options import STREAM
-from hearth.tasks.registry import TASKS
 from hearth.tasks.task import Task
 from hearth.wiring import (
     Identity,

@@ -20,6 +20,7 @@ from hearth.catalog import SchemaInfo
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
+from hearth.families.clip.tasks.vectors import TOP_K
 from hearth.hub.progress import Progress
 from hearth.node import Node
 from hearth.serving.managed_model import ModelState
@@ -27,7 +28,6 @@ from hearth.serving.readiness import WAIT_SECONDS
 from hearth.settings import load
 from hearth.tasks.answer import AnswerStream, Result
 from hearth.tasks.task import Call, Task
-from hearth.tasks.vectors import TOP_K
 from stream_kit import COUNT_DELTA_V1, COUNT_OPTIONS, COUNT_V1, Counting
 
 

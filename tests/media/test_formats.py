@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 
 from hearth.client.mime import PICTURE_ENDINGS
 from hearth.errors import InvalidInput
+from hearth.families.ocr.tasks import OCR_TASKS
 from hearth.media import FilePage, ImageReader, formats
-from hearth.tasks.ocr import OCR_TASKS
 from heif_kit import (
     CASES,
     CODED,

@@ -11,15 +11,15 @@ from rapidocr.ch_ppocr_det.utils import DBPostProcess
 
 from checkout import CASES
 from hearth.contract import ml_service_pb2 as pb
-from hearth.models.ocr import parameters
-from hearth.models.ocr.boxes import boxes_of, in_reading_order
-from hearth.models.ocr.cutting import cut, cut_tightly
-from hearth.models.ocr.detection import Detector
-from hearth.models.ocr.page import page_of
-from hearth.models.ocr.recognition import Reading
-from hearth.models.ocr.rereading import read_again
-from hearth.models.ocr.scales import overview_scale, tiles, view_at
-from hearth.models.ocr.search import Search
+from hearth.families.ocr import parameters
+from hearth.families.ocr.boxes import boxes_of, in_reading_order
+from hearth.families.ocr.cutting import cut, cut_tightly
+from hearth.families.ocr.detection import Detector
+from hearth.families.ocr.page import page_of
+from hearth.families.ocr.recognition import Reading
+from hearth.families.ocr.rereading import read_again
+from hearth.families.ocr.scales import overview_scale, tiles, view_at
+from hearth.families.ocr.search import Search
 from node_kit import NodeThread, stub_of, talk
 from ocr_kit import Watched, drawn, png, session
 

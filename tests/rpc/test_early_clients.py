@@ -18,13 +18,13 @@ from hearth.client import Client
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import BackendUnavailable, ModelUnavailable
+from hearth.families.compose.tasks import COMPOSE_TASKS
 from hearth.media.formats import IMAGES
 from hearth.models.pictures import PICTURES_AHEAD
 from hearth.node import Node
 from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.serving.managed_model import ModelState
-from hearth.tasks.compose import COMPOSE_TASKS
 from node_kit import LAB_TASKS, Hold, LabLoader, ask, lab_node, stub_of, talk, write_all
 from picture_kit import picture
 

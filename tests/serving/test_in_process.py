@@ -19,9 +19,9 @@ from hearth.errors import (
     Overloaded,
     UnknownTask,
 )
+from hearth.families.compose.tasks import COMPOSE_TASKS
 from hearth.serving.status import TABLE, code_of
 from hearth.tasks.answer import Part
-from hearth.tasks.compose import COMPOSE_TASKS
 from node_kit import STREAM_TASKS, LabLoader, counting_of, lab_node, queue_of
 
 

@@ -5,6 +5,8 @@ from hearth.contract.ml_service_pb2 import ErrorCode, InferResponse
 
 ENTRY = "entry"
 """Key of meta that says which entry of a composed request is answered."""
+DELTA = "_delta_"
+"""Mark in the name of a schema whose JSON is only what is new in an answer."""
 MAX_RESULT = 1 << 30
 """Bytes of one answer that a client is willing to hold."""
 
@@ -24,18 +26,20 @@ class Assembly:
     def add(self, message: InferResponse) -> Outcome | None:
         """Take a message; the outcome once it was the last one, or the node broke a rule.
 
-        Entries of a composed request are its parts. Other parts before the last are dropped:
-        the last one is the complete result.
+        Entries of a composed request are its parts, and so are several whole answers, by their
+        number from 0. Deltas are dropped: the last message is the complete result.
         """
         part = self.add_part(message)
         if part is None:
             return None
         entry = message.meta.get(ENTRY)
         if entry is None:
-            if message.is_final or part.error is not None:
+            if part.error is not None or (message.is_final and not self._parts):
                 return part
-            self._held = 0
-            return None
+            if DELTA in message.result_schema:
+                self._held = 0
+                return None
+            entry = str(len(self._parts))
         self._parts[entry] = part
         return Outcome(self.job, parts=self._parts) if message.is_final else None
 

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 import grpc.aio
 
 from hearth.client.assembly import Assembly
+from hearth.client.deadlines import Deadlines
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.outgoing import Outgoing
 from hearth.client.status import NO_ANSWER, FirstStatus
@@ -19,8 +20,6 @@ InferCall = grpc.aio.StreamStreamCall[InferRequest, InferResponse]
 
 CLOSING_SECONDS = 1.0
 """How long a call that is cancelled, or all answered, may take to end."""
-STOOD_STILL_SECONDS = 0.2
-"""A timer that comes so late says nothing of the node."""
 CANCELLED = Failure("CANCELLED", "the call was cancelled")
 TOO_LATE = Failure("DEADLINE_EXCEEDED", "no answer in time")
 
@@ -91,8 +90,7 @@ class Link:
         self._prefix = secrets.token_hex(4)
         self._count = 0
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._deadlines = Deadlines(self._open.values, self._expire)
         self.heard = self._loop.time()
         """Loop time at which the node last sent anything."""
         self.ended: Failure | None = None
@@ -111,8 +109,7 @@ class Link:
         request.key = key = f"{self._prefix}-{self._count}"
         self._open[key] = request
         self._outgoing.put(key, job)
-        if request.deadline < self._timer_at:
-            self._set_timer(request.deadline)
+        self._deadlines.add(request.deadline)
 
     def abandon(self, request: OpenRequest) -> None:
         """Drop the answer to a request, or the request itself before its turn; it isn't settled."""
@@ -206,8 +203,7 @@ class Link:
         if self.ended is not None:
             return
         self.ended = failure
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadlines.close()
         unanswered, self._open = self._open, {}
         ended = Unanswered("ended", failure, len(unanswered) + len(self._abandoned))
         for request in unanswered.values():
@@ -219,26 +215,8 @@ class Link:
         for request in requests:
             request.settle(why)
 
-    def _set_timer(self, at: float) -> None:
-        # One for all requests: a timer for each costs more than all else that is kept of it.
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = self._loop.call_at(at, self._look, at), at
-
-    def _look(self, at: float) -> None:
-        """End the requests whose deadline has passed."""
-        now = self._loop.time()
-        self._timer, self._timer_at = None, math.inf
-        if now - at > STOOD_STILL_SECONDS:
-            # The loop stood still: what has come meanwhile is read first.
-            again = now + STOOD_STILL_SECONDS
-            self._timer, self._timer_at = self._loop.call_at(again, self._look, again), again
-            return
-        late = [request for request in self._open.values() if request.deadline <= now]
+    def _expire(self, late: list[OpenRequest]) -> None:
         self._drop(late, Unanswered("late", TOO_LATE))
-        following = min((request.deadline for request in self._open.values()), default=math.inf)
-        if following < self._timer_at:
-            self._set_timer(following)
 
 
 class SingleCall(Protocol):

@@ -73,8 +73,8 @@ class Outcome:
     meta: Mapping[str, str] = field(default_factory=dict)
     error: Failure | None = None
     parts: "Mapping[str, Outcome]" = field(default_factory=dict)
-    """Outcomes of the entries of a composed request, by id, in the order in which they came;
-    there is no other body then."""
+    """Outcomes of the entries of a composed request by id, or of several whole answers by number,
+    in the order in which they came; there is no other body then."""
 
     @property
     def is_json(self) -> bool:
