@@ -161,10 +161,14 @@ LAB_TASKS = (
          _ask_aside, _render, options=(TOP_K,)),
     Task("later", "lab", "never ready", ("text/plain",), LAB_V1, _parse, _ask, _render,
          missing=lambda _, __: "still being made (7 %)"),
-    Task("count", "lab", "numbers, at a pace", ("text/plain",), COUNT_V1, _parse, _count,
-         _streamed, options=COUNT_OPTIONS, delta_schema=COUNT_DELTA_V1),
     Task("noop", "lab", "nothing", ("application/octet-stream",), LAB_V1, _parse, _nothing,
          _render, options=(TOP_K,)),
+)  # fmt: skip
+
+STREAM_TASKS = (
+    *LAB_TASKS,
+    Task("count", "lab", "numbers, at a pace", ("text/plain",), COUNT_V1, _parse, _count,
+         _streamed, options=COUNT_OPTIONS, delta_schema=COUNT_DELTA_V1),
 )  # fmt: skip
 
 

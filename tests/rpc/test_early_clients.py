@@ -409,7 +409,7 @@ async def test_our_own_client_loses_no_request_when_its_connections_grow_old():
         # It hears nothing on the stream, and asks whether the node lives, as after a silence.
         while len(set(peers.seen)) < 4:
             asked = len(peers.seen)
-            handle._ask_now()
+            handle._check_now()
             await until(lambda asked=asked: len(peers.seen) > asked)
             assert not slow.done() and client.nodes[0].state == "up"
         gate.open()

@@ -192,21 +192,20 @@ class Assembler:
         self._most_open = most_open
         # Equal ids may be open at once: the eldest first.
         self._open: dict[tuple[str, int], list[_Open]] = {}
-        self._open_count = 0
+        self.open_count = 0
+        """How many requests are incomplete."""
 
     def feed(self, message: Message) -> Sequence[Incoming]:
-        """The requests that this message completes or breaks."""
+        """Give the requests that this message completes or breaks."""
         total = message.total
-        if total <= 1:
-            return (self._whole(message),)
-        if message.seq > 0 and message.offset == 0:
-            return (*self._release(total), self._whole(message))
-        return self._chunk(message)
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a request is incomplete."""
-        return self._open_count > 0
+        if total > 1:
+            if message.seq == 0 or message.offset != 0:
+                return self._chunk(message)
+            released = tuple(self._release(total))
+        else:
+            released = ()
+        self.begun += 1
+        return (*released, self._checked(_read(message)))
 
     def stalled(self) -> list[RejectedRequest]:
         """Drop the requests that have got no chunk since the last call."""
@@ -223,20 +222,15 @@ class Assembler:
         """The client has half-closed: what is incomplete stays so."""
         incomplete = [request for requests in self._open.values() for request in requests]
         self._open.clear()
-        self._open_count = 0
+        self.open_count = 0
         self._budget.hold(-self._budget.incomplete)
         return [request.finish() for request in incomplete]
-
-    def _whole(self, message: Message) -> Incoming:
-        self.begun += 1
-        return self._checked(_read(message))
 
     def _checked(self, whole: Request) -> Incoming:
         size = len(whole.payload)
         if size > self._largest_request:
             return RejectedRequest(whole.correlation_id, self._too_large(), whole.task)
-        # Most have neither, and pay for no look.
-        if (whole.meta or whole.size > size) and _has_too_much_meta(whole):
+        if whole.size - size > LARGEST_OVERHEAD or len(whole.meta) > MOST_META:
             return RejectedRequest(whole.correlation_id, _too_much_meta(), whole.task)
         return whole
 
@@ -265,7 +259,7 @@ class Assembler:
         more = request.weight - before
         if request.size > self._largest_request:
             request.fail(self._too_large())
-        elif _has_too_much_meta(whole):
+        elif whole.size - chunk.size > LARGEST_OVERHEAD or len(whole.meta) > MOST_META:
             request.fail(_too_much_meta())
         elif self._budget.incomplete + more > self._largest_held:
             request.fail(InvalidInput("too many bytes in unfinished requests of this stream"))
@@ -294,10 +288,10 @@ class Assembler:
         ):
             if (request := next(iter(fitting), None)) is not None:
                 return request
-        if self._open_count >= self._most_open:
+        if self.open_count >= self._most_open:
             return None
         self.begun += 1
-        self._open_count += 1
+        self.open_count += 1
         request = _Open(correlation_id, total)
         self._open.setdefault((correlation_id, total), []).append(request)
         return request
@@ -307,7 +301,7 @@ class Assembler:
         self._open[key].remove(request)
         if not self._open[key]:
             del self._open[key]
-        self._open_count -= 1
+        self.open_count -= 1
         self._budget.hold(-request.weight)
 
     def _too_large(self) -> InvalidInput:
@@ -317,7 +311,7 @@ class Assembler:
 
 
 def _read(message: Message) -> Request:
-    """The message as a request of its own; of too much meta as much as tells it."""
+    """Make a request of a message; of too much meta as much as tells it."""
     entries = message.meta
     meta: dict[str, str] = {}
     if entries:
@@ -332,14 +326,9 @@ def _request(
 ) -> Request:
     overhead = len(correlation_id) + len(task) + len(mime)
     if meta:
-        overhead += sum(len(key) + len(value) + ENTRY_COST for key, value in meta.items())
+        overhead += sum([len(key) + len(value) + ENTRY_COST for key, value in meta.items()])
     size = len(payload) + (overhead if overhead > CHUNK_COST else 0)
     return Request(task, payload, mime, meta, correlation_id, size)
-
-
-def _has_too_much_meta(whole: Request) -> bool:
-    overhead = whole.size - len(whole.payload)
-    return overhead > LARGEST_OVERHEAD or len(whole.meta) > MOST_META
 
 
 def _too_much_meta() -> InvalidInput:

@@ -143,7 +143,7 @@ class InferStream:
                 if self._budget.is_full:
                     self._stop_watching()  # it's us who don't read the next chunk
                     await self._budget.room()
-                if self._stall_watch is None and self._assembler.is_waiting:
+                if self._stall_watch is None and self._assembler.open_count:
                     self._watch_for_stalls()
         except DecodeError:
             # Nothing after it can be read; what came before is still answered.
@@ -166,7 +166,7 @@ class InferStream:
         self._stall_watch = None
         for broken in self._assembler.stalled():
             self._begin(broken)
-        if self._assembler.is_waiting:
+        if self._assembler.open_count:
             self._watch_for_stalls()
 
     def _take(self, message: pb.InferRequest | object) -> bool:

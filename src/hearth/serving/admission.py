@@ -66,8 +66,8 @@ class Admission:
         """Shares with something in flight."""
         self.refused = 0
         self.service_rate = ServiceRate(clock)
-        # The stream whose turn it is to be looked at comes first.
-        self._waiting: OrderedDict[StreamBudget, asyncio.Future[None]] = OrderedDict()
+        self.waits: OrderedDict[StreamBudget, asyncio.Future[None]] = OrderedDict()
+        """Streams that aren't read on; the one whose turn it is to be looked at comes first."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -82,7 +82,7 @@ class Admission:
     def statistics(self) -> AdmissionStatistics:
         """A consistent reading."""
         return AdmissionStatistics(
-            self.items, self.bytes, self.streams, len(self._waiting), self.refused
+            self.items, self.bytes, self.streams, len(self.waits), self.refused
         )
 
     def joined(self) -> None:
@@ -100,11 +100,11 @@ class Admission:
 
     async def turn(self, budget: "StreamBudget") -> None:
         """Return when a stream that waits has room."""
-        waiter = self._waiting[budget] = asyncio.get_running_loop().create_future()
+        waiter = self.waits[budget] = asyncio.get_running_loop().create_future()
         try:
             await waiter
         finally:
-            self._waiting.pop(budget, None)
+            self.waits.pop(budget, None)
 
     def wake(self, budget: "StreamBudget", others: int = 1) -> None:
         """A stream gave something back: look at it, and in turn at some of those that wait.
@@ -112,18 +112,17 @@ class Admission:
         So nobody wakes a herd, and nobody is forgotten: a stream that waits has something
         in flight, and is looked at again when that is given back.
         """
-        if self._waiting:
-            self._look_at(budget)
-            for other in list(islice(self._waiting, others)):
-                self._look_at(other)
+        self._look_at(budget)
+        for other in list(islice(self.waits, others)):
+            self._look_at(other)
 
     def _look_at(self, budget: "StreamBudget") -> None:
-        if (waiter := self._waiting.get(budget)) is None:
+        if (waiter := self.waits.get(budget)) is None:
             return
         if budget.is_full:
-            self._waiting.move_to_end(budget)
+            self.waits.move_to_end(budget)
             return
-        del self._waiting[budget]
+        del self.waits[budget]
         if not waiter.done():
             waiter.set_result(None)
 
@@ -175,11 +174,10 @@ class StreamBudget:
         alive.
         """
         node = self._node
-        if node.items < node.most_items and size <= node.most_bytes - node.bytes:
-            self.take(size)
-            return None
-        refusal = self.full()
-        self.take(0)
+        refusal = None
+        if node.items >= node.most_items or size > node.most_bytes - node.bytes:
+            refusal, size = self.full(), 0
+        self.take(size)
         return refusal
 
     def take(self, size: int) -> None:
@@ -225,7 +223,8 @@ class StreamBudget:
         node.bytes -= size
         if not self.items:
             node.left()
-        node.wake(self, items)
+        if node.waits:
+            node.wake(self, items)
 
     def hold(self, change: int) -> None:
         """So many bytes of incomplete requests more are held, or fewer."""
@@ -233,13 +232,14 @@ class StreamBudget:
         self.bytes += change
         self._node.incomplete += change
         self._node.bytes += change
-        if change < 0:
+        if change < 0 and self._node.waits:
             self._node.wake(self)
 
     def exempt(self, exempt: bool) -> None:
         """Let the stream be read on whatever it holds, or no longer."""
         self._exempt = exempt
-        self._node.wake(self)
+        if self._node.waits:
+            self._node.wake(self)
 
     def close(self) -> None:
         """The stream has ended: give back whatever is left."""
