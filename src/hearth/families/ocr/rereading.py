@@ -1,4 +1,4 @@
-"""Lines with a doubtful letter, read once more at another width.
+"""Lines with a doubtful letter, read again at other widths.
 
 Recognition looks at every eighth column of a line. Where a letter falls between two of them it is
 seen twice or not at all (mattrer, walet), with little confidence, in a line that is sure otherwise.
@@ -17,18 +17,21 @@ async def read_again(
     lines: Sequence[Pixels],
     recognise: Callable[[Sequence[Pixels]], Awaitable[Sequence[Reading]]],
 ) -> list[Reading]:
-    """Read lines, and small ones with a doubtful letter twice: the surer letter decides.
+    """Read lines, and small ones with a doubtful letter again, wider: the surer letter decides.
 
-    Lines are BGR (height, width, 3), uint8. Raises what ``recognise`` raises.
+    What is doubtful in both is read at one width more. Lines are BGR (height, width, 3), uint8.
+    Raises what ``recognise`` raises.
     """
     readings = list(await recognise(lines))
-    doubtful = [
-        number
-        for number, (line, reading) in enumerate(zip(lines, readings, strict=True))
-        if len(line) <= p.SMALL and _is_doubtful(reading)
-    ]
-    if doubtful:
-        others = await recognise([_stretched(lines[number]) for number in doubtful])
+    for stretch in p.STRETCHES:
+        doubtful = [
+            number
+            for number, (line, reading) in enumerate(zip(lines, readings, strict=True))
+            if len(line) <= p.SMALL and _is_doubtful(reading)
+        ]
+        if not doubtful:
+            break
+        others = await recognise([_stretched(lines[number], stretch) for number in doubtful])
         for number, other in zip(doubtful, others, strict=True):
             if other.confidence >= p.SURE:
                 readings[number] = max(readings[number], other, key=lambda one: one.least)
@@ -39,9 +42,9 @@ def _is_doubtful(reading: Reading) -> bool:
     return reading.confidence >= p.SURE and reading.least < p.DOUBTFUL
 
 
-def _stretched(line: Pixels) -> Pixels:
+def _stretched(line: Pixels, stretch: float) -> Pixels:
     height, width = line.shape[:2]
     wider: Pixels = cv2.resize(
-        line, (max(width + 1, round(width * p.STRETCH)), height), interpolation=cv2.INTER_CUBIC
+        line, (max(width + 1, round(width * stretch)), height), interpolation=cv2.INTER_CUBIC
     )
     return wider

@@ -1,18 +1,17 @@
-"""A request whose answer is read part by part, over an Infer call of its own."""
+"""Infer calls to one node: one for all requests, and some for one request each."""
 
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import grpc.aio
 
 from hearth.client.affinity import ModelAffinity
-from hearth.client.assembly import ENTRY, Assembly
-from hearth.client.link import CANCELLED, CLOSING_SECONDS, InferCall
+from hearth.client.framing import ENTRY, Assembly, split
+from hearth.client.link import CANCELLED, CLOSING_SECONDS, InferCall, Link
 from hearth.client.messages import Failure, Job, Outcome
-from hearth.client.outgoing import split
 from hearth.client.status import NO_ANSWER, FirstStatus
 from hearth.contract.ml_service_pb2 import InferResponse
 from hearth.errors import one_line
@@ -131,3 +130,93 @@ class PartCall:
             pass  # the call has ended: the reader knows why
         except (TypeError, ValueError) as error:
             self.abort(Failure("INVALID_ARGUMENT", f"it can't be sent: {one_line(error)}"))
+
+
+class SingleCall(Protocol):
+    """A call that carries one request."""
+
+    ended: Failure | None
+
+    @property
+    def heard(self) -> float:
+        """Loop time at which the node last sent anything, or could be asked to."""
+
+    def give_up(self, before: float, failure: Failure) -> None:
+        """End what has waited since before a time, of the loop's clock."""
+
+    def abort(self, failure: Failure) -> None:
+        """Cancel the call."""
+
+    async def close(self) -> None:
+        """Cancel the call and what is open."""
+
+
+class NodeLinks:
+    """Opens links to one node with ``connect``, and closes them."""
+
+    def __init__(self, connect: Callable[[], Link]) -> None:
+        self._connect = connect
+        self._shared: Link | None = None
+        self._single: set[SingleCall] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def shared(self) -> Link:
+        """Return the link for all requests: another one, once it has ended."""
+        if self._shared is None or self._shared.ended is not None:
+            self._shared = self._connect()
+        return self._shared
+
+    def single(self) -> Link:
+        """Open a link for a single request; close it afterwards."""
+        link = self._connect()
+        self._single.add(link)
+        return link
+
+    def add(self, call: SingleCall) -> None:
+        """Take a call of a single request in; close it afterwards."""
+        self._single.add(call)
+
+    def close_later(self, call: SingleCall) -> None:
+        """Close the call of a single request; nobody waits for its end."""
+        self._single.discard(call)
+        call.abort(CANCELLED)
+        closing = asyncio.create_task(call.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    def forget(self, link: Link) -> bool:
+        """Drop the shared link, which has ended; returns whether that is news."""
+        is_news = self._shared is link
+        if is_news:
+            self._shared = None
+        return is_news
+
+    def heard(self) -> float | None:
+        """Return the loop time at which the node last sent anything; None where nothing is open."""
+        return max((call.heard for call in self._open()), default=None)
+
+    def give_up(self, before: float, failure: Failure) -> None:
+        """End the requests that were sent before a time, of the loop's clock."""
+        for call in self._open():
+            call.give_up(before, failure)
+
+    def give_up_all(self, failure: Failure) -> None:
+        """End all requests that another node can do as well."""
+        if self._shared is not None:
+            self._shared.abort(failure)
+        for call in list(self._single):
+            call.give_up(math.inf, failure)
+
+    def abort(self, failure: Failure) -> None:
+        """End all requests."""
+        for call in self._open():
+            call.abort(failure)
+
+    async def close(self) -> None:
+        """Cancel what is open."""
+        shared = [] if self._shared is None else [self._shared.close()]
+        await asyncio.gather(*shared, *(call.close() for call in self._single), *self._closing)
+
+    def _open(self) -> list[SingleCall]:
+        shared: list[SingleCall] = [] if self._shared is None else [self._shared]
+        return [call for call in (*self._single, *shared) if call.ended is None]
