@@ -20,6 +20,7 @@ from hearth.catalog import SchemaInfo
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
+from hearth.families.clip.tasks.vectors import TOP_K
 from hearth.hub.progress import Progress
 from hearth.node import Node
 from hearth.serving.managed_model import ModelState
@@ -27,7 +28,6 @@ from hearth.serving.readiness import WAIT_SECONDS
 from hearth.settings import load
 from hearth.tasks.answer import AnswerStream, Result
 from hearth.tasks.task import Call, Task
-from hearth.tasks.vectors import TOP_K
 from stream_kit import COUNT_DELTA_V1, COUNT_OPTIONS, COUNT_V1, Counting
 
 
@@ -161,10 +161,14 @@ LAB_TASKS = (
          _ask_aside, _render, options=(TOP_K,)),
     Task("later", "lab", "never ready", ("text/plain",), LAB_V1, _parse, _ask, _render,
          missing=lambda _, __: "still being made (7 %)"),
-    Task("count", "lab", "numbers, at a pace", ("text/plain",), COUNT_V1, _parse, _count,
-         _streamed, options=COUNT_OPTIONS, delta_schema=COUNT_DELTA_V1),
     Task("noop", "lab", "nothing", ("application/octet-stream",), LAB_V1, _parse, _nothing,
          _render, options=(TOP_K,)),
+)  # fmt: skip
+
+STREAM_TASKS = (
+    *LAB_TASKS,
+    Task("count", "lab", "numbers, at a pace", ("text/plain",), COUNT_V1, _parse, _count,
+         _streamed, options=COUNT_OPTIONS, delta_schema=COUNT_DELTA_V1),
 )  # fmt: skip
 
 

@@ -11,11 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 from hearth.backends import SessionOptions
 from hearth.backends.registry import open_session
 from hearth.errors import ModelUnavailable
+from hearth.families.ocr.loader import RECOGNITION
+from hearth.families.ocr.quantised import RIVAL, QuantisedSession, prove_equal
+from hearth.families.ocr.recognition import Recogniser, batch_of, padded_width
 from hearth.graphs.best_class import with_best_class
 from hearth.graphs.int8_products import with_int8_products
-from hearth.models.ocr.loader import RECOGNITION
-from hearth.models.ocr.quantised import RIVAL, QuantisedSession, prove_equal
-from hearth.models.ocr.recognition import Recogniser, batch_of, padded_width
 from ocr_kit import TEXT, drawn, loaded, png
 
 GRAPH = Path(rapidocr.__file__).parent / "models" / RECOGNITION

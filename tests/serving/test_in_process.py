@@ -19,14 +19,14 @@ from hearth.errors import (
     Overloaded,
     UnknownTask,
 )
+from hearth.families.compose.tasks import COMPOSE_TASKS
 from hearth.serving.status import TABLE, code_of
 from hearth.tasks.answer import Part
-from hearth.tasks.compose import COMPOSE_TASKS
-from node_kit import LAB_TASKS, LabLoader, counting_of, lab_node, queue_of
+from node_kit import STREAM_TASKS, LabLoader, counting_of, lab_node, queue_of
 
 
 async def test_a_request_goes_through_the_whole_stack_without_a_wire():
-    async with lab_node() as node:
+    async with lab_node(tasks=STREAM_TASKS) as node:
         answer = await node.infer("shout", "abc", mime="text/plain", topk=3)
         assert (answer.body, answer.schema, answer.meta["topk"]) == (b"ABC", "lab_v1", "3")
         assert answer.meta["batch"] == "1" and float(answer.meta["lat_ms"]) > 0
@@ -47,7 +47,7 @@ async def test_a_request_goes_through_the_whole_stack_without_a_wire():
     ],
 )
 async def test_errors_are_those_of_the_house(task, payload, options, error):
-    async with lab_node() as node:
+    async with lab_node(tasks=STREAM_TASKS) as node:
         with pytest.raises(error):
             await node.infer(task, payload, **options)
         await asyncio.wait_for(node.service.admission.idle(), 5)
@@ -65,7 +65,7 @@ async def test_a_full_node_refuses_its_own_process_too():
 
 
 async def test_parts_come_one_by_one_and_the_last_is_whole():
-    async with lab_node() as node:
+    async with lab_node(tasks=STREAM_TASKS) as node:
         async with aclosing(node.stream("count", b"", n=3)) as parts:
             seen = [part async for part in parts]
         texts = [json.loads((part.result if isinstance(part, Part) else part.render()).body)["text"]
@@ -77,7 +77,7 @@ async def test_parts_come_one_by_one_and_the_last_is_whole():
 
 
 async def test_entries_of_a_composed_request_are_parts():
-    async with lab_node(tasks=(*LAB_TASKS, *COMPOSE_TASKS)) as node:
+    async with lab_node(tasks=(*STREAM_TASKS, *COMPOSE_TASKS)) as node:
         entries = ["upper", {"id": "long", "task": "count", "options": {"n": 2}}]
         parts = [part async for part in node.stream("compose", b"x", entries=entries)]
     told = {part.meta["entry"]: part.result.body for part in parts}
@@ -86,7 +86,7 @@ async def test_entries_of_a_composed_request_are_parts():
 
 
 async def test_who_leaves_a_stream_frees_its_producer():
-    async with lab_node() as node:
+    async with lab_node(tasks=STREAM_TASKS) as node:
         async with aclosing(node.stream("count", b"", n=1_000_000, pace_ms=1)) as parts:
             await anext(parts)
         assert not counting_of(node).at_work
@@ -99,7 +99,7 @@ async def test_who_leaves_a_stream_frees_its_producer():
 
 
 async def test_a_node_that_stops_answers_nothing_new():
-    async with lab_node() as node:
+    async with lab_node(tasks=STREAM_TASKS) as node:
         await node.stop()
         with pytest.raises(NotReady, match="shutting down"):
             await node.infer("upper", b"x")

@@ -11,7 +11,17 @@ from batch_kit import Gate, until
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.node import Node
-from node_kit import LabLoader, ask, counting_of, lab_node, queue_of, stub_of, talk, write_all
+from node_kit import (
+    STREAM_TASKS,
+    LabLoader,
+    ask,
+    counting_of,
+    lab_node,
+    queue_of,
+    stub_of,
+    talk,
+    write_all,
+)
 
 INVALID, UNAVAILABLE, DEADLINE, INTERNAL = 1, 2, 3, 4
 SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 65_535), ("grpc.http2.bdp_probe", 0)]
@@ -59,7 +69,7 @@ async def answers_to_others(node: Node, rounds: int = 20) -> None:
 
 
 async def test_deltas_come_before_a_whole_answer_to_those_who_ask_for_them():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         *deltas, final = await talk(stub, [count(n=5, pace_ms=5)])
     assert deltas and not any(delta.is_final for delta in deltas)
     assert text_of(deltas) == text_of([final]) == numbers(5)
@@ -73,20 +83,20 @@ async def test_deltas_come_before_a_whole_answer_to_those_who_ask_for_them():
 
 @pytest.mark.parametrize("stream", [None, "false"])
 async def test_who_asks_for_no_deltas_gets_one_answer(stream):
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         [answer] = await talk(stub, [count(stream=stream, n=5)])
     assert answer.is_final and text_of([answer]) == numbers(5)
 
 
 async def test_parts_that_are_whole_answers_come_to_everybody_one_by_one():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         *parts, final = await talk(stub, [count(stream=None, n=40, whole=True)])
     assert [text_of([part]) for part in parts] == [f"{number} " for number in range(40)]
     assert [part.is_final for part in (*parts, final)] == [False] * 40 + [True]
 
 
 async def test_the_last_part_tells_how_long_the_first_took():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         *deltas, final = await talk(stub, [count(n=3, pace_ms=20)])
         [plain] = await talk(stub, [ask()])
     assert 0 < float(final.meta["first_ms"]) < float(final.meta["lat_ms"])
@@ -95,7 +105,7 @@ async def test_the_last_part_tells_how_long_the_first_took():
 
 
 async def test_an_answer_that_fails_half_way_keeps_its_parts_and_ends_with_the_error():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         stream = stub.Infer(iter([count(n=5, fails_at=2, whole=True)]))
         assert text_of([await stream.read(), await stream.read()]) == "0 1 "
         with pytest.raises(grpc.aio.AioRpcError):
@@ -108,7 +118,7 @@ async def test_an_answer_that_fails_half_way_keeps_its_parts_and_ends_with_the_e
 
 
 async def test_a_flag_that_is_none_is_refused():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         answers = await talk(stub, [count("a", stream="perhaps"), ask()])
     [refused] = [answer for answer in answers if answer.correlation_id == "a"]
     assert refused.error.code == INVALID and "perhaps" in refused.error.message
@@ -118,7 +128,7 @@ async def test_a_flag_that_is_none_is_refused():
 
 
 async def test_many_parts_for_a_client_that_hardly_reads_stop_their_producer():
-    async with lab_node() as node:
+    async with lab_node(tasks=STREAM_TASKS) as node:
         target = f"127.0.0.1:{node.port}"
         async with grpc.aio.insecure_channel(target, SMALL_WINDOW) as channel:
             stub = pb_grpc.InferenceStub(channel)
@@ -140,7 +150,7 @@ async def test_many_parts_for_a_client_that_hardly_reads_stop_their_producer():
 
 
 async def test_deltas_that_wait_are_merged_and_hold_little():
-    async with lab_node() as node:
+    async with lab_node(tasks=STREAM_TASKS) as node:
         target = f"127.0.0.1:{node.port}"
         async with grpc.aio.insecure_channel(target, SMALL_WINDOW) as channel:
             stub = pb_grpc.InferenceStub(channel)
@@ -157,7 +167,7 @@ async def test_deltas_that_wait_are_merged_and_hold_little():
 
 
 async def test_answers_of_others_on_the_stream_are_not_kept_back_by_parts():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(count("long", **FOREVER))
         assert (await stream.read()).correlation_id == "long"
@@ -171,7 +181,7 @@ async def test_answers_of_others_on_the_stream_are_not_kept_back_by_parts():
 
 
 async def test_the_deadline_is_one_of_the_whole_answer():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         stream = stub.Infer(iter([count(timeout_ms=60, **FOREVER)]))
         with pytest.raises(grpc.aio.AioRpcError):
             async for answer in stream:
@@ -182,7 +192,7 @@ async def test_the_deadline_is_one_of_the_whole_answer():
 
 
 async def test_at_the_deadline_there_is_what_there_is():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         *deltas, final = await talk(stub, [count(timeout_ms=60, so_far=True, **FOREVER)])
         assert text_of(deltas) == text_of([final]) == numbers(text_of([final]).count(" "))
         assert final.is_final and "first_ms" in final.meta
@@ -190,7 +200,7 @@ async def test_at_the_deadline_there_is_what_there_is():
 
 
 async def test_the_deadline_holds_while_the_client_reads_nothing():
-    async with lab_node() as node:
+    async with lab_node(tasks=STREAM_TASKS) as node:
         target = f"127.0.0.1:{node.port}"
         async with grpc.aio.insecure_channel(target, SMALL_WINDOW) as channel:
             stream = pb_grpc.InferenceStub(channel).Infer()
@@ -204,7 +214,7 @@ async def test_the_deadline_holds_while_the_client_reads_nothing():
 
 
 async def test_the_deadline_of_the_call_frees_the_producer():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await talk(stub, [count(**FOREVER)], timeout=0.2)
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -212,7 +222,7 @@ async def test_the_deadline_of_the_call_frees_the_producer():
 
 
 async def test_a_client_that_leaves_frees_the_producer():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(count(**FOREVER))
         await stream.read()
@@ -226,7 +236,7 @@ async def test_a_client_that_leaves_frees_the_producer():
 
 
 async def test_a_request_is_called_off_by_another_of_its_stream():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(count("a", pace_ms=60_000))  # the producer waits for long
         await until(lambda: counting_of(node).at_work == 1)
@@ -247,7 +257,7 @@ async def test_a_request_is_called_off_by_another_of_its_stream():
 
 
 async def test_what_there_is_of_an_answer_that_is_called_off_can_be_of_use():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await stream.write(count("a", so_far=True, **FOREVER))
         first = await stream.read()
@@ -276,7 +286,7 @@ async def test_a_request_that_waits_for_its_model_is_called_off_as_well():
 
 
 async def test_of_several_with_one_id_the_eldest_that_is_not_done_is_called_off():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await write_all(stream, [count("a", n=1), count("a", so_far=True, **FOREVER)])
         await write_all(stream, [count("a", n=2, pace_ms=60_000)])
@@ -296,7 +306,7 @@ async def test_of_several_with_one_id_the_eldest_that_is_not_done_is_called_off(
 
 @pytest.mark.parametrize("target", ["", "nobody", "done", "cancel"])
 async def test_what_names_nothing_that_is_under_way_is_told_so(target):
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         stream = stub.Infer()
         await write_all(stream, [ask(b"x", "done"), ask(b"", "", "count", meta=FOREVER)])
         await read_until_final(stream, "done")
@@ -308,7 +318,7 @@ async def test_what_names_nothing_that_is_under_way_is_told_so(target):
 
 
 async def test_requests_of_another_stream_are_out_of_reach():
-    async with lab_node() as node, stub_of(node) as one, stub_of(node) as two:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as one, stub_of(node) as two:
         theirs, mine = one.Infer(), two.Infer()
         await theirs.write(count("a", **FOREVER))
         await theirs.read()
@@ -324,7 +334,7 @@ async def test_requests_of_another_stream_are_out_of_reach():
 
 
 async def test_times_to_the_first_part_and_between_parts_are_counted():
-    async with lab_node() as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
         await talk(stub, [count(n=4, pace_ms=5)])
         await talk(stub, [ask()])
         statistics = node.service.metrics.statistics()
@@ -336,7 +346,7 @@ async def test_times_to_the_first_part_and_between_parts_are_counted():
 
 
 async def test_a_node_that_stops_lets_an_answer_come_to_its_end():
-    async with lab_node(grace_seconds=20) as node, stub_of(node) as stub:
+    async with lab_node(tasks=STREAM_TASKS, grace_seconds=20) as node, stub_of(node) as stub:
         stream = stub.Infer(iter([count(n=30, pace_ms=5)]))
         await stream.read()
         stopping = asyncio.create_task(node.stop())

@@ -1,4 +1,4 @@
-"""Whether a node lives: asked again and again, and watched while requests are open there."""
+"""Health of a node: asked for again and again, and watched while requests are open there."""
 
 import asyncio
 from collections.abc import Callable, Sequence

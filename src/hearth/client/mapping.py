@@ -7,7 +7,7 @@ from typing import Any
 
 from hearth.client.answer import Answer
 from hearth.client.retry import Done, PendingRequest
-from hearth.client.source_reader import Unreadable
+from hearth.client.source_reader import PendingRead, Unreadable
 from hearth.client.sources import END, Payload, as_async
 from hearth.client.task_call import TaskCall
 from hearth.errors import DeadlinePassed, HearthError
@@ -24,7 +24,7 @@ MAX_READ_AHEAD = 16
 class _Item(PendingRequest):
     """A source on its way to its answer."""
 
-    __slots__ = ("index", "payload", "reading", "run", "source")
+    __slots__ = ("index", "payload", "reading", "run", "source", "taking")
 
     def __init__(self, run: "MapRun", index: int, source: Any, deadline: float) -> None:
         super().__init__(deadline)
@@ -32,16 +32,24 @@ class _Item(PendingRequest):
         self.index = index
         self.source = source
         self.payload: Payload | None = None
-        self.reading: asyncio.Task[None] | None = None
+        self.reading: PendingRead | None = None
+        self.taking: asyncio.Task[None] | None = None
 
     def finish(self, result: Done | BaseException) -> None:
         """Take what has become of the request."""
         self.run.finish(self, result)
 
+    def take(self, result: Payload | HearthError | Unreadable) -> None:
+        """Take what was read."""
+        self.reading = None
+        self.run.take(self, result)
+
     def cancel(self) -> None:
         """Wait for nothing more."""
+        if self.taking is not None:
+            self.taking.cancel()
         if self.reading is not None:
-            self.reading.cancel()
+            self.run.call.cancel(self.reading)
         super().cancel()
 
 
@@ -55,7 +63,7 @@ class MapRun:
     def __init__(
         self, sources: Sources, call: TaskCall, room: Callable[[], int], *, ordered: bool
     ) -> None:
-        self._call = call
+        self.call = call
         self._room = room
         self._ordered = ordered
         self._loop: asyncio.AbstractEventLoop
@@ -108,20 +116,29 @@ class MapRun:
         """Take what has become of an item's request."""
         self._sent -= 1
         if item.payload is not None:
-            self._call.give_back(item.payload)
+            self.call.give_back(item.payload)
             item.payload = None
         if isinstance(result, BaseException):
             self._fail(result)
         else:
             self._settle(item, result)
 
+    def take(self, item: _Item, result: Payload | HearthError | Unreadable) -> None:
+        """Take what was read of an item."""
+        if isinstance(result, HearthError | Unreadable):
+            self._settle(item, self.call.not_sent(result))
+        else:
+            item.payload = result
+            self._read.append(item)
+            self._fill()
+
     async def _close(self) -> None:
         items, self._items = list(self._items), set()
-        tasks = [item.reading for item in items if item.reading is not None]
+        tasks = [item.taking for item in items if item.taking is not None]
         for item in items:
             item.cancel()
             if item.payload is not None:
-                self._call.give_back(item.payload)
+                self.call.give_back(item.payload)
         if self._drawing is not None:
             self._drawing.cancel()
             tasks.append(self._drawing)
@@ -187,34 +204,37 @@ class MapRun:
             self._wake()
             return
         now = self._loop.time()
-        item = _Item(self, self._drawn, source, self._call.deadline(now))
+        item = _Item(self, self._drawn, source, self.call.deadline(now))
         self._drawn += 1
         self._items.add(item)
         if now >= item.deadline:
-            self._settle(item, self._call.not_sent(DeadlinePassed("no answer in time")))
-        elif self._sent < room and (payload := self._call.take_now(source)) is not None:
+            self._settle(item, self.call.not_sent(DeadlinePassed("no answer in time")))
+        elif self._sent < room and (payload := self.call.take_now(source)) is not None:
             item.payload = payload
             self._send(item, now)
         else:
-            self._reads_files = self._reads_files or self._call.info is not None
-            item.reading = asyncio.create_task(self._take(item))
+            item.reading = self.call.read(source, item.deadline, item.take)
+            if item.reading is None:
+                item.taking = asyncio.create_task(self._take(item))
+            else:
+                self._reads_files = True
 
     async def _take(self, item: _Item) -> None:
         try:
-            item.payload = await self._call.take(item.source, item.deadline)
+            result: Payload | HearthError | Unreadable = await self.call.take(
+                item.source, item.deadline
+            )
         except (HearthError, Unreadable) as error:
-            self._settle(item, self._call.not_sent(error))
+            result = error
         except Exception as error:
             self._fail(error)
-        else:
-            item.reading = None
-            self._read.append(item)
-            self._fill()
+            return
+        self.take(item, result)
 
     def _send(self, item: _Item, now: float) -> None:
         assert item.payload is not None
         self._sent += 1
-        self._call.send(item.payload, item, now)
+        self.call.send(item.payload, item, now)
 
     def _settle(self, item: _Item, done: Done) -> None:
         self._items.discard(item)

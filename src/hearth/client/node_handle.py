@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from hearth.client.affinity import ModelAffinity
 from hearth.client.capabilities import Capabilities, Node, Skills, State
+from hearth.client.exchange import Asker, AtNode, Exchange
 from hearth.client.health import HealthCheck, Watchdog
 from hearth.client.latency import CircuitBreaker, NodeLatency, TaskHealth
 from hearth.client.limits import ClientLimits
-from hearth.client.link import Link, NodeLinks, OpenRequest, Unanswered
+from hearth.client.link import Link, Unanswered
 from hearth.client.messages import Failure, Job, Outcome
-from hearth.client.part_call import PartCall
+from hearth.client.node_calls import NodeLinks, PartCall
 from hearth.client.status import NO_ANSWER
 from hearth.discovery.record import NodeRecord
 
@@ -22,74 +22,6 @@ FAILED = frozenset({"INTERNAL", "UNKNOWN"})
 """Codes that are said where the model failed, or the node's own code."""
 OF_THE_REQUEST = frozenset({"INVALID_ARGUMENT", "NOT_FOUND", "DEADLINE_EXCEEDED"})
 """Codes that say nothing of the node."""
-
-
-class AtNode(Protocol):
-    """Work that a node has of ours."""
-
-    @property
-    def job(self) -> Job:
-        """Job that is asked for."""
-
-    @property
-    def affinity(self) -> ModelAffinity | None:
-        """Model that it is to be done with."""
-
-
-class Asker(Protocol):
-    """Whoever waits for what a node makes of a request."""
-
-    deadline: float
-    """Time, of the loop's clock, until which it waits."""
-
-    @property
-    def affinity(self) -> ModelAffinity | None:
-        """Model that it is to be done with."""
-
-    def settle(self, result: Outcome | Unanswered) -> None:
-        """Take what a node made of it."""
-
-
-class Exchange(OpenRequest):
-    """One try of a request at a node; ``asker`` is told what the node made of it.
-
-    Unanswered is told where nothing is known of the request. How a call of its own ends, the
-    request has brought about: that is an outcome.
-    """
-
-    __slots__ = ("ahead", "alone", "asker", "handle", "health", "link", "started")
-
-    def __init__(
-        self,
-        handle: "NodeHandle",
-        job: Job,
-        asker: Asker,
-        started: float,
-    ) -> None:
-        super().__init__(job, asker.deadline)
-        self.handle = handle
-        self.asker = asker
-        self.alone = False
-        """True where it has a call of its own."""
-        self.ahead = len(handle.at_node) + handle.others
-        """Requests before it at the node, ours and others'."""
-        self.started = started
-        self.health = handle.task_health(job.task)
-        self.link: Link
-
-    @property
-    def affinity(self) -> ModelAffinity | None:
-        """Model that it is to be done with."""
-        return self.asker.affinity
-
-    def settle(self, result: Outcome | Unanswered) -> None:
-        """Take what the link has for it."""
-        self.handle.finish(self, result)
-
-    def cancel(self) -> None:
-        """Wait for it no longer; nothing is told."""
-        self.link.abandon(self)
-        self.handle.drop(self)
 
 
 class NodeHandle:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from hearth.catalog import TaskInfo
 from hearth.client import balancer
 from hearth.client.affinity import ModelAffinity
-from hearth.client.balancer import Choice
+from hearth.client.balancer import NodeChoice
 from hearth.client.limits import DEFAULT_LIMITS, ClientLimits
 from hearth.client.membership import Membership
 from hearth.client.node_handle import NodeHandle
@@ -205,7 +205,7 @@ class NodePool:
         now: float,
         affinity: ModelAffinity | None,
         avoid: Container[NodeHandle],
-    ) -> Choice:
+    ) -> NodeChoice:
         choice = balancer.choose(self.able(task, affinity), task, now, avoid)
         if choice.handle is not None:
             self._warned = ""

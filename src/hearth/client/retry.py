@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hearth.client.affinity import ModelAffinity
+from hearth.client.exchange import Exchange
 from hearth.client.link import TOO_LATE, Unanswered
 from hearth.client.messages import Failure, Job, Outcome
-from hearth.client.node_handle import FAILED, LOST, Exchange, NodeHandle
+from hearth.client.node_handle import FAILED, LOST, NodeHandle
 from hearth.client.pool import NodePool
 from hearth.client.status import NO_ANSWER
 from hearth.errors import DeadlinePassed, HearthError, UnknownTask
@@ -117,7 +118,7 @@ class Tries:
 
 
 class RetryPolicy(NamedTuple):
-    """Which nodes may do a request, and what they are told."""
+    """Nodes that may do a request, and whether they are told of its deadline."""
 
     pool: NodePool
     affinity: ModelAffinity | None

@@ -6,8 +6,8 @@ from typing import Any
 
 from hearth.client.answer import AnswerPart
 from hearth.client.messages import MODEL, Job
+from hearth.client.node_calls import PartCall, ReadPart
 from hearth.client.node_handle import NodeHandle
-from hearth.client.part_call import PartCall, ReadPart
 from hearth.client.retry import Tries, failed, with_timeout
 from hearth.client.source_reader import Unreadable
 from hearth.client.status import error_of

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hearth.catalog import TaskInfo
@@ -10,7 +10,7 @@ from hearth.client.affinity import ModelAffinity
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.pool import NodePool
 from hearth.client.retry import Done, PendingRequest, RetryPolicy, failed
-from hearth.client.source_reader import SourceReader, Unreadable
+from hearth.client.source_reader import Failed, PendingRead, SourceReader, Unreadable
 from hearth.client.sources import Payload
 from hearth.errors import HearthError
 
@@ -77,6 +77,20 @@ class TaskCall:
             pool, affinity, _ = self.policy
             self.info = await pool.info(self.task, deadline, affinity)
         return await self._reader.take(source, self.info, mime, deadline=deadline)
+
+    def read(
+        self, source: Any, deadline: float, finish: Callable[[Payload | Failed], None]
+    ) -> PendingRead | None:
+        """Begin to read a source; None where nothing is known of the task yet: ``take`` it."""
+        if self.info is None:
+            return None
+        read = PendingRead(source, self.info, "", deadline, finish)
+        self._reader.read(read)
+        return read
+
+    def cancel(self, read: PendingRead) -> None:
+        """Let a source be that is being read."""
+        self._reader.cancel(read)
 
     def give_back(self, payload: Payload) -> None:
         """Count a payload no longer."""

@@ -18,20 +18,20 @@ from hearth.errors import (
 from hearth.export.clip_folder import ExportOptions, write_about
 from hearth.export.clip_proof import SAMPLE_TEXTS, compare
 from hearth.export.clip_tokenizer import write_tokenizer
-from hearth.hub import atomic
-from hearth.hub.progress import Progress
-from hearth.hub.reference import ModelReference, parse
-from hearth.hub.store import HubStore
-from hearth.models.clip import files as onnx_files
-from hearth.models.clip import openclip
-from hearth.models.clip.openclip import Checkpoint, OpenClip
-from hearth.models.clip.tokenizer import (
+from hearth.families.clip import files as onnx_files
+from hearth.families.clip import openclip
+from hearth.families.clip.openclip import Checkpoint, OpenClip
+from hearth.families.clip.tokenizer import (
     JsonTokenizer,
     byte_pair_tokenizer,
     from_folder,
     tokenizer_settings,
 )
-from hearth.models.clip.weights import OpenClipModel
+from hearth.families.clip.weights import OpenClipModel
+from hearth.hub import atomic
+from hearth.hub.progress import Progress
+from hearth.hub.reference import ModelReference, parse
+from hearth.hub.store import HubStore
 
 OPSET = 17
 """Understood by every ONNX Runtime since 1.14; the exporter needs a tenth of the time

@@ -12,7 +12,7 @@ from hearth.cli.infer.inputs import STDIN, InferInput
 from hearth.cli.infer.report import Report, options_as_json, tell, tell_errors
 from hearth.cli.infer.resume import EarlierRun, RunIdentity, look_up
 from hearth.client import Answer, Outcome
-from hearth.client.as_json import outcome_as_json
+from hearth.client.messages import outcome_as_json
 from hearth.output_files import OutputFile, check_folder
 
 

@@ -127,9 +127,9 @@ def _data_set(hub: "HubStore", name: str, include: tuple[str, ...], progress: "P
 
 def _say_where(settings: "Settings", wish: _Wish, seen: "Iterable[str]") -> None:
     from hearth.cli.console import output
+    from hearth.families.inventory import inventory_of
     from hearth.hub.model_files import FilesKind
     from hearth.models.availability import files_of
-    from hearth.models.inventory import inventory_of
     from hearth.models.loader import describe
 
     found = inventory_of(settings.data_dir).files()
