@@ -23,7 +23,7 @@ from PIL import Image
 
 from _models import FOLDER, jpegs, photographs
 from hearth.backends.registry import open_session
-from hearth.models.clip.transform import OPENAI_MEAN, OPENAI_STD
+from hearth.families.clip.transform import OPENAI_MEAN, OPENAI_STD
 from hearth.models.rows import BatchBuilder
 from hearth.settings import load
 from hearth.wiring import loaders_of

@@ -30,7 +30,7 @@ def vit_b_32() -> Path:
 
         from hearth.export.clip_folder import ExportOptions
         from hearth.export.clip_graphs import export_model
-        from hearth.models.clip.openclip import import_open_clip
+        from hearth.families.clip.openclip import import_open_clip
 
         torch.manual_seed(0)
         with tempfile.TemporaryDirectory() as scratch:

@@ -15,10 +15,10 @@ import numpy as np
 import _kit as kit
 import reference_kit as people
 from _models import FOLDER, _made, _save
+from hearth.families.face.faces import Landmarks
+from hearth.families.face.files import open_detection, open_recognition
+from hearth.families.face.model import FaceModel
 from hearth.media import ImageReader, Picture
-from hearth.models.face.faces import Landmarks
-from hearth.models.face.files import open_detection, open_recognition
-from hearth.models.face.model import FaceModel
 from hearth.models.options import QueueOptions
 from hearth.settings import FaceSettings
 

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 import _kit as kit
 from _models import FOLDER
-from hearth.models.labels.classifier import Classifier
-from hearth.models.labels.index import LabelIndex, Query
-from hearth.models.labels.making.label_store import LabelStore
-from hearth.models.labels.sets.catalogue import Catalogue
-from hearth.models.labels.sets.names import Names
-from hearth.models.labels.sets.source import TREE_OF_LIFE
-from hearth.models.labels.sets.taxonomy import TaxonomyBuilder
-from hearth.models.labels.vectors import Dtype
+from hearth.families.clip.labels.classifier import Classifier
+from hearth.families.clip.labels.index import LabelIndex, Query
+from hearth.families.clip.labels.making.label_store import LabelStore
+from hearth.families.clip.labels.sets.catalogue import Catalogue
+from hearth.families.clip.labels.sets.names import Names
+from hearth.families.clip.labels.sets.source import TREE_OF_LIFE
+from hearth.families.clip.labels.sets.taxonomy import TaxonomyBuilder
+from hearth.families.clip.labels.vectors import Dtype
 
 LABELS, WIDTH, TOP = 450_000, 768, 5
 SCALE = 100.0

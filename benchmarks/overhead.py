@@ -8,6 +8,8 @@
    threads, in batches of the same size.
 3. One request at a time with a model of 1 ms, against the bare call of preparation and session
    on the same core and as often: the median latency. Then the node's CPU once nobody asks.
+4. One warm ``clip_image_embed`` through a socket: the calls of hearth's own Python functions, in
+   all and for each package (``_calls.py``).
 """
 
 import pstats
@@ -174,9 +176,31 @@ def alone(rounds: int, count: int, idle_seconds: float) -> tuple[Rows, list[kit.
     ]  # fmt: skip
 
 
+def calls() -> tuple[Rows, list[kit.Goal]]:
+    """Python calls of one request: a figure that no busy machine can change."""
+    with kit.worker("_calls.py") as counted:
+        by_function = counted("")
+    by_package: Counter[str] = Counter()
+    for function, count in by_function.items():
+        by_package[function.partition("/")[0]] += count
+    rows: Rows = [
+        [f"Python calls of a request, {package}", "", "", count]
+        for package, count in by_package.most_common()
+    ]
+    figures = {"Python calls of a warm clip_image_embed": sum(by_function.values())}
+    return rows, kit.goals_of("overhead", figures)
+
+
 def main() -> int:
     """Measure all and report."""
-    chosen = kit.options(__doc__ or "")
+    chosen = kit.options(
+        __doc__ or "",
+        ("--calls", {"action": "store_true", "help": "count Python calls alone: some seconds"}),
+    )
+    if chosen.calls:
+        rows, goals = calls()
+        columns = ["what", "a second", "server CPU µs each", "calls"]
+        return kit.report("overhead", columns, rows, goals, check=chosen.check)
     quick = chosen.quick
     rounds, requests, images = (3, 10_000, 96) if quick else (7, 30_000, 256)
     rows, goals = noop(rounds, requests)
@@ -184,6 +208,7 @@ def main() -> int:
     for more_rows, more_goals in (
         clip(rounds, images),
         alone(15 if quick else 60, 60, 4.0 if quick else 20.0),
+        calls(),
     ):
         rows += more_rows
         goals += more_goals

@@ -39,13 +39,13 @@ from _models import FOLDER
 from _vision_cases import CASES, FRAME_SECONDS, MODES, Case, there_and_back
 from hearth.backends.litert_pool import LiteRtPool
 from hearth.contract import ml_service_pb2 as pb
+from hearth.families.mediapipe.faces import WantedFaces
+from hearth.families.mediapipe.frame import Frame
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.streams import Videos
+from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
+from hearth.families.mediapipe.wheel import WheelModels
 from hearth.media import File, ImageReader, Picture
-from hearth.models.mediapipe.faces import WantedFaces
-from hearth.models.mediapipe.frame import Frame
-from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.streams import Videos
-from hearth.models.mediapipe.wheel import WheelModels
-from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 
 MOST_MEMORY_MB = 400
 RAW = "image/x-raw;format=rgb;width={};height={}"

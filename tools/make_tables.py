@@ -17,8 +17,8 @@ from typing import Any
 
 from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.cli.help import Rows, setting_rows, task_rows
+from hearth.families.registry import SCHEMAS, TASKS
 from hearth.settings import describe
-from hearth.tasks.registry import SCHEMAS, TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -40,10 +40,10 @@ from torch import nn
 
 from hearth.backends import SessionOptions
 from hearth.backends.registry import open_session
-from hearth.models.ocr.loader import RECOGNITION
-from hearth.models.ocr.readers import SUSPECT, believed
-from hearth.models.ocr.recognition import Recogniser
-from hearth.models.ocr.scripts import ScriptClassifier
+from hearth.families.ocr.loader import RECOGNITION
+from hearth.families.ocr.readers import SUSPECT, believed
+from hearth.families.ocr.recognition import Recogniser
+from hearth.families.ocr.scripts import ScriptClassifier
 
 TARGET = Path(__file__).parent.parent / "src" / "hearth" / "assets" / "scripts.onnx"
 

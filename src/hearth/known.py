@@ -100,6 +100,7 @@ SETTINGS = {
     "ocr.recognition": "models that read lines, with commas between: PP-OCRv6_small (rapidocr's package has it), other models of PP-OCR by name, ONNX repositories ORG/NAME of the hub, local folders or .onnx files; each line is read by the first that can write its script",
     "ocr.device": "auto, cpu, cuda, cuda:N or mps",
     "ocr.require_device": "fail rather than fall back to the CPU without a word",
+    "ocr.precision": "of reading lines; int8: in 8 bits, and where a letter is doubtful in float32 too; auto: int8 on a CPU where a trial at the start proves it right and faster, else fp32",
     "ocr.ort_providers": "ONNX Runtime's execution providers, first choice first",
     "ocr.threads": "threads of a session; unset: all cores",
     "mediapipe.load": "first_use opens a model when a request needs it first; ready opens and tries all of them at the start",

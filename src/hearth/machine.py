@@ -1,9 +1,11 @@
 """The machine that this process runs on, as far as speed depends on it."""
 
+import ctypes
 import math
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -51,6 +53,14 @@ def cpu_quota(group: Path = _CGROUP) -> float | None:
     except (ValueError, ZeroDivisionError):  # "max", or no such file
         return None
     return cores if cores > 0 else None
+
+
+def trim_memory() -> None:
+    """Give freed memory back with glibc's ``malloc_trim``; elsewhere do nothing."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

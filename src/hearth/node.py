@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hearth._version import __version__
 from hearth.blocking import run_blocking
 from hearth.errors import SettingsError
+from hearth.families.registry import TASKS
 from hearth.hub.progress import Progress, no_progress
 from hearth.models.loader import ModelLoader
 from hearth.rpc.server import MIB, Server
@@ -26,7 +27,6 @@ from hearth.serving.service import InferenceService
 from hearth.settings import Settings
 from hearth.tasks.answer import Delta, Part, Result
 from hearth.tasks.options import STREAM
-from hearth.tasks.registry import TASKS
 from hearth.tasks.task import Task
 from hearth.wiring import (
     Identity,
@@ -228,7 +228,7 @@ class Node:
             await self._report()
 
     def _about(self) -> Mapping[str, str]:
-        """What the capabilities tell of the node: whoever knows it by an address and by mDNS
+        """Tell of the node what the capabilities say: whoever knows it by an address and by mDNS
         sees that it is one."""
         told = {"node.status": self.status}
         if self._identity is not None:
@@ -263,13 +263,13 @@ class Node:
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:
-    """What runs beside the requests must not end unheard."""
+    """Log the end of work beside the requests, which must not end unheard."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("background work of the node ended", exc_info=error)
 
 
 def serve(settings: Settings, *, progress: Progress = no_progress) -> int:
-    """Run a node until SIGTERM, SIGINT or SIGHUP; the exit code. A second signal ends it at once.
+    """Run a node until SIGTERM, SIGINT or SIGHUP; a second one ends it at once. Give the exit code.
 
     Native code may still run afterwards, a model that was loading for one: leave the
     process by ``os._exit``, or it may crash when libraries are torn down under it.

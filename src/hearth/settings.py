@@ -180,6 +180,11 @@ class OcrSettings(ServiceSettings):
     require_device: bool = Field(
         False, description="fail rather than fall back to the CPU without a word"
     )
+    precision: Literal["auto", "fp32", "int8"] = Field(
+        "auto",
+        description="of reading lines; int8: in 8 bits, and where a letter is doubtful in float32 "
+        "too; auto: int8 on a CPU where a trial at the start proves it right and faster, else fp32",
+    )
     ort_providers: Names | None = Field(
         None, description="ONNX Runtime's execution providers, first choice first"
     )

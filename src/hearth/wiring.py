@@ -82,10 +82,10 @@ def _maker(makers: _Makers, service: str) -> Callable[[], ModelLoader]:
 
 def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) -> _Makers:
     """By service: what makes its loader."""
+    from hearth.families.clip.services import CLIP_SERVICES
+    from hearth.families.ocr.loader import OcrLoader
     from hearth.hub.store import HubStore
     from hearth.media.images import ImageReader
-    from hearth.models.clip.services import CLIP_SERVICES
-    from hearth.models.ocr.loader import OcrLoader
 
     options = _queue_options(settings, workers)
     reader = ImageReader(settings.max_image_pixels)
@@ -108,7 +108,7 @@ def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) ->
         )
 
     def mediapipe() -> ModelLoader:
-        from hearth.models.mediapipe.loader import MediaPipeLoader
+        from hearth.families.mediapipe.loader import MediaPipeLoader
 
         return MediaPipeLoader(
             settings.mediapipe,
@@ -119,7 +119,7 @@ def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) ->
         )
 
     def face() -> ModelLoader:
-        from hearth.models.face.loader import FaceLoader
+        from hearth.families.face.loader import FaceLoader
 
         return FaceLoader(
             settings.face,
@@ -155,8 +155,8 @@ def _make_face_dynamic(*download: Any) -> None:
 
 def composer_of(settings: Settings, workers: Workers) -> ModelLoader:
     """Make the loader of the service that every node has: requests composed of several tasks."""
+    from hearth.families.compose.model import ComposeLoader
     from hearth.media.images import ImageReader
-    from hearth.models.compose import ComposeLoader
 
     reader = ImageReader(settings.max_image_pixels)
     return ComposeLoader(reader=reader, options=_queue_options(settings, workers))

@@ -18,12 +18,12 @@ from hearth.backends import BatchSizes, Placement, TensorSpec
 from hearth.backends.onnx import OnnxSession
 from hearth.backends.onnx_pixels import PixelSession, taking_pixels
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
+from hearth.families.clip import openclip
+from hearth.families.clip.files import GraphFiles
+from hearth.families.clip.pictures import Pictures
+from hearth.families.clip.tower import Tower
+from hearth.families.clip.transform import ImageTransform
 from hearth.media import ImageReader
-from hearth.models.clip import openclip
-from hearth.models.clip.files import GraphFiles
-from hearth.models.clip.pictures import Pictures
-from hearth.models.clip.tower import Tower
-from hearth.models.clip.transform import ImageTransform
 from hearth.models.rows import BatchRow
 from hearth.settings import ClipSettings
 

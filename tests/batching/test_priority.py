@@ -6,9 +6,9 @@ import grpc
 import pytest
 
 from batch_kit import Gate, until_waiting
+from hearth.families.clip.tasks.clip import CLIP_TASKS
+from hearth.families.ocr.tasks import OCR_TASKS
 from hearth.serving.request_metrics import STAGES
-from hearth.tasks.clip import CLIP_TASKS
-from hearth.tasks.ocr import OCR_TASKS
 from node_kit import LabLoader, ask, lab_node, queue_of, stub_of, talk, write_all
 
 INVALID = 1

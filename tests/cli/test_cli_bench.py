@@ -76,7 +76,7 @@ def test_what_could_not_be_sent_is_counted(labs: tuple[LabProcess, ...], how: tu
     assert line["unsent"] > 20 and line["unsent"] + line["requests"] == 40
 
 
-@pytest.mark.parametrize(("rate", "how"), [("0.1", ()), ("1e-9", ("--poisson",))])
+@pytest.mark.parametrize(("rate", "how"), [("0.01", ()), ("1e-9", ("--poisson",))])
 def test_a_level_ends_in_time_however_late_the_next_request_is_due(
     labs: tuple[LabProcess, ...], rate: str, how: tuple[str, ...]
 ):
@@ -85,7 +85,7 @@ def test_a_level_ends_in_time_however_late_the_next_request_is_due(
     how = ("--rate", rate, "--duration", "0.3", "--json", *how)
     [line] = bench("--text", "a", *how, nodes=(fast,)).lines
     assert line["requests"] == line["answers"] == 1
-    assert 0.3 <= time.monotonic() - begun < 5
+    assert 0.3 <= time.monotonic() - begun < 50  # the next one is due after 100 s
 
 
 def test_errors_are_counted_by_their_codes_and_stop_nothing(labs: tuple[LabProcess, ...]):

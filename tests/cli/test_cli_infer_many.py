@@ -1,21 +1,15 @@
 """Many inputs of `hearth infer`: how many at once, on which nodes, and the bar that shows it."""
 
 import asyncio
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import skimage
 
-from cli_kit import HEARTH, environment
 from cli_kit import hearth_here as hearth
+from cli_kit import on_terminal
 from client_kit import Requests, ScriptedNode, echo, serving
 from fleet_kit import LabProcess, lab_processes
 from hearth.contract import ml_service_pb2 as pb
@@ -23,29 +17,6 @@ from node_kit import NodeThread
 
 COFFEE = Path(skimage.__file__).parent / "data" / "coffee.png"
 ESCAPE = "\x1b"
-
-
-def on_terminal(columns: int, *arguments: object, code: int = 0) -> str:
-    """What a command writes to a terminal that wide."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    process = subprocess.Popen(
-        [*HEARTH, *map(str, arguments)],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment(TERM="xterm-256color"),
-    )
-    os.close(theirs)
-    written = b""
-    try:
-        while block := os.read(ours, 65536):
-            written += block
-    except OSError:  # Linux's way to say that nobody has the terminal any more
-        pass
-    os.close(ours)
-    assert process.wait(30) == code
-    return written.decode()
 
 
 def test_many_files_on_a_terminal_have_a_bar_above_which_answers_are_printed(node: NodeThread):

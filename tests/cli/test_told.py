@@ -15,9 +15,9 @@ from google.protobuf.empty_pb2 import Empty
 import hearth
 from batch_kit import Gate, until
 from hearth.discovery.browser import Browser
+from hearth.families.compose.tasks import COMPOSE_TASKS
 from hearth.node import Node
 from hearth.settings import load
-from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.task import Request
 from lan_kit import Lan, wait_for
 from node_kit import LAB_TASKS, LabLoader, ask, lab_node, stub_of, talk, write_all

@@ -12,9 +12,9 @@ import grpc
 import pytest
 
 from client_kit import Requests, ScriptedNode, echo, in_pieces, scripted, serving
-from hearth.client import Connection, Job, Outcome, mime
+from hearth.client import Connection, Job, Outcome, sources
 from hearth.client.addresses import with_port
-from hearth.client.outgoing import CHUNK_SIZE, WHOLE_LIMIT
+from hearth.client.framing import CHUNK_SIZE, WHOLE_LIMIT
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import DeadlinePassed, Unavailable
 
@@ -387,17 +387,17 @@ async def test_a_node_that_is_frozen_is_given_up_in_time() -> None:
         (b"MM\0*\0\0\0\x08", "DSC_1.NEF", "image/x-nikon-nef"),
         (b"II*\0\x08\0\0\0", "a.dng", "image/x-adobe-dng"),
         (b"BM\x36\0\0\0\0\0", "", "image/bmp"),
-        (b"BMW and Audi", "", mime.TEXT),
-        ("ein Käfer".encode(), "x.jpg", mime.TEXT),
-        (b"", "", mime.TEXT),
-        (b"a" * (mime.HEAD - 1) + "é".encode(), "", mime.TEXT),
+        (b"BMW and Audi", "", sources.TEXT),
+        ("ein Käfer".encode(), "x.jpg", sources.TEXT),
+        (b"", "", sources.TEXT),
+        (b"a" * (sources.HEAD - 1) + "é".encode(), "", sources.TEXT),
         (b"\0\1\2\3", "x.pdf", "application/pdf"),
-        (b"\0\1\2\3", "", mime.RAW),
-        (b"caf\xe9", "", mime.RAW),
+        (b"\0\1\2\3", "", sources.RAW),
+        (b"caf\xe9", "", sources.RAW),
     ],
 )
 def test_a_payload_is_told_by_its_bytes_first(payload: bytes, name: str, expected: str) -> None:
-    assert mime.guess(payload, name) == expected
+    assert sources.guess_mime(payload, name) == expected
 
 
 @pytest.mark.parametrize(

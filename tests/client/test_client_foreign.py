@@ -93,7 +93,7 @@ async def test_a_node_that_ends_each_stream_after_one_answer_serves_a_map(handle
         took = time.monotonic() - began
     assert [answer.error for answer in answers if answer.error] == []
     assert [answer.body for answer in answers] == numbers(200)
-    assert took < 5
+    assert took < 50  # waiting its patience out for each would take minutes
 
 
 async def test_a_node_that_ends_each_stream_after_some_answers_serves_a_map() -> None:

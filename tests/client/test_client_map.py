@@ -296,7 +296,7 @@ async def test_within_is_the_time_for_all_and_every_source_still_has_an_answer()
     async with client_of(Script(handler)) as client:
         began = time.monotonic()
         answers = await gathered(client.map("echo", numbers(100), within=0.3, in_flight=2))
-        assert 0.2 < time.monotonic() - began < 1
+        assert 0.2 < time.monotonic() - began < 2  # all of them would take 2.5 s
     assert [answer.index for answer in answers] == list(range(100))
     good = [answer for answer in answers if answer.error is None]
     late = [answer for answer in answers if answer.error is not None]

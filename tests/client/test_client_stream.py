@@ -27,6 +27,7 @@ from hearth.client import AnswerPart, Client, SyncClient
 from hearth.client.limits import ClientLimits
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed, Unavailable, UnknownTask
+from node_kit import STREAM_TASKS, counting_of, lab_node
 
 LARGE = 64 << 10
 """Bytes of a part, of which a few fill a connection's window."""
@@ -362,3 +363,57 @@ def test_the_sync_client_iterates_and_leaving_its_loop_ends_the_request() -> Non
             break
         assert client.infer(TASK, b"z").body == b"z"
         assert client._client._pool.handles[0].outstanding == 0
+
+
+# --- a node of hearth ----------------------------------------------------------------------------
+
+
+def numbers(count: int) -> str:
+    return "".join(f"{number} " for number in range(count))
+
+
+async def test_a_nodes_deltas_make_up_its_last_part() -> None:
+    async with lab_node(tasks=STREAM_TASKS) as node, Client(f"127.0.0.1:{node.port}") as client:
+        parts = await gathered(client.stream("count", "x", n=20, pace_ms=2))
+        whole = await client.infer("count", "x", n=20)
+    *deltas, last = parts
+    assert deltas and {part.schema for part in deltas} == {"count_delta_v1"}
+    assert "".join(part.value["text"] for part in deltas) == numbers(20)
+    assert last.is_last and last.schema == "count_v1"
+    assert last.value["text"] == whole.value["text"] == numbers(20)
+    assert float(last.meta["first_ms"]) > 0
+
+
+async def test_whole_answers_of_one_request_are_parts_whether_or_not_they_are_streamed() -> None:
+    async with lab_node(tasks=STREAM_TASKS) as node, Client(f"127.0.0.1:{node.port}") as client:
+        parts = await gathered(client.stream("count", "x", n=5, whole=True))
+        answer = await client.infer("count", "x", n=5, whole=True)
+    texts = [f"{number} " for number in range(5)]
+    assert [part.value["text"] for part in parts[:5]] == texts
+    assert list(answer.parts) == [str(number) for number in range(len(parts))]
+    assert [part.value for part in answer.parts.values()] == [part.value for part in parts]
+
+
+async def test_a_node_stops_working_for_who_leaves_the_loop() -> None:
+    async with lab_node(tasks=STREAM_TASKS) as node, Client(f"127.0.0.1:{node.port}") as client:
+        async with aclosing(client.stream("count", "x", n=1_000_000, pace_ms=1)) as parts:
+            await anext(parts)
+            assert counting_of(node).at_work
+        await until(lambda: not counting_of(node).at_work)
+        produced = counting_of(node).produced
+        assert (await client.infer("upper", "after")).body == b"AFTER"
+        assert counting_of(node).produced == produced
+
+
+async def test_many_parts_wait_at_the_node_for_who_hardly_reads() -> None:
+    many = 10_000
+    async with lab_node(tasks=STREAM_TASKS) as node, Client(f"127.0.0.1:{node.port}") as client:
+        call = client.stream("count", "x", n=many, width=1000, whole=True, timeout=120)
+        async with aclosing(call) as parts:
+            for _ in range(5):
+                await anext(parts)
+                answers = await gathered(client.map("upper", ["a"] * 50))
+                assert [answer.body for answer in answers] == [b"A"] * 50
+            assert counting_of(node).produced < many  # it waits for us
+            rest = [int(part.value["text"]) async for part in parts if not part.is_last]
+    assert rest == list(range(5, many))

@@ -140,7 +140,7 @@ def test_ctrl_c_ends_what_is_under_way(target: str, mapped: bool) -> None:
                 list(client.map("echo", [b"never"] * 100))
             else:
                 client.infer("echo", b"never")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30  # far from the client's own timeout of a minute
         deadline = time.monotonic() + 2
         while client._client._pool.handles[0].outstanding and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -4,8 +4,8 @@ import pytest
 
 import clip_kit
 from clip_kit import pictures
+from hearth.families.clip.labels.sets.source import IMAGENET, SCENES, LabelSet
 from hearth.hub.progress import no_progress
-from hearth.models.labels.sets.source import IMAGENET, SCENES, LabelSet
 
 PHOTO = pictures()["photo.jpg"]
 SETS = [

@@ -12,12 +12,12 @@ import clip_kit
 from clip_kit import TEXTS, cosine, decoded, pictures
 from hearth.backends import BatchSizes, TensorSpec
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable, NotReady
+from hearth.families.clip.labels.sets.source import LabelSet
+from hearth.families.clip.model import LONGEST_TEXT, ClipModel
+from hearth.families.clip.parts import Parts
+from hearth.families.clip.transform import ImageTransform
 from hearth.hub.progress import no_progress
 from hearth.media import ImageReader
-from hearth.models.clip.model import LONGEST_TEXT, ClipModel
-from hearth.models.clip.parts import Parts
-from hearth.models.clip.transform import ImageTransform
-from hearth.models.labels.sets.source import LabelSet
 from hearth.models.options import QueueOptions
 
 NEAR = 0.9999
@@ -70,7 +70,7 @@ async def test_one_text_has_the_vector_that_it_has_among_many(model):
 async def test_classification_is_open_clips_zero_shot_softmax(tiny_export, tiny_module, tmp_path):
     import torch
 
-    from hearth.models.clip.openclip import import_open_clip
+    from hearth.families.clip.openclip import import_open_clip
 
     names = ["cat", "dog", "sandy beach", "a (strange) thing", "cat's paw"]
     templates = ["a photo of a {}.", "art of the {}."]

@@ -11,12 +11,12 @@ import pytest
 import clip_kit
 from clip_kit import call_of, cosine, decoded, pictures
 from hearth.errors import InvalidInput, NotReady
+from hearth.families.clip.labels.sets.source import IMAGENET, SCENES, LabelSet
+from hearth.families.clip.tasks.clip import CLIP_TASKS
+from hearth.families.clip.tasks.vectors import LONGEST_NAME
 from hearth.hub.progress import no_progress
-from hearth.models.labels.sets.source import IMAGENET, SCENES, LabelSet
 from hearth.tasks.answer import Result
 from hearth.tasks.charset import CODECS, charset_of, decode
-from hearth.tasks.clip import CLIP_TASKS
-from hearth.tasks.vectors import LONGEST_NAME
 
 TASKS = {name: task for task in CLIP_TASKS for name in task.names}
 PICTURES = pictures()

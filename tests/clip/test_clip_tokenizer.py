@@ -16,8 +16,8 @@ import family_kit
 from clip_kit import TEXTS
 from hearth.errors import ModelUnavailable
 from hearth.export.clip_tokenizer import write_tokenizer
-from hearth.models.clip import tokenizer as tokenizers
-from hearth.models.clip.openclip import import_open_clip
+from hearth.families.clip import tokenizer as tokenizers
+from hearth.families.clip.openclip import import_open_clip
 
 MINE = tokenizers.clip_tokenizer()
 THEIRS = import_open_clip().SimpleTokenizer(context_length=77)

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from hearth.errors import ModelUnavailable
-from hearth.models.clip.openclip import import_open_clip
-from hearth.models.clip.transform import ImageTransform
+from hearth.families.clip.openclip import import_open_clip
+from hearth.families.clip.transform import ImageTransform
 
 SIZES = [(64, 64), (640, 427), (427, 640), (225, 224), (224, 225), (1, 1), (3, 2), (90, 500)]
 

@@ -10,8 +10,8 @@ import clip_kit
 from clip_kit import TEXTS, cosine, decoded, pictures
 from hearth.backends import Placement
 from hearth.contract import ml_service_pb2 as pb
-from hearth.models.clip import openclip
-from hearth.models.clip.model import ClipModel
+from hearth.families.clip import openclip
+from hearth.families.clip.model import ClipModel
 from node_kit import NodeThread, stub_of, talk
 
 NEAR = 0.9999

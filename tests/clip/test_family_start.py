@@ -159,7 +159,7 @@ async def test_two_nodes_that_start_on_one_empty_folder_both_come_up(served, tmp
 
 async def test_half_precision_keeps_what_is_likeliest(served, tmp_path, monkeypatch):
     for module in ("making.builder", "making.label_store", "classifier"):
-        monkeypatch.setattr(f"hearth.models.labels.{module}.LARGE", len(SPECIES) - 1)
+        monkeypatch.setattr(f"hearth.families.clip.labels.{module}.LARGE", len(SPECIES) - 1)
     with node_on(served, tmp_path / "whole") as node:
         whole = await labels_of(node)
     flags = {"bioclip.label_vectors": "float16"}

@@ -21,9 +21,9 @@ from batch_kit import until
 from clip_kit import cosine, decoded, pictures
 from family_kit import SIGLIP, SPECIES, letter_ids, prompt_of, tensor_meta, tensor_of
 from hearth.contract import ml_service_pb2 as pb
+from hearth.families.clip.labels.sets.bundled import scenes
+from hearth.families.clip.tasks.smart import ANIMAL_LIKE
 from hearth.media import ImageReader
-from hearth.models.labels.sets.bundled import scenes
-from hearth.tasks.smart import ANIMAL_LIKE
 from hub_kit import HubServer
 from node_kit import NodeThread, stub_of, talk
 
@@ -374,7 +374,7 @@ async def smart(node: NodeThread, payload: bytes, **meta: str) -> tuple[Any, str
 
 
 async def test_a_scene_without_animals_is_the_answer(node, monkeypatch):
-    monkeypatch.setattr("hearth.tasks.smart.ANIMAL_LIKE", frozenset())
+    monkeypatch.setattr("hearth.families.clip.tasks.smart.ANIMAL_LIKE", frozenset())
     body, source = await smart(node, CAT)
     [scenes] = await answers(node, ask("clip_scene_classify", CAT))
     assert source == "scene_classification"
@@ -385,7 +385,7 @@ async def test_a_scene_without_animals_is_the_answer(node, monkeypatch):
 async def test_a_scene_with_an_animal_is_bioclips_affair(node, monkeypatch, name):
     [scenes] = await answers(node, ask("clip_scene_classify", CAT))
     scene = orjson.loads(scenes.result)["labels"][0]["label"]
-    monkeypatch.setattr("hearth.tasks.smart.ANIMAL_LIKE", frozenset({scene}))
+    monkeypatch.setattr("hearth.families.clip.tasks.smart.ANIMAL_LIKE", frozenset({scene}))
     [answer] = await answers(node, ask(name, CAT))
     [species] = await answers(node, ask("bioclip_classify", CAT))
     assert answer.meta["source"] == "bioclip_classification"
@@ -402,7 +402,7 @@ async def test_both_models_look_at_one_decoded_picture(node, monkeypatch):
         opened.append(content)
         return real(reader, content)
 
-    monkeypatch.setattr("hearth.tasks.smart.ANIMAL_LIKE", frozenset(scenes().labels))
+    monkeypatch.setattr("hearth.families.clip.tasks.smart.ANIMAL_LIKE", frozenset(scenes().labels))
     monkeypatch.setattr(ImageReader, "_open", counting)
     _, source = await smart(node, payload)
     assert source == "bioclip_classification"

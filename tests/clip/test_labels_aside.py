@@ -10,9 +10,9 @@ import pytest
 
 import labels_kit as kit
 from checkout import KITS
+from hearth.families.clip.labels.limits import LARGE
+from hearth.families.clip.labels.sets.source import LabelSet
 from hearth.hub.progress import no_progress
-from hearth.models.labels.limits import LARGE
-from hearth.models.labels.sets.source import LabelSet
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ import asyncio, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import labels_kit as kit
-from hearth.models.labels.sets.source import LabelSet
+from hearth.families.clip.labels.sets.source import LabelSet
 from hearth.node import Node
 from hearth.settings import load
 from node_kit import LAB_TASKS, Lab, LabLoader

@@ -8,10 +8,10 @@ import pytest
 import labels_kit as kit
 from hearth.batching import RequestContext
 from hearth.errors import InvalidInput, ModelUnavailable, NotReady, Overloaded
+from hearth.families.clip.labels.sets.source import LabelSet
+from hearth.families.clip.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.labels.sets.source import LabelSet
-from hearth.models.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
 TOOLS = LabelSet("tools", ("saw", "axe", "rake"), (("saw",), ("axe",), ("rake",)), "test")
@@ -73,7 +73,7 @@ async def test_ranks_are_refused_where_there_are_none(classifier):
 
 
 async def test_a_full_queue_is_waited_for(monkeypatch):
-    monkeypatch.setattr("hearth.models.labels.making.embedding._BUSY_SECONDS", 0)
+    monkeypatch.setattr("hearth.families.clip.labels.making.embedding._BUSY_SECONDS", 0)
     toy, refused = kit.Toy(), []
 
     async def embed(texts, context=None, /):

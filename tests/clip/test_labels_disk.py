@@ -11,10 +11,10 @@ import pytest
 import disk_kit
 import labels_kit as kit
 from hearth.errors import ModelUnavailable, NotReady
+from hearth.families.clip.labels.making.label_files import verify_folder
+from hearth.families.clip.labels.making.resumable import ResumableVectors
+from hearth.families.clip.labels.sets.source import LabelSet
 from hearth.hub.progress import no_progress
-from hearth.models.labels.making.label_files import verify_folder
-from hearth.models.labels.making.resumable import ResumableVectors
-from hearth.models.labels.sets.source import LabelSet
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
 VECTOR = kit.embedded("a picture")
@@ -32,7 +32,7 @@ def small_disk(tmp_path):
 @pytest.fixture
 def no_memory(monkeypatch):
     """As for vectors of gigabytes: nothing but the disk can take them."""
-    monkeypatch.setattr("hearth.models.labels.making.builder.MOST_HELD", 0)
+    monkeypatch.setattr("hearth.families.clip.labels.making.builder.MOST_HELD", 0)
 
 
 async def test_what_does_not_fit_is_refused_and_small_sets_work_all_the_same(small_disk, no_memory):

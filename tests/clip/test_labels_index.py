@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import labels_kit as kit
-from hearth.models.labels.index import LabelIndex, Query, best
-from hearth.models.labels.limits import MOST_ANSWERS
-from hearth.models.labels.ranks import RANKS
-from hearth.models.labels.sets.catalogue import Catalogue
-from hearth.models.labels.sets.names import Names
-from hearth.models.labels.sets.tree_of_life import label_of
-from hearth.models.labels.vectors import products, stored
+from hearth.families.clip.labels.index import LabelIndex, Query, best
+from hearth.families.clip.labels.limits import MOST_ANSWERS
+from hearth.families.clip.labels.ranks import RANKS
+from hearth.families.clip.labels.sets.catalogue import Catalogue
+from hearth.families.clip.labels.sets.names import Names
+from hearth.families.clip.labels.sets.tree_of_life import label_of
+from hearth.families.clip.labels.vectors import products, stored
 
 RANDOM = np.random.default_rng(7)
 

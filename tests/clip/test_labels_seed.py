@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import labels_kit as kit
+from hearth.families.clip.labels.making.label_files import verify_folder
+from hearth.families.clip.labels.sets.source import LabelSet
 from hearth.hub.progress import no_progress
-from hearth.models.labels.making.label_files import verify_folder
-from hearth.models.labels.sets.source import LabelSet
 
 LABELS = LabelSet(
     "imagenet",

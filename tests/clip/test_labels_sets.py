@@ -9,14 +9,14 @@ import pytest
 
 import labels_kit as kit
 from hearth.errors import ModelUnavailable, SettingsError
+from hearth.families.clip.labels.sets.bundled import imagenet, scenes
+from hearth.families.clip.labels.sets.own import own_labels
+from hearth.families.clip.labels.sets.rows_of_json import _CHUNK, rows_of
+from hearth.families.clip.labels.sets.source import LabelSet
+from hearth.families.clip.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
+from hearth.families.clip.openclip import import_open_clip
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.clip.openclip import import_open_clip
-from hearth.models.labels.sets.bundled import imagenet, scenes
-from hearth.models.labels.sets.own import own_labels
-from hearth.models.labels.sets.rows_of_json import _CHUNK, rows_of
-from hearth.models.labels.sets.source import LabelSet
-from hearth.models.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
 
@@ -48,7 +48,7 @@ import importlib.util
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name == "open_clip" else find(name, *rest)
 from hearth.errors import SettingsError
-from hearth.models.labels.sets.bundled import imagenet
+from hearth.families.clip.labels.sets.bundled import imagenet
 labels = imagenet("auto")
 assert len(labels.labels) == 1000 and labels.origin == "single", labels.origin
 try:

@@ -13,11 +13,11 @@ import pytest
 import labels_kit as kit
 from checkout import KITS
 from hearth.errors import ModelUnavailable
+from hearth.families.clip.labels.making.label_files import verify_folder
+from hearth.families.clip.labels.sets.source import LabelSet
+from hearth.families.clip.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.labels.making.label_files import verify_folder
-from hearth.models.labels.sets.source import LabelSet
-from hearth.models.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
 
 FRUIT = LabelSet("fruit", ("apple", "pear"), (("an apple",), ("a pear", "one pear")), "test")
 TOOLS = LabelSet("tools", ("saw", "axe", "rake"), (("saw",), ("axe",), ("rake",)), "test")

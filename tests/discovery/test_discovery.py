@@ -147,7 +147,7 @@ def test_a_node_is_found_in_about_a_second_changes_and_says_goodbye(
         begun = time.monotonic()
         node_loop.call(node.close())
         client_loop.call(until_event(browser, "removed", uuid=UUID))
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 60  # told, not forgotten after the records' two minutes
         assert browser.nodes == []
 
 

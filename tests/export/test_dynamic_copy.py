@@ -15,13 +15,13 @@ from graphs_kit import about
 from hearth.export.clip_dynamic_batch import make_dynamic_copy
 from hearth.export.clip_folder import ExportOptions
 from hearth.export.clip_variant import export_variant
+from hearth.families.clip import exports
+from hearth.families.clip.origins import OnnxModel, export_folder
 from hearth.hub import atomic
 from hearth.hub.layout import files_in
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
-from hearth.models.clip import exports
-from hearth.models.clip.origins import OnnxModel, export_folder
 
 PHOTO = pictures()["photo.jpg"]
 

@@ -26,13 +26,13 @@ from hearth.export import precision as graphs_precision
 from hearth.export.clip_folder import ExportOptions
 from hearth.export.clip_variant import export_variant
 from hearth.export.precision import convert
+from hearth.families.clip import exports
+from hearth.families.clip.origins import OnnxModel, export_folder
+from hearth.families.clip.weights import OpenClipModel
 from hearth.hub.layout import ModelLayout, files_in, layouts
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
-from hearth.models.clip import exports
-from hearth.models.clip.origins import OnnxModel, export_folder
-from hearth.models.clip.weights import OpenClipModel
 from hearth.settings import ClipSettings
 
 PHOTO = pictures()["photo.jpg"]

@@ -8,12 +8,12 @@ import pytest
 
 from face_kit import Mark, detector, drawn, expected, pack, recogniser, shrunk
 from hearth.errors import ModelFailed, ModelUnavailable
-from hearth.models.face import parameters as p
-from hearth.models.face.arcface import Recogniser
-from hearth.models.face.faces import Face, Kept, Wanted
-from hearth.models.face.files import open_detection, open_recognition
-from hearth.models.face.letterbox import letterbox
-from hearth.models.face.scrfd import Detector, View, faces_of, levels_of, suppress
+from hearth.families.face import parameters as p
+from hearth.families.face.arcface import Recogniser
+from hearth.families.face.faces import Face, Kept, Wanted
+from hearth.families.face.files import open_detection, open_recognition
+from hearth.families.face.letterbox import letterbox
+from hearth.families.face.scrfd import Detector, View, faces_of, levels_of, suppress
 from hearth.settings import FaceSettings
 
 CPU = FaceSettings(device="cpu")

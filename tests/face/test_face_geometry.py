@@ -6,9 +6,16 @@ import pytest
 from skimage.transform import SimilarityTransform, warp
 
 from hearth.errors import ModelFailed
-from hearth.models.face import parameters as p
-from hearth.models.face.alignment import TEMPLATE, alignable, aligned, outline, resized, similarity
-from hearth.models.face.letterbox import letterbox
+from hearth.families.face import parameters as p
+from hearth.families.face.alignment import (
+    TEMPLATE,
+    alignable,
+    aligned,
+    outline,
+    resized,
+    similarity,
+)
+from hearth.families.face.letterbox import letterbox
 
 
 def turned(degrees: float, scale: float, at: tuple[float, float]) -> np.ndarray:

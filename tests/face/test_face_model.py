@@ -17,12 +17,12 @@ from batch_kit import until, until_measured
 from face_kit import PATTERN, READER, Mark, drawn, expected, file, loaded, pack, shrunk
 from hearth.batching import BatchQueue, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
+from hearth.families.face import pictures
+from hearth.families.face.alignment import aligned
+from hearth.families.face.faces import Kept, Wanted
+from hearth.families.face.model import FaceModel
+from hearth.families.face.pictures import PICTURES_AHEAD
 from hearth.media import ImageReader, Picture
-from hearth.models.face import pictures
-from hearth.models.face.alignment import aligned
-from hearth.models.face.faces import Kept, Wanted
-from hearth.models.face.model import FaceModel
-from hearth.models.face.pictures import PICTURES_AHEAD
 from hearth.models.model import TakesTensors
 from hearth.models.options import QueueOptions
 from hearth.models.tuning import FILE, ProfileCache

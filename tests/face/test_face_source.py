@@ -14,12 +14,12 @@ from hearth.cli.models.verify import problems_of
 from hearth.cli.models.words import note_on
 from hearth.errors import ModelUnavailable, SettingsError
 from hearth.export.face_dynamic_batch import make_recognition_dynamic
+from hearth.families.face.files import dynamic_copy, graph_in, role_of
+from hearth.families.face.loader import FaceLoader
+from hearth.families.face.model import FaceModel
+from hearth.families.inventory import inventory_of
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.face.files import dynamic_copy, graph_in, role_of
-from hearth.models.face.loader import FaceLoader
-from hearth.models.face.model import FaceModel
-from hearth.models.inventory import inventory_of
 from hearth.settings import FaceSettings
 from hub_kit import HubServer
 

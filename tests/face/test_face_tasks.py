@@ -16,12 +16,12 @@ from PIL import Image
 from batch_kit import until, until_measured
 from face_kit import Mark, WatchedLoader, drawn, expected, file, pack
 from hearth.contract import ml_service_pb2 as pb
-from hearth.models.face.alignment import aligned
-from hearth.models.face.pictures import PICTURES_AHEAD
+from hearth.families.face.alignment import aligned
+from hearth.families.face.pictures import PICTURES_AHEAD
+from hearth.families.face.tasks import FACE_TASKS
 from hearth.models.options import QueueOptions
 from hearth.node import Node
 from hearth.settings import load
-from hearth.tasks.face import FACE_TASKS
 from node_kit import NodeThread, stub_of, talk
 
 SIZE = (1000, 800)

@@ -22,7 +22,7 @@ def failure(endpoint: str, folder: Path, timeout: float = 1) -> str:
     start = time.monotonic()
     with pytest.raises(ModelUnavailable) as caught:
         HubStore(folder, endpoint=endpoint, timeout=timeout).download(NAME, ["*"])
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10 * timeout
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from hearth.errors import ModelUnavailable
+from hearth.families.inventory import inventory_of
 from hearth.hub.hashes import content
 from hearth.hub.maintenance import Condition
 from hearth.hub.manifest import made_of
 from hearth.hub.model_files import FilesKind, matching
 from hearth.hub.store import HubStore
-from hearth.models.inventory import inventory_of
 from hub_kit import HubServer
 
 GRAPH = random.Random(3).randbytes(3_000_000)

@@ -1,10 +1,14 @@
 """The command line for tests: real processes, and a real node for them to talk to."""
 
+import fcntl
 import io
 import os
+import pty
 import queue
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -92,6 +96,29 @@ def hearth_here(*arguments: object, cwd: Path | None = None, **changes: str) -> 
             for made in (console.output, console.notes):
                 made.cache_clear()
     return Done(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
+
+
+def on_terminal(columns: int, *arguments: object, code: int = 0) -> str:
+    """What a command writes to a terminal that wide."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        [*HEARTH, *map(str, arguments)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm-256color"),
+    )
+    os.close(theirs)
+    written = b""
+    try:
+        while block := os.read(ours, 65536):
+            written += block
+    except OSError:  # Linux's way to say that nobody has the terminal any more
+        pass
+    os.close(ours)
+    assert process.wait(30) == code
+    return written.decode()
 
 
 def at_once(*commands: Callable[[], Done]) -> list[Done]:

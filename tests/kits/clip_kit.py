@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from hearth.batching import RequestContext
+from hearth.families.clip.labels.sets.source import LabelSet
+from hearth.families.clip.loader import ClipLoader
+from hearth.families.clip.model import ClipModel
+from hearth.families.clip.openclip import import_open_clip
+from hearth.families.clip.origins import export_folder
+from hearth.families.clip.services import clip_labels
+from hearth.families.clip.variants import variant_folder
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
-from hearth.models.clip.loader import ClipLoader
-from hearth.models.clip.model import ClipModel
-from hearth.models.clip.openclip import import_open_clip
-from hearth.models.clip.origins import export_folder
-from hearth.models.clip.services import clip_labels
-from hearth.models.clip.variants import variant_folder
-from hearth.models.labels.sets.source import LabelSet
 from hearth.models.options import QueueOptions
 from hearth.settings import ClipSettings
 from hearth.tasks.options import read_all
@@ -147,7 +147,7 @@ def vit_b_32(folder: Path) -> tuple[Any, Path]:
     import torch
 
     from hearth.export import clip_graphs
-    from hearth.models.clip import openclip
+    from hearth.families.clip import openclip
 
     torch.manual_seed(0)
     with warnings.catch_warnings():

@@ -23,11 +23,11 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from hearth.backends import Array, Session
+from hearth.families.face.files import open_detection, open_recognition
+from hearth.families.face.loader import FaceLoader
+from hearth.families.face.model import FaceModel
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
-from hearth.models.face.files import open_detection, open_recognition
-from hearth.models.face.loader import FaceLoader
-from hearth.models.face.model import FaceModel
 from hearth.models.options import QueueOptions
 from hearth.settings import FaceSettings
 

@@ -20,11 +20,11 @@ from batch_kit import until
 from hearth.batching import RequestContext
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import ModelFailed
+from hearth.families.mediapipe.frame import Frame
+from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
+from hearth.families.mediapipe.tasks.frames import Past, Seen, frame_task
 from hearth.media import Picture
-from hearth.models.mediapipe.frame import Frame
 from hearth.rpc.stream import Source
-from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
-from hearth.tasks.mediapipe.frames import Past, Seen, frame_task
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request
 from node_kit import stub_of

@@ -66,8 +66,8 @@ def write_pixels_graph(module: Any, path: Path) -> None:
     """An image graph as hearth wrote it at first: uint8 pixels, and a free batch axis."""
     import torch
 
-    from hearth.models.clip import openclip
-    from hearth.models.clip.transform import ImageTransform
+    from hearth.families.clip import openclip
+    from hearth.families.clip.transform import ImageTransform
 
     normalise = openclip.normaliser(ImageTransform(32, 32), "cpu")
 

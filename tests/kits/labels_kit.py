@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from hearth.batching import NO_CONTEXT, RequestContext
+from hearth.families.clip.labels.classifier import Classifier
+from hearth.families.clip.labels.making.label_store import LabelStore
+from hearth.families.clip.labels.sets.catalogue import Catalogue
+from hearth.families.clip.labels.sets.source import LabelSet
+from hearth.families.clip.labels.sets.taxonomy import TaxonomyBuilder
+from hearth.families.clip.labels.sets.tree_of_life import label_of, prompt_of
 from hearth.hub.progress import Progress, no_progress
-from hearth.models.labels.classifier import Classifier
-from hearth.models.labels.making.label_store import LabelStore
-from hearth.models.labels.sets.catalogue import Catalogue
-from hearth.models.labels.sets.source import LabelSet
-from hearth.models.labels.sets.taxonomy import TaxonomyBuilder
-from hearth.models.labels.sets.tree_of_life import label_of, prompt_of
 
 DIM = 16
 MADE_FROM = {"model_id": "toy", "runtime": "test", "files": {"model": {"size": 1}}}

@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from checkout import BUILD
+from hearth.families.mediapipe.files import FILES, FOLDER, VERSION, WHEEL
+from hearth.families.mediapipe.wheel import WheelModels
 from hearth.hub import pip
-from hearth.models.mediapipe.files import FILES, FOLDER, VERSION, WHEEL
-from hearth.models.mediapipe.wheel import WheelModels
 
 
 @cache

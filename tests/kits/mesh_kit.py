@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from hearth.backends import Array, Session
 from hearth.backends.litert_pool import LiteRtPool
 from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
+from hearth.families.mediapipe.model import MediaPipeModel
 from hearth.media import Picture
-from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request, Task
 from mediapipe_kit import model_path

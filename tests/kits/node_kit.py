@@ -20,14 +20,15 @@ from hearth.catalog import SchemaInfo
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
+from hearth.families.clip.tasks.vectors import TOP_K
 from hearth.hub.progress import Progress
 from hearth.node import Node
 from hearth.serving.managed_model import ModelState
 from hearth.serving.readiness import WAIT_SECONDS
 from hearth.settings import load
-from hearth.tasks.answer import Result
+from hearth.tasks.answer import AnswerStream, Result
 from hearth.tasks.task import Call, Task
-from hearth.tasks.vectors import TOP_K
+from stream_kit import COUNT_DELTA_V1, COUNT_OPTIONS, COUNT_V1, Counting
 
 
 class Lab:
@@ -41,6 +42,7 @@ class Lab:
 
     def __init__(self, run: Callable[[Sequence[bytes]], Sequence[bytes]], **options: Any) -> None:
         self._workers = Workers(2)
+        self.counting = Counting()
         self.queue: BatchQueue[bytes, bytes] = BatchQueue(
             run, name="lab", workers=self._workers, **{"max_batch": 8, **options}
         )
@@ -143,6 +145,14 @@ async def _nothing(_: Lab, payload: bytes, call: Call) -> bytes:
     return payload
 
 
+async def _count(lab: Lab, _: bytes, call: Call) -> AnswerStream:
+    return lab.counting.stream(call.options)
+
+
+def _streamed(_: Lab, answer: AnswerStream, __: Call) -> AnswerStream:
+    return answer
+
+
 LAB_V1 = SchemaInfo("lab_v1", "what the lab answers")
 LAB_TASKS = (
     Task("upper", "lab", "upper case", ("text/plain",), LAB_V1, _parse, _ask, _render,
@@ -153,6 +163,12 @@ LAB_TASKS = (
          missing=lambda _, __: "still being made (7 %)"),
     Task("noop", "lab", "nothing", ("application/octet-stream",), LAB_V1, _parse, _nothing,
          _render, options=(TOP_K,)),
+)  # fmt: skip
+
+STREAM_TASKS = (
+    *LAB_TASKS,
+    Task("count", "lab", "numbers, at a pace", ("text/plain",), COUNT_V1, _parse, _count,
+         _streamed, options=COUNT_OPTIONS, delta_schema=COUNT_DELTA_V1),
 )  # fmt: skip
 
 
@@ -192,6 +208,13 @@ async def stub_of(node: Node) -> AsyncIterator[pb_grpc.InferenceStub]:
     """A client's stub on a channel of its own."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel:
         yield pb_grpc.InferenceStub(channel)
+
+
+def counting_of(node: Node) -> Counting:
+    """The lab's producer of streamed answers."""
+    lab = node.models["lab"].require()
+    assert isinstance(lab, Lab)
+    return lab.counting
 
 
 def queue_of(node: Node) -> BatchQueue[Any, Any]:

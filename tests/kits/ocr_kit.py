@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from backend_kit import open_onnx
 from hearth.backends import Array, Session
+from hearth.families.ocr.loader import DETECTION, MODEL_ID, ORIENTATION, RECOGNITION, OcrLoader
+from hearth.families.ocr.model import OcrModel
 from hearth.media import ImageReader
-from hearth.models.ocr.loader import DETECTION, MODEL_ID, ORIENTATION, RECOGNITION, OcrLoader
-from hearth.models.ocr.model import OcrModel
 from hearth.models.options import QueueOptions
 from hearth.settings import OcrSettings
 

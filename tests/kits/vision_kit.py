@@ -17,12 +17,12 @@ from hearth.backends.litert_pool import LiteRtPool
 from hearth.batching import Workers
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
 from hearth.media import ImageReader
-from hearth.models.mediapipe.model import MediaPipeModel
 from hearth.models.options import QueueOptions
 from hearth.node import Node
 from hearth.settings import load
-from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
 from hearth.tasks.task import Task
 from mediapipe_kit import model_path
 

@@ -12,13 +12,13 @@ from PIL import Image
 from checkout import CASES
 from damage_kit import FILM, encoded, segment
 from hearth.client import Connection, Job
+from hearth.families.compose.tasks import COMPOSE_TASKS
+from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
+from hearth.families.ocr.loader import OcrLoader
+from hearth.families.ocr.tasks import OCR_TASKS
 from hearth.media import ImageReader
-from hearth.models.ocr.loader import OcrLoader
 from hearth.node import Node
 from hearth.settings import OcrSettings
-from hearth.tasks.compose import COMPOSE_TASKS
-from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
-from hearth.tasks.ocr import OCR_TASKS
 from node_kit import NodeThread
 from vision_kit import READER, VisionLoader, new_model
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hearth.client.mime import PICTURE_ENDINGS
+from hearth.client.sources import PICTURE_ENDINGS
 from hearth.errors import InvalidInput
+from hearth.families.ocr.tasks import OCR_TASKS
 from hearth.media import FilePage, ImageReader, formats
-from hearth.tasks.ocr import OCR_TASKS
 from heif_kit import (
     CASES,
     CODED,

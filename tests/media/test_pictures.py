@@ -11,12 +11,12 @@ from PIL import Image
 from batch_kit import until
 from hearth.batching import RequestContext, Workers
 from hearth.errors import InvalidInput, ModelFailed
+from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
+from hearth.families.registry import TASKS
 from hearth.media import ImageReader, Picture, images
 from hearth.media.formats import IMAGES, PICTURES
 from hearth.models.options import QueueOptions
 from hearth.models.pictures import PictureWork
-from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
-from hearth.tasks.registry import TASKS
 from hearth.tasks.task import Call, Request
 
 pytestmark = pytest.mark.timeout(20)

@@ -7,8 +7,8 @@ import orjson
 from PIL import Image
 
 from hearth.contract import ml_service_pb2 as pb
-from hearth.tasks.compose import COMPOSE_TASKS
-from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
+from hearth.families.compose.tasks import COMPOSE_TASKS
+from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
 from node_kit import stub_of, talk
 from vision_kit import vision_node
 

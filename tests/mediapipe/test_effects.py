@@ -14,10 +14,10 @@ import skimage.data
 from PIL import Image
 
 import reference_kit as kit
+from hearth.families.mediapipe import effects
+from hearth.families.mediapipe.backdrops import Backdrops
 from hearth.media import encode
 from hearth.media.mask import SoftMask
-from hearth.models.mediapipe import effects
-from hearth.models.mediapipe.backdrops import Backdrops
 from node_kit import ask as request
 from node_kit import stub_of
 from vision_kit import Answer, answers, frame, vision_node

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from gesture_kit import BONES, GESTURES, METACARPALS, OTHERS, VARIANTS, Pose, points, posed
-from hearth.models.mediapipe import gestures
-from hearth.models.mediapipe.gestures import LEAST_SCORE, NONE, Gesture, gesture_of
+from hearth.families.mediapipe import gestures
+from hearth.families.mediapipe.gestures import LEAST_SCORE, NONE, Gesture, gesture_of
 
 ALL = {
     **GESTURES,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hearth.models.mediapipe.joints import JOINTS, VISIBLE, angles
+from hearth.families.mediapipe.joints import JOINTS, VISIBLE, angles
 
 Skeleton = NDArray[np.float64]
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from hearth.errors import ModelUnavailable, NotReady
+from hearth.families.mediapipe import bundle as bundles
+from hearth.families.mediapipe.bundle import brought_by
+from hearth.families.mediapipe.files import FOLDER
+from hearth.families.mediapipe.loader import MediaPipeLoader
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.wheel import WheelModels
 from hearth.media import ImageReader
-from hearth.models.mediapipe import bundle as bundles
-from hearth.models.mediapipe.bundle import brought_by
-from hearth.models.mediapipe.files import FOLDER
-from hearth.models.mediapipe.loader import MediaPipeLoader
-from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.wheel import WheelModels
 from hearth.settings import MediapipeSettings
 from mediapipe_kit import bundle, damage, model_path, place
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import reference_kit as kit
-from hearth.models.mediapipe.mesh import Face, FaceMesh, WantedMeshes
-from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.tasks.mediapipe.faces import FACE_DETECTION
-from hearth.tasks.mediapipe.mesh import FACE_MESH
+from hearth.families.mediapipe.mesh import Face, FaceMesh, WantedMeshes
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.tasks.faces import FACE_DETECTION
+from hearth.families.mediapipe.tasks.mesh import FACE_MESH
 from mediapipe_kit import place
 from mesh_kit import Track, Turn, followed, raw, runs_of, see
 from node_kit import NodeThread, ask, stub_of, talk

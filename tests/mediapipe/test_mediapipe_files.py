@@ -16,9 +16,9 @@ import pytest
 import disk_kit
 import index_kit
 from hearth.errors import ModelUnavailable
+from hearth.families.mediapipe.files import FILES, FOLDER, WHEEL, damaged_in, missing_in
+from hearth.families.mediapipe.wheel import NAME, PARTIAL, WheelModels
 from hearth.hub import pip
-from hearth.models.mediapipe.files import FILES, FOLDER, WHEEL, damaged_in, missing_in
-from hearth.models.mediapipe.wheel import NAME, PARTIAL, WheelModels
 from hub_kit import wait_until
 from index_kit import PackageIndex
 from mediapipe_kit import damage, mediapipe_folder, place, wheel_path
@@ -29,7 +29,7 @@ FETCH = """
 import os, signal, sys
 from pathlib import Path
 from hearth.errors import ModelUnavailable
-from hearth.models.mediapipe.wheel import WheelModels
+from hearth.families.mediapipe.wheel import WheelModels
 
 def progress(what, done, total, unit="steps"):
     print(what, done, flush=True)

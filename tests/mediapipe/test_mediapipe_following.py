@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 import reference_kit as kit
 from hearth.batching import RequestContext
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed
-from hearth.models.mediapipe.hands import WantedHands
-from hearth.models.mediapipe.mesh import WantedMeshes
-from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.pose import WantedPose
-from hearth.tasks.mediapipe.hands import HAND_TRACKING
-from hearth.tasks.mediapipe.holistic import HOLISTIC_TRACKING
-from hearth.tasks.mediapipe.iris import IRIS_TRACKING
-from hearth.tasks.mediapipe.mesh import FACE_MESH
-from hearth.tasks.mediapipe.pose import POSE_TRACKING
+from hearth.families.mediapipe.hands import WantedHands
+from hearth.families.mediapipe.mesh import WantedMeshes
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.pose import WantedPose
+from hearth.families.mediapipe.tasks.hands import HAND_TRACKING
+from hearth.families.mediapipe.tasks.holistic import HOLISTIC_TRACKING
+from hearth.families.mediapipe.tasks.iris import IRIS_TRACKING
+from hearth.families.mediapipe.tasks.mesh import FACE_MESH
+from hearth.families.mediapipe.tasks.pose import POSE_TRACKING
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Task
 from mesh_kit import Client, Track, Turn, followed, moody_model, raw, runs_of, see

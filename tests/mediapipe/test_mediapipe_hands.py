@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 import hand_kit
 import reference_kit as kit
-from hearth.models.mediapipe.detector import Detection
-from hearth.models.mediapipe.gestures import GESTURES
-from hearth.models.mediapipe.hands import (
+from hearth.families.mediapipe.detector import Detection
+from hearth.families.mediapipe.gestures import GESTURES
+from hearth.families.mediapipe.hands import (
     Hand,
     WantedHands,
     region_of_palm,
     region_of_points,
 )
-from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.tasks.mediapipe.hands import HAND_TRACKING
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.tasks.hands import HAND_TRACKING
 from mesh_kit import Track, Turn, followed, raw, runs_of, see
 
 PALMS, POINTS = "palm_detection_full", "hand_landmark_full"

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 import reference_kit as kit
 from hearth.backends.litert_pool import LiteRtPool
+from hearth.families.mediapipe import roi
+from hearth.families.mediapipe.holistic import POINTS, Whole
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.pose import WantedPose
+from hearth.families.mediapipe.region import Region
+from hearth.families.mediapipe.tasks.holistic import HOLISTIC_TRACKING
 from hearth.media import ImageReader
-from hearth.models.mediapipe import roi
-from hearth.models.mediapipe.holistic import POINTS, Whole
-from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.pose import WantedPose
-from hearth.models.mediapipe.region import Region
-from hearth.tasks.mediapipe.holistic import HOLISTIC_TRACKING
 from mediapipe_kit import model_path
 from mesh_kit import Track, Turn, followed, raw, runs_of, see
 

@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 import reference_kit as kit
-from hearth.models.mediapipe.gaze import Gaze, Side, gaze, head_axes
-from hearth.models.mediapipe.iris import CORNERS, Eyes
-from hearth.models.mediapipe.mesh import WantedMeshes
-from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.tasks.mediapipe.iris import IRIS_TRACKING
+from hearth.families.mediapipe.gaze import Gaze, Side, gaze, head_axes
+from hearth.families.mediapipe.iris import CORNERS, Eyes
+from hearth.families.mediapipe.mesh import WantedMeshes
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.tasks.iris import IRIS_TRACKING
 from mesh_kit import Client, Track, Turn, followed, raw, see
 
 SIDES: tuple[Side, Side] = ("right", "left")

@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 import reference_kit as kit
-from hearth.models.mediapipe.heatmap import refined
-from hearth.models.mediapipe.joints import VISIBLE
-from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.models.mediapipe.pose import Pose, WantedPose
-from hearth.tasks.mediapipe.pose import POSE_TRACKING
+from hearth.families.mediapipe.heatmap import refined
+from hearth.families.mediapipe.joints import VISIBLE
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.pose import Pose, WantedPose
+from hearth.families.mediapipe.tasks.pose import POSE_TRACKING
 from mesh_kit import Track, Turn, followed, raw, runs_of, see
 
 DETECTOR = "pose_detection"

@@ -10,10 +10,10 @@ from PIL import Image
 
 import reference_kit as kit
 from hearth.errors import InvalidInput
+from hearth.families.mediapipe.frame import Frame
 from hearth.media import Picture
 from hearth.media.mask import SoftMask, runs, stretched
 from hearth.media.strips import strips
-from hearth.models.mediapipe.frame import Frame
 from node_kit import stub_of
 from vision_kit import Answer, answers, frame, mime_of, vision_node
 

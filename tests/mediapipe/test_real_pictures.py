@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import reference_kit as kit
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.tasks.faces import FACE_DETECTION
+from hearth.families.mediapipe.tasks.hands import HAND_TRACKING
+from hearth.families.mediapipe.tasks.holistic import HOLISTIC_TRACKING
+from hearth.families.mediapipe.tasks.mesh import FACE_MESH
+from hearth.families.mediapipe.tasks.pose import POSE_TRACKING
 from hearth.media import Picture
-from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.tasks.mediapipe.faces import FACE_DETECTION
-from hearth.tasks.mediapipe.hands import HAND_TRACKING
-from hearth.tasks.mediapipe.holistic import HOLISTIC_TRACKING
-from hearth.tasks.mediapipe.mesh import FACE_MESH
-from hearth.tasks.mediapipe.pose import POSE_TRACKING
 from mesh_kit import Client, raw, see
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hearth.models.mediapipe.smoothing import Filters, LowPass, OneEuro, smoothing
+from hearth.families.mediapipe.smoothing import Filters, LowPass, OneEuro, smoothing
 
 FRAME = 0.033333
 

@@ -7,7 +7,7 @@ import pytest
 
 from batch_kit import until
 from film_kit import BLACK, Film, filming, shot
-from hearth.models.mediapipe.streams import MOST_STREAMS, Videos
+from hearth.families.mediapipe.streams import MOST_STREAMS, Videos
 from node_kit import stub_of
 from vision_kit import answers, frame, vision_node
 

@@ -10,8 +10,8 @@ import reference_kit as kit
 from batch_kit import until
 from film_kit import BLACK, Caller, Film, filming, numbers_of, shot
 from hearth.contract import ml_service_pb2 as pb
-from hearth.models.mediapipe.streams import Video
-from hearth.tasks.mediapipe.frames import LONGEST_ID
+from hearth.families.mediapipe.streams import Video
+from hearth.families.mediapipe.tasks.frames import LONGEST_ID
 from node_kit import stub_of
 from vision_kit import Answer, answers, frame, vision_node
 

@@ -12,9 +12,9 @@ import pytest
 import reference_kit as kit
 from checkout import ROOT
 from hearth.batching import RequestContext
-from hearth.models.mediapipe.model import MediaPipeModel
-from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
-from hearth.tasks.mediapipe.frames import VIDEO, Seen
+from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
+from hearth.families.mediapipe.tasks.frames import VIDEO, Seen
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request
 from node_kit import stub_of

@@ -8,7 +8,7 @@ import pytest
 
 from checkout import ROOT
 from cli_kit import TITLE, environment
-from hearth.tasks.mediapipe import MEDIAPIPE_TASKS
+from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
 from index_kit import PackageIndex
 from mediapipe_kit import wheel_path
 

@@ -14,9 +14,9 @@ import face_kit
 import reference_kit
 from checkout import ROOT
 from cli_kit import environment
-from hearth.tasks.entries import MOST_ENTRIES, read_entries
-from hearth.tasks.face import FACE_TASKS, FACE_V1
-from hearth.tasks.registry import TASKS
+from hearth.families.compose.entries import MOST_ENTRIES, read_entries
+from hearth.families.face.tasks import FACE_TASKS, FACE_V1
+from hearth.families.registry import TASKS
 from mediapipe_kit import place
 from node_kit import NodeThread
 

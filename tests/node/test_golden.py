@@ -18,8 +18,8 @@ import family_kit
 import golden_kit
 from golden_kit import Case, Golden, golden
 from hearth.backends.registry import BACKENDS
+from hearth.families.registry import TASKS
 from hearth.known import SCHEMAS
-from hearth.tasks.registry import TASKS
 from mediapipe_kit import place
 from node_kit import NodeThread, ask, stub_of, talk
 from schema_kit import faults_of

@@ -3,8 +3,8 @@
 import make_tables as tables
 import pytest
 
+from hearth.families.registry import TASKS
 from hearth.settings import describe
-from hearth.tasks.registry import TASKS
 
 
 @pytest.mark.parametrize("file", tables.WRITERS, ids=lambda file: file.name)

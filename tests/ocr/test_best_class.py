@@ -10,10 +10,10 @@ from onnx import TensorProto, helper
 
 from backend_kit import open_onnx
 from hearth.backends.parallel import ParallelSession
+from hearth.families.ocr.loader import RECOGNITION
+from hearth.families.ocr.readers import LineReader
+from hearth.families.ocr.recognition import Recogniser
 from hearth.graphs.best_class import CLASSES, with_best_class
-from hearth.models.ocr.loader import RECOGNITION
-from hearth.models.ocr.readers import LineReader
-from hearth.models.ocr.recognition import Recogniser
 from ocr_kit import TEXT, drawn
 
 GRAPH = Path(rapidocr.__file__).parent / "models" / RECOGNITION

@@ -11,11 +11,11 @@ import yaml
 
 from checkout import ROOT
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
+from hearth.families.inventory import inventory_of
+from hearth.families.ocr.catalogue import NAMES, alphabet_beside, named
+from hearth.families.ocr.loader import OcrLoader
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.models.inventory import inventory_of
-from hearth.models.ocr.catalogue import NAMES, alphabet_beside, named
-from hearth.models.ocr.loader import OcrLoader
 from hearth.settings import OcrSettings, load
 from hub_kit import HubServer
 from ocr_kit import READER, TEXT, drawn, png

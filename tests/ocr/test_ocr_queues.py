@@ -12,12 +12,12 @@ from PIL import Image
 from batch_kit import until, until_measured
 from hearth.batching import BatchQueue, LatencyProfile, RequestContext, Timings
 from hearth.errors import ModelFailed
-from hearth.models.ocr.detection import Detector
-from hearth.models.ocr.model import PAGES_AHEAD
-from hearth.models.ocr.orientation import Orienter
-from hearth.models.ocr.page import page_of
-from hearth.models.ocr.readers import LineReader
-from hearth.models.ocr.recognition import Recogniser
+from hearth.families.ocr.detection import Detector
+from hearth.families.ocr.model import PAGES_AHEAD
+from hearth.families.ocr.orientation import Orienter
+from hearth.families.ocr.page import page_of
+from hearth.families.ocr.readers import LineReader
+from hearth.families.ocr.recognition import Recogniser
 from hearth.models.options import QueueOptions
 from hearth.models.tuning import FILE, ProfileCache
 from ocr_kit import TEXT, Watched, drawn, loaded, png, session, watched

@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 import hearth
 from backend_kit import open_onnx
 from hearth.contract import ml_service_pb2 as pb
-from hearth.models.ocr.readers import LineReader
-from hearth.models.ocr.recognition import Recogniser, in_logical_order
-from hearth.models.ocr.scripts import ScriptClassifier, scripts_of
+from hearth.families.ocr.readers import LineReader
+from hearth.families.ocr.recognition import Recogniser, in_logical_order
+from hearth.families.ocr.scripts import ScriptClassifier, scripts_of
 from node_kit import NodeThread, stub_of, talk
 from ocr_kit import TEXT, Watched, drawn, png, session
 from script_kit import ALPHABET, CASES, cyrillic_recogniser

@@ -18,13 +18,13 @@ from hearth.client import Client
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import BackendUnavailable, ModelUnavailable
+from hearth.families.compose.tasks import COMPOSE_TASKS
 from hearth.media.formats import IMAGES
 from hearth.models.pictures import PICTURES_AHEAD
 from hearth.node import Node
 from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.serving.managed_model import ModelState
-from hearth.tasks.compose import COMPOSE_TASKS
 from node_kit import LAB_TASKS, Hold, LabLoader, ask, lab_node, stub_of, talk, write_all
 from picture_kit import picture
 
@@ -409,7 +409,7 @@ async def test_our_own_client_loses_no_request_when_its_connections_grow_old():
         # It hears nothing on the stream, and asks whether the node lives, as after a silence.
         while len(set(peers.seen)) < 4:
             asked = len(peers.seen)
-            handle._ask_now()
+            handle._check_now()
             await until(lambda asked=asked: len(peers.seen) > asked)
             assert not slow.done() and client.nodes[0].state == "up"
         gate.open()

@@ -17,13 +17,13 @@ from hearth.batching import BatchQueue
 from hearth.client import Connection, Job
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, ModelFailed
+from hearth.families.clip.tasks.vectors import TOP_K
+from hearth.families.compose.tasks import COMPOSE_TASKS
 from hearth.media import ImageReader, Picture
 from hearth.media.formats import IMAGES
 from hearth.tasks.answer import Result
-from hearth.tasks.compose import COMPOSE_TASKS
 from hearth.tasks.options import Option
 from hearth.tasks.prepared import file_of
-from hearth.tasks.vectors import TOP_K
 from node_kit import LAB_TASKS, Lab, LabLoader, lab_node, stub_of, talk
 from picture_kit import picture
 

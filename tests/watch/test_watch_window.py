@@ -93,11 +93,11 @@ async def test_a_window_shows_the_drawn_picture_until_ctrl_c(display: str):
 async def test_keys_go_on_to_the_next_picture_and_close_the_window(
     display: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from hearth.watch.window import Window
+    from hearth.watch.window import PictureWindow
 
     monkeypatch.setenv("DISPLAY", display)
     paths = [write_picture(tmp_path / f"{n}.png", pixels) for n, pixels in enumerate(frames(4))]
-    source, counter, window = PictureSource(paths, "four"), FrameCounter(), Window("watch")
+    source, counter, window = PictureSource(paths, "four"), FrameCounter(), PictureWindow("watch")
     root = window._root
     async with node() as address:
         options = WatchArguments("look", node=address)
@@ -117,10 +117,10 @@ async def test_keys_go_on_to_the_next_picture_and_close_the_window(
 async def test_a_picture_larger_than_the_screen_is_shown_smaller(
     display: str, monkeypatch: pytest.MonkeyPatch
 ):
-    from hearth.watch.window import Window
+    from hearth.watch.window import PictureWindow
 
     monkeypatch.setenv("DISPLAY", display)
-    window = Window("watch")
+    window = PictureWindow("watch")
     large = np.full((1000, 4000, 3), 90, np.uint8)
     assert window.fit(large).startswith(b"P6 720 180 255\n")
     window.show(window.fit(large), "large")

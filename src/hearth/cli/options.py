@@ -1,6 +1,6 @@
 """Options that several commands share, and those of a task, as ``--option`` gives them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -159,16 +159,11 @@ def warn_of_unknown(task: "TaskInfo", options: Collection[str]) -> None:
         warn(line)
 
 
-def _aliases(task: str) -> Mapping[str, str]:
+def _aliases(task: str) -> set[str]:
     """Return other names of a task's options, which no node lists."""
     try:
-        from hearth.tasks.registry import TASKS
+        from hearth.families.registry import TASKS
     except ImportError:
-        return {}  # a client's installation has no tasks of its own
-    return {
-        alias: option.name
-        for each in TASKS
-        if task in each.names
-        for option in each.options
-        for alias in option.aliases
-    }
+        return set()  # a client's installation has no tasks of its own
+    options = [option for each in TASKS if task in each.names for option in each.options]
+    return {alias for option in options for alias in option.aliases}

@@ -81,7 +81,7 @@ def watch(  # noqa: PLR0917
         from hearth.watch.run import WatchArguments
         from hearth.watch.sinks import open_json, open_out
         from hearth.watch.sources import open_source
-        from hearth.watch.window import Window
+        from hearth.watch.window import PictureWindow
     except ModuleNotFoundError as error:
         raise _missing(error) from None
     from hearth.cli.console import hint
@@ -90,7 +90,7 @@ def watch(  # noqa: PLR0917
     sinks = [open_out(out, opened, source, rate)] if out is not None else []
     if json is not None:
         sinks.append(open_json(json, source, out))
-    window = Window(f"{task} · {opened.name}") if out is None and not no_window else None
+    window = PictureWindow(f"{task} · {opened.name}") if out is None and not no_window else None
     arguments = WatchArguments(task, asked, node, size, raw, frames, DrawingStyle(mirror, angles))
     return run(arguments, opened, sinks, window)
 

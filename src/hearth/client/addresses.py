@@ -1,4 +1,4 @@
-"""The nodes that are named, rather than found."""
+"""Addresses of nodes that are named, rather than found."""
 
 import os
 import re
@@ -11,7 +11,7 @@ DEFAULT_PORT = 50051
 
 
 def with_port(name: str) -> str:
-    """``name`` with hearth's usual port where it has none; IPv6 addresses get their brackets.
+    """Add hearth's usual port to ``name`` where it has none, and an IPv6 address its brackets.
 
     Raises SettingsError for what is no address.
     """
@@ -39,19 +39,19 @@ def _with_port(name: str) -> str:
     return name if colon and port else f"{host or port}:{DEFAULT_PORT}"
 
 
-def listed(text: str) -> list[str]:
-    """The addresses of a list with commas or spaces between."""
+def read_list(text: str) -> list[str]:
+    """Read addresses from a list with commas or spaces between."""
     return [with_port(name) for name in re.split(r"[,;\s]+", text) if name]
 
 
 def named(
     nodes: str | Iterable[str] = (), environment: Mapping[str, str] = os.environ
 ) -> list[str]:
-    """``HOST:PORT`` of each of ``nodes``, else of the environment's; each once.
+    """List ``HOST:PORT`` of each of ``nodes``, else of the environment's; each once.
 
     Raises SettingsError for what is no address.
     """
-    given = [nodes] if isinstance(nodes, str) else list(nodes)
-    if not any(given):
-        given = [value for name in CLIENT_NAMES if (value := environment.get(name, "").strip())][:1]
-    return list(dict.fromkeys(address for each in given for address in listed(each)))
+    texts = [nodes] if isinstance(nodes, str) else list(nodes)
+    if not any(texts):
+        texts = [value for name in CLIENT_NAMES if (value := environment.get(name, "").strip())][:1]
+    return list(dict.fromkeys(address for each in texts for address in read_list(each)))

@@ -1,6 +1,6 @@
 """The model that the answers of one map belong to."""
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 
 from hearth.client.capabilities import Skills
 from hearth.client.messages import MODEL, Outcome
@@ -54,22 +54,28 @@ class ModelAffinity:
 
     def accepts(self, outcome: Outcome, node: Hashable, skills: Skills) -> bool:
         """Tell whether an answer is of the right model; the first one says which that is."""
-        models = list(_models_of(outcome))
+        models = _models_of(outcome)
         if not models and self.model is not None:
             # Of several models it may be any.
             return len(skills.models.get(outcome.job.task, ())) <= 1
-        if any(self._of.get(key, self.requested or model) != model for key, model in models):
-            self._misfits.add(node)
-            return False
+        for key, model in models:
+            if self._of.get(key, self.requested or model) != model:
+                self._misfits.add(node)
+                return False
         if models and not self._of:
             self.model = models[0][1]
             self._advertised = skills.models.get(outcome.job.task, frozenset())
-        self._of.update(models)
+        if models:
+            self._of.update(models)
         return True
 
 
-def _models_of(outcome: Outcome) -> Iterator[tuple[str, str]]:
-    """Yield the models of an answer, by entry (of ``compose``) and source (smart_classify's)."""
-    for entry, part in (outcome.parts or {"": outcome}).items():
-        if part.error is None and (model := part.meta.get(MODEL)):
-            yield f"{entry} {part.meta.get('source', '')}", model
+def _models_of(outcome: Outcome) -> list[tuple[str, str]]:
+    """List the models of an answer, by entry (of ``compose``) and source (smart_classify's)."""
+    if not outcome.parts and MODEL not in outcome.meta:
+        return []
+    return [
+        (f"{entry} {part.meta.get('source', '')}", model)
+        for entry, part in (outcome.parts or {"": outcome}).items()
+        if part.error is None and (model := part.meta.get(MODEL))
+    ]

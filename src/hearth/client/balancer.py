@@ -1,4 +1,4 @@
-"""Which of several nodes will have done a request soonest."""
+"""Choice of the node that will have done a request soonest."""
 
 import math
 import random
@@ -14,7 +14,7 @@ LAST_RESORT = 1e9
 Candidates = list[tuple[NodeHandle, NodeLatency]]
 
 
-class Choice(NamedTuple):
+class NodeChoice(NamedTuple):
     """The node, if there is one, else the time at which the first of those that rest is back."""
 
     handle: NodeHandle | None
@@ -23,11 +23,16 @@ class Choice(NamedTuple):
 
 def choose(
     handles: Sequence[NodeHandle], task: str, now: float, avoid: Container[NodeHandle] = ()
-) -> Choice:
+) -> NodeChoice:
     """Choose of nodes that can do a task; those to ``avoid`` where there is no other.
 
     What is ahead of a request at a node, ours and others', times what one takes there.
     """
+    if len(handles) == 1:
+        breaker = handles[0].task_health(task).breaker
+        if breaker.rest_until <= now or breaker.is_doubted:
+            return NodeChoice(handles[0], math.inf)
+        return NodeChoice(None, breaker.rest_until)
     wake = math.inf
     awake: Candidates = []
     doubted: Candidates = []
@@ -42,8 +47,8 @@ def choose(
     # The requests may be at fault: a lone node isn't left for minutes because of them.
     candidates = awake or doubted
     if len(candidates) > 1:
-        return Choice(_least(candidates, now, avoid), wake)
-    return Choice(candidates[0][0] if candidates else None, wake)
+        return NodeChoice(_least(candidates, now, avoid), wake)
+    return NodeChoice(candidates[0][0] if candidates else None, wake)
 
 
 def _least(candidates: Candidates, now: float, avoid: Container[NodeHandle]) -> NodeHandle:

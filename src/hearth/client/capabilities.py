@@ -1,4 +1,4 @@
-"""What is known of a node, and what it says that it can do."""
+"""Nodes as a client knows them, and what they say that they can do."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -90,7 +90,7 @@ def _service(message: Capability) -> Service:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What is known of a node at a moment."""
+    """Everything that is known of a node at a moment."""
 
     target: str
     """``HOST:PORT``."""
@@ -110,7 +110,7 @@ class Node:
 
 @dataclass(slots=True)
 class Skills:
-    """What a node can do, task by task, as last told."""
+    """Abilities of a node, task by task, as last told."""
 
     capabilities: Capabilities = field(default_factory=lambda: Capabilities(()))
     tasks: dict[str, TaskInfo] = field(init=False)

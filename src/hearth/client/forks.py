@@ -15,7 +15,7 @@ class _Process:
         self.forks = 0
         """Forks between the process that imported this and ours."""
         self.grpc_since: int | None = None
-        """How many of them there were when gRPC began to work; None before that."""
+        """Number of forks when gRPC began to work; None before that."""
 
     def forked(self) -> None:
         self.forks += 1
@@ -50,7 +50,7 @@ class ForkGuard:
 
     @property
     def forked(self) -> bool:
-        """Whether this process was forked since."""
+        """True where this process was forked since."""
         return self._forks != _process.forks
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether a node lives: asked again and again, and watched while requests are open there."""
+"""Health of a node: asked for again and again, and watched while requests are open there."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -168,7 +168,8 @@ class Watchdog:
     def add_answer(self, seconds: float) -> None:
         """Take in an answer that came after so many seconds."""
         # A model that had to be loaded for it is forgotten in some hundred answers.
-        self._slowest = max(seconds, FADING * self._slowest)
+        faded = FADING * self._slowest
+        self._slowest = seconds if seconds > faded else faded
         self._patience = 1
 
     def be_patient(self) -> None:

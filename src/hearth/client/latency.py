@@ -1,4 +1,4 @@
-"""How fast a node does a task, and whether it rests from it."""
+"""Speed of a node at a task, and its rests from it."""
 
 import math
 import random

@@ -3,14 +3,13 @@
 import asyncio
 import math
 import secrets
-from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import grpc.aio
 
-from hearth.client.assembly import Assembly
+from hearth.client.deadlines import Deadlines
+from hearth.client.framing import Assembly, Outgoing
 from hearth.client.messages import Failure, Job, Outcome
-from hearth.client.outgoing import Outgoing
 from hearth.client.status import NO_ANSWER, FirstStatus
 from hearth.contract.ml_service_pb2 import InferRequest, InferResponse
 from hearth.errors import one_line
@@ -18,9 +17,7 @@ from hearth.errors import one_line
 InferCall = grpc.aio.StreamStreamCall[InferRequest, InferResponse]
 
 CLOSING_SECONDS = 1.0
-"""How long a call that is cancelled, or all answered, may take to end."""
-STOOD_STILL_SECONDS = 0.2
-"""A timer that comes so late says nothing of the node."""
+"""Time that a call may take to end that is cancelled, or all answered."""
 CANCELLED = Failure("CANCELLED", "the call was cancelled")
 TOO_LATE = Failure("DEADLINE_EXCEEDED", "no answer in time")
 
@@ -91,8 +88,7 @@ class Link:
         self._prefix = secrets.token_hex(4)
         self._count = 0
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._deadlines = Deadlines(self._open.values, self._expire)
         self.heard = self._loop.time()
         """Loop time at which the node last sent anything."""
         self.ended: Failure | None = None
@@ -111,8 +107,7 @@ class Link:
         request.key = key = f"{self._prefix}-{self._count}"
         self._open[key] = request
         self._outgoing.put(key, job)
-        if request.deadline < self._timer_at:
-            self._set_timer(request.deadline)
+        self._deadlines.add(request.deadline)
 
     def abandon(self, request: OpenRequest) -> None:
         """Drop the answer to a request, or the request itself before its turn; it isn't settled."""
@@ -206,8 +201,7 @@ class Link:
         if self.ended is not None:
             return
         self.ended = failure
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadlines.close()
         unanswered, self._open = self._open, {}
         ended = Unanswered("ended", failure, len(unanswered) + len(self._abandoned))
         for request in unanswered.values():
@@ -219,113 +213,5 @@ class Link:
         for request in requests:
             request.settle(why)
 
-    def _set_timer(self, at: float) -> None:
-        # One for all requests: a timer for each costs more than all else that is kept of it.
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = self._loop.call_at(at, self._look, at), at
-
-    def _look(self, at: float) -> None:
-        """End the requests whose deadline has passed."""
-        now = self._loop.time()
-        self._timer, self._timer_at = None, math.inf
-        if now - at > STOOD_STILL_SECONDS:
-            # The loop stood still: what has come meanwhile is read first.
-            again = now + STOOD_STILL_SECONDS
-            self._timer, self._timer_at = self._loop.call_at(again, self._look, again), again
-            return
-        late = [request for request in self._open.values() if request.deadline <= now]
+    def _expire(self, late: list[OpenRequest]) -> None:
         self._drop(late, Unanswered("late", TOO_LATE))
-        following = min((request.deadline for request in self._open.values()), default=math.inf)
-        if following < self._timer_at:
-            self._set_timer(following)
-
-
-class SingleCall(Protocol):
-    """A call that carries one request."""
-
-    ended: Failure | None
-
-    @property
-    def heard(self) -> float:
-        """Loop time at which the node last sent anything, or could be asked to."""
-
-    def give_up(self, before: float, failure: Failure) -> None:
-        """End what has waited since before a time, of the loop's clock."""
-
-    def abort(self, failure: Failure) -> None:
-        """Cancel the call."""
-
-    async def close(self) -> None:
-        """Cancel the call and what is open."""
-
-
-class NodeLinks:
-    """Opens links to one node with ``connect``, and closes them."""
-
-    def __init__(self, connect: Callable[[], Link]) -> None:
-        self._connect = connect
-        self._shared: Link | None = None
-        self._single: set[SingleCall] = set()
-        self._closing: set[asyncio.Task[None]] = set()
-
-    def shared(self) -> Link:
-        """Return the link for all requests: another one, once it has ended."""
-        if self._shared is None or self._shared.ended is not None:
-            self._shared = self._connect()
-        return self._shared
-
-    def single(self) -> Link:
-        """Open a link for a single request; close it afterwards."""
-        link = self._connect()
-        self._single.add(link)
-        return link
-
-    def add(self, call: SingleCall) -> None:
-        """Take a call of a single request in; close it afterwards."""
-        self._single.add(call)
-
-    def close_later(self, call: SingleCall) -> None:
-        """Close the call of a single request; nobody waits for its end."""
-        self._single.discard(call)
-        call.abort(CANCELLED)
-        closing = asyncio.create_task(call.close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
-
-    def forget(self, link: Link) -> bool:
-        """Drop the shared link, which has ended; returns whether that is news."""
-        is_news = self._shared is link
-        if is_news:
-            self._shared = None
-        return is_news
-
-    def heard(self) -> float | None:
-        """Return the loop time at which the node last sent anything; None where nothing is open."""
-        return max((call.heard for call in self._open()), default=None)
-
-    def give_up(self, before: float, failure: Failure) -> None:
-        """End the requests that were sent before a time, of the loop's clock."""
-        for call in self._open():
-            call.give_up(before, failure)
-
-    def give_up_all(self, failure: Failure) -> None:
-        """End all requests that another node can do as well."""
-        if self._shared is not None:
-            self._shared.abort(failure)
-        for call in list(self._single):
-            call.give_up(math.inf, failure)
-
-    def abort(self, failure: Failure) -> None:
-        """End all requests."""
-        for call in self._open():
-            call.abort(failure)
-
-    async def close(self) -> None:
-        """Cancel what is open."""
-        shared = [] if self._shared is None else [self._shared.close()]
-        await asyncio.gather(*shared, *(call.close() for call in self._single), *self._closing)
-
-    def _open(self) -> list[SingleCall]:
-        shared: list[SingleCall] = [] if self._shared is None else [self._shared]
-        return [call for call in (*self._single, *shared) if call.ended is None]

@@ -7,7 +7,7 @@ from typing import Any
 
 from hearth.client.answer import Answer
 from hearth.client.retry import Done, PendingRequest
-from hearth.client.source_reader import Unreadable
+from hearth.client.source_reader import PendingRead, Unreadable
 from hearth.client.sources import END, Payload, as_async
 from hearth.client.task_call import TaskCall
 from hearth.errors import DeadlinePassed, HearthError
@@ -21,30 +21,36 @@ MAX_READ_AHEAD = 16
 """Number of files that are read before there is room to send them."""
 
 
-class _Item:
+class _Item(PendingRequest):
     """A source on its way to its answer."""
 
-    __slots__ = ("deadline", "index", "payload", "reading", "request", "run", "source")
+    __slots__ = ("index", "payload", "reading", "run", "source", "taking")
 
     def __init__(self, run: "MapRun", index: int, source: Any, deadline: float) -> None:
+        super().__init__(deadline)
         self.run = run
         self.index = index
         self.source = source
-        self.deadline = deadline
         self.payload: Payload | None = None
-        self.reading: asyncio.Task[None] | None = None
-        self.request: PendingRequest | None = None
+        self.reading: PendingRead | None = None
+        self.taking: asyncio.Task[None] | None = None
 
-    def finished(self, result: Done | BaseException) -> None:
+    def finish(self, result: Done | BaseException) -> None:
         """Take what has become of the request."""
         self.run.finish(self, result)
 
+    def take(self, result: Payload | HearthError | Unreadable) -> None:
+        """Take what was read."""
+        self.reading = None
+        self.run.take(self, result)
+
     def cancel(self) -> None:
         """Wait for nothing more."""
+        if self.taking is not None:
+            self.taking.cancel()
         if self.reading is not None:
-            self.reading.cancel()
-        if self.request is not None:
-            self.request.cancel()
+            self.run.call.cancel(self.reading)
+        super().cancel()
 
 
 class MapRun:
@@ -57,7 +63,7 @@ class MapRun:
     def __init__(
         self, sources: Sources, call: TaskCall, room: Callable[[], int], *, ordered: bool
     ) -> None:
-        self._call = call
+        self.call = call
         self._room = room
         self._ordered = ordered
         self._loop: asyncio.AbstractEventLoop
@@ -110,20 +116,29 @@ class MapRun:
         """Take what has become of an item's request."""
         self._sent -= 1
         if item.payload is not None:
-            self._call.give_back(item.payload)
+            self.call.give_back(item.payload)
             item.payload = None
         if isinstance(result, BaseException):
             self._fail(result)
         else:
             self._settle(item, result)
 
+    def take(self, item: _Item, result: Payload | HearthError | Unreadable) -> None:
+        """Take what was read of an item."""
+        if isinstance(result, HearthError | Unreadable):
+            self._settle(item, self.call.not_sent(result))
+        else:
+            item.payload = result
+            self._read.append(item)
+            self._fill()
+
     async def _close(self) -> None:
         items, self._items = list(self._items), set()
-        tasks = [item.reading for item in items if item.reading is not None]
+        tasks = [item.taking for item in items if item.taking is not None]
         for item in items:
             item.cancel()
             if item.payload is not None:
-                self._call.give_back(item.payload)
+                self.call.give_back(item.payload)
         if self._drawing is not None:
             self._drawing.cancel()
             tasks.append(self._drawing)
@@ -136,30 +151,30 @@ class MapRun:
         if self._is_filling:
             return  # by what is sent here, and fails at once
         self._is_filling = True
+        room, iterator = self._room(), self._iterator
         try:
             while self._error is None:
-                if self._read and self._sent < self._room():
-                    self._send(self._read.popleft())
-                elif self._all_drawn or not self._has_room():
+                if self._read and self._sent < room:
+                    self._send(self._read.popleft(), self._loop.time())
+                elif self._all_drawn or not self._has_room(room):
                     return
-                elif self._iterator is not None:
-                    self._draw(self._iterator)
+                elif iterator is not None:
+                    self._begin(next(iterator, END), room)
                 else:
                     if self._may_draw is not None and not self._may_draw.done():
                         self._may_draw.set_result(None)
                     return
+        except BaseException as error:  # of the caller's own iterator
+            self._fail(error)
         finally:
             self._is_filling = False
 
-    def _has_room(self) -> bool:
+    def _has_room(self, room: int) -> bool:
         """Tell whether a source may be drawn."""
-        room = self._room()
         self._is_held_back = self._drawn - self._handed_on >= MAX_AHEAD * room
-        if self._is_held_back:
-            return False
         open_ = len(self._items)
-        if not self._reads_files or open_ < room:
-            return open_ < room
+        if self._is_held_back or not self._reads_files or open_ < room:
+            return open_ < room and not self._is_held_back
         # Several at a time, for one wake of a thread.
         ahead = min(room // 4, MAX_READ_AHEAD)
         if open_ - self._sent <= ahead // 2:
@@ -168,19 +183,11 @@ class MapRun:
             self._fills_up = False
         return self._fills_up and open_ < room + ahead
 
-    def _draw(self, iterator: Any) -> None:
-        try:
-            source = next(iterator, END)
-        except BaseException as error:  # of the caller's own code
-            self._fail(error)
-        else:
-            self._begin(source)
-
     async def _draw_all(self, sources: AsyncGenerator[Any, None]) -> None:
         try:
             while not self._all_drawn:
-                if self._has_room():
-                    self._begin(await anext(sources, END))
+                if self._has_room(self._room()):
+                    self._begin(await anext(sources, END), self._room())
                 else:
                     self._may_draw = self._loop.create_future()
                     await self._may_draw
@@ -191,41 +198,43 @@ class MapRun:
         except BaseException as error:
             self._fail(error)
 
-    def _begin(self, source: Any) -> None:
+    def _begin(self, source: Any, room: int) -> None:
         if source is END:
             self._all_drawn = True
             self._wake()
             return
         now = self._loop.time()
-        item = _Item(self, self._drawn, source, self._call.deadline(now))
+        item = _Item(self, self._drawn, source, self.call.deadline(now))
         self._drawn += 1
         self._items.add(item)
         if now >= item.deadline:
-            self._settle(item, self._call.not_sent(DeadlinePassed("no answer in time")))
-        elif self._sent < self._room() and (payload := self._call.take_now(source)) is not None:
+            self._settle(item, self.call.not_sent(DeadlinePassed("no answer in time")))
+        elif self._sent < room and (payload := self.call.take_now(source)) is not None:
             item.payload = payload
-            self._send(item)
+            self._send(item, now)
         else:
-            self._reads_files = self._reads_files or self._call.info is not None
-            item.reading = asyncio.create_task(self._take(item))
+            item.reading = self.call.read(source, item.deadline, item.take)
+            if item.reading is None:
+                item.taking = asyncio.create_task(self._take(item))
+            else:
+                self._reads_files = True
 
     async def _take(self, item: _Item) -> None:
         try:
-            item.payload = await self._call.take(item.source, item.deadline)
+            result: Payload | HearthError | Unreadable = await self.call.take(
+                item.source, item.deadline
+            )
         except (HearthError, Unreadable) as error:
-            self._settle(item, self._call.not_sent(error))
+            result = error
         except Exception as error:
             self._fail(error)
-        else:
-            item.reading = None
-            self._read.append(item)
-            self._fill()
+            return
+        self.take(item, result)
 
-    def _send(self, item: _Item) -> None:
+    def _send(self, item: _Item, now: float) -> None:
         assert item.payload is not None
         self._sent += 1
-        item.request = self._call.request(item.payload, item.deadline, item.finished)
-        item.request.start()
+        self.call.send(item.payload, item, now)
 
     def _settle(self, item: _Item, done: Done) -> None:
         self._items.discard(item)

@@ -1,5 +1,6 @@
-"""What goes to a node and what comes back, as a caller sees it."""
+"""Jobs that go to a node and outcomes that come back, as a caller sees them."""
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,8 +74,8 @@ class Outcome:
     meta: Mapping[str, str] = field(default_factory=dict)
     error: Failure | None = None
     parts: "Mapping[str, Outcome]" = field(default_factory=dict)
-    """Outcomes of the entries of a composed request, by id, in the order in which they came;
-    there is no other body then."""
+    """Outcomes of the entries of a composed request by id, or of several whole answers by number,
+    in the order in which they came; there is no other body then."""
 
     @property
     def is_json(self) -> bool:
@@ -84,3 +85,28 @@ class Outcome:
     def json(self) -> Any:
         """Return the body's JSON; raises ValueError where it isn't."""
         return orjson.loads(self.body)
+
+
+def outcome_as_json(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome's ``result``, ``error`` and ``meta`` for a JSON encoder.
+
+    ``result`` is the answer's own JSON, or ``{"mime", "base64"}`` of its bytes, or None where
+    there is an error; of a composed request ``entries`` has what became of each, by its id.
+    """
+    entries = {entry: outcome_as_json(part) for entry, part in outcome.parts.items()}
+    error = outcome.error
+    return {
+        "result": None if error is not None or entries else _result(outcome),
+        "error": None if error is None else {"code": error.code, "message": error.message},
+        "meta": dict(outcome.meta),
+        **({"entries": entries} if entries else {}),
+    }
+
+
+def _result(outcome: Outcome) -> Any:
+    if outcome.is_json:
+        try:
+            return outcome.json()
+        except ValueError:
+            pass  # shown as what it is: bytes
+    return {"mime": outcome.mime, "base64": base64.b64encode(outcome.body).decode()}

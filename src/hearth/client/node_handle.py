@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from hearth.client.affinity import ModelAffinity
 from hearth.client.capabilities import Capabilities, Node, Skills, State
+from hearth.client.exchange import Asker, AtNode, Exchange
 from hearth.client.health import HealthCheck, Watchdog
 from hearth.client.latency import CircuitBreaker, NodeLatency, TaskHealth
 from hearth.client.limits import ClientLimits
-from hearth.client.link import Link, NodeLinks, OpenRequest, Unanswered
+from hearth.client.link import Link, Unanswered
 from hearth.client.messages import Failure, Job, Outcome
-from hearth.client.part_call import PartCall
+from hearth.client.node_calls import NodeLinks, PartCall
 from hearth.client.status import NO_ANSWER
 from hearth.discovery.record import NodeRecord
 
@@ -22,56 +22,6 @@ FAILED = frozenset({"INTERNAL", "UNKNOWN"})
 """Codes that are said where the model failed, or the node's own code."""
 OF_THE_REQUEST = frozenset({"INVALID_ARGUMENT", "NOT_FOUND", "DEADLINE_EXCEEDED"})
 """Codes that say nothing of the node."""
-
-
-class AtNode(Protocol):
-    """Work that a node has of ours."""
-
-    @property
-    def job(self) -> Job:
-        """Job that is asked for."""
-
-    @property
-    def affinity(self) -> ModelAffinity | None:
-        """Model that it is to be done with."""
-
-
-class Exchange(OpenRequest):
-    """One try of a request at a node; ``settled`` is told what the node made of it.
-
-    Unanswered is told where nothing is known of the request. How a call of its own ends, the
-    request has brought about: that is an outcome.
-    """
-
-    __slots__ = ("affinity", "ahead", "alone", "handle", "health", "link", "settled", "started")
-
-    def __init__(
-        self,
-        handle: "NodeHandle",
-        job: Job,
-        deadline: float,
-        affinity: ModelAffinity | None,
-        settled: Callable[[Outcome | Unanswered], None],
-    ) -> None:
-        super().__init__(job, deadline)
-        self.handle = handle
-        self.affinity = affinity
-        self.settled = settled
-        self.alone = False
-        self.ahead = 0
-        """Requests before it at the node, ours and others'."""
-        self.started = 0.0
-        self.health: TaskHealth
-        self.link: Link
-
-    def settle(self, result: Outcome | Unanswered) -> None:
-        """Take what the link has for it."""
-        self.handle.finish(self, result)
-
-    def cancel(self) -> None:
-        """Wait for it no longer; nothing is told."""
-        self.link.abandon(self)
-        self.handle.drop(self)
 
 
 class NodeHandle:
@@ -196,23 +146,19 @@ class NodeHandle:
     def send(
         self,
         job: Job,
-        deadline: float,
-        affinity: ModelAffinity | None,
-        settled: Callable[[Outcome | Unanswered], None],
+        bare: Job,
+        asker: Asker,
+        now: float,
         *,
-        bare: Job | None = None,
         alone: bool = False,
     ) -> Exchange:
         """Send a request on the stream for all of them, or ``alone`` on one of its own.
 
-        ``settled`` is called once, unless the exchange is cancelled before; by ``deadline`` (of
-        the loop's clock) at the latest. ``bare`` is the job without its payload.
+        ``asker`` is told once, unless the exchange is cancelled before. ``bare`` is the job
+        without its payload, ``now`` the loop's time.
         """
-        exchange = Exchange(self, job, deadline, affinity, settled)
+        exchange = Exchange(self, job, asker, now)
         exchange.alone = alone
-        exchange.health = self.task_health(job.task)
-        exchange.ahead = len(self.at_node) + self.others
-        exchange.started = self._loop.time()
         self._begin(exchange)
         exchange.link = link = self._links.single() if alone else self._links.shared()
         link.send(exchange, bare)
@@ -233,10 +179,10 @@ class NodeHandle:
                 self._lose(exchange.link, failure, health.breaker)
             else:
                 result = Outcome(exchange.assembly.job, error=failure)
-                self._learn_of(health, failure, seconds, ahead)
+                self._learn_of(health, failure, seconds, ahead, now)
         else:
-            self._learn_of(health, result.error, seconds, ahead)
-        exchange.settled(result)
+            self._learn_of(health, result.error, seconds, ahead, now)
+        exchange.asker.settle(result)
 
     def drop(self, exchange: Exchange) -> None:
         """Count a request no longer."""
@@ -253,10 +199,10 @@ class NodeHandle:
         health = self.task_health(job.task)
 
         def began(failure: Failure | None) -> None:
-            seconds = self._loop.time() - started
+            now = self._loop.time()
             if failure is not None and failure.code == "DEADLINE_EXCEEDED":
-                health.latency.add_missing(seconds, ahead, started + seconds)
-            self._learn_of(health, failure, seconds, ahead)
+                health.latency.add_missing(now - started, ahead, now)
+            self._learn_of(health, failure, now - started, ahead, now)
 
         call = PartCall(self._health.connection.call(deadline - started), job, affinity, began)
         self._begin(call)
@@ -295,10 +241,9 @@ class NodeHandle:
             self._watchdog.end()
 
     def _learn_of(
-        self, health: TaskHealth, error: Failure | None, seconds: float, ahead: int
+        self, health: TaskHealth, error: Failure | None, seconds: float, ahead: int, now: float
     ) -> None:
         """Take in an answer, or what the node said instead, after so many seconds."""
-        now = self._loop.time()
         if error is None:
             self._watchdog.add_answer(seconds)
             health.latency.add(seconds, ahead, now)

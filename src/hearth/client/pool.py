@@ -9,7 +9,7 @@ from contextlib import suppress
 from hearth.catalog import TaskInfo
 from hearth.client import balancer
 from hearth.client.affinity import ModelAffinity
-from hearth.client.balancer import Choice
+from hearth.client.balancer import NodeChoice
 from hearth.client.limits import DEFAULT_LIMITS, ClientLimits
 from hearth.client.membership import Membership
 from hearth.client.node_handle import NodeHandle
@@ -115,15 +115,17 @@ class NodePool:
     def choose(
         self,
         task: str,
+        now: float,
         affinity: ModelAffinity | None = None,
         avoid: Container[NodeHandle] = (),
     ) -> NodeHandle | None:
         """Choose the node that will have done a request soonest; None where ``pick`` has to wait.
 
-        Nodes to ``avoid`` are chosen where there is no other.
+        Nodes to ``avoid`` are chosen where there is no other. ``now`` is the loop's time.
         """
-        self.check_open()
-        return self._choose(task, affinity, avoid).handle
+        if not self._is_open:
+            self.check_open()
+        return self._choose(task, now, affinity, avoid).handle
 
     async def pick(
         self,
@@ -139,12 +141,12 @@ class NodePool:
         warn_at = self._loop.time() + self._warn_after if self._is_open else 0.0
         while True:
             self.check_open()
-            handle, wake = self._choose(task, affinity, avoid)
+            now = self._loop.time()
+            handle, wake = self._choose(task, now, affinity, avoid)
             if handle is not None:
                 return handle
             if affinity is not None and math.isinf(wake) and affinity.release():
                 continue
-            now = self._loop.time()
             if self._is_hopeless(task, now):
                 raise UnknownTask(self.why(task))
             if affinity is not None and self._is_hopeless(task, now, affinity.requested):
@@ -198,9 +200,13 @@ class NodePool:
         return missing(task, up)
 
     def _choose(
-        self, task: str, affinity: ModelAffinity | None, avoid: Container[NodeHandle]
-    ) -> Choice:
-        choice = balancer.choose(self.able(task, affinity), task, self._loop.time(), avoid)
+        self,
+        task: str,
+        now: float,
+        affinity: ModelAffinity | None,
+        avoid: Container[NodeHandle],
+    ) -> NodeChoice:
+        choice = balancer.choose(self.able(task, affinity), task, now, avoid)
         if choice.handle is not None:
             self._warned = ""
             if affinity is not None:

@@ -2,14 +2,14 @@
 
 import asyncio
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 from hearth.client.affinity import ModelAffinity
-from hearth.client.link import Unanswered
+from hearth.client.exchange import Exchange
+from hearth.client.link import TOO_LATE, Unanswered
 from hearth.client.messages import Failure, Job, Outcome
-from hearth.client.node_handle import FAILED, LOST, Exchange, NodeHandle
+from hearth.client.node_handle import FAILED, LOST, NodeHandle
 from hearth.client.pool import NodePool
 from hearth.client.status import NO_ANSWER
 from hearth.errors import DeadlinePassed, HearthError, UnknownTask
@@ -117,109 +117,122 @@ class Tries:
         self._deaths += failure.code in LOST and failure.retry_after is None
 
 
+class RetryPolicy(NamedTuple):
+    """Nodes that may do a request, and whether they are told of its deadline."""
+
+    pool: NodePool
+    affinity: ModelAffinity | None
+    tell: bool
+    """True where nodes are told how long an answer is waited for."""
+
+
 class PendingRequest:
-    """A request on its way to its one outcome; ``finished`` is called once with it.
+    """A request on its way to its one outcome, of which ``finish`` is told once.
 
     Inference is idempotent: where a node goes away, or can't now, another one is asked, or
-    the same again later, until ``deadline`` (of the loop's clock). With ``tell`` the nodes are
-    told how long it is waited for. ``finished`` is given an exception where the client is
-    closed meanwhile. It is driven by callbacks: a task for each request costs more than all
-    else that a client does for it.
+    the same again later, until ``deadline`` (of the loop's clock). It is driven by callbacks: a
+    task for each request costs more than all else that a client does for it.
     """
 
     __slots__ = (
-        "_affinity",
         "_bare",
-        "_deadline",
         "_exchange",
-        "_finished",
         "_handle",
         "_job",
-        "_loop",
-        "_pool",
-        "_tell",
+        "_policy",
         "_tries",
         "_waiting",
+        "deadline",
     )
 
-    def __init__(
-        self,
-        pool: NodePool,
-        job: Job,
-        deadline: float,
-        affinity: ModelAffinity | None,
-        finished: Callable[[Done | BaseException], None],
-        *,
-        bare: Job | None = None,
-        tell: bool = False,
-    ) -> None:
-        self._pool = pool
-        self._job = job
-        self._bare = job.bare() if bare is None else bare
-        self._deadline = deadline
-        self._affinity = affinity
-        self._finished = finished
-        self._tell = tell
-        self._tries = Tries()
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self._tries: Tries | None = None
         self._exchange: Exchange | None = None
         self._waiting: asyncio.Task[None] | None = None
+        self._policy: RetryPolicy
+        self._job: Job
+        self._bare: Job
         self._handle: NodeHandle
 
-    def start(self) -> None:
-        """Send it to a node, or begin to wait for one."""
-        handle = None
-        try:
-            handle = self._pool.choose(self._job.task, self._affinity, self._tries.avoid)
-        except Exception as error:
-            self._finished(error)
-            return
-        if handle is None:
-            self._waiting = asyncio.create_task(self._wait())
-        else:
-            self._send(handle)
+    @property
+    def affinity(self) -> ModelAffinity | None:
+        """Model that it is to be done with."""
+        return self._policy.affinity
+
+    def finish(self, result: Done | BaseException) -> None:
+        """Take the outcome, or an exception where the client is closed meanwhile."""
+        raise NotImplementedError
+
+    def send(self, policy: RetryPolicy, job: Job, bare: Job, now: float) -> None:
+        """Send a job, ``bare`` of which is without the payload, or begin to wait for a node."""
+        self._policy, self._job, self._bare = policy, job, bare
+        self._try(now)
 
     def cancel(self) -> None:
-        """Ask no more; ``finished`` isn't called."""
+        """Ask no more; ``finish`` isn't called."""
         if self._waiting is not None:
             self._waiting.cancel()
         if self._exchange is not None:
             self._exchange.cancel()
 
-    async def _wait(self) -> None:
-        tries = self._tries
+    def settle(self, result: Outcome | Unanswered) -> None:
+        """Take what a node made of it."""
+        pool, affinity, _ = self._policy
+        handle = self._handle
+        if self._tries is None:
+            if (
+                isinstance(result, Outcome)
+                and result.error is None
+                and (affinity is None or affinity.accepts(result, handle, handle.skills))
+            ):
+                self.finish(Done(result, handle.target))
+                return
+            self._tries = Tries()
+        outcome = self._tries.judge(result, handle, pool, affinity, self._bare)
+        if outcome is None:
+            self._try(asyncio.get_running_loop().time())
+        else:
+            self.finish(Done(outcome, handle.target))
+
+    def _try(self, now: float) -> None:
+        pool, affinity, _ = self._policy
+        avoid = () if self._tries is None else self._tries.avoid
         try:
-            handle = await self._pool.pick(
-                self._job.task, self._deadline, self._affinity, tries.avoid
-            )
-        except HearthError as error:
-            self._finished(failed(self._bare, error, tries.last))
+            handle = pool.choose(self._job.task, now, affinity, avoid)
         except Exception as error:
-            self._finished(error)
+            self.finish(error)
+            return
+        if handle is None:
+            self._waiting = asyncio.create_task(self._wait())
+        else:
+            self._send(handle, now)
+
+    async def _wait(self) -> None:
+        pool, affinity, _ = self._policy
+        tries = self._tries
+        avoid = () if tries is None else tries.avoid
+        try:
+            handle = await pool.pick(self._job.task, self.deadline, affinity, avoid)
+        except HearthError as error:
+            self.finish(failed(self._bare, error, None if tries is None else tries.last))
+        except Exception as error:
+            self.finish(error)
         else:
             self._waiting = None
-            self._send(handle)
+            self._send(handle, asyncio.get_running_loop().time())
 
-    def _send(self, handle: NodeHandle) -> None:
-        seconds = self._deadline - self._loop.time()
-        if seconds <= 0:
-            failure = Failure("DEADLINE_EXCEEDED", "no answer in time")
-            self._finished(Done(Outcome(self._bare, error=failure), handle.target))
-            return
+    def _send(self, handle: NodeHandle, now: float) -> None:
         self._handle = handle
+        seconds = self.deadline - now
+        if seconds <= 0:
+            self.finish(Done(Outcome(self._bare, error=TOO_LATE), handle.target))
+            return
+        tries = self._tries
         self._exchange = handle.send(
-            with_timeout(self._job, handle, seconds) if self._tell else self._job,
-            self._deadline,
-            self._affinity,
-            self._settle,
-            bare=self._bare,
-            alone=self._tries.alone or handle.takes_single,
+            with_timeout(self._job, handle, seconds) if self._policy.tell else self._job,
+            self._bare,
+            self,
+            now,
+            alone=handle.takes_single or (tries is not None and tries.alone),
         )
-
-    def _settle(self, result: Outcome | Unanswered) -> None:
-        handle = self._handle
-        outcome = self._tries.judge(result, handle, self._pool, self._affinity, self._bare)
-        if outcome is None:
-            self.start()
-        else:
-            self._finished(Done(outcome, handle.target))

@@ -1,15 +1,16 @@
 """Sources read beside the loop, a few at a time, with a bound on what is held of them."""
 
 import asyncio
-import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from hearth.blocking import run_blocking
 from hearth.catalog import TaskInfo
+from hearth.client.deadlines import Deadlines
 from hearth.client.sources import Payload, load
 from hearth.errors import DeadlinePassed
 
@@ -26,20 +27,36 @@ class Unreadable(Exception):
     """A source can't be read; the cause is what ``load`` raised."""
 
 
-class _Read:
-    """A source that is to be read."""
+Failed = DeadlinePassed | Unreadable
 
-    __slots__ = ("future", "is_abandoned", "is_begun", "mime", "source", "task")
+
+class PendingRead:
+    """A source that is to be read; ``finish`` is called once, unless it is cancelled before.
+
+    It is given the payload, which counts until it is given back, or why there is none:
+    DeadlinePassed, or Unreadable.
+    """
+
+    __slots__ = ("deadline", "finish", "is_abandoned", "is_begun", "mime", "source", "task")
 
     def __init__(
-        self, source: Any, task: TaskInfo, mime: str, future: "asyncio.Future[Payload]"
+        self,
+        source: Any,
+        task: TaskInfo,
+        mime: str,
+        deadline: float,
+        finish: Callable[[Payload | Failed], None],
     ) -> None:
         self.source = source
         self.task = task
         self.mime = mime
-        self.future = future
+        self.deadline = deadline
+        """Time, of the loop's clock, by which it is to be read."""
+        self.finish = finish
         self.is_begun = False
+        """True while a thread reads it."""
         self.is_abandoned = False
+        """True once nobody waits for it."""
 
 
 class SourceReader:
@@ -51,15 +68,20 @@ class SourceReader:
     def __init__(self, max_bytes: int) -> None:
         self.held = 0
         self._max = max_bytes
-        self._waiting: deque[_Read] = deque()
+        self._waiting: deque[PendingRead] = deque()
         self._readers = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         """Guards all of the above."""
+        self._room = threading.Condition(self._lock)
+        self._blocked = 0
+        """Readers that wait for room."""
+        self._open: set[PendingRead] = set()
+        self._deadlines = Deadlines(lambda: self._open, self._expire)
         self._runs: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def take_now(self, source: Any, task: TaskInfo) -> Payload | None:
-        """Return the payload of bytes or a text, if there is room; else None: ``take`` it.
+        """Return the payload of bytes or a text, if there is room; else None: ``read`` it.
 
         It counts until it is given back.
         """
@@ -68,41 +90,61 @@ class SourceReader:
                 payload = load(source, task)
             except ValueError:
                 return None
-            with self._changed:
+            with self._lock:
                 return payload if self._try_hold(payload) else None
         return None
+
+    def read(self, read: PendingRead) -> None:
+        """Read a source on a thread."""
+        self._open.add(read)
+        with self._lock:
+            self._waiting.append(read)
+        self._add_reader(asyncio.get_running_loop(), 1)
+        self._deadlines.add(read.deadline)
 
     async def take(
         self, source: Any, task: TaskInfo, mime: str = "", *, deadline: float
     ) -> Payload:
-        """Return the payload of a source; it counts until it is given back.
+        """Return the payload of a source, by ``deadline`` of the loop's clock.
 
-        ``deadline`` is of the loop's clock. Raises DeadlinePassed, and Unreadable.
+        It counts until it is given back. Raises DeadlinePassed, and Unreadable.
         """
         if not mime and (payload := self.take_now(source, task)) is not None:
             return payload
-        loop = asyncio.get_running_loop()
-        read = _Read(source, task, mime, loop.create_future())
-        with self._changed:
-            self._waiting.append(read)
-        self._add_reader(loop, 1)
-        timer = None if math.isinf(deadline) else loop.call_at(deadline, _expire, read)
+        done: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
+
+        def finish(result: Payload | Failed) -> None:
+            if isinstance(result, Failed):
+                done.set_exception(result)
+            else:
+                done.set_result(result)
+
+        read = PendingRead(source, task, mime, deadline, finish)
+        self.read(read)
         try:
-            return await read.future
+            return await done
         except asyncio.CancelledError:
-            if read.future.done() and not read.future.cancelled() and not read.future.exception():
-                self.give_back(read.future.result())
+            self.cancel(read)
+            if done.done() and not done.cancelled() and done.exception() is None:
+                self.give_back(done.result())
             raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self._abandon(read)
+
+    def cancel(self, read: PendingRead) -> None:
+        """Let a source be, and its thread, which may hang; ``finish`` isn't called."""
+        self._open.discard(read)
+        with self._lock:
+            read.is_abandoned = True
+            if read.is_begun:
+                read.is_begun = False
+                self._readers -= 1
+                self._room.notify_all()
 
     def give_back(self, payload: Payload) -> None:
         """Count a payload no longer."""
-        with self._changed:
+        with self._lock:
             self.held -= len(payload.content)
-            self._changed.notify_all()
+            if self._blocked:
+                self._room.notify_all()
 
     def _try_hold(self, payload: Payload) -> bool:
         size = len(payload.content)
@@ -111,17 +153,15 @@ class SourceReader:
         self.held += size
         return True
 
-    def _abandon(self, read: _Read) -> None:
-        """Let it be, unless it was read: its reader, which may hang, counts no longer."""
-        with self._changed:
-            read.is_abandoned = True
-            if read.is_begun:
-                self._readers -= 1
-                self._changed.notify_all()
+    def _expire(self, late: list[PendingRead]) -> None:
+        for read in late:
+            self.cancel(read)
+        for read in late:
+            read.finish(DeadlinePassed("no time was left to read it"))
 
     def _add_reader(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
         """Start another reader if there are fewer than ``most``, and see to it that more join."""
-        with self._changed:
+        with self._lock:
             is_added = self._readers < most and bool(self._waiting)
             self._readers += is_added
         if is_added:
@@ -138,13 +178,14 @@ class SourceReader:
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read what waits, on a thread."""
-        results: list[tuple[_Read, Payload | Exception]] = []
+        results: list[tuple[PendingRead, Payload | Failed]] = []
         since = time.monotonic()
         while (read := self._next()) is not None:
             try:
-                result: Payload | Exception = load(read.source, read.task, read.mime)
+                result: Payload | Failed = load(read.source, read.task, read.mime)
             except Exception as error:  # a source may be anybody's class
-                result = error
+                result = Unreadable()
+                result.__cause__ = error
             if not self._end(read, result, wait=False):
                 self._deliver(loop, results)  # they may be what there is no room for
                 results = []
@@ -156,9 +197,9 @@ class SourceReader:
                 results, since = [], time.monotonic()
         self._deliver(loop, results)
 
-    def _next(self) -> _Read | None:
+    def _next(self) -> PendingRead | None:
         """Begin to read what is next in line; None: this reader is done."""
-        with self._changed:
+        with self._lock:
             while self._waiting:
                 read = self._waiting.popleft()
                 if not read.is_abandoned:
@@ -167,42 +208,35 @@ class SourceReader:
             self._readers -= 1
             return None
 
-    def _end(self, read: _Read, result: Payload | Exception, *, wait: bool) -> bool:
+    def _end(self, read: PendingRead, result: Payload | Failed, *, wait: bool) -> bool:
         """Hold what was read, and with ``wait`` wait until there is room.
 
         False: there is none, or nobody wants it, nor this reader, any more.
         """
-        with self._changed:
+        with self._lock:
             while not read.is_abandoned:
-                if isinstance(result, Exception) or self._try_hold(result):
+                if isinstance(result, Failed) or self._try_hold(result):
                     read.is_begun = False
                     return True
                 if not wait:
                     break
-                self._changed.wait()
+                self._blocked += 1
+                self._room.wait()
+                self._blocked -= 1
             return False
 
     def _deliver(
         self,
         loop: asyncio.AbstractEventLoop,
-        results: list[tuple[_Read, Payload | Exception]],
+        results: list[tuple[PendingRead, Payload | Failed]],
     ) -> None:
         if results and not loop.is_closed():
             loop.call_soon_threadsafe(self._settle, results)
 
-    def _settle(self, results: list[tuple[_Read, Payload | Exception]]) -> None:
+    def _settle(self, results: list[tuple[PendingRead, Payload | Failed]]) -> None:
         for read, result in results:
-            if read.future.done():
-                if not isinstance(result, Exception):
-                    self.give_back(result)
-            elif isinstance(result, Exception):
-                error = Unreadable()
-                error.__cause__ = result
-                read.future.set_exception(error)
-            else:
-                read.future.set_result(result)
-
-
-def _expire(read: _Read) -> None:
-    if not read.future.done():
-        read.future.set_exception(DeadlinePassed("no time was left to read it"))
+            if read in self._open:
+                self._open.discard(read)
+                read.finish(result)
+            elif not isinstance(result, Failed):
+                self.give_back(result)

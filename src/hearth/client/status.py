@@ -1,4 +1,4 @@
-"""gRPC's statuses in plain words."""
+"""Statuses of gRPC in plain words."""
 
 import re
 from collections.abc import Coroutine
@@ -48,7 +48,7 @@ _FAILED_WRITE = "Internal error from Core"
 
 
 class FirstStatus:
-    """The status that a call got first.
+    """Status that a call got first.
 
     grpc.aio overwrites the status that a node sent when one of our writes fails after
     it (grpc/grpc#36066). A callback sees it before that; where the failed write comes
@@ -60,7 +60,7 @@ class FirstStatus:
         call.add_done_callback(self._note)
 
     def failure(self, error: grpc.aio.AioRpcError) -> Failure:
-        """What ended the call that raised ``error``."""
+        """Return what ended the call that raised ``error``."""
         if error.details() != _FAILED_WRITE:
             return failure_of(error)
         code, details, retry_after = self._noted or ("INTERNAL", _FAILED_WRITE, None)
@@ -76,7 +76,7 @@ class FirstStatus:
 
 
 def _now(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing to wait for."""
+    """Return the result of a coroutine that has nothing to wait for."""
     try:
         coroutine.send(None)
     except StopIteration as result:
@@ -87,7 +87,7 @@ def _now(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def failure_of(error: grpc.aio.AioRpcError) -> Failure:
-    """What a status that ended a call means for the requests on it."""
+    """Return what a status that ended a call means for the requests on it."""
     retry_after = pushback(error.trailing_metadata() or ())
     return _failure(error.code().name, error.details() or "", retry_after)
 
@@ -106,20 +106,20 @@ def _failure(code: str, details: str, retry_after: float | None) -> Failure:
 
 
 def reached(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the status came from the node, and not from our side of the wire."""
+    """Tell whether the status came from the node, and not from our side of the wire."""
     details = error.details() or ""
     return not _CONNECT.search(details) and not _RESOLVE.search(details)
 
 
 def error_of(failure: Failure) -> HearthError:
-    """The exception that says the same."""
+    """Make the exception that says what a failure says."""
     error = _ERRORS.get(failure.code, ModelFailed)(failure.message or failure.code)
     error.failure = failure
     return error
 
 
 def exception_of(target: str, error: grpc.aio.AioRpcError) -> HearthError:
-    """The exception for a call to ``target`` that failed as a whole; one line."""
+    """Make the exception for a call to ``target`` that failed as a whole; one line."""
     failure = failure_of(error)
     kind = _ERRORS.get(failure.code, HearthError)
     if failure.code == "UNAVAILABLE" and reached(error):

@@ -6,8 +6,8 @@ from typing import Any
 
 from hearth.client.answer import AnswerPart
 from hearth.client.messages import MODEL, Job
+from hearth.client.node_calls import PartCall, ReadPart
 from hearth.client.node_handle import NodeHandle
-from hearth.client.part_call import PartCall, ReadPart
 from hearth.client.retry import Tries, failed, with_timeout
 from hearth.client.source_reader import Unreadable
 from hearth.client.status import error_of
@@ -54,7 +54,8 @@ async def _begin(
     call: TaskCall, job: Job, deadline: float
 ) -> tuple[NodeHandle, PartCall, ReadPart]:
     """Have a node begin to answer; returns it, its call, and the first part."""
-    pool, affinity, bare = call.pool, call.affinity, job.bare()
+    pool, affinity, tell = call.policy
+    bare = job.bare()
     loop = asyncio.get_running_loop()
     tries = Tries()
     tries.alone = True
@@ -64,7 +65,7 @@ async def _begin(
         except HearthError as error:
             failure = failed(bare, error, tries.last).outcome.error
             raise (error if failure is None else error_of(failure)) from None
-        sent = with_timeout(job, handle, deadline - loop.time()) if call.tell else job
+        sent = with_timeout(job, handle, deadline - loop.time()) if tell else job
         part_call = handle.open_parts(sent, deadline, affinity)
         is_kept = False
         try:

@@ -9,8 +9,8 @@ from hearth.catalog import TaskInfo
 from hearth.client.affinity import ModelAffinity
 from hearth.client.messages import Failure, Job, Outcome
 from hearth.client.pool import NodePool
-from hearth.client.retry import Done, PendingRequest, failed
-from hearth.client.source_reader import SourceReader, Unreadable
+from hearth.client.retry import Done, PendingRequest, RetryPolicy, failed
+from hearth.client.source_reader import Failed, PendingRead, SourceReader, Unreadable
 from hearth.client.sources import Payload
 from hearth.errors import HearthError
 
@@ -35,9 +35,9 @@ class TaskCall:
         timeout: float,
         within: float = math.inf,
     ) -> None:
-        self.pool = pool
         self.task = task
-        self.affinity = affinity
+        tell = math.isfinite(within) or timeout < PATIENT
+        self.policy = RetryPolicy(pool, affinity, tell)
         self._meta = meta
         self._reader = reader
         self._timeout = timeout
@@ -48,8 +48,6 @@ class TaskCall:
         self._bare = Job(task, b"", meta=meta)
         self._room = 0
         self._room_of: tuple[object, object] = (None, None)
-        self.tell = math.isfinite(within) or timeout < PATIENT
-        """True where nodes are told how long an answer is waited for."""
 
     def deadline(self, now: float) -> float:
         """Return the time, of the loop's clock, by which a source is to be done that begins now."""
@@ -60,9 +58,10 @@ class TaskCall:
     def room(self) -> int:
         """Count the requests in flight that keep all nodes busy; at least one."""
         # Anew only where a node has changed, or the model of the answers.
-        key = (self.pool.news, self.affinity and self.affinity.model)
+        pool, affinity, _ = self.policy
+        key = (pool.news, affinity and affinity.model)
         if key != self._room_of:
-            self._room, self._room_of = self.pool.room(self.task, self.affinity), key
+            self._room, self._room_of = pool.room(self.task, affinity), key
         return self._room
 
     def take_now(self, source: Any) -> Payload | None:
@@ -75,8 +74,23 @@ class TaskCall:
         It counts until it is given back. Raises HearthError, Unreadable.
         """
         if self.info is None:
-            self.info = await self.pool.info(self.task, deadline, self.affinity)
+            pool, affinity, _ = self.policy
+            self.info = await pool.info(self.task, deadline, affinity)
         return await self._reader.take(source, self.info, mime, deadline=deadline)
+
+    def read(
+        self, source: Any, deadline: float, finish: Callable[[Payload | Failed], None]
+    ) -> PendingRead | None:
+        """Begin to read a source; None where nothing is known of the task yet: ``take`` it."""
+        if self.info is None:
+            return None
+        read = PendingRead(source, self.info, "", deadline, finish)
+        self._reader.read(read)
+        return read
+
+    def cancel(self, read: PendingRead) -> None:
+        """Let a source be that is being read."""
+        self._reader.cancel(read)
 
     def give_back(self, payload: Payload) -> None:
         """Count a payload no longer."""
@@ -86,42 +100,22 @@ class TaskCall:
         """Make the job of a payload."""
         return Job(self.task, payload.content, payload.mime, self._meta)
 
-    def request(
-        self, payload: Payload, deadline: float, finished: Callable[[Done | BaseException], None]
-    ) -> PendingRequest:
-        """Make the request of a payload, which is yet to be started."""
+    def send(self, payload: Payload, request: PendingRequest, now: float) -> None:
+        """Send the request of a payload; ``now`` is the loop's time."""
         if self._bare.mime != payload.mime:
             self._bare = Job(self.task, b"", payload.mime, self._meta)
-        return PendingRequest(
-            self.pool,
-            self.job(payload),
-            deadline,
-            self.affinity,
-            finished,
-            bare=self._bare,
-            tell=self.tell,
-        )
+        request.send(self.policy, self.job(payload), self._bare, now)
 
     async def done(self, source: Any, mime: str = "") -> Done:
         """Wait for what becomes of a source; raises HearthError, Unreadable where it isn't sent."""
         loop = asyncio.get_running_loop()
         deadline = self.deadline(loop.time())
         payload = await self.take(source, deadline, mime)
-        done: asyncio.Future[Done] = loop.create_future()
-
-        def finished(result: Done | BaseException) -> None:
-            if done.done():
-                return
-            if isinstance(result, BaseException):
-                done.set_exception(result)
-            else:
-                done.set_result(result)
-
         try:
-            request = self.request(payload, deadline, finished)
-            request.start()
+            request = _AwaitedRequest(deadline, loop)
+            self.send(payload, request, loop.time())
             try:
-                return await done
+                return await request.done
             except asyncio.CancelledError:
                 request.cancel()
                 raise
@@ -134,6 +128,25 @@ class TaskCall:
         if isinstance(error, HearthError):
             return failed(job, error)
         return Done(Outcome(job, error=_unreadable(error.__cause__)), "")
+
+
+class _AwaitedRequest(PendingRequest):
+    """A request with a future for its outcome."""
+
+    __slots__ = ("done",)
+
+    def __init__(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(deadline)
+        self.done: asyncio.Future[Done] = loop.create_future()
+
+    def finish(self, result: Done | BaseException) -> None:
+        """Set the future."""
+        if self.done.done():
+            return
+        if isinstance(result, BaseException):
+            self.done.set_exception(result)
+        else:
+            self.done.set_result(result)
 
 
 def _unreadable(error: BaseException | None) -> Failure:

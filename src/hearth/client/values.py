@@ -37,14 +37,14 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What was recognised, the likeliest first."""
+    """Labels that were recognised, the likeliest first."""
 
     labels: tuple[Label, ...]
     model_id: str
 
     @property
     def best(self) -> Label:
-        """The likeliest; raises IndexError where there is none."""
+        """Likeliest label; raises IndexError where there is none."""
         return self.labels[0]
 
 
@@ -68,7 +68,7 @@ class Texts:
 
     @property
     def text(self) -> str:
-        """All of it, a line each."""
+        """All of the text, a line each."""
         return "\n".join(line.text for line in self.lines)
 
 
@@ -95,9 +95,9 @@ class Faces:
 
 
 def value_of(outcome: Outcome) -> Any:
-    """The answer as the class of its schema, else its JSON, else its bytes.
+    """Read an answer as the class of its schema, else its JSON, else its bytes.
 
-    Of ``compose`` a mapping of the entries' values, without those that failed. Raises
+    A composed answer is a mapping of the entries' values, without those that failed. Raises
     ValueError where an answer isn't what its schema says.
     """
     if outcome.parts:
@@ -118,7 +118,7 @@ def value_of(outcome: Outcome) -> Any:
 
 
 def _raw_embedding(outcome: Outcome) -> Embedding:
-    """Little-endian float32, which nodes of hearth give for ``accept``."""
+    """Read little-endian float32, which nodes of hearth give for ``accept``."""
     import numpy as np
 
     dimensions, size = outcome.meta[DIMENSIONS], len(outcome.body)

@@ -1,4 +1,4 @@
-"""Which IPv4 address a node announces, and on which addresses nodes and clients speak mDNS.
+"""IPv4 address that a node announces, and those on which nodes and clients speak mDNS.
 
 Clients of the field sort a node's addresses as strings and dial only the first, so
 exactly one is announced, and it has to be the one that the LAN reaches.
@@ -36,7 +36,7 @@ _ANYWHERE = ("198.51.100.1", 9)
 
 
 def checked_address(text: str | None) -> str | None:
-    """An address that the user asked for; raises SettingsError where it is no IPv4 of a host."""
+    """Check an address that the user asked for; raises SettingsError for no IPv4 of a host."""
     if text is None or not text.strip():
         return None
     try:
@@ -54,7 +54,7 @@ def checked_address(text: str | None) -> str | None:
 
 
 def only_address(host: str) -> str | None:
-    """The IPv4 address that a server on ``host`` listens on, where it is just one."""
+    """Return the IPv4 address that a server on ``host`` listens on, where it is just one."""
     try:
         address = ipaddress.IPv4Address(LOOPBACK if host == "localhost" else host)
     except ValueError:
@@ -63,7 +63,7 @@ def only_address(host: str) -> str | None:
 
 
 def advertised_address(explicit: str | None = None) -> str:
-    """The one IPv4 address to announce now.
+    """Return the one IPv4 address to announce now.
 
     What was asked for; else the default route's interface; else the first interface that
     is up and no bridge, tunnel or loopback; else 127.0.0.1, so that a machine without a
@@ -81,7 +81,7 @@ def advertised_address(explicit: str | None = None) -> str:
 
 
 def multicast_addresses(advertised: str) -> list[str]:
-    """The addresses of the interfaces to speak mDNS on, the announced one first.
+    """List the addresses of the interfaces to speak mDNS on, the announced one first.
 
     Container bridges are among them on purpose: a client in a container asks there, and
     reaches the announced address through its host.
@@ -107,7 +107,7 @@ def link_local_addresses() -> list[str]:
 
 
 def _is_ours(address: str, zone: int) -> bool:
-    """If an IPv6 address can be used: a new one is tried for a second before (RFC 4862 §5.4)."""
+    """Tell whether an IPv6 address can be used: a new one is tried before (RFC 4862 §5.4)."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0, 0, zone))
@@ -127,12 +127,12 @@ def _interfaces() -> Iterator[tuple[str, str]]:
 
 
 def is_lan(name: str) -> bool:
-    """If an interface of this name leads to a LAN, not to containers or through a tunnel."""
+    """Tell whether an interface of this name leads to a LAN: to no container, through no tunnel."""
     return not _BRIDGE.match(name) and not _TUNNEL.match(name)
 
 
 def is_up(name: str) -> bool:
-    """If the interface is up, with a cable plugged in."""
+    """Tell whether the interface is up, with a cable plugged in."""
     if sys.platform != "linux":  # getifaddrs says it there by listing the address
         return True
     import fcntl

@@ -1,4 +1,4 @@
-"""Which of a node's addresses this machine should try first."""
+"""Order in which this machine should try a node's addresses."""
 
 import ipaddress
 import socket
@@ -21,13 +21,13 @@ class LocalNetworks(NamedTuple):
 
     lans: tuple[ipaddress.IPv4Network, ...] = ()
     bridges: tuple[ipaddress.IPv4Network, ...] = ()
-    """What is behind bridges of this machine's own; others have networks of the same numbers."""
+    """Networks behind bridges of this machine's own; others have networks of the same numbers."""
     zones: tuple[str, ...] = ()
     """Interfaces to a LAN that have IPv6."""
 
     @classmethod
     def now(cls) -> Self:
-        """As the interfaces are at present."""
+        """Look at the interfaces as they are at present."""
         lans: list[ipaddress.IPv4Network] = []
         bridges: list[ipaddress.IPv4Network] = []
         zones: list[str] = []
@@ -45,11 +45,11 @@ class LocalNetworks(NamedTuple):
         return cls(tuple(lans), tuple(bridges), tuple(dict.fromkeys(zones)))
 
     def has(self, address: str) -> bool:
-        """If the address is in one of this machine's LANs."""
+        """Tell whether the address is in one of this machine's LANs."""
         return _rank(address, self) == _SAME_LAN
 
     def ordered(self, addresses: Iterable[str], before: Sequence[str] = ()) -> tuple[str, ...]:
-        """Best first: the same LAN, IPv4, IPv6, then what hardly anybody reaches.
+        """Sort addresses, the best first: the same LAN, IPv4, IPv6, then the hardly reachable.
 
         Of equals, those that weren't there ``before`` come first, and others keep their order:
         what is said again changes nothing.
@@ -60,7 +60,7 @@ class LocalNetworks(NamedTuple):
         return tuple(sorted(new + known, key=lambda address: _rank(address, self)))
 
     def dialable(self, address: bytes, zone: int | None) -> list[str]:
-        """An address of an A or AAAA record as text; link-local IPv6 with the zone it came from.
+        """Write an address of an A or AAAA record as text; link-local IPv6 with its zone.
 
         Where that isn't known (it came by IPv4), it may be behind any of our interfaces.
         """

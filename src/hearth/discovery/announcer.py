@@ -101,7 +101,7 @@ class Announcer:
         self._changed.set()
 
     async def set_runtime(self, runtime: str) -> None:
-        """The engine in use, as the capabilities name it."""
+        """Announce the engine in use, as the capabilities name it."""
         self._runtime = runtime
         self._changed.set()
 
@@ -194,7 +194,7 @@ class Announcer:
 
 
 def _service_types(seed: str) -> tuple[str, ...]:
-    """Both service types with their final dot, each once; raises SettingsError."""
+    """List both service types with their final dot, each once; raises SettingsError."""
     first = seed.strip().rstrip(".") + "."
     try:
         if checked_type(first, strict=False).lower() != first.lower():

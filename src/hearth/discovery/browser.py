@@ -20,7 +20,7 @@ from hearth.discovery.address import (
     multicast_addresses,
 )
 from hearth.discovery.address_ranking import LocalNetworks
-from hearth.discovery.cached import Service
+from hearth.discovery.cached import CachedService
 from hearth.discovery.merged import merged
 from hearth.discovery.multicast import (
     TYPE_A,
@@ -52,13 +52,13 @@ the network is whole again. Ours; the RFC would let it grow to an hour."""
 _QM = DNSQuestionType.QM
 
 Condition = Callable[[Sequence[NodeRecord]], object]
-"""Of the nodes known so far; ``len`` is satisfied by the first."""
+"""Condition of the nodes known so far; ``len`` is satisfied by the first."""
 
 _Key = tuple[str, str]  # a service type, and the whole name of an instance
 
 
 class NodeEvent(NamedTuple):
-    """What happened to one node; a removed one is shown as it was last known."""
+    """Something that happened to one node; a removed one is shown as it was last known."""
 
     kind: Literal["added", "updated", "removed"]
     node: NodeRecord
@@ -127,7 +127,7 @@ class Browser:
         return list(self._nodes.values())
 
     async def find(self, timeout: float, until: Condition | None = None) -> list[NodeRecord]:
-        """The nodes known once ``until`` holds of them, or after ``timeout`` seconds."""
+        """Return the nodes known once ``until`` holds of them, or after ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 while until is None or not until(self.nodes):
@@ -197,7 +197,7 @@ class Browser:
         self._merge()
 
     def _look(self, key: _Key) -> None:
-        service = Service(self._core.cache, *key)
+        service = CachedService(self._core.cache, *key)
         if key in self._present and not service.is_complete:
             if key not in self._resolving:
                 self._resolving[key] = asyncio.create_task(self._resolve(key))
@@ -212,7 +212,7 @@ class Browser:
             self._ask_for(key)
             await asyncio.sleep(pause)
         # A service without a TXT record breaks the rules, and is a node all the same.
-        self._take(key, Service(self._core.cache, *key))
+        self._take(key, CachedService(self._core.cache, *key))
         self._merge()
         while key in self._present and key not in self._services:
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -221,7 +221,7 @@ class Browser:
         self._resolving.pop(key, None)
 
     def _ask_for(self, key: _Key) -> None:
-        service = Service(self._core.cache, *key)
+        service = CachedService(self._core.cache, *key)
         questions: list[Question] = [(key[1], TYPE_SRV), (key[1], TYPE_TXT)]
         if service.place is not None and not service.addresses:
             host = service.place.server
@@ -229,7 +229,7 @@ class Browser:
         self._query.ask(questions)
         ask(self._core, questions)
 
-    def _take(self, key: _Key, service: Service) -> None:
+    def _take(self, key: _Key, service: CachedService) -> None:
         before = self._services.get(key)
         source = self._query.sources.get(service.server)
         record = service.record(self._networks, before, source) if key in self._present else None
@@ -275,7 +275,7 @@ class _Ear(RecordUpdateListener):
 async def find(
     timeout: float, until: Condition | None = None, *, types: Iterable[str] = TYPES
 ) -> list[NodeRecord]:
-    """The nodes of the LAN: as soon as ``until`` holds of those found, else after ``timeout``.
+    """Find the nodes of the LAN: as soon as ``until`` holds of those found, else after ``timeout``.
 
     ``await find(3, len)`` returns with the first. Raises Unavailable where mDNS can't be used.
     """

@@ -28,8 +28,8 @@ _WITHDRAWN = 1
 (RFC 6762 §10.2)."""
 
 
-class Service:
-    """What the cache holds of one service instance now."""
+class CachedService:
+    """Records of one service instance that the cache holds now."""
 
     def __init__(self, cache: DNSCache, type_: str, name: str) -> None:
         now = current_time_millis()
@@ -48,7 +48,7 @@ class Service:
 
     @property
     def is_complete(self) -> bool:
-        """If there is all that a service has to say of itself."""
+        """True where all is there that a service has to say of itself."""
         return self.text is not None and bool(self.addresses)
 
     @property
@@ -59,7 +59,7 @@ class Service:
     def record(
         self, networks: LocalNetworks, before: NodeRecord | None, source: str | None
     ) -> NodeRecord | None:
-        """As a node of one type; None while address or port are missing.
+        """Return it as a node of one type; None while address or port are missing.
 
         ``source`` is where its answer came from. Where the node announces no address of our
         LANs, that one is: nodes announce one address on all their networks.

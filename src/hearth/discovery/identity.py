@@ -1,4 +1,4 @@
-"""Who a node is: a uuid that survives restarts, and the names made from it."""
+"""Identity of a node: a uuid that survives restarts, and the names made from it."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ _claimed: dict[Path, str] = {}
 
 
 def node_uuid(data_dir: Path, override: str | None = None) -> str:
-    """The uuid of this process's node.
+    """Return the uuid of this process's node.
 
     ``override`` where it is given; else the one kept in ``data_dir/node.json``, made when
     there is none. Nodes of several processes that share a data folder must not share a uuid
@@ -41,7 +41,7 @@ def node_uuid(data_dir: Path, override: str | None = None) -> str:
 
 
 def instance_label(name: str | None, node: str) -> str:
-    """The instance name to ask for: one DNS label without dots, at most 59 bytes of UTF-8.
+    """Make the instance name to ask for: one DNS label without dots, at most 59 bytes of UTF-8.
 
     ``name`` is the user's wish; without one it is made from the host's name and the first
     part of the uuid ``node``, so that nodes with default settings never clash.
@@ -80,7 +80,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 
 def _lock(path: Path) -> bool:
-    """Whether no other process has ``path``; if so it is ours until the process ends.
+    """Tell whether no other process has ``path``; if so it is ours until the process ends.
 
     The lock is on a file beside it, because ``path`` itself is replaced when it is written.
     """

@@ -1,4 +1,4 @@
-"""Which services are one node."""
+"""Services that are one node, as one."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from hearth.discovery.record import TYPES, NodeRecord
 
 
 def merged(services: Iterable[NodeRecord], types: Sequence[str] = TYPES) -> dict[str, NodeRecord]:
-    """One record for each node, from one for each of its service types.
+    """Make one record for each node, from one for each of its service types.
 
     Services belong together by uuid, or by host and port where there is none. One node has
     one instance of a type; where a uuid has two (a copied data folder), host and port tell

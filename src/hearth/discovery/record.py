@@ -1,4 +1,4 @@
-"""What a node says of itself on the LAN, as the announcer writes it and the browser reads it."""
+"""Announcement of a node on the LAN, as the announcer writes it and the browser reads it."""
 
 import re
 from collections.abc import Mapping

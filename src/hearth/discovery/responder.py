@@ -58,7 +58,7 @@ class Responder:
         self._core.async_add_listener(self._rivals, None)
 
     async def claim(self, label: str) -> str:
-        """The label, or ``label-2``, ``label-3``, … where others answer for it already."""
+        """Return the label, or ``label-2``, ``label-3``, … where others answer for it already."""
         core = self._core
         candidate, number, probes = label, 1, 0
         await asyncio.sleep(random.uniform(0, _PROBE_SECONDS))

@@ -18,7 +18,7 @@ from zeroconf import (  # type: ignore[attr-defined]
 from hearth.discovery.multicast import CLASS_IN, GROUP, MDNS_PORT, QUERY, Question
 
 LISTEN_SECONDS = 3.0
-"""How long an answer is waited for."""
+"""Time for which an answer is waited for."""
 
 _LARGEST = 9000
 """Bytes; RFC 6762 §17"""
@@ -40,7 +40,7 @@ class UnicastQuery:
         self._ids: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.sources: dict[str, str] = {}
-        """Where the answers about a host (its name in lower case) came from."""
+        """Addresses that the answers about a host (its name in lower case) came from."""
 
     def use(self, addresses: Sequence[str]) -> None:
         """Ask on the interfaces with these IPv4 addresses from now on."""
@@ -101,7 +101,7 @@ class UnicastQuery:
 
 
 def _opened(address: str) -> socket.socket | None:
-    """A socket that sends to the mDNS group on one interface; None where that can't be."""
+    """Open a socket that sends to the mDNS group on one interface; None where that can't be."""
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         made.setblocking(False)

@@ -79,7 +79,7 @@ class AddressWatcher:
 
 
 def _open_netlink() -> socket.socket | None:
-    """A socket that becomes readable with every change; None where the kernel gives none."""
+    """Open a socket that becomes readable with every change; None where the kernel gives none."""
     try:
         netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     except OSError:

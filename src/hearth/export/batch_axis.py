@@ -36,12 +36,12 @@ def after_reshape(batch: BatchAxis, old: Shape, new: Shape) -> list[BatchAxis]:
     (50 · n, 768) or (50, n · 768). What follows in the graph decides.
     """
     front = prod(old[: batch.axis]) * batch.outer
-    found = []
+    candidates = []
     for axis, size in enumerate(new):
         before = prod(new[:axis])
         outer = front // before
         if before * outer == front and outer and size % outer == 0:
-            found.append(BatchAxis(axis, outer, size // outer))
+            candidates.append(BatchAxis(axis, outer, size // outer))
     # Behind the batch, an axis that is split means heads: the batch goes with them.
     split = len(new) - 1 > 0 and new[-1] != old[-1] and old[-1] % new[-1] == 0
 
@@ -52,4 +52,4 @@ def after_reshape(batch: BatchAxis, old: Shape, new: Shape) -> list[BatchAxis]:
             (candidate.outer != 1) is split,
         )
 
-    return sorted(found, key=unlikely)
+    return sorted(candidates, key=unlikely)

@@ -8,14 +8,14 @@ from hearth.errors import HearthError, ModelUnavailable
 from hearth.export.clip_folder import write_about
 from hearth.export.clip_proof import sample_inputs
 from hearth.export.dynamic_batch import has_fixed_batch, make_batch_dynamic
+from hearth.families.clip import exports
+from hearth.families.clip.files import IMAGE, TEXT, told_name
 from hearth.files import write_atomic
 from hearth.hub import atomic
 from hearth.hub.layout import ABOUT
 from hearth.hub.manifest import DYNAMIC_BATCH, impossible_mark, made_of
 from hearth.hub.progress import Progress
 from hearth.hub.store import HubStore
-from hearth.models.clip import exports
-from hearth.models.clip.files import IMAGE, TEXT, told_name
 
 log = logging.getLogger(__name__)
 

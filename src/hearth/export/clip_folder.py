@@ -9,15 +9,15 @@ from typing import Any
 
 from hearth._version import __version__
 from hearth.errors import ModelUnavailable
+from hearth.families.clip.exports import belongs, prints
+from hearth.families.clip.origins import export_folder
+from hearth.families.clip.variants import variant_folder
 from hearth.hub.atomic import about, require_free, write_json
 from hearth.hub.hashes import content
 from hearth.hub.layout import ABOUT
 from hearth.hub.progress import Progress, no_progress
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import HubStore
-from hearth.models.clip.exports import belongs, prints
-from hearth.models.clip.origins import export_folder
-from hearth.models.clip.variants import variant_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def _require_own(folder: Path, name: str) -> None:
         )
 
 
-def write_about(work: Path, told: Mapping[str, Any], *packages: str) -> None:
+def write_about(work: Path, metadata: Mapping[str, Any], *packages: str) -> None:
     """Write ``hearth.json`` into a finished folder, with what every export says.
 
     ``packages`` are those whose versions its files depend on.
@@ -72,7 +72,7 @@ def write_about(work: Path, told: Mapping[str, Any], *packages: str) -> None:
         work / ABOUT,
         {
             "format": 1,
-            **told,
+            **metadata,
             "files": prints(work),
             "content": content(work),
             "versions": {"hearth": __version__, **{name: version(name) for name in packages}},

@@ -18,20 +18,20 @@ from hearth.errors import (
 from hearth.export.clip_folder import ExportOptions, write_about
 from hearth.export.clip_proof import SAMPLE_TEXTS, compare
 from hearth.export.clip_tokenizer import write_tokenizer
-from hearth.hub import atomic
-from hearth.hub.progress import Progress
-from hearth.hub.reference import ModelReference, parse
-from hearth.hub.store import HubStore
-from hearth.models.clip import files as onnx_files
-from hearth.models.clip import openclip
-from hearth.models.clip.openclip import Checkpoint, OpenClip
-from hearth.models.clip.tokenizer import (
+from hearth.families.clip import files as onnx_files
+from hearth.families.clip import openclip
+from hearth.families.clip.openclip import Checkpoint, OpenClip
+from hearth.families.clip.tokenizer import (
     JsonTokenizer,
     byte_pair_tokenizer,
     from_folder,
     tokenizer_settings,
 )
-from hearth.models.clip.weights import OpenClipModel
+from hearth.families.clip.weights import OpenClipModel
+from hearth.hub import atomic
+from hearth.hub.progress import Progress
+from hearth.hub.reference import ModelReference, parse
+from hearth.hub.store import HubStore
 
 OPSET = 17
 """Understood by every ONNX Runtime since 1.14; the exporter needs a tenth of the time
@@ -97,10 +97,10 @@ def export_model(name: str, options: ExportOptions) -> ExportReport:
             image,
             text,
         )
-        told = {"reference": reference.full_name, **_about(report, model, source)}
+        metadata = {"reference": reference.full_name, **_about(report, model, source)}
         if options.checkpoint is not None:
-            told["checkpoint"] = str(options.checkpoint.resolve())
-        write_about(work, told, "open-clip-torch", "torch", "onnx")
+            metadata["checkpoint"] = str(options.checkpoint.resolve())
+        write_about(work, metadata, "open-clip-torch", "torch", "onnx")
         progress("moving the files into place", 4, 5)
     progress("done", 5, 5)
     return report

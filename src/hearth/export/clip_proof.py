@@ -12,9 +12,9 @@ from PIL import Image
 from hearth.backends import Session
 from hearth.errors import HearthError, ModelUnavailable
 from hearth.export.graph_proof import BATCHES, least_cosine
-from hearth.models.clip.files import GraphFiles
-from hearth.models.clip.openclip import OpenClip
-from hearth.models.clip.parts import Parts
+from hearth.families.clip.files import GraphFiles
+from hearth.families.clip.openclip import OpenClip
+from hearth.families.clip.parts import Parts
 from hearth.settings import ClipSettings
 
 SAMPLE_TEXTS = (

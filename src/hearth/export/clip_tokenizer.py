@@ -16,8 +16,8 @@ from html.entities import html5, name2codepoint
 from pathlib import Path
 from typing import Any
 
+from hearth.families.clip.tokenizer import OWN_NORMALIZER, JsonTokenizer
 from hearth.hub.atomic import write_json
-from hearth.models.clip.tokenizer import OWN_NORMALIZER, JsonTokenizer
 
 _AMPERSANDS = r"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+"
 

@@ -9,15 +9,15 @@ from hearth.errors import BackendUnavailable, ModelUnavailable
 from hearth.export.clip_folder import ExportOptions, write_about
 from hearth.export.clip_proof import compare_folders
 from hearth.export.precision import Precision, convert
+from hearth.families.clip import exports
+from hearth.families.clip.files import told_name
+from hearth.families.clip.origins import OnnxModel, export_folder
+from hearth.families.clip.variants import LEAST_COSINE, precision_of
 from hearth.graphs.graph_io import load_graph, weight_files
 from hearth.hub import atomic
 from hearth.hub.layout import ABOUT
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
-from hearth.models.clip import exports
-from hearth.models.clip.files import told_name
-from hearth.models.clip.origins import OnnxModel, export_folder
-from hearth.models.clip.variants import LEAST_COSINE, precision_of
 from hearth.settings import ClipSettings
 
 _KEPT = ("logit_scale", "logit_bias", "embedding_dim", "image_input")
@@ -68,7 +68,7 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
         model_id = told_name(about) or reference.model_id
         sizes = _megabytes(source), _megabytes(work)
         report = VariantReport(folder, source, model_id, precision, image, text, sizes)
-        told = {
+        metadata = {
             "reference": reference.full_name,
             "model_id": model_id,
             "precision": precision,
@@ -78,7 +78,7 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
             "forced": not near,
             "made_from": exports.prints(source),
         }
-        write_about(work, told, "onnx", "onnxruntime")
+        write_about(work, metadata, "onnx", "onnxruntime")
     options.progress("done", 4, 4)
     return report
 

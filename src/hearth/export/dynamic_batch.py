@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from hearth.errors import HearthError, ModelUnavailable, one_line
 from hearth.export.batch_axis import FIRST, BatchAxis
 from hearth.export.graph_proof import prove_dynamic_batch
-from hearth.export.rules import GraphStep, names_samples, picks_rows, possible, squeezed
+from hearth.export.graph_step import GraphStep
+from hearth.export.rules import names_samples, picks_rows, possible, squeezed
 from hearth.export.static import Static
 from hearth.graphs.graph_io import copy_weights, load_graph, save_graph
 

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from hearth.errors import HearthError, ModelUnavailable, one_line
 from hearth.export.dynamic_batch import has_fixed_batch, make_batch_dynamic
 from hearth.export.graph_proof import prove_dynamic_batch
+from hearth.families.face import parameters as p
+from hearth.families.face.files import dynamic_copy
+from hearth.families.face.parameters import IN_LAYOUT, RECOGNITION
 from hearth.files import fingerprint, write_atomic
 from hearth.graphs.graph_io import require_onnx, save_graph
 from hearth.hub.atomic import atomic_folder, write_json
@@ -24,9 +27,6 @@ from hearth.hub.layout import ABOUT
 from hearth.hub.manifest import DYNAMIC_BATCH, impossible_mark, made_of
 from hearth.hub.progress import Progress
 from hearth.hub.store import HubStore
-from hearth.models.face import parameters as p
-from hearth.models.face.files import dynamic_copy
-from hearth.models.face.parameters import IN_LAYOUT, RECOGNITION
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def _write(snapshot: Path, work: Path, model_id: str) -> None:
         write_atomic(impossible_mark(snapshot, DYNAMIC_BATCH), str(error).encode())
         raise
     modern.unlink()
-    told = {
+    metadata = {
         "format": 1,
         "model_id": model_id,
         "free_batch": [RECOGNITION],
@@ -90,7 +90,7 @@ def _write(snapshot: Path, work: Path, model_id: str) -> None:
         "versions": {name: version(name) for name in ("hearth", "onnx", "onnxruntime")},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_json(work / ABOUT, told)
+    write_json(work / ABOUT, metadata)
 
 
 def _modernise(source: Path, target: Path) -> None:

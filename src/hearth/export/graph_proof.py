@@ -25,12 +25,12 @@ def prove_dynamic_batch(original: Path, freed: Path, samples: NDArray[Any]) -> N
     """
     expected = outputs(original, samples, 1)
     for batch in BATCHES:
-        found = outputs(freed, samples, batch)
+        rewritten = outputs(freed, samples, batch)
         scale = max(1.0, float(np.abs(expected).max()))
-        if found.shape != expected.shape or not np.isfinite(found).all():
+        if rewritten.shape != expected.shape or not np.isfinite(rewritten).all():
             raise ModelUnavailable(f"rewritten, it gives other outputs in a batch of {batch}")
-        difference = float(np.abs(found - expected).max()) / scale
-        cosine = least_cosine(found, expected)
+        difference = float(np.abs(rewritten - expected).max()) / scale
+        cosine = least_cosine(rewritten, expected)
         if cosine < _LEAST_COSINE or difference > _LARGEST_DIFFERENCE:
             raise ModelUnavailable(
                 f"rewritten, it gives other numbers in a batch of {batch}: cosine "
@@ -50,9 +50,11 @@ def outputs(path: Path, samples: NDArray[Any], batch: int) -> NDArray[np.float64
 
 
 def _runs(session: Session, samples: NDArray[Any], batch: int) -> Iterator[NDArray[np.float64]]:
-    [taken] = session.inputs
+    [graph_input] = session.inputs
     for start in range(0, len(samples), batch):
-        feeds = {taken.name: samples[start : start + batch].astype(taken.dtype, copy=False)}
+        feeds = {
+            graph_input.name: samples[start : start + batch].astype(graph_input.dtype, copy=False)
+        }
         yield next(iter(session.run(feeds).values())).astype(np.float64)
 
 

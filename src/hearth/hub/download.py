@@ -25,13 +25,13 @@ class Download:
         self._manifest = manifest
         self._progress = progress
 
-    def complete(self, wanted: list[RemoteFile]) -> None:
+    def complete(self, requested: list[RemoteFile]) -> None:
         """Fetch those of the files that aren't here; raises ModelUnavailable, OSError."""
-        missing = [file for file in wanted if not self._manifest.has(file)]
+        missing = [file for file in requested if not self._manifest.has(file)]
         name = self._manifest.listing.repository
         partial = self._manifest.folder / PARTIAL
         partial.mkdir(parents=True, exist_ok=True)
-        total = sum(file.size for file in wanted)
+        total = sum(file.size for file in requested)
         done = total - sum(file.size for file in missing)
         self._require_space(missing, partial)
         self._progress(name, done, total, "bytes")

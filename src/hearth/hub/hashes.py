@@ -28,20 +28,20 @@ def content(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def faults(folder: Path, told: Mapping[str, Any], progress: Progress) -> list[str] | None:
+def faults(folder: Path, metadata: Mapping[str, Any], progress: Progress) -> list[str] | None:
     """Tell what is wrong with an export's files, a line for each; None where nothing tells.
 
-    ``told`` is what its ``hearth.json`` says: the SHA-256 of all files; in earlier exports
+    ``metadata`` is what its ``hearth.json`` says: the SHA-256 of all files; in earlier exports
     only the size and the hash of both ends of each graph. Reads every byte. Raises OSError,
     and ModelUnavailable where a file of the model is missing of which nothing is told.
     """
-    known = told.get("content")
+    known = metadata.get("content")
     if isinstance(known, dict) and known:
         files = [_listed(name, entry) for name, entry in sorted(known.items())]
         wrong = check_files(folder, files, folder.name, progress)
         return [f"{name} {fault}" for name, fault in wrong.items()]
     select(ModelLayout.ONNX, files_in(folder), folder)
-    prints = told.get("files")
+    prints = metadata.get("files")
     if not isinstance(prints, dict) or not prints:
         return None
     found = fingerprint(folder / name for name in prints if (folder / name).is_file())

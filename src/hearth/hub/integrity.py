@@ -95,23 +95,23 @@ def sweep(folder: Path) -> None:
 
 
 def _damage(folder: Path) -> str | None:
-    told: Mapping[str, Any] = {}
+    metadata: Mapping[str, Any] = {}
     if (folder / ABOUT).is_file():
         try:
-            told = json.loads((folder / ABOUT).read_text("utf-8"))
+            metadata = json.loads((folder / ABOUT).read_text("utf-8"))
         except (ValueError, RecursionError):
             return f"{ABOUT} can't be read"
-        if not isinstance(told, dict):
+        if not isinstance(metadata, dict):
             return f"{ABOUT} holds no JSON object"
     here = set(files_in(folder))
-    listed = told.get("content")
+    listed = metadata.get("content")
     for name, entry in sorted(listed.items() if isinstance(listed, dict) else ()):
         if name not in here:
             return f"{name} is missing"
         size = (folder / name).stat().st_size
         if isinstance(entry, dict) and size != entry.get("size"):
             return f"{name} has {size} bytes instead of {entry.get('size')!r}"
-    prints = told.get("files")
+    prints = metadata.get("files")
     if not isinstance(prints, dict):
         return None
     found = fingerprint(folder / name for name in prints if name in here)

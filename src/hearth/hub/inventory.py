@@ -127,18 +127,18 @@ class ModelInventory:
         exports = self._data_dir / "exports"
         restore_all(exports)
         for folder in _folders(exports, "*"):
-            told = about(folder)
+            metadata = about(folder)
             base, _, variant = folder.name.partition("@")
             fault = (damage(folder) or "") if is_onnx(folder) else ""
             condition = Condition.DAMAGED if fault else Condition.WHOLE
             yield ModelFiles(
                 FilesKind.EXPORT,
-                _plain(told.get("model_id"), base),
-                variant or _plain(told.get("precision"), "fp32"),
+                _plain(metadata.get("model_id"), base),
+                variant or _plain(metadata.get("precision"), "fp32"),
                 size_of(folder),
                 condition if is_onnx(folder) else Condition.PARTIAL,
                 folder,
-                _plain(told.get("reference"), ""),
+                _plain(metadata.get("reference"), ""),
                 fault=fault,
             )
 
@@ -147,12 +147,12 @@ class ModelInventory:
             for folder in _folders(self._data_dir / service, "*/*"):
                 metas = sorted(folder.glob("*.meta.json"))
                 made_from = _json(metas[0]).get("made_from") if metas else None
-                told = made_from if isinstance(made_from, dict) else {}
+                metadata = made_from if isinstance(made_from, dict) else {}
                 is_partial = not metas or any(folder.glob(".*.partial"))
                 yield ModelFiles(
                     FilesKind.LABELS,
-                    _plain(told.get("model_id"), folder.name),
-                    _plain(told.get("precision"), ""),
+                    _plain(metadata.get("model_id"), folder.name),
+                    _plain(metadata.get("precision"), ""),
                     size_of(folder),
                     Condition.PARTIAL if is_partial else Condition.WHOLE,
                     folder,
@@ -193,8 +193,8 @@ def _verify_packaged(
 def _verify_export(files: ModelFiles, progress: Progress) -> Verification:
     if files.condition is Condition.PARTIAL:
         return Verification("wrong", ["files of the model are missing"])
-    told = about(files.path)
-    problems = faults(files.path, told, progress)
+    metadata = about(files.path)
+    problems = faults(files.path, metadata, progress)
     if not problems and (why := damage_at_a_glance(files.path)):
         problems = [why]
     if problems:
@@ -203,7 +203,7 @@ def _verify_export(files: ModelFiles, progress: Progress) -> Verification:
     unmark(files.path)
     if problems is None:
         return Verification("unchecked")
-    return Verification("right", by_ends=not told.get("content"))
+    return Verification("right", by_ends=not metadata.get("content"))
 
 
 def _remove_folder(files: ModelFiles) -> int:

@@ -99,10 +99,10 @@ class HubStore:
         if manifest is None:
             return None
         try:
-            wanted = manifest.listing.select(patterns)
+            requested = manifest.listing.select(patterns)
         except ModelUnavailable:
             return None
-        return manifest.snapshot if all(map(manifest.has, wanted)) else None
+        return manifest.snapshot if all(map(manifest.has, requested)) else None
 
     def download(
         self,
@@ -119,17 +119,17 @@ class HubStore:
         take turns. See ``Listing.select`` for the patterns. Raises ModelUnavailable.
         """
         patterns = list(patterns)
-        found = self.find(repository, patterns, revision)
-        if found is not None:
-            return found
+        local = self.find(repository, patterns, revision)
+        if local is not None:
+            return local
         self._require_online(repository)
         # Waiting is also the moment at which the caller can stop us.
         waits = f"{repository}: another process downloads it"
         try:
             with self._locked(repository, lambda: progress(waits, 0, None)):
                 manifest = self._pinned(repository, revision) or self._look_up(repository, revision)
-                wanted = manifest.listing.select(patterns)
-                Download(self._remote, manifest, progress).complete(wanted)
+                requested = manifest.listing.select(patterns)
+                Download(self._remote, manifest, progress).complete(requested)
                 return manifest.snapshot
         except OSError as error:
             raise self._disk_error(repository, error) from error

@@ -19,7 +19,7 @@ from hearth.backends.registry import BACKENDS
 from hearth.batching import BatchQueue
 from hearth.batching.latency_profile import LatencyProfile
 from hearth.files import fingerprint, write_atomic
-from hearth.machine import cpu_model, gpu_models, usable_cores
+from hearth.machine import cpu_model, gpu_models, trim_memory, usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +199,7 @@ async def tune(
         log.info("%s, measured by batch size: %s", key, described(profile))
         if cache is not None:
             cache.save(key, facts, profile, largest=largest)
+        trim_memory()  # what the larger batches took
 
     turn = threading.Lock() if cache is None else cache.turn
     queue.measure_when_idle(item, largest=largest, turn=turn, done=keep)

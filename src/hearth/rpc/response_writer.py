@@ -31,7 +31,7 @@ class Window:
 
     def __init__(self) -> None:
         self.parts = 0
-        """How many wait."""
+        """Number of parts that wait."""
         self.delta: _WaitingDelta | None = None
         """The one that waits last, if it is a delta: what follows it is merged into it."""
         self._room: asyncio.Future[None] | None = None
@@ -55,35 +55,31 @@ class Window:
             self._room.set_result(None)
 
 
-class _Waiting:
-    """Messages that wait to be written, and what is given back then."""
-
-    __slots__ = ("items", "messages", "size", "window")
-
-    def __init__(
-        self,
-        messages: Iterable[pb.InferResponse],
-        size: int,
-        items: int,
-        window: Window | None = None,
-    ) -> None:
-        self.messages = messages
-        self.size = size
-        """Bytes: of the answer, near enough, and of its request where that is done."""
-        self.items = items
-        """Requests that are done with it: 1, or 0 where more parts follow."""
-        self.window = window
-
-
-class _WaitingDelta(_Waiting):
+class _WaitingDelta:
     """A delta that waits to be written, and grows meanwhile."""
 
-    __slots__ = ("correlation_id", "delta")
+    __slots__ = ("correlation_id", "delta", "window")
 
     def __init__(self, correlation_id: str, delta: Delta, window: Window) -> None:
-        super().__init__((), delta.size, 0, window)
         self.correlation_id = correlation_id
         self.delta = delta
+        self.window = window
+
+    def messages(self) -> Iterable[pb.InferResponse]:
+        """Write what it is by now; it grows no more."""
+        if self.window.delta is self:
+            self.window.delta = None
+        try:
+            result = self.delta.render()
+        except Exception:
+            log.exception("a delta can't be rendered; the whole answer comes without it")
+            return ()
+        return responses(self.correlation_id, result, final=False)
+
+
+Waiting = tuple["Iterable[pb.InferResponse] | _WaitingDelta", int, int, Window | None]
+"""Messages that wait; the bytes and the requests (1, or 0 where more parts follow) that are given
+back when they are written; and the window that a part waits in. Of a delta its own size counts."""
 
 
 class ResponseWriter:
@@ -108,10 +104,10 @@ class ResponseWriter:
         self.broken = False
         """Whether the client has left, or is left: nothing is written any more."""
         self.writer: asyncio.Task[None] | None = None
-        """Whoever is writing."""
+        """The task that is writing; None: nobody is."""
         self._context = context
         self._budget = budget
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._progress = 0
         self._in_parts = False
         self._reader_seconds = reader_seconds
@@ -121,7 +117,7 @@ class ResponseWriter:
 
     async def send(self, messages: Iterable[pb.InferResponse], size: int, held: int) -> None:
         """Send the last messages, of ``size`` bytes, to a request that holds ``held`` bytes."""
-        self._waiting.append(_Waiting(messages, size + held, 1))
+        self._waiting.append((messages, size + held, 1, None))
         self._budget.answer(size)
         if self.writer is None:
             await self.write()
@@ -130,7 +126,7 @@ class ResponseWriter:
         """Have a part that isn't the last sent by whoever writes."""
         window.delta = None
         window.parts += 1
-        self._waiting.append(_Waiting(messages, size, 0, window))
+        self._waiting.append((messages, size, 0, window))
         self._budget.answer(size)
 
     def put_delta(self, correlation_id: str, delta: Delta, window: Window) -> None:
@@ -138,12 +134,11 @@ class ResponseWriter:
         if (waiting := window.delta) is None:
             waiting = window.delta = _WaitingDelta(correlation_id, delta, window)
             window.parts += 1
-            self._waiting.append(waiting)
+            self._waiting.append((waiting, 0, 0, window))
             self._budget.answer(delta.size)
             return
-        waiting.delta = waiting.delta.merged(delta)
-        grown, waiting.size = waiting.delta.size - waiting.size, waiting.delta.size
-        self._budget.answer(grown)
+        before, waiting.delta = waiting.delta.size, waiting.delta.merged(delta)
+        self._budget.answer(waiting.delta.size - before)
 
     async def write(self) -> None:
         """Write all that waits.
@@ -158,7 +153,26 @@ class ResponseWriter:
             self._look_again()
         try:
             while self._waiting:
-                await self._write(self._waiting.popleft())
+                messages, size, items, window = self._waiting.popleft()
+                self._in_parts = window is not None
+                if isinstance(messages, _WaitingDelta):
+                    size, messages = messages.delta.size, messages.messages()
+                if not self.broken:
+                    try:
+                        for message in messages:
+                            if self.broken:
+                                break
+                            await self._context.write(message)
+                            self._progress += 1
+                    except Exception as error:  # gRPC raises several kinds, none of them public
+                        # gRPC ends the call, and with it this stream.
+                        log.debug("an answer could not be written: %s", error)
+                        self.broken = True
+                del messages
+                self._progress += 1
+                self._budget.give_back(size, items)
+                if window is not None:
+                    window.written()
         finally:
             self.writer = None
 
@@ -189,30 +203,3 @@ class ResponseWriter:
         else:
             log.info("a client took no answer for too long; its stream is ended")
             self._give_up()
-
-    async def _write(self, waiting: _Waiting) -> None:
-        window = waiting.window
-        self._in_parts = window is not None
-        if not self.broken:
-            try:
-                for message in self._messages(waiting):
-                    if self.broken:
-                        break
-                    await self._context.write(message)
-                    self._progress += 1
-            except Exception as error:  # gRPC raises several kinds, none of them public
-                # gRPC ends the call, and with it this stream.
-                log.debug("an answer could not be written: %s", error)
-                self.broken = True
-        self._progress += 1
-        self._budget.give_back(waiting.size, waiting.items)
-        if window is not None:
-            window.written()
-
-    def _messages(self, waiting: _Waiting) -> Iterable[pb.InferResponse]:
-        if not isinstance(waiting, _WaitingDelta):
-            return waiting.messages
-        assert waiting.window is not None
-        if waiting.window.delta is waiting:
-            waiting.window.delta = None  # it grows no more
-        return responses(waiting.correlation_id, waiting.delta.render(), final=False)

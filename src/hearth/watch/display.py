@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hearth.watch.frames import FrameSource, SourceFrame
 from hearth.watch.sinks import AnsweredFrame
-from hearth.watch.window import Window
+from hearth.watch.window import PictureWindow
 
 PICTURE_SECONDS = 2.0
 """Seconds that each of several pictures stays in the window, unless the user goes on."""
@@ -83,7 +83,7 @@ class Display:
         self,
         source: FrameSource,
         counter: FrameCounter,
-        window: Window | None,
+        window: PictureWindow | None,
         task: str,
         *,
         progress: Progress = lambda what, done, total: None,

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from hearth.client import Capabilities, Node
-from hearth.client.mime import guess
 from hearth.client.options import COMPOSE, ENTRIES, read_entries
+from hearth.client.sources import guess_mime
 from hearth.errors import InvalidInput
 from hearth.media import encode
 from hearth.media.raw import MIME as RAW_FRAME
@@ -52,7 +52,7 @@ def encode_frame(frame: SourceFrame, how: FrameEncoding) -> EncodedFrame:
     if how.raw:
         mime = f"{RAW_FRAME};format=rgb;width={width};height={height}"
         return EncodedFrame(pixels.tobytes(), mime, width, height)
-    if frame.file and pixels is frame.pixels and (mime := guess(frame.file)) in how.mimes:
+    if frame.file and pixels is frame.pixels and (mime := guess_mime(frame.file)) in how.mimes:
         return EncodedFrame(frame.file, mime, width, height)
     return EncodedFrame(encode.jpeg(pixels), JPEG, width, height)
 

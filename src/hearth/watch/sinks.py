@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from hearth.client import Outcome
-from hearth.client.as_json import outcome_as_json
+from hearth.client.messages import outcome_as_json
 from hearth.errors import SettingsError, SetupError
 from hearth.media import encode
 from hearth.media.raw import Pixels

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hearth.models.mediapipe.joints import JOINTS, VISIBLE
+from hearth.families.mediapipe.joints import JOINTS, VISIBLE
 from hearth.watch.answer_content import Content, points
 from hearth.watch.canvas import (
     BLUE,

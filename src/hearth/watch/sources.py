@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageGrab
 
-from hearth.client.mime import HEAD, guess
+from hearth.client.sources import HEAD, guess_mime
 from hearth.errors import InvalidInput, SetupError, one_line
 from hearth.media import ImageReader, PixelForm
 from hearth.watch import captures
@@ -109,7 +109,7 @@ def in_folder(folder: Path) -> tuple[list[Path], list[str]]:
 def is_picture(path: Path) -> bool:
     """Tell whether a file is a picture, by its first bytes, then its name; raises OSError."""
     with path.open("rb") as file:
-        return guess(file.read(HEAD), path.name).startswith("image/")
+        return guess_mime(file.read(HEAD), path.name).startswith("image/")
 
 
 def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:

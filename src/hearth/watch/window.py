@@ -19,7 +19,7 @@ SCREEN_SHARE = 0.9
 ELSEWHERE = "write to a video or a folder with --out, or lines of JSON with --json and --no-window"
 
 
-class Window:
+class PictureWindow:
     """Window of pictures; on the main thread, while an asyncio loop runs."""
 
     def __init__(self, title: str) -> None:

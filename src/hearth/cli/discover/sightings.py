@@ -29,7 +29,7 @@ class Sighting:
     """Whether the node says anything at all, be it that it isn't ready."""
 
 
-class NodeEvent(NamedTuple):
+class SightingEvent(NamedTuple):
     """Change of a node: added, updated or removed."""
 
     kind: Literal["added", "updated", "removed"]
@@ -40,7 +40,7 @@ class NodeEvent(NamedTuple):
 
 async def watch_nodes(
     seconds: float | None, nodes: Iterable[str] = (), limits: ClientLimits = DEFAULT_LIMITS
-) -> AsyncGenerator[NodeEvent, None]:
+) -> AsyncGenerator[SightingEvent, None]:
     """Yield what happens to nodes for so many seconds, or for ever; all are asked at once.
 
     They are those of the network, and those named by ``nodes`` (``HOST:PORT``), else by
@@ -60,7 +60,9 @@ async def watch_nodes(
                 break
         for key, handle in _present(sightings, pool.handles).items():
             if key not in sightings:
-                yield NodeEvent("added", key, replace(_sighting(handle), trouble="no answer yet"))
+                yield SightingEvent(
+                    "added", key, replace(_sighting(handle), trouble="no answer yet")
+                )
     finally:
         await pool.close()
 
@@ -73,20 +75,22 @@ async def _comes(news: asyncio.Event, until: float | None) -> bool:
     return news.is_set()
 
 
-def _events(sightings: dict[str, Sighting], handles: Sequence[NodeHandle]) -> Iterator[NodeEvent]:
-    """Yield what has changed since ``sightings``, which is brought up to date."""
+def _events(
+    sightings: dict[str, Sighting], handles: Sequence[NodeHandle]
+) -> Iterator[SightingEvent]:
+    """Bring ``sightings`` up to date, and yield what has changed."""
     present = _present(sightings, handles)
     for key in [key for key in sightings if key not in present]:
-        yield NodeEvent("removed", key, sightings.pop(key))
+        yield SightingEvent("removed", key, sightings.pop(key))
     for key, handle in present.items():
         if handle.state == "new":
             continue  # it is being asked
         before, now = sightings.get(key), _sighting(handle)
         sightings[key] = now
         if before is None:
-            yield NodeEvent("added", key, now)
+            yield SightingEvent("added", key, now)
         elif _lasting(before) != _lasting(now):
-            yield NodeEvent("updated", key, now)
+            yield SightingEvent("updated", key, now)
 
 
 def _present(

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 
 from hearth.cli.console import Text, hint, output, print_json
-from hearth.cli.discover.sightings import NodeEvent, Sighting
+from hearth.cli.discover.sightings import Sighting, SightingEvent
 from hearth.client import Service
 
 WIDE = 100
@@ -31,20 +31,20 @@ class NodeView(AbstractContextManager["NodeView"]):
     def __exit__(self, *exc_info: object) -> None:
         return None
 
-    def show(self, event: NodeEvent) -> None:
+    def show(self, event: SightingEvent) -> None:
         """Take what happened to a node."""
         self.shown += event.kind == "added"
         self.write(event)
 
     @abstractmethod
-    def write(self, event: NodeEvent) -> None:
+    def write(self, event: SightingEvent) -> None:
         """Show what happened to a node."""
 
 
 class EventLines(NodeView):
     """A line of JSON for each event."""
 
-    def write(self, event: NodeEvent) -> None:
+    def write(self, event: SightingEvent) -> None:
         print_json({"event": event.kind, **facts(event.sighting)})
 
 
@@ -55,7 +55,7 @@ class NodeLines(NodeView):
         super().__init__()
         self._nodes: dict[str, Sighting] = {}
 
-    def write(self, event: NodeEvent) -> None:
+    def write(self, event: SightingEvent) -> None:
         _keep(self._nodes, event)
 
     def __exit__(self, *exc_info: object) -> None:
@@ -88,7 +88,7 @@ class NodeTable(NodeView):
         elif self._nodes and not self._events:
             output().print(table(list(self._nodes.values()), output().width))
 
-    def write(self, event: NodeEvent) -> None:
+    def write(self, event: SightingEvent) -> None:
         _keep(self._nodes, event)
         if self._events:
             node = event.sighting.node
@@ -100,7 +100,7 @@ class NodeTable(NodeView):
             self._live.update(table(nodes, output().width) if nodes else Text(), refresh=True)
 
 
-def _keep(nodes: dict[str, Sighting], event: NodeEvent) -> None:
+def _keep(nodes: dict[str, Sighting], event: SightingEvent) -> None:
     if event.kind == "removed":
         nodes.pop(event.key, None)
     else:

@@ -62,6 +62,15 @@ def infer(  # noqa: PLR0917
             "folder (--raw) each in a file of its own.",
         ),
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Print parts of answers as they come, one input after the other: text on a "
+            "terminal, else a line of JSON for each part. It goes without saying for one input "
+            "of a task that streams, on a terminal.",
+        ),
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option(
@@ -85,7 +94,7 @@ def infer(  # noqa: PLR0917
     asked = read_options(options or [])
     if topk is not None:
         asked["topk"] = str(topk)
-    target = AnswerTarget(out, raw=raw, json=json, resume=resume)
+    target = AnswerTarget(out, raw=raw, json=json, resume=resume, stream=stream)
     target.check()
     return run(
         InferArguments(

@@ -13,7 +13,7 @@ from typing import Self
 
 from hearth.cli.infer.inputs import STDIN
 from hearth.client import TaskInfo
-from hearth.client.mime import HEAD, PICTURE_ENDINGS, by_name, guess
+from hearth.client.sources import HEAD, PICTURE_ENDINGS, guess_mime, mime_by_name
 from hearth.errors import InvalidInput
 
 TEXT_ENDINGS = (".txt",)
@@ -115,7 +115,7 @@ class _Walk:
         if not self._kind or ending:
             return ending.endswith(_ENDINGS[self._kind])
         with Path(path).open("rb") as file:
-            return guess(file.read(HEAD)).startswith(self._kind)
+            return guess_mime(file.read(HEAD)).startswith(self._kind)
 
     def _fail(self, error: OSError) -> None:
         if error.filename == self._top:
@@ -254,4 +254,4 @@ def _kind_of(name: str) -> str:
         return _OF_SYSTEM
     if low.endswith(SIDECARS):
         return _SIDECAR
-    return _KINDS.get((by_name(name) or "").partition("/")[0], _OTHER)
+    return _KINDS.get((mime_by_name(name) or "").partition("/")[0], _OTHER)

@@ -12,7 +12,7 @@ from hearth.cli.infer.inputs import STDIN, InferInput
 from hearth.cli.infer.report import Report, options_as_json, tell, tell_errors
 from hearth.cli.infer.resume import EarlierRun, RunIdentity, look_up
 from hearth.client import Answer, Outcome
-from hearth.client.as_json import outcome_as_json
+from hearth.client.messages import outcome_as_json
 from hearth.output_files import OutputFile, check_folder
 
 
@@ -90,16 +90,19 @@ class JsonReport(_FileReport):
     def form(self, answer: Answer) -> bytes:
         import orjson
 
+        return orjson.dumps(self.line(answer), option=orjson.OPT_APPEND_NEWLINE)
+
+    def line(self, answer: Answer) -> dict[str, Any]:
+        """Return what a line tells: the input, what was asked, and what became of it."""
         source, outcome = self.inputs[answer.index], answer.outcome
         options = options_as_json(outcome.job.meta)
-        line = {
+        return {
             "file": source.name,
             **({} if source.text is None else {"text": source.text}),
             "task": outcome.job.task,
             **({"options": options} if options else {}),
             **outcome_as_json(outcome),
         }
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class RawReport(_FileReport):

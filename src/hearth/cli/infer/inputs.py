@@ -8,8 +8,7 @@ from typing import Any
 
 from hearth.cli.console import shown
 from hearth.client import TaskInfo
-from hearth.client.mime import TEXT
-from hearth.client.sources import Payload, of_file, read
+from hearth.client.sources import TEXT, Payload, of_file, read
 from hearth.output_files import writable_name
 
 STDIN = "-"

@@ -68,6 +68,8 @@ class Report(ABC):
 
     ordered = True
     """Whether the answers are to come in the order of the inputs."""
+    has_bar = True
+    """Whether a progress bar may be shown."""
     place = ""
     """The file that is written, where there is one."""
     can_resume = resumed = False
@@ -98,7 +100,7 @@ class Report(ABC):
     def begin(self) -> None:
         """Begin once a node is known: show a progress bar."""
         console = self._console()
-        if console.is_terminal and len(self.inputs) >= BAR_FROM:
+        if self.has_bar and console.is_terminal and len(self.inputs) >= BAR_FROM:
             self._view = ProgressView(_ANSWERS, console=console)
             self._stack.enter_context(self._view)
             self._show_progress()

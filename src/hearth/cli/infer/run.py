@@ -4,24 +4,26 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from hearth.blocking import run_blocking
 from hearth.catalog import RAW
-from hearth.cli.console import complain, hint, notes, warn
+from hearth.cli.console import complain, hint, notes, output, warn
 from hearth.cli.exit_codes import FAILURE, OK
 from hearth.cli.infer.async_writer import AsyncWriter
 from hearth.cli.infer.expand import expand
 from hearth.cli.infer.inputs import gather
+from hearth.cli.infer.parts_report import PartsReport
 from hearth.cli.infer.report import Report, options_as_json
 from hearth.cli.infer.resume import RunIdentity
 from hearth.cli.infer.target import AnswerTarget, report_for
 from hearth.cli.options import warn_of_unknown
 from hearth.cli.signals import SecondInterrupt, StopSignals
-from hearth.client import Answer, Client, Node, TaskInfo
+from hearth.client import Answer, Client, Failure, Job, Node, Outcome, TaskInfo
 from hearth.errors import HearthError, SettingsError, Unavailable, UnknownTask
 
 
@@ -123,15 +125,27 @@ class InferRun:
                 report.begin()
                 started = time.monotonic()
                 if report.inputs:
-                    await self._answer(client, task, report)
+                    await self._write(self._answers(client, task, report), report)
         _sum_up(report, time.monotonic() - started)
 
-    async def _answer(self, client: Client, task: TaskInfo, report: Report) -> None:
+    async def _write(self, answers: AsyncGenerator[Answer, None], report: Report) -> None:
+        writer: AsyncWriter[Answer] = AsyncWriter(report.add)
+        try:
+            async with aclosing(answers):
+                await writer.follow(answers)
+        finally:
+            self.is_stuck = writer.is_stuck
+
+    def _answers(
+        self, client: Client, task: TaskInfo, report: Report
+    ) -> AsyncGenerator[Answer, None]:
         arguments = self._arguments
+        if isinstance(report, PartsReport):
+            return self._parts(client, report)
         options = dict(arguments.options)
         if arguments.target.wants_vectors and "accept" in task.limits:
             options.setdefault("accept", RAW)
-        answers = client.map(
+        return client.map(
             arguments.task,
             report.inputs,
             ordered=report.ordered,
@@ -140,12 +154,25 @@ class InferRun:
             model_id=report.model_id or arguments.model_id,
             options=options,
         )
-        writer: AsyncWriter[Answer] = AsyncWriter(report.add)
-        try:
-            async with aclosing(answers):
-                await writer.follow(answers)
-        finally:
-            self.is_stuck = writer.is_stuck
+
+    async def _parts(self, client: Client, report: Report) -> AsyncGenerator[Answer, None]:
+        """Yield the parts of all answers, one input after the other."""
+        arguments = self._arguments
+        for index, source in enumerate(report.inputs):
+            parts = client.stream(
+                arguments.task,
+                source,
+                timeout=math.inf if (left := self._left()) is None else left,
+                model_id=arguments.model_id,
+                options=arguments.options,
+            )
+            try:
+                async with aclosing(parts):
+                    async for part in parts:
+                        yield replace(part, index=index)
+            except (HearthError, OSError, ValueError) as error:
+                job = Job(arguments.task, b"", meta=arguments.options)
+                yield Answer(source, index, "", Outcome(job, error=_failure(error)))
 
     async def _ready(self, client: Client, model_id: str | None = None) -> Node:
         """Find a node that can do the task; raises as ``Client.ready``.
@@ -195,10 +222,22 @@ class InferRun:
         arguments = self._arguments
         inputs = gather(expand(arguments.files, task, warn), arguments.texts)
         identity = RunIdentity(arguments.task, options_as_json(arguments.options))
-        report = report_for(arguments.target, inputs, identity)
+        target = arguments.target
+        if target.is_plain and "stream" in task.limits and len(inputs) == 1:
+            target = target._replace(stream=output().is_terminal)
+        report = report_for(target, inputs, identity)
         if arguments.timeout is not None:
             report.advice["DEADLINE_EXCEEDED"] = "a longer --timeout gives it more"
         return report
+
+
+def _failure(error: Exception) -> Failure:
+    """Return why there is no answer, or no more of it, as the answers of a map tell it."""
+    if isinstance(error, HearthError):
+        return error.failure or Failure("UNAVAILABLE", str(error))
+    if isinstance(error, OSError):
+        return Failure("UNREADABLE", f"can't be read: {(error.strerror or str(error)).lower()}")
+    return Failure("UNREADABLE", str(error))
 
 
 def _is_settled(node: Node) -> bool:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hearth.cli.console import output
 from hearth.cli.infer.file_reports import FolderReport, JsonReport, PictureReport, RawReport
 from hearth.cli.infer.inputs import STDIN, InferInput
+from hearth.cli.infer.parts_report import JsonPartsReport, TextPartsReport
 from hearth.cli.infer.report import Report, TableReport
 from hearth.cli.infer.resume import RunIdentity
 from hearth.cli.infer.vectors_report import NUMPY, VectorsReport
@@ -20,6 +22,8 @@ class AnswerTarget(NamedTuple):
     raw: bool = False
     json: bool = False
     resume: bool = False
+    stream: bool = False
+    """Whether parts are wanted as they come."""
 
     @property
     def ending(self) -> str:
@@ -31,6 +35,11 @@ class AnswerTarget(NamedTuple):
         """Whether it is a numpy file."""
         return self.ending in NUMPY
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether answers are to be printed, and nothing is said of how."""
+        return self == AnswerTarget()
+
     def check(self) -> None:
         """Check it; raises SettingsError for what can't be meant, whatever the inputs are."""
         if self.json and self.ending in (*WRITABLE_PICTURES, *NUMPY):
@@ -38,6 +47,8 @@ class AnswerTarget(NamedTuple):
             raise SettingsError(f"--out {self.out}: lines of JSON are no {what}; name a .jsonl")
         if self.raw and self.wants_vectors:
             raise SettingsError(f"--out {self.out}: --raw writes bytes, and no file of numpy's")
+        if self.stream and (self.raw or self.out is not None):
+            raise SettingsError("--stream prints parts as they come: leave --out and --raw out")
         if not self.resume:
             return
         if self.out is None:
@@ -50,6 +61,9 @@ def report_for(target: AnswerTarget, inputs: Sequence[InferInput], work: RunIden
     """Make the report; raises SettingsError for what can't be meant, OSError for files."""
     if target.out is not None:
         return _to_file(Path(target.out), target, inputs, work)
+    if target.stream:
+        as_text = output().is_terminal and not target.json
+        return TextPartsReport(inputs) if as_text else JsonPartsReport(inputs, None)
     if target.json:
         return JsonReport(inputs, None)
     return RawReport(inputs, None) if target.raw else TableReport(inputs)

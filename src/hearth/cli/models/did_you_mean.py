@@ -20,11 +20,12 @@ def require_meant(settings: "Settings", name: str) -> None:
     Raises SettingsError, with a name that is like it, or the names of the services.
     """
     from hearth.hub.reference import KNOWN, parse
+    from hearth.models.service_names import service_names
 
     try:
         parse(name)
     except SettingsError as error:
-        own = services(settings)
+        own = service_names(settings)
         like = difflib.get_close_matches(name, [*own, *KNOWN], n=1, cutoff=_LIKE)
         like += [service for service in own if _is_longer_or_shorter(name.lower(), service)]
         meant = f"did you mean {like[0]}?" if like else f"the services are {', '.join(own)}"
@@ -38,19 +39,12 @@ def _is_longer_or_shorter(name: str, service: str) -> bool:
 
 def model_of(settings: "Settings", name: str) -> str:
     """Find the model that a name means: a service's name means its own; raises SettingsError."""
-    if name not in services(settings):
+    from hearth.models.service_names import service_names
+
+    if name not in service_names(settings):
         require_meant(settings, name)
         return name
     own = settings.of_model(name)
     if own is None:
         raise SettingsError(f"{name} has no model that can be exported")
     return own.model
-
-
-def services(settings: "Settings") -> list[str]:
-    """List the names of all services that there are, whether they run or not."""
-    from hearth.settings import ServiceSettings
-
-    fields = type(settings).model_fields
-    known = [name for name in fields if isinstance(getattr(settings, name), ServiceSettings)]
-    return list(dict.fromkeys((*known, *settings.services)))

@@ -25,7 +25,7 @@ def list_models(
     from hearth.cli.exit_codes import OK
     from hearth.cli.models.configured import configured
     from hearth.cli.models.words import files_as_json
-    from hearth.models.inventory import inventory_of
+    from hearth.families.inventory import inventory_of
 
     settings = settings_of(config, data_dir, others)
     found = inventory_of(settings.data_dir).files()

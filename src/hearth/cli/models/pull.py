@@ -87,24 +87,24 @@ def pull(
 
 def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
     from hearth.cli.models.configured import loader_of
-    from hearth.cli.models.did_you_mean import require_meant, services
+    from hearth.cli.models.did_you_mean import require_meant
     from hearth.hub.repository_names import is_data_set, is_repository
     from hearth.hub.store import Condition, HubStore
     from hearth.models.loader import download_all
+    from hearth.models.service_names import service_names, service_with, settings_for
 
     hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)
     if is_data_set(name):
         return _Wish(name, lambda progress: _data_set(hub, name, include, progress))
-    if name in services(settings):
+    if name in service_names(settings):
         loader = loader_of(settings, name)
         return _Wish(name, partial(download_all, loader), loader)
     require_meant(settings, name)
-    service = _service_with(settings, name)
     is_damaged = is_repository(name) and hub.condition(name) is Condition.DAMAGED
-    if is_damaged and service is None:
+    if is_damaged and service_with(settings, name) is None:
         # Whoever fetched it knew what for: the same files again, and no others.
         return _Wish(name, lambda progress: hub.mend(name, progress))
-    settings, service = _by_name(settings, name, service)
+    settings, service = settings_for(settings, name)
     loader = loader_of(settings, service)
 
     def fetch(progress: "Progress") -> None:
@@ -113,23 +113,6 @@ def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
         download_all(loader, progress)
 
     return _Wish(name, fetch, loader)
-
-
-def _by_name(settings: "Settings", name: str, service: str | None) -> "tuple[Settings, str]":
-    """Make the settings of a service that has this model, whatever else is here of it.
-
-    The service that is configured with it; else clip, without the files that the settings
-    name for its own model.
-    """
-    changes: dict[str, object] = {}
-    if service is None:
-        service = "clip"
-        changes = {"model": name, "onnx_image": None, "onnx_text": None, "labels": None}
-    own = settings.of_model(service)
-    if own is not None and own.precision == "auto":
-        changes["precision"] = "fp32"  # no variant stands in for the files themselves
-    section = getattr(settings, service).model_copy(update=changes)
-    return settings.model_copy(update={service: section}), service
 
 
 def _data_set(hub: "HubStore", name: str, include: tuple[str, ...], progress: "Progress") -> None:
@@ -142,28 +125,11 @@ def _data_set(hub: "HubStore", name: str, include: tuple[str, ...], progress: "P
     hub.download(name, include or (EMBEDDINGS,), progress)
 
 
-def _service_with(settings: "Settings", model: str) -> str | None:
-    """Find the configured service that has this model, or one that CLIP can't stand in for."""
-    from hearth.cli.models.did_you_mean import services
-
-    for service in settings.services:
-        own = settings.of_model(service)
-        if own is not None and own.model == model and own.onnx_image is None:
-            return service
-    others = (name for name in services(settings) if settings.of_model(name) is None)
-    named = (name for name in others if _model_of(settings, name) == model)
-    return next(named, None)
-
-
-def _model_of(settings: "Settings", service: str) -> str:
-    return getattr(getattr(settings, service, None), "model", "")
-
-
 def _say_where(settings: "Settings", wish: _Wish, seen: "Iterable[str]") -> None:
     from hearth.cli.console import output
+    from hearth.families.inventory import inventory_of
     from hearth.hub.model_files import FilesKind
     from hearth.models.availability import files_of
-    from hearth.models.inventory import inventory_of
     from hearth.models.loader import describe
 
     found = inventory_of(settings.data_dir).files()

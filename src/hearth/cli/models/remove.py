@@ -26,7 +26,7 @@ def remove(
     """Remove model files. A node that runs keeps what it has open."""
     from hearth.cli.console import complain, hint, in_words, output
     from hearth.cli.exit_codes import FAILURE, OK
-    from hearth.models.inventory import inventory_of
+    from hearth.families.inventory import inventory_of
 
     settings = settings_of(config, data_dir, others)
     inventory = inventory_of(settings.data_dir)

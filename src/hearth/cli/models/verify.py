@@ -34,7 +34,7 @@ def verify(
     from hearth.cli.console import hint, output, print_json
     from hearth.cli.exit_codes import FAILURE, OK
     from hearth.cli.progress import ProgressView
-    from hearth.models.inventory import inventory_of
+    from hearth.families.inventory import inventory_of
 
     settings = settings_of(config, data_dir, others)
     inventory = inventory_of(settings.data_dir)
@@ -123,8 +123,8 @@ def _note(files: ModelFiles, found: "Verification") -> str:
 
 
 def _note_on_export(files: ModelFiles, found: "Verification") -> str:
+    from hearth.families.clip.exports import how_to_make_again
     from hearth.hub.atomic import about
-    from hearth.models.clip.exports import how_to_make_again
 
     if found.state == "unchecked":
         return "its hearth.json has nothing to check by"

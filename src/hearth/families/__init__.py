@@ -1,0 +1,1 @@
+"""Model families: each a folder with its settings, loader, model and tasks."""

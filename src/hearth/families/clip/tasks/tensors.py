@@ -1,0 +1,49 @@
+"""Pictures that the client has prepared: the contract's tensor fast path, for CLIP's family."""
+
+from typing import Any
+
+import orjson
+
+from hearth.errors import InvalidInput
+from hearth.families.clip.model import ClipModel
+from hearth.families.clip.tensors import PREPROCESSINGS, Tensor
+from hearth.media import File
+from hearth.tasks.prepared import is_tensor, picture_of
+from hearth.tasks.task import Call
+
+SHAPE = "lumen.tensor.shape"
+PREPROCESS = "lumen.preprocess.id"
+
+_ONLY = {
+    "lumen.tensor.dtype": "fp32",
+    "lumen.tensor.layout": "NCHW",
+    "lumen.tensor.format": "contiguous",
+    "lumen.tensor.byte_order": "little",
+    "lumen.preprocess.skip": "true",
+}
+"""Further keys of a tensor's meta, each with the one value that is taken, also when left out."""
+
+
+def file_or_tensor_of(model: ClipModel, call: Call) -> File | Tensor:
+    """Return an image file, or a tensor as the meta describes it; raises InvalidInput."""
+    meta = call.request.meta
+    if not is_tensor(meta):
+        return picture_of(call)
+    if model.preprocess_id is None:
+        raise InvalidInput(f"{model.model_id} takes image files, no tensors")
+    for key, only in _ONLY.items():
+        if meta.get(key, only).strip().lower() != only.lower():
+            raise InvalidInput(f"{key} = {meta[key]!r}: only {only} is taken")
+    if (given := meta.get(PREPROCESS, "").strip()) != model.preprocess_id:
+        raise InvalidInput(f"{PREPROCESS} = {given!r}: {model.model_id} is {model.preprocess_id}")
+    size = PREPROCESSINGS[model.preprocess_id].size
+    if _shape(meta.get(SHAPE, "")) != [1, 3, size, size]:
+        raise InvalidInput(f"{SHAPE} = {meta.get(SHAPE, '')!r}: [1,3,{size},{size}] is taken")
+    return Tensor(call.request.payload, size)
+
+
+def _shape(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return None

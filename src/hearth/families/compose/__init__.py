@@ -1,0 +1,1 @@
+"""Requests composed of several tasks."""

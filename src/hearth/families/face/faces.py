@@ -1,0 +1,112 @@
+"""Faces as they are found, and which of them somebody wants."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hearth.families.face import parameters as p
+from hearth.media.raw import Pixels
+
+Vector = NDArray[np.float32]
+"""(512,), of length 1, read-only."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, in pixels of the upright picture."""
+
+Landmarks = tuple[float, ...]
+"""Ten numbers: x, y of the five points (``parameters.POINTS``), in pixels of the upright
+picture; a point may lie outside of it."""
+
+
+class Face(NamedTuple):
+    """One face."""
+
+    box: Box
+    """Within the picture."""
+    confidence: float
+    """0 to 1."""
+    landmarks: Landmarks
+
+    @property
+    def width(self) -> float:
+        """Of the box, in pixels."""
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> float:
+        """Of the box, in pixels."""
+        return self.box[3] - self.box[1]
+
+    @property
+    def prominence(self) -> float:
+        """What large and sure faces have more of: the box's area times the confidence."""
+        return self.width * self.height * self.confidence
+
+
+class Kept:
+    """A decoded picture, until somebody takes it: whoever held on to it holds nothing then."""
+
+    __slots__ = ("_pixels",)
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels: Pixels | None = pixels
+
+    def take(self) -> Pixels | None:
+        """The pixels; None from the second time on."""
+        pixels, self._pixels = self._pixels, None
+        return pixels
+
+
+class Crops(NamedTuple):
+    """Faces cut out of a picture."""
+
+    faces: list[Pixels]
+    """Aligned, RGB (112, 112, 3) each."""
+    size: tuple[int, int]
+    """Width and height of the picture."""
+
+
+class Embedded(NamedTuple):
+    """A face, and whose it is."""
+
+    face: Face
+    vector: Vector
+
+
+class Wanted(NamedTuple):
+    """Which faces of a picture somebody wants."""
+
+    min_confidence: float = p.MIN_CONFIDENCE
+    nms_threshold: float = p.NMS_THRESHOLD
+    max_faces: int = 0
+    """The most prominent ones; 0 or less: all."""
+    min_size: float = 0.0
+    """Pixels of the box's shorter side, at least."""
+    max_size: float | None = None
+    """Pixels of the box's longer side, at most."""
+
+    @property
+    def least(self) -> float:
+        """Faces this sure are looked for: those that others may ask for as well."""
+        return min(self.min_confidence, p.LEAST_KEPT)
+
+    def choose(self, faces: Sequence[Face]) -> tuple[Face, ...]:
+        """Those of a picture's faces that are wanted, in the order in which they come."""
+        fitting = [face for face in faces if self._fits(face)]
+        if 0 < self.max_faces < len(fitting):
+            chosen = sorted(range(len(fitting)), key=lambda at: -fitting[at].prominence)
+            return tuple(fitting[at] for at in sorted(chosen[: self.max_faces]))
+        return tuple(fitting)
+
+    def _fits(self, face: Face) -> bool:
+        if face.confidence < self.min_confidence:
+            return False
+        if min(face.width, face.height) < self.min_size:
+            return False
+        return self.max_size is None or max(face.width, face.height) <= self.max_size
+
+
+SURE = Wanted()
+"""As insightface has it: all that are sure enough."""
