@@ -228,7 +228,7 @@ class Node:
             await self._report()
 
     def _about(self) -> Mapping[str, str]:
-        """What the capabilities tell of the node: whoever knows it by an address and by mDNS
+        """Tell of the node what the capabilities say: whoever knows it by an address and by mDNS
         sees that it is one."""
         told = {"node.status": self.status}
         if self._identity is not None:
@@ -263,13 +263,13 @@ class Node:
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:
-    """What runs beside the requests must not end unheard."""
+    """Log the end of work beside the requests, which must not end unheard."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("background work of the node ended", exc_info=error)
 
 
 def serve(settings: Settings, *, progress: Progress = no_progress) -> int:
-    """Run a node until SIGTERM, SIGINT or SIGHUP; the exit code. A second signal ends it at once.
+    """Run a node until SIGTERM, SIGINT or SIGHUP; a second one ends it at once. Give the exit code.
 
     Native code may still run afterwards, a model that was loading for one: leave the
     process by ``os._exit``, or it may crash when libraries are torn down under it.

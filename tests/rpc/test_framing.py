@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import InvalidInput, Overloaded
 from hearth.rpc import framing
-from hearth.rpc.framing import Assembler, RejectedRequest
+from hearth.rpc.chunked_request import CHUNK_COST, Incoming, RejectedRequest
+from hearth.rpc.framing import Assembler
 from hearth.rpc.responses import failure, responses
 from hearth.serving.admission import Admission, StreamBudget
 from hearth.serving.status import status_of
@@ -52,7 +53,7 @@ def feed(target: Assembler, message: pb.InferRequest):
     return list(target.feed(message))
 
 
-def feed_all(target: Assembler, messages) -> list[framing.Incoming]:
+def feed_all(target: Assembler, messages) -> list[Incoming]:
     return [out for message in messages for out in feed(target, message)]
 
 
@@ -248,7 +249,7 @@ def test_chunks_without_a_byte_count_as_held_too():
     budget = share_of_a_node()
     target = assembler(budget)
     feed_all(target, (whole(f"{i}", b"", seq=0, total=2) for i in range(10)))
-    assert budget.incomplete >= 10 * framing.CHUNK_COST
+    assert budget.incomplete >= 10 * CHUNK_COST
 
 
 def test_unfinished_requests_are_bounded_by_stream_and_those_past_it_fail_alone():

@@ -39,8 +39,8 @@ _QUEUE_COUNTERS = {
     "shrunk": "Times that memory was short and the largest batch was made smaller",
 }
 _DROPS = ("unprepared", "expired", "cancelled", "refused")
-"""Why items never ran; counters of a queue. All but the refused were let in: with those that
-ran, run and wait, they are all that ever were."""
+"""Reasons why items never ran; counters of a queue. All but the refused were let in: with those
+that ran, run and wait, they are all that ever were."""
 _QUEUE_HISTOGRAMS = {
     "batch_sizes": ("batch_size", "Items in a batch"),
     "preparations": ("decode_seconds", "Time to prepare one item, decoding it for one"),
@@ -52,7 +52,7 @@ _OUTCOMES = {"hits": "hit", "misses": "miss", "joined": "joined"}
 
 
 def requests(metrics: RequestStatistics) -> Iterator[Metric]:
-    """The families of requests, labelled by task; what names no task here is ``unknown``."""
+    """Give the families of requests, labelled by task; what names no task here is ``unknown``."""
     yield counter(
         "hearth_requests",
         "Requests that came to an end, by gRPC status",
@@ -86,7 +86,7 @@ def requests(metrics: RequestStatistics) -> Iterator[Metric]:
 
 
 def admission(held: AdmissionStatistics) -> Iterator[Metric]:
-    """The families of what is under way."""
+    """Give the families of what is under way."""
     yield _single("hearth_requests_in_flight", "Requests that aren't answered yet", held.in_flight)
     yield _single("hearth_held_bytes", "Bytes of payloads that are held", held.held_bytes)
     yield _single("hearth_streams", "Streams with requests in flight", held.streams)
@@ -97,7 +97,7 @@ def admission(held: AdmissionStatistics) -> Iterator[Metric]:
 
 
 def queues(readings: Mapping[Labels, QueueStatistics]) -> Iterator[Metric]:
-    """The families of batch queues, labelled by service and queue."""
+    """Give the families of batch queues, labelled by service and queue."""
     for name, meaning in _QUEUE_GAUGES.items():
         values = {labels: getattr(queue, name) for labels, queue in readings.items()}
         yield gauge(f"hearth_queue_{name}", meaning, _QUEUE, values)
@@ -120,7 +120,7 @@ def queues(readings: Mapping[Labels, QueueStatistics]) -> Iterator[Metric]:
 
 
 def caches(readings: Mapping[Labels, SharedStatistics]) -> Iterator[Metric]:
-    """The families of shared work, labelled by service and cache."""
+    """Give the families of shared work, labelled by service and cache."""
     yield counter(
         "hearth_cache_lookups",
         "Work asked for: answered from the cache (hit), done (miss), or joined in flight",
@@ -142,7 +142,7 @@ def _single(name: str, meaning: str, value: float) -> Metric:
 
 
 def gauge(name: str, meaning: str, labels: Sequence[str], values: Mapping[Labels, float]) -> Metric:
-    """A family of values that rise and fall."""
+    """Make a family of values that rise and fall."""
     family = GaugeMetricFamily(name, meaning, labels=labels)
     for at, value in values.items():
         family.add_metric(at, value)
@@ -152,7 +152,7 @@ def gauge(name: str, meaning: str, labels: Sequence[str], values: Mapping[Labels
 def counter(
     name: str, meaning: str, labels: Sequence[str], values: Mapping[Labels, float]
 ) -> Metric:
-    """A family of values that only rise; ``_total`` is put behind the name."""
+    """Make a family of values that only rise; ``_total`` is put behind the name."""
     family = CounterMetricFamily(name, meaning, labels=labels)
     for at, value in values.items():
         family.add_metric(at, value)
@@ -162,7 +162,7 @@ def counter(
 def histogram(
     name: str, meaning: str, labels: Sequence[str], values: Mapping[Labels, HistogramSnapshot]
 ) -> Metric:
-    """A family of histograms."""
+    """Make a family of histograms."""
     family = HistogramMetricFamily(name, meaning, labels=labels)
     for at, snapshot in values.items():
         family.add_metric(at, _cumulative(snapshot), snapshot.sum)
@@ -170,6 +170,6 @@ def histogram(
 
 
 def _cumulative(snapshot: HistogramSnapshot) -> list[tuple[str, float]]:
-    """Prometheus's buckets: each counts all values up to its bound, the last one all there are."""
+    """Add buckets up as Prometheus has them: each counts all values up to its bound."""
     bounds = [*map(str, snapshot.bounds), "+Inf"]
     return list(zip(bounds, accumulate(snapshot.counts), strict=True))

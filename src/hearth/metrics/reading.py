@@ -16,7 +16,7 @@ from hearth.serving.managed_model import ManagedModel, ModelState
 from hearth.serving.request_metrics import RequestStatistics
 
 STATUSES = ("starting", "ready", "draining")
-"""What a node's status may be."""
+"""Values of a node's status."""
 
 
 class Reading(Collector):
@@ -43,7 +43,7 @@ class Reading(Collector):
                 self._read(managed.service, managed.model)
 
     def collect(self) -> Iterator[Metric]:
-        """The families of metrics."""
+        """Give the families of metrics."""
         yield InfoMetricFamily("hearth_node", "The node", {"version": __version__})
         yield _standing("hearth_node_status", "1 at the node's status", (), STATUSES,
                         {(): self._status})  # fmt: skip
@@ -92,7 +92,7 @@ def _standing(
     possible: Sequence[str],
     now: Mapping[families.Labels, str],
 ) -> Metric:
-    """One sample for each state that is possible: 1 for the one that is, 0 for the others."""
+    """Make a sample of each state that is possible: 1 for the one that is, 0 for the others."""
     values = {
         (*at, state): float(state == standing) for at, standing in now.items() for state in possible
     }

@@ -38,7 +38,7 @@ class MetricsServer:
         self._requests: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> int:
-        """Bind and serve; the port that was bound. Raises SettingsError where it can't be had."""
+        """Bind and serve; give the port. Raises SettingsError where it can't be had."""
         try:
             self._server = await asyncio.start_server(self._serve, host, port, limit=_LONGEST_HEAD)
         except OSError as error:
@@ -60,7 +60,7 @@ class MetricsServer:
         await asyncio.gather(*requests, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, one request."""
+        """Answer the one request of a connection."""
         if len(self._requests) >= MOST_CONNECTIONS:
             writer.close()
             return
@@ -91,13 +91,13 @@ class MetricsServer:
 
 
 def _accepted(headers: list[bytes]) -> str:
-    """What the ``Accept`` headers say."""
+    """Join what the ``Accept`` headers say."""
     pairs = [header.partition(b":")[::2] for header in headers]
     return ",".join(value.decode("latin-1") for name, value in pairs if name.lower() == b"accept")
 
 
 def _text(collector: Collector, accept: str) -> tuple[str, bytes]:
-    """The mime and the text, in the best form that the reader takes."""
+    """Write mime and text in the best form that the reader takes."""
     try:
         encode, mime = choose_encoder(accept)
     except (ValueError, TypeError):  # both come of a version that is none

@@ -8,7 +8,7 @@ from google.protobuf.descriptor_pool import Default, DescriptorPool
 
 
 def pool_of(services: Iterable[str]) -> DescriptorPool:
-    """The files of these services, and what they import, with the ``json_name`` of each field.
+    """Pool the files of these services, and what they import, with the ``json_name`` of each field.
 
     protoc leaves the names out of Python modules. grpcurl doesn't work them out by itself: it
     would print ``correlation_id`` where the JSON mapping has ``correlationId``.

@@ -15,9 +15,16 @@ with the same correlation id and ``offset`` > 0 (habit 2) or one with ``seq`` > 
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from hearth.errors import HearthError, InvalidInput
+from hearth.errors import InvalidInput
+from hearth.rpc.chunked_request import (
+    Chunk,
+    ChunkedRequest,
+    Incoming,
+    RejectedRequest,
+    make_request,
+)
 from hearth.serving.admission import StreamBudget
 from hearth.tasks.task import Request
 
@@ -27,12 +34,6 @@ LARGEST_OVERHEAD = 256 * 1024
 MOST_META = 256
 """Entries of a message's meta: far more than there are options."""
 
-ENTRY_COST = 200
-"""Bytes that an entry of meta takes beside its characters."""
-
-CHUNK_COST = 1024
-"""Bytes that every message takes, however short it is: two Python objects a field. They are
-counted for chunks; of whole requests there are few enough."""
 
 MOST_OPEN = 1024
 """Unfinished requests of one stream: more than any client needs."""
@@ -59,115 +60,6 @@ class Message(Protocol):
     def offset(self) -> int: ...
 
 
-class RejectedRequest(NamedTuple):
-    """A request that can't be put together."""
-
-    correlation_id: str
-    error: HearthError
-    task: str = ""
-    """Name of its task, where it is known."""
-
-
-Incoming = Request | RejectedRequest
-
-
-class _Chunk(NamedTuple):
-    """One message of several, its fields read once: protobuf copies the payload at every look."""
-
-    whole: Request
-    """What the message would be as a request of its own."""
-    offset: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of its payload."""
-        return len(self.whole.payload)
-
-    @property
-    def end(self) -> int:
-        return self.offset + self.size
-
-
-class _Open:
-    """A request some of whose chunks are still to come."""
-
-    def __init__(self, correlation_id: str, total: int) -> None:
-        self.correlation_id = correlation_id
-        self.total = total
-        self.chunks: dict[int, _Chunk] = {}
-        self.seen = 0
-        """Messages that were read for this request, repetitions aside."""
-        self.task = ""
-        self.size = 0
-        self.overhead = 0
-        self.fresh = True
-        """Whether a chunk came since the stream was last looked through for stalled requests."""
-        self._seqs: set[int] = set()
-        self.error: HearthError | None = None
-
-    @property
-    def held(self) -> bool:
-        """Only the first message is here: it may be a whole request of a batch."""
-        return self.seen == 1 and 0 in self.chunks
-
-    def fits(self, seq: int, chunk: _Chunk) -> bool:
-        """Whether the chunk continues what is here: equal ids may be open at once."""
-        before, after = self.chunks.get(seq - 1), self.chunks.get(seq + 1)
-        if before is not None:
-            return before.end == chunk.offset
-        return after is not None and chunk.end == after.offset
-
-    @property
-    def weight(self) -> int:
-        """All bytes that are held for this request."""
-        return self.size + self.overhead
-
-    def add(self, seq: int, chunk: _Chunk) -> None:
-        """Take a chunk, or note what is wrong with it."""
-        self.fresh = True
-        if seq in self._seqs:
-            self.fail(InvalidInput(f"chunk {seq} came twice"))
-            return
-        self.seen += 1
-        if seq >= self.total:
-            self.fail(InvalidInput(f"chunk {seq} of {self.total}"))
-            return
-        self._seqs.add(seq)
-        self.task = self.task or chunk.whole.task
-        if self.error is None:
-            self.chunks[seq] = chunk
-            self.size += chunk.size
-            self.overhead += chunk.whole.size - chunk.size + CHUNK_COST
-
-    def fail(self, error: HearthError) -> None:
-        """Drop the bytes, and keep count of the chunks that are still to be swallowed."""
-        self.error = self.error or error
-        self.chunks.clear()
-        self.size = self.overhead = 0
-
-    def finish(self) -> Incoming:
-        """Put the chunks together, now that no more will come."""
-        if self.error is None and len(self.chunks) < self.total:
-            self.fail(
-                InvalidInput(f"{self.total - len(self.chunks)} of {self.total} chunks are missing")
-            )
-        end = 0
-        for seq in sorted(self.chunks):
-            chunk = self.chunks[seq]
-            if chunk.offset != end:
-                self.fail(InvalidInput(f"chunk {seq} starts at {chunk.offset}, not at {end}"))
-                break
-            end = chunk.end
-        if self.error is not None:
-            return RejectedRequest(self.correlation_id, self.error, self.task)
-        parts = [self.chunks[seq].whole for seq in range(self.total)]
-        meta: dict[str, str] = {}
-        for part in reversed(parts):
-            meta.update(part.meta)
-        payload = b"".join(part.payload for part in parts)
-        return _request(self.correlation_id, parts[0].task, payload, parts[0].mime, meta)
-
-
 class Assembler:
     """Puts the requests of one stream together; what is incomplete counts to its ``budget``.
 
@@ -185,15 +77,15 @@ class Assembler:
         most_open: int = MOST_OPEN,
     ) -> None:
         self.begun = 0
-        """How many requests the stream has carried so far, complete or not."""
+        """Number of requests that the stream has carried so far, complete or not."""
         self._budget = budget
         self._largest_request = largest_request
         self._largest_held = largest_held
         self._most_open = most_open
         # Equal ids may be open at once: the eldest first.
-        self._open: dict[tuple[str, int], list[_Open]] = {}
+        self._open: dict[tuple[str, int], list[ChunkedRequest]] = {}
         self.open_count = 0
-        """How many requests are incomplete."""
+        """Number of requests that are incomplete."""
 
     def feed(self, message: Message) -> Sequence[Incoming]:
         """Give the requests that this message completes or breaks."""
@@ -219,7 +111,7 @@ class Assembler:
         return [RejectedRequest(r.correlation_id, r.error or error, r.task) for r in stalled]
 
     def finish(self) -> list[Incoming]:
-        """The client has half-closed: what is incomplete stays so."""
+        """Give up what is incomplete: the client has half-closed."""
         incomplete = [request for requests in self._open.values() for request in requests]
         self._open.clear()
         self.open_count = 0
@@ -235,7 +127,7 @@ class Assembler:
         return whole
 
     def _release(self, total: int) -> Iterator[Incoming]:
-        """Held first messages of this batch size were whole requests after all."""
+        """Give held first messages of this batch size, which were whole requests after all."""
         held = [
             request
             for requests in self._open.values()
@@ -248,7 +140,7 @@ class Assembler:
 
     def _chunk(self, message: Message) -> Sequence[Incoming]:
         seq, whole = message.seq, _read(message)
-        chunk = _Chunk(whole, message.offset)
+        chunk = Chunk(whole, message.offset)
         request = self._request_of(whole.correlation_id, message.total, seq, chunk)
         if request is None:
             self.begun += 1
@@ -274,8 +166,10 @@ class Assembler:
         incoming = request.finish()
         return (self._checked(incoming) if isinstance(incoming, Request) else incoming,)
 
-    def _request_of(self, correlation_id: str, total: int, seq: int, chunk: _Chunk) -> _Open | None:
-        """The request that the chunk belongs to, or a new one; None where there is no room."""
+    def _request_of(
+        self, correlation_id: str, total: int, seq: int, chunk: Chunk
+    ) -> ChunkedRequest | None:
+        """Find the request that the chunk belongs to, or begin one; None where there is no room."""
         candidates = self._open.get((correlation_id, total), [])
         if seq == 0:
             # A first message joins chunks that came ahead of it; beside another first
@@ -292,11 +186,11 @@ class Assembler:
             return None
         self.begun += 1
         self.open_count += 1
-        request = _Open(correlation_id, total)
+        request = ChunkedRequest(correlation_id, total)
         self._open.setdefault((correlation_id, total), []).append(request)
         return request
 
-    def _remove(self, request: _Open) -> None:
+    def _remove(self, request: ChunkedRequest) -> None:
         key = request.correlation_id, request.total
         self._open[key].remove(request)
         if not self._open[key]:
@@ -316,19 +210,9 @@ def _read(message: Message) -> Request:
     meta: dict[str, str] = {}
     if entries:
         meta.update(islice(entries.items(), MOST_META + 1))
-    return _request(
+    return make_request(
         message.correlation_id, message.task, message.payload, message.payload_mime, meta
     )
-
-
-def _request(
-    correlation_id: str, task: str, payload: bytes, mime: str, meta: dict[str, str]
-) -> Request:
-    overhead = len(correlation_id) + len(task) + len(mime)
-    if meta:
-        overhead += sum([len(key) + len(value) + ENTRY_COST for key, value in meta.items()])
-    size = len(payload) + (overhead if overhead > CHUNK_COST else 0)
-    return Request(task, payload, mime, meta, correlation_id, size)
 
 
 def _too_much_meta() -> InvalidInput:

@@ -23,5 +23,5 @@ class HealthServicer(health.aio.HealthServicer):  # type: ignore[name-defined, m
         await self.set(name, status)
 
     async def List(self, request: HealthListRequest, context: Context) -> HealthListResponse:  # noqa: N802
-        """All statuses by service."""
+        """Give all statuses by service."""
         return HealthListResponse(statuses=self._statuses)

@@ -31,7 +31,7 @@ class Window:
 
     def __init__(self) -> None:
         self.parts = 0
-        """How many wait."""
+        """Number of parts that wait."""
         self.delta: _WaitingDelta | None = None
         """The one that waits last, if it is a delta: what follows it is merged into it."""
         self._room: asyncio.Future[None] | None = None
@@ -78,7 +78,7 @@ class _WaitingDelta:
 
 
 Waiting = tuple["Iterable[pb.InferResponse] | _WaitingDelta", int, int, Window | None]
-"""What waits: messages; the bytes and the requests (1, or 0 where more parts follow) that are given
+"""Messages that wait; the bytes and the requests (1, or 0 where more parts follow) that are given
 back when they are written; and the window that a part waits in. Of a delta its own size counts."""
 
 
@@ -104,7 +104,7 @@ class ResponseWriter:
         self.broken = False
         """Whether the client has left, or is left: nothing is written any more."""
         self.writer: asyncio.Task[None] | None = None
-        """Whoever is writing."""
+        """The task that is writing; None: nobody is."""
         self._context = context
         self._budget = budget
         self._waiting: deque[Waiting] = deque()

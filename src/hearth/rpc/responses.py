@@ -17,7 +17,7 @@ IN_BAND = {name.removeprefix("ERROR_CODE_"): code for name, code in pb.ErrorCode
 def responses(
     correlation_id: str, result: Result, *, final: bool = True
 ) -> Iterable[pb.InferResponse]:
-    """The messages that carry a result; ``final`` unless others of its request follow."""
+    """Write a result as messages; ``final`` unless others of its request follow."""
     body, mime, schema, meta = result
     if len(body) <= LARGEST_SINGLE:
         response = pb.InferResponse(
@@ -52,7 +52,7 @@ def responses(
 def failure(
     correlation_id: str, status: Status, *, final: bool = True
 ) -> Iterable[pb.InferResponse]:
-    """The message that tells an error in-band, without a result; ``final`` as above."""
+    """Write an error as a message without a result; ``final`` unless others follow."""
     return (
         pb.InferResponse(
             correlation_id=correlation_id,

@@ -33,7 +33,7 @@ CONNECTION_SECONDS = 5 * 60
 def options(
     largest_request: int, connection_seconds: float = CONNECTION_SECONDS
 ) -> list[tuple[str, int]]:
-    """Channel arguments that the clients of the field need; see the contract's section on it."""
+    """Give the channel arguments that clients of the field need; see the contract's section."""
     return [
         # grpc-go pings every 10 s; by default the server would call that abuse and
         # cut the connection.
@@ -77,7 +77,7 @@ class Server:
         reflection.enable_server_reflection(services, self._server, pool_of(services))
 
     async def start(self, host: str, port: int) -> int:
-        """Bind and serve; the port that was bound. Raises SettingsError where it is taken."""
+        """Bind and serve; give the port that was bound. Raises SettingsError where it is taken."""
         try:
             bound = self._server.add_insecure_port(f"{_bracketed(host)}:{port}")
         except RuntimeError:
@@ -103,5 +103,5 @@ class Server:
 
 
 def _bracketed(host: str) -> str:
-    """IPv6 addresses stand in brackets before a port."""
+    """Put an IPv6 address in brackets, as it stands before a port."""
     return f"[{host}]" if ":" in host else host

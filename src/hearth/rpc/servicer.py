@@ -15,7 +15,7 @@ from hearth.serving.description import describe_services
 from hearth.serving.service import InferenceService
 
 ANSWER_SECONDS = 0.5
-"""What is left of a client's deadline for capabilities to reach it."""
+"""Seconds of a client's deadline that are left for capabilities to reach it."""
 
 
 class InferenceServicer(pb_grpc.InferenceServicer):
@@ -41,7 +41,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         self._streams: set[InferStream] = set()
 
     def cut_off(self) -> None:
-        """The node stops: every stream that is still open ends as UNAVAILABLE."""
+        """End every stream that is still open as UNAVAILABLE: the node stops."""
         for stream in self._streams:
             stream.cut_off()
 
@@ -50,7 +50,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
         request_iterator: AsyncIterator[pb.InferRequest],
         context: "grpc.aio.ServicerContext[pb.InferRequest, pb.InferResponse]",
     ) -> None:
-        """Many requests, many answers; see ``rpc.stream``."""
+        """Answer many requests, each with one or many messages; see ``rpc.stream``."""
         stream = InferStream(
             self._service,
             context,
@@ -72,13 +72,13 @@ class InferenceServicer(pb_grpc.InferenceServicer):
     async def GetCapabilities(  # noqa: N802
         self, request: Empty, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
     ) -> pb.Capability:
-        """All services merged."""
+        """Give all services merged into one."""
         return capabilities.merged(await self._capabilities(context), node=self._of_node())
 
     async def StreamCapabilities(  # noqa: N802
         self, request: Empty, context: "grpc.aio.ServicerContext[Empty, pb.Capability]"
     ) -> AsyncIterator[pb.Capability]:
-        """One message for each service; each says of the node what is true of all of them."""
+        """Give a message for each service; each says of the node what is true of all of them."""
         for capability in await self._capabilities(context):
             capability.extra.update(self._of_node())
             yield capability
@@ -86,7 +86,7 @@ class InferenceServicer(pb_grpc.InferenceServicer):
     async def Health(  # noqa: N802
         self, request: Empty, context: "grpc.aio.ServicerContext[Empty, Empty]"
     ) -> Empty:
-        """Answers as long as the process lives."""
+        """Answer as long as the process lives."""
         return Empty()
 
     def _of_node(self) -> dict[str, str]:
@@ -111,5 +111,5 @@ class InferenceServicer(pb_grpc.InferenceServicer):
 
 
 def _has_model(service: pb.Capability) -> bool:
-    """Whether a model is ready there: ``compose`` has none, and is nothing by itself."""
+    """Tell whether a model is ready there: ``compose`` has none, and is nothing by itself."""
     return bool(service.runtime)

@@ -8,8 +8,10 @@ from contextlib import aclosing
 from google.protobuf.message import DecodeError
 
 from hearth.contract import ml_service_pb2 as pb
-from hearth.errors import DeadlinePassed, InvalidInput, RequestCancelled, Unavailable
-from hearth.rpc import framing
+from hearth.errors import DeadlinePassed, InvalidInput, Unavailable
+from hearth.rpc.cancellation import CANCEL, TARGET, Cancellation
+from hearth.rpc.chunked_request import Incoming, RejectedRequest
+from hearth.rpc.framing import Assembler
 from hearth.rpc.response_writer import Context, ResponseWriter, Window
 from hearth.rpc.responses import failure, responses
 from hearth.rpc.timeouts import StreamTimeouts
@@ -28,11 +30,6 @@ LARGEST_HELD = 256 * MIB
 """Bytes of one stream's incomplete requests, where a single one may not take more."""
 
 
-CANCEL = "cancel"
-"""Task of a request that calls another one of its stream off."""
-TARGET = "target"
-"""Key of its meta: the other's correlation id."""
-
 NO_RESULT = Result(b"", "", "")
 
 Answer = tuple[Iterable[pb.InferResponse], int]
@@ -40,7 +37,7 @@ Answer = tuple[Iterable[pb.InferResponse], int]
 
 
 class Source:
-    """Whose requests they are; in weak references, so that nothing outlives its stream."""
+    """Identity of a stream as a source; in weak references, so that nothing outlives its stream."""
 
 
 class InferStream:
@@ -62,7 +59,7 @@ class InferStream:
         self._deadline = None if remaining is None else time.monotonic() + remaining
         self._source = Source()  # requests of different streams take turns
         self._budget = service.admission.open()
-        self._assembler = framing.Assembler(
+        self._assembler = Assembler(
             self._budget,
             largest_request=largest_request,
             largest_held=max(LARGEST_HELD, largest_request + MIB),
@@ -79,9 +76,7 @@ class InferStream:
         self._served_by = asyncio.current_task()
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._number = 0
-        # Those that may be called off, in their order: by number, with their correlation ids.
-        self._answering: dict[int, str] = {}
-        self._called_off: set[int] = set()
+        self._cancellation = Cancellation(self._requests)
         self._company = asyncio.Event()  # half-closed, or more than one request
         self._half_closed = False
         self._stall_watch: asyncio.TimerHandle | None = None
@@ -170,7 +165,7 @@ class InferStream:
             self._watch_for_stalls()
 
     def _take(self, message: pb.InferRequest | object) -> bool:
-        """Begin what a message completes; False at the end of the stream."""
+        """Begin what a message completes; give False at the end of the stream."""
         if not isinstance(message, pb.InferRequest):
             return False
         for incoming in self._assembler.feed(message):
@@ -179,7 +174,7 @@ class InferStream:
             self._company.set()
         return True
 
-    def _begin(self, incoming: framing.Incoming) -> None:
+    def _begin(self, incoming: Incoming) -> None:
         self._number = number = self._number + 1
         size = 0
         if not isinstance(incoming, Request):
@@ -187,14 +182,14 @@ class InferStream:
         elif incoming.task == CANCEL:
             self._budget.take(0)  # it makes room, so it is never refused for want of it
         elif (refusal := self._budget.try_take(incoming.size)) is not None:
-            incoming = framing.RejectedRequest(incoming.correlation_id, refusal, incoming.task)
+            incoming = RejectedRequest(incoming.correlation_id, refusal, incoming.task)
         else:
             size = incoming.size
             incoming.deadline, incoming.source = self._deadline, self._source
-            self._answering[number] = incoming.correlation_id
+            self._cancellation.answering[number] = incoming.correlation_id
         self._requests[number] = self._loop.create_task(self._serve(number, incoming, size))
 
-    async def _serve(self, number: int, incoming: framing.Incoming, size: int) -> None:
+    async def _serve(self, number: int, incoming: Incoming, size: int) -> None:
         try:
             messages, answer_size = await self._answer(number, incoming)
             del incoming  # who sends may go on sending for long: the answers of others
@@ -203,7 +198,7 @@ class InferStream:
             # By itself: a callback would cost each request another turn of the loop.
             del self._requests[number]
 
-    async def _answer(self, number: int, incoming: framing.Incoming) -> Answer:
+    async def _answer(self, number: int, incoming: Incoming) -> Answer:
         """Give the last messages of a request's answer, whatever becomes of it."""
         correlation_id = incoming.correlation_id
         try:
@@ -211,7 +206,7 @@ class InferStream:
                 self._service.reject(incoming.task, incoming.error)
                 status = status_of(incoming.error)
             elif incoming.task == CANCEL:
-                self._cancel(incoming.meta.get(TARGET, ""))
+                self._call_off(incoming.meta.get(TARGET, ""))
                 return responses(correlation_id, NO_RESULT), 0
             else:
                 answer = await self._service.infer(incoming, self._budget)
@@ -219,14 +214,13 @@ class InferStream:
                     return responses(correlation_id, answer), len(answer.body)
                 return await self._send_parts(number, correlation_id, answer)
         except BaseException as error:  # also a panic in a native library
-            if self._was_called_off(number, error):
-                error = _cancelled()
-            elif is_the_end(error):
+            told = self._cancellation.as_called_off(number, error)
+            if is_the_end(told):
                 raise
-            status = status_of(error)
+            status = status_of(told)
+            del told  # its traceback holds this frame, and that the payload
         finally:
-            self._answering.pop(number, None)
-            self._called_off.discard(number)
+            self._cancellation.done(number)
         if not await self._alone():
             size = len(correlation_id) + len(status.message)
             return failure(correlation_id, status), size
@@ -253,13 +247,14 @@ class InferStream:
                     while window.is_full:
                         await parts.in_time(window.room())
         except (DeadlinePassed, asyncio.CancelledError) as error:
-            told: BaseException = error
-            if isinstance(error, asyncio.CancelledError):
-                if not self._was_called_off(number, error):
+            told = self._cancellation.as_called_off(number, error)
+            try:
+                if isinstance(told, asyncio.CancelledError):
                     raise
-                told = _cancelled()
-            if (result := parts.so_far()) is None:
-                raise told from None
+                if (result := parts.so_far()) is None:
+                    raise told from None
+            finally:
+                del told  # as above
             return responses(correlation_id, result), len(result.body)
         raise AssertionError("a streamed answer had no last part")
 
@@ -274,30 +269,18 @@ class InferStream:
         finally:
             del self._requests[number]
 
-    def _cancel(self, target: str) -> None:
-        """Call off the eldest request of that correlation id that isn't done."""
-        for number, correlation_id in self._answering.items():
-            if correlation_id == target != "" and number not in self._called_off:
-                self._called_off.add(number)
-                self._requests[number].cancel()
-                self._service.metrics.count(CANCEL, OK, 0.0, None)
-                return
-        error = InvalidInput(
-            f"{TARGET} = {target!r}: no request of that correlation id is under way on this stream"
-        )
-        self._service.metrics.count(CANCEL, code_of(error).grpc, 0.0, None)
-        raise error
-
-    def _was_called_off(self, number: int, error: BaseException) -> bool:
-        """Tell whether a request ends because its client said so, and go on with its answer."""
-        if number not in self._called_off or not isinstance(error, asyncio.CancelledError):
-            return False
-        task = asyncio.current_task()
-        # Else the stream ends as well.
-        return task is not None and task.uncancel() == 0
+    def _call_off(self, target: str) -> None:
+        code = OK
+        try:
+            self._cancellation.call_off(target)
+        except InvalidInput as error:
+            code = code_of(error).grpc
+            raise
+        finally:
+            self._service.metrics.count(CANCEL, code, 0.0, None)
 
     async def _alone(self) -> bool:
-        """Whether the stream carried this one request and no other will come."""
+        """Find out whether the stream carried this one request and no other will come."""
         if not self._company.is_set():
             # However full the node is: who isn't read on can't half-close.
             self._budget.exempt(True)
@@ -315,10 +298,6 @@ class InferStream:
             except TimeoutError:
                 continue
             return
-
-
-def _cancelled() -> RequestCancelled:
-    return RequestCancelled("the client has called it off")
 
 
 def _messages(correlation_id: str, part: Part) -> Answer:

@@ -1,4 +1,4 @@
-"""How long a stream waits for its client; for models it waits as ``serving.readiness`` says."""
+"""Times that a stream waits for its client; for models it waits as ``serving.readiness`` says."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What all streams together may hold: first they aren't read on, then requests are refused.
+"""Bounds on what all streams together may hold: first they aren't read on, then they are refused.
 
 Up to a soft mark, half of each bound, streams share the room evenly; one that has its
 part isn't read on, and HTTP/2's flow control slows its client down. The other half is for
@@ -26,7 +26,7 @@ CHUNKS = 1024 * 1024
 
 
 class AdmissionStatistics(NamedTuple):
-    """What the node holds at one moment; ``refused`` counts since it was made."""
+    """A reading of what the node holds; ``refused`` counts since it was made."""
 
     in_flight: int
     """Requests, from when they are whole until their answers are written."""
@@ -61,9 +61,9 @@ class Admission:
         self.most_incomplete = max(most_bytes // 2, largest_request + CHUNKS)
         """Bytes of ``most_bytes`` that incomplete requests may take."""
         self.items = self.bytes = self.incomplete = 0
-        """What is held now, by all shares."""
+        """Requests and bytes that are held now, by all budgets."""
         self.streams = 0
-        """Shares with something in flight."""
+        """Budgets with something in flight."""
         self.refused = 0
         self.service_rate = ServiceRate(clock)
         self.waits: OrderedDict[StreamBudget, asyncio.Future[None]] = OrderedDict()
@@ -72,7 +72,7 @@ class Admission:
         self._idle.set()
 
     def open(self) -> "StreamBudget":
-        """The part of a new stream: nothing yet."""
+        """Give a new stream its budget, of which nothing is taken yet."""
         return StreamBudget(self)
 
     async def idle(self) -> None:
@@ -80,20 +80,20 @@ class Admission:
         await self._idle.wait()
 
     def statistics(self) -> AdmissionStatistics:
-        """A consistent reading."""
+        """Take a consistent reading."""
         return AdmissionStatistics(
             self.items, self.bytes, self.streams, len(self.waits), self.refused
         )
 
     def joined(self) -> None:
-        """A stream has something in flight that had nothing."""
+        """Note that a stream has something in flight that had nothing."""
         self.streams += 1
         if self.streams == 1:
             self._idle.clear()
             self.service_rate.begin(1)
 
     def left(self) -> None:
-        """A stream has nothing in flight any more."""
+        """Note that a stream has nothing in flight any more."""
         self.streams -= 1
         if not self.streams:
             self._idle.set()
@@ -107,7 +107,7 @@ class Admission:
             self.waits.pop(budget, None)
 
     def wake(self, budget: "StreamBudget", others: int = 1) -> None:
-        """A stream gave something back: look at it, and in turn at some of those that wait.
+        """Look at a stream that gave something back, and in turn at some of those that wait.
 
         So nobody wakes a herd, and nobody is forgotten: a stream that waits has something
         in flight, and is looked at again when that is given back.
@@ -128,7 +128,7 @@ class Admission:
 
 
 class StreamBudget:
-    """What one stream holds of the node's room."""
+    """The part of the node's room that one stream holds."""
 
     def __init__(self, node: Admission) -> None:
         self.items = 0
@@ -191,7 +191,7 @@ class StreamBudget:
         node.bytes += size
 
     def full(self) -> Overloaded:
-        """That the node has no room for a request, and when it may have some again."""
+        """Say that the node has no room for a request, and when it may have some again."""
         node = self._node
         node.refused += 1
         return Overloaded(
@@ -201,19 +201,19 @@ class StreamBudget:
         )
 
     def served(self) -> None:
-        """One of the requests in flight was served; its answer is still to be written."""
+        """Count one of the requests in flight as served; its answer is still to be written."""
         service_rate = self._node.service_rate
         service_rate.left -= 1
         if service_rate.left <= 0:
             service_rate.over(self._node.items)
 
     def answer(self, size: int) -> None:
-        """One of the requests in flight has an answer, whose ``size`` bytes it holds too."""
+        """Hold the ``size`` bytes of an answer too, until they are written."""
         self.bytes += size
         self._node.bytes += size
 
     def give_back(self, size: int, items: int = 1) -> None:
-        """The answer to a request is written."""
+        """Give back what a request held, and its answer: that is written."""
         if not self.items:
             return  # closed meanwhile
         node = self._node
@@ -227,7 +227,7 @@ class StreamBudget:
             node.wake(self, items)
 
     def hold(self, change: int) -> None:
-        """So many bytes of incomplete requests more are held, or fewer."""
+        """Hold so many more bytes of incomplete requests, or fewer where ``change`` is negative."""
         self.incomplete += change
         self.bytes += change
         self._node.incomplete += change
@@ -242,7 +242,7 @@ class StreamBudget:
             self._node.wake(self)
 
     def close(self) -> None:
-        """The stream has ended: give back whatever is left."""
+        """Give back whatever is left: the stream has ended."""
         self.hold(-self.incomplete)
         if self.items:
             self.give_back(self.bytes, self.items)

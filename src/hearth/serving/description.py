@@ -1,4 +1,4 @@
-"""What a node offers just now, in the catalog's neutral words: every door lists it from here."""
+"""Describes what a node offers just now, in the catalog's neutral words, for every door."""
 
 from collections.abc import Iterable, Sequence
 

@@ -107,7 +107,7 @@ class ManagedModel:
         return model
 
     async def _bring_up(self, retry_seconds: float) -> Model:
-        """The model, once it has shown that it works."""
+        """Load the model, and give it once it has shown that it works."""
         if not await run_blocking(partial(is_local, self._loader)):
             await self._fetch(retry_seconds)
         try:
@@ -171,7 +171,7 @@ class ManagedModel:
                 return
 
     def _relay(self) -> Progress:
-        """A progress that may be called from any thread; late calls change nothing."""
+        """Make a progress that may be called from any thread; late calls change nothing."""
         loop = asyncio.get_running_loop()
         work = self._work = object()
 

@@ -1,4 +1,4 @@
-"""Who waits for models that load, and for how long: the one rule for requests and capabilities."""
+"""The one rule on waiting for models that load: for requests and capabilities alike."""
 
 import asyncio
 import time
@@ -66,7 +66,7 @@ class Readiness:
         return all(managed.startup_done for managed in self._models.values())
 
     def give_up_at(self) -> float:
-        """Until when somebody waits who comes now, on the clock of ``time.monotonic()``."""
+        """Tell until when somebody waits who comes now, on the clock of ``time.monotonic()``."""
         return time.monotonic() + self._wait_seconds
 
     async def wait_for_all(self, services: Iterable[str], until: float | None = None) -> None:

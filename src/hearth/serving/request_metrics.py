@@ -1,4 +1,4 @@
-"""What became of the requests: counted here, read by the metrics."""
+"""Counts what became of the requests, for the metrics to read."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How fast the node serves, for those whom it refuses: when is it worth coming back?"""
+"""The rate at which the node serves: it tells the refused when it is worth coming back."""
 
 import time
 from collections.abc import Callable
@@ -29,12 +29,12 @@ class ServiceRate:
         """Requests a second, lately."""
 
     def begin(self, in_flight: int) -> None:
-        """The first round, or the first one after a rest."""
+        """Begin a round: the first one, the first after a rest, or the next."""
         self._began = self._clock()
         self._size = self.left = max(1, in_flight)
 
     def over(self, in_flight: int) -> None:
-        """The round is over, and the next one begins."""
+        """End the round, and begin the next one."""
         took = max(self._clock() - self._began, 1e-6)
         rate = self._size / took
         # Not the mean of times: one long round would be remembered for long.
@@ -42,7 +42,7 @@ class ServiceRate:
         self.begin(in_flight)
 
     def retry_after(self, in_flight: int) -> float:
-        """Seconds until half of what is in flight is likely to be served.
+        """Guess the seconds until half of what is in flight is served.
 
         However fast earlier rounds were: at least as the present one goes.
         """

@@ -22,7 +22,7 @@ CANCELLED = "CANCELLED"
 
 
 class Code(NamedTuple):
-    """How an error is told, a column for each kind of door."""
+    """Codes that tell an error, a column for each kind of door."""
 
     grpc: str
     """Name of the gRPC status, as ``NOT_FOUND``; also what the metrics count by."""
@@ -61,7 +61,7 @@ def is_the_end(error: BaseException) -> bool:
 
 
 class Status(NamedTuple):
-    """What a client is told of a failure."""
+    """A failure as it is told to a client."""
 
     code: Code
     message: str

@@ -1,4 +1,4 @@
-"""What a task answers: one whole result, or a stream of parts.
+"""Answers of tasks: one whole result, or a stream of parts.
 
 A stream has any number of parts and needn't know how many: the last one says that it is. Parts
 are whole answers, such as those of the entries of ``compose``, and are always sent. Deltas tell
@@ -34,17 +34,17 @@ class Part(NamedTuple):
     is_last: bool = False
     """Whether the answer ends with it."""
     meta: Mapping[str, str] = NO_META
-    """What the client is told beside the result's own meta, and of an error too."""
+    """Meta that the client is told beside the result's own, and of an error too."""
     task: str = ""
     """Name of the task that answered, where the part counts as a request of its own."""
     seconds: float = 0.0
-    """How long that took."""
+    """Seconds that this took."""
     timings: Timings | None = None
     """Where that time went."""
 
 
 class Delta(ABC):
-    """What an answer has got since the delta before; never the last that is sent of it."""
+    """A piece that an answer has got since the delta before; never the last that is sent of it."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What a task is: data and three small functions.
+"""Declares tasks: data and three small functions.
 
 ``parse`` turns a request into what the model takes, ``call`` asks the model,
 ``render`` turns what it gave into bytes. The declarations feed the router, the
@@ -35,13 +35,13 @@ class Request:
     mime: str = ""
     meta: Mapping[str, str] = field(default_factory=lambda: NO_META)
     correlation_id: str = ""
-    """What the client calls it: may be empty, and may repeat."""
+    """Name that the client has for it: may be empty, and may repeat."""
     size: int = field(default=0, compare=False)
     """Bytes that the node holds for it."""
     deadline: float | None = None
     """When its answer is of no use any more, on the clock of ``time.monotonic()``."""
     source: Hashable = None
-    """Whose it is: requests of different sources take turns."""
+    """Client or stream that it is from: requests of different sources take turns."""
     timings: Timings = field(default_factory=Timings, compare=False)
     """Where its time went; filled in on the way."""
     picture: Picture | None = None
@@ -54,10 +54,10 @@ class Request:
 
 
 class Waits(Protocol):
-    """Who waits for models that load; ``serving.readiness.Readiness`` is the real one."""
+    """A waiter for models that load; ``serving.readiness.Readiness`` is the real one."""
 
     def give_up_at(self) -> float:
-        """Until when a request waits that comes now, on the clock of ``time.monotonic()``."""
+        """Tell until when a request waits that comes now, on the clock of ``time.monotonic()``."""
         ...
 
     async def wait_for_any(self, services: Iterable[str], until: float | None = None) -> None:
@@ -66,10 +66,10 @@ class Waits(Protocol):
 
 
 class Asks(Protocol):
-    """Who answers requests; ``serving.router.Router`` is the real one."""
+    """An answerer of requests; ``serving.router.Router`` is the real one."""
 
     def find(self, name: str) -> "Task":
-        """The task of that name; raises UnknownTask and InvalidInput."""
+        """Find the task of that name; raises UnknownTask and InvalidInput."""
         ...
 
     def answer(self, task: "Task", request: Request) -> Coroutine[Any, Any, Result | AnswerStream]:
@@ -78,12 +78,12 @@ class Asks(Protocol):
 
     @property
     def readiness(self) -> Waits:
-        """Which models are about to be ready, and how long they are waited for."""
+        """Waiter for models that are about to be ready."""
         ...
 
 
 class Call(NamedTuple):
-    """What the three functions of a task get beside the model."""
+    """Arguments of a task's three functions beside the model."""
 
     request: Request
     options: Mapping[str, Any]
