@@ -19,6 +19,7 @@ from grpc import aio
 
 import hearth
 from _models import FOLDER, convolutions, jpegs
+from _servers import settled
 from batching import pictures_of
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.node import Node
@@ -51,7 +52,7 @@ async def ask(pictures: Sequence[bytes]) -> list[Counter[str]]:
     request_of = pictures_of(pictures)
     counted = []
     async with Node(settings) as node:
-        await node.wait_until(lambda: node.status == "ready")
+        await settled(node)
         async with aio.insecure_channel(f"127.0.0.1:{node.port}") as channel:
             stream = pb_grpc.InferenceStub(channel).Infer()
             for number in range(len(pictures)):

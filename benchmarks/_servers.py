@@ -24,6 +24,7 @@ from grpc import aio
 
 from _lab import LAB, NOOP, NUMBERS, Model, Paced, Perceptron
 from _models import FOLDER
+from hearth.batching import BatchQueue
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.families.registry import TASKS
@@ -77,19 +78,31 @@ def node_of(kind: str, arguments: list[str], settings: Settings) -> Node:
 async def serve(node: Node, profile: str | None) -> None:
     """Serve until the process is told to end."""
     async with node:
-        await node.wait_until(lambda: node.status == "ready")
-        # Label vectors would be made in the background of what is measured.
-        await node.wait_until(lambda: all(slot.artifacts_ready for slot in node.models.values()))
+        await settled(node)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell, node)
         print(node.port, flush=True)
         await _told_to_end(profile)
 
 
+async def settled(node: Node) -> None:
+    """Wait until the node does nothing by itself: it is ready, its label vectors are made, and
+    it knows how long batches take."""
+    await node.wait_until(lambda: node.status == "ready")
+    await node.wait_until(lambda: all(slot.artifacts_ready for slot in node.models.values()))
+    while any(queue.to_be_measured for queue in queues_of(node)):
+        await asyncio.sleep(0.1)
+
+
+def queues_of(node: Node) -> list[BatchQueue[Any, Any]]:
+    """All queues of the models that are loaded."""
+    models = [slot.model for slot in node.models.values() if slot.model is not None]
+    return [queue for model in models for queue in model.queues]
+
+
 def tell(node: Node) -> None:
     """Print the statistics of the queues, by their names."""
-    managers = [slot.model for slot in node.models.values() if slot.model is not None]
-    queues = [queue for manager in managers for queue in manager.queues]
-    print(json.dumps({queue.name: _plain(queue.statistics()) for queue in queues}), flush=True)
+    statistics = {queue.name: _plain(queue.statistics()) for queue in queues_of(node)}
+    print(json.dumps(statistics), flush=True)
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,7 @@ from hearth.client import AnswerPart, Client, SyncClient
 from hearth.client.limits import ClientLimits
 from hearth.contract import ml_service_pb2 as pb
 from hearth.errors import DeadlinePassed, InvalidInput, ModelFailed, Unavailable, UnknownTask
-from node_kit import counting_of, lab_node
+from node_kit import STREAM_TASKS, counting_of, lab_node
 
 LARGE = 64 << 10
 """Bytes of a part, of which a few fill a connection's window."""
@@ -373,7 +373,7 @@ def numbers(count: int) -> str:
 
 
 async def test_a_nodes_deltas_make_up_its_last_part() -> None:
-    async with lab_node() as node, Client(f"127.0.0.1:{node.port}") as client:
+    async with lab_node(tasks=STREAM_TASKS) as node, Client(f"127.0.0.1:{node.port}") as client:
         parts = await gathered(client.stream("count", "x", n=20, pace_ms=2))
         whole = await client.infer("count", "x", n=20)
     *deltas, last = parts
@@ -385,7 +385,7 @@ async def test_a_nodes_deltas_make_up_its_last_part() -> None:
 
 
 async def test_whole_answers_of_one_request_are_parts_whether_or_not_they_are_streamed() -> None:
-    async with lab_node() as node, Client(f"127.0.0.1:{node.port}") as client:
+    async with lab_node(tasks=STREAM_TASKS) as node, Client(f"127.0.0.1:{node.port}") as client:
         parts = await gathered(client.stream("count", "x", n=5, whole=True))
         answer = await client.infer("count", "x", n=5, whole=True)
     texts = [f"{number} " for number in range(5)]
@@ -395,7 +395,7 @@ async def test_whole_answers_of_one_request_are_parts_whether_or_not_they_are_st
 
 
 async def test_a_node_stops_working_for_who_leaves_the_loop() -> None:
-    async with lab_node() as node, Client(f"127.0.0.1:{node.port}") as client:
+    async with lab_node(tasks=STREAM_TASKS) as node, Client(f"127.0.0.1:{node.port}") as client:
         async with aclosing(client.stream("count", "x", n=1_000_000, pace_ms=1)) as parts:
             await anext(parts)
             assert counting_of(node).at_work
@@ -407,7 +407,7 @@ async def test_a_node_stops_working_for_who_leaves_the_loop() -> None:
 
 async def test_many_parts_wait_at_the_node_for_who_hardly_reads() -> None:
     many = 10_000
-    async with lab_node() as node, Client(f"127.0.0.1:{node.port}") as client:
+    async with lab_node(tasks=STREAM_TASKS) as node, Client(f"127.0.0.1:{node.port}") as client:
         call = client.stream("count", "x", n=many, width=1000, whole=True, timeout=120)
         async with aclosing(call) as parts:
             for _ in range(5):

@@ -270,7 +270,7 @@ def _curves(settings: Settings) -> Iterator[Check]:
             what = f"{tower}: {about}\n{_speed(settings, service, cached.profile)}"
             yield Check("speed", service, State.OK, what)
     if not shown:
-        what = "not measured yet: the first start of a model does that"
+        what = "not measured yet: a node does that in quiet moments"
         yield Check("speed", "batches", State.NOTE, what)
 
 

@@ -32,7 +32,7 @@ def whole(job: Job, correlation_id: str) -> InferRequest:
         task=job.task,
         payload=job.payload,
         payload_mime=job.mime,
-        meta=job.meta,
+        meta=job.meta or None,
     )
 
 
@@ -161,7 +161,7 @@ class Assembly:
         part = self.add_part(message)
         if part is None:
             return None
-        entry = message.meta.get(ENTRY)
+        entry = (part.meta if part.error is None else message.meta).get(ENTRY)
         if entry is None:
             if part.error is not None or (message.is_final and not self._parts):
                 return part
@@ -211,7 +211,7 @@ class Assembly:
     def _joined(self, last: InferResponse, body: bytes) -> Outcome:
         meta = last.meta
         # Half of dict(meta)'s time, which asks for its keys in Python.
-        copied = {key: meta[key] for key in meta} if meta else {}
+        copied = {key: meta[key] for key in meta}
         return Outcome(self.job, body, last.result_mime, last.result_schema, copied)
 
     def _broken(self, what: str) -> Outcome:

@@ -9,8 +9,8 @@ from hearth.families.face.faces import Face, Kept, Wanted
 from hearth.families.face.pictures import PICTURES_AHEAD, Look, Pictures
 from hearth.families.face.scrfd import Detector, Found, View
 from hearth.media import File, ImageReader
-from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.options import QueueOptions
+from hearth.models.pictures import exclusive_when_heavy
 from hearth.models.single_flight import SingleFlightCache
 
 _FACES_OF_A_VECTOR = 8

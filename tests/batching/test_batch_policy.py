@@ -1,4 +1,4 @@
-"""When a free session waits for company: for those who are on their way, while it pays."""
+"""How large batches are, and when a free session waits for company: as long as it pays."""
 
 import asyncio
 from itertools import pairwise
@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from batch_kit import until_waiting
 from hearth.batching import BatchQueue, LatencyProfile, WindowState, adaptive_window
+from hearth.batching.batch_policy import BatchSizer
+from hearth.batching.isolate_failures import BatchOutcome
 
 PROFILES = st.dictionaries(
     st.integers(1, 64), st.floats(1e-4, 10, allow_nan=False), min_size=1, max_size=7
@@ -159,7 +161,67 @@ def test_what_isnt_a_measurement_makes_no_curve(times):
         LatencyProfile(times)
 
 
-# --- a queue that lingers -------------------------------------------------------------------
+# --- what a batch costs beside its run ------------------------------------------------------
+
+
+def ran(sizer: BatchSizer, gap: float, *, count: int = 50, at_once: bool = True) -> None:
+    """Let batches of a millisecond follow each other after so many seconds."""
+    outcome = BatchOutcome([None], runs=1, culprits=0, fits=None)
+    for _ in range(count):
+        began = sizer.free_since + gap
+        sizer.note(1, began, began + 0.001, outcome, at_once=at_once)
+
+
+STEEP = LatencyProfile({1: 0.0001, 28: 0.0156})
+"""28 items for 156 times what one takes: they pay only where a batch costs much beside its run."""
+
+
+@pytest.mark.parametrize(("gap", "best"), [(0.00003, 1), (0.0001, 1), (0.0009, 28)])
+def test_sizes_are_chosen_by_what_a_batch_was_seen_to_cost_beside_its_run(gap, best):
+    sizer = BatchSizer(8)
+    ran(sizer, gap)
+    assert sizer.overhead == pytest.approx(gap)
+    sizer.tune(STEEP, None)
+    assert sizer.max_batch == best
+
+
+def test_sizes_are_chosen_anew_when_that_cost_changes():
+    sizer = BatchSizer(8)
+    sizer.tune(STEEP, None)
+    assert sizer.max_batch == 1
+    ran(sizer, 0.0009)
+    assert sizer.max_batch == 28
+    ran(sizer, 0.00005)
+    assert sizer.max_batch == 1
+
+
+def test_a_wish_is_no_matter_of_cost():
+    sizer = BatchSizer(8)
+    sizer.tune(STEEP, 4)
+    ran(sizer, 0.0009)
+    assert sizer.max_batch == 4
+
+
+def test_a_session_that_waited_for_work_tells_nothing_of_that_cost():
+    sizer = BatchSizer(8)
+    ran(sizer, 0.0009, at_once=False)
+    assert sizer.overhead == 0
+
+
+async def test_a_queue_sees_what_its_batches_cost_beside_their_runs(gate):
+    queue = BatchQueue(gate, name="test", max_batch=1)
+    first = asyncio.create_task(queue.submit(b"x"))
+    await gate.entered()
+    others = [asyncio.create_task(queue.submit(b"x")) for _ in range(3)]
+    await until_waiting(queue, 3)
+    assert queue._sizer.overhead == 0
+    gate.open()
+    await asyncio.gather(first, *others)
+    assert queue._sizer.overhead > 0
+    queue.close()
+
+
+# --- a queue that waits for company ---------------------------------------------------------
 
 
 @pytest.fixture
