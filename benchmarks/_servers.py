@@ -27,7 +27,7 @@ from _models import FOLDER
 from hearth.batching import BatchQueue
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 from hearth.node import Node
 from hearth.settings import Settings, load
 from hearth.wiring import loaders_of
