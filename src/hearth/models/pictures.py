@@ -5,9 +5,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
-from hearth.media import File, ImageReader, Picture, PixelForm
-from hearth.models.exclusive import exclusive_when_heavy
+from hearth.batching import NO_CONTEXT, BatchQueue, Exclusive, QueueHandle, RequestContext
+from hearth.media import File, HeavyImage, ImageReader, Picture, PixelForm
 from hearth.models.options import QueueOptions
 
 PICTURES_AHEAD = 8
@@ -15,6 +14,8 @@ PICTURES_AHEAD = 8
 One of 12 megapixels takes 36 MB, however many look at it."""
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Payload = TypeVar("Payload")
 Work = Callable[[ImageReader], T]
 """What is to be done with a picture. All that it reads, it reads with the argument: where that
 is a heavy image, the work is begun anew in the thread for these."""
@@ -80,3 +81,22 @@ class PictureWork:
 
 def _work(reader: ImageReader, work: Work[Any]) -> Any:
     return work(reader)
+
+
+def exclusive_when_heavy(
+    prepare: Callable[[ImageReader, Payload], Item], reader: ImageReader
+) -> Callable[[Payload], Item]:
+    """Make ``prepare`` fit for a batch queue: heavy pictures are decoded one at a time.
+
+    Its threads leave them to the one for exclusive items, where ``prepare`` is begun anew. All
+    that it reads, it reads with its first argument.
+    """
+    exclusive = partial(prepare, reader)
+
+    def light(payload: Payload) -> Item:
+        try:
+            return prepare(reader.light, payload)
+        except HeavyImage:
+            raise Exclusive(exclusive) from None
+
+    return light

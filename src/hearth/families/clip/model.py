@@ -19,8 +19,8 @@ from hearth.families.clip.tensors import PreparedTensor, preprocessing_of
 from hearth.families.clip.tower import Tower
 from hearth.hub.progress import Progress
 from hearth.media import File, ImageReader
-from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.options import QueueOptions
+from hearth.models.pictures import exclusive_when_heavy
 from hearth.models.rows import BatchRow
 from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest, key_of

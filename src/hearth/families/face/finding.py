@@ -9,8 +9,8 @@ from hearth.families.face.faces import DetectedFace, Kept, Wanted
 from hearth.families.face.pictures import PICTURES_AHEAD, DetectionPreprocessor, Look
 from hearth.families.face.scrfd import DetectedFaces, DetectionInput, FaceDetector
 from hearth.media import File, ImageReader
-from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.options import QueueOptions
+from hearth.models.pictures import exclusive_when_heavy
 from hearth.models.single_flight import SingleFlightCache
 
 _FACES_OF_A_VECTOR = 8
