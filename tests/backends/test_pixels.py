@@ -306,7 +306,7 @@ def test_a_broken_picture_gives_its_row_back(session):
     for payload in (b"", b"no picture", whole[:-20], whole[:200]):
         with pytest.raises(InvalidInput):
             pictures.prepare(READER, payload)
-    assert pictures.prepare(READER, whole).slot == 0
+    assert pictures.prepare(READER, whole).index == 0
 
 
 def test_only_the_item_whose_numbers_arent_finite_fails(tmp_path):
