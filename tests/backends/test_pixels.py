@@ -21,11 +21,11 @@ from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.families.clip import openclip
 from hearth.families.clip.files import GraphFiles
 from hearth.families.clip.pictures import Pictures
+from hearth.families.clip.settings import ClipSettings
 from hearth.families.clip.tower import Tower
 from hearth.families.clip.transform import ImageTransform
 from hearth.media import ImageReader
 from hearth.models.rows import BatchRow
-from hearth.settings import ClipSettings
 
 HEIGHT, WIDTH = 8, 12
 TRANSFORM = ImageTransform(HEIGHT, WIDTH)

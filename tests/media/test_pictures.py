@@ -12,7 +12,7 @@ from batch_kit import until
 from hearth.batching import RequestContext, Workers
 from hearth.errors import InvalidInput, ModelFailed
 from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 from hearth.media import ImageReader, Picture, images
 from hearth.media.formats import IMAGES, PICTURES
 from hearth.models.options import QueueOptions

@@ -21,11 +21,11 @@ from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable
 from hearth.families.clip import tokenizer as tokenizers
 from hearth.families.clip.parts import Parts
+from hearth.families.clip.settings import ClipSettings
 from hearth.families.clip.transform import ImageTransform
 from hearth.hub.atomic import read_json
 from hearth.hub.layout import ABOUT
 from hearth.models.sessions import session_options
-from hearth.settings import ClipSettings
 
 _LONGEST_NAME = 200
 _SMALLEST_SCALE, _LARGEST_SCALE = 1e-4, 1e4
