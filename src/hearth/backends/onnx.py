@@ -144,7 +144,7 @@ class OnnxSession:
         return self._session
 
     def named(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        """What the engine returned, by the outputs' names."""
+        """Map what the engine returned by the outputs' names."""
         return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
 
     def close(self) -> None:
