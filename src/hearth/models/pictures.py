@@ -17,8 +17,8 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 Payload = TypeVar("Payload")
 Work = Callable[[ImageReader], T]
-"""What is to be done with a picture. All that it reads, it reads with the argument: where that
-is a heavy image, the work is begun anew in the thread for these."""
+"""Work to be done with a picture. All that it reads, it reads with the argument: where that is a
+heavy image, the work is begun anew in the thread for these."""
 
 
 class PictureWork:
@@ -44,21 +44,21 @@ class PictureWork:
         )
 
     async def made(self, work: Work[T], context: RequestContext = NO_CONTEXT) -> T:
-        """What ``work`` gives."""
+        """Do the work; return its result."""
         result: T = await self.queue.submit_raw(work, self._prepare, context=context)
         return result
 
     def held(
         self, work: Work[T], context: RequestContext = NO_CONTEXT, handle: QueueHandle | None = None
     ) -> AbstractAsyncContextManager[T]:
-        """The same; until the block ends it counts as one of those under way."""
+        """Do the work as ``made`` does; it counts as one of those under way for the block."""
         return self.queue.passing(work, self._prepare, context=context, handle=handle)
 
     @asynccontextmanager
     async def decoded(
         self, file: File, context: RequestContext = NO_CONTEXT, form: PixelForm = PixelForm.STORED
     ) -> AsyncIterator[Picture]:
-        """The picture, decoded in this form, and held until the block ends.
+        """Decode the picture in this form, and hold it until the block ends.
 
         Raises InvalidInput for anything but a picture.
         """
@@ -71,7 +71,7 @@ class PictureWork:
             yield picture
 
     def inherit_priority(self, handle: QueueHandle, context: RequestContext) -> None:
-        """As ``BatchQueue.inherit_priority``."""
+        """Let an item inherit a more urgent priority, as ``BatchQueue.inherit_priority`` does."""
         self.queue.inherit_priority(handle, context)
 
     def close(self) -> None:

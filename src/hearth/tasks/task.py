@@ -120,7 +120,7 @@ class Task:
     aliases: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
     interactive: bool = False
-    """Somebody waits for the answer, unless the request's ``priority`` says otherwise."""
+    """True: somebody waits for the answer, unless the request's ``priority`` says otherwise."""
     missing: Callable[[Any, Mapping[str, Any]], str | None] = nothing_missing
     """Tells why the model can't do this task yet, or None: label vectors still being made. Gets
     the options of a request; none of them where the task itself is meant."""

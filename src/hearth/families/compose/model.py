@@ -1,4 +1,4 @@
-"""What composed requests need of a model: none; only room for the pictures they share."""
+"""Model of composed requests: none at all; only room for the pictures they share."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

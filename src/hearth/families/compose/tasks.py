@@ -74,7 +74,7 @@ class _Composition:
         return Part(result, error, is_last, meta, task, self._seconds[name], self._timings[name])
 
     def _decodes_ahead(self, entries: Sequence[ComposeEntry]) -> bool:
-        """Whether the payload is decoded before anything else.
+        """Tell whether the payload is decoded before anything else.
 
         Not for texts; nor for the frame of a video, which takes its turn as it comes, is
         decoded in it, and not at all where it is dropped.
@@ -84,12 +84,12 @@ class _Composition:
         return not is_frame and bool(self._takers)
 
     def _shares_picture(self, entry: ComposeEntry) -> bool:
-        """Whether an entry looks at the picture that is decoded for all, and at no other page."""
+        """Tell whether an entry looks at the picture decoded for all, and at no other page."""
         page = self._call.request.meta.get(PAGE.name, "1")
         return self._tasks[entry.name].takes_pictures and entry.meta.get(PAGE.name, page) == page
 
     async def _picture(self, _: None) -> Picture | HearthError:
-        """The payload decoded, or why it can't be: that is for each of its entries to tell."""
+        """Decode the payload, or tell why it can't be: that is for each of its entries to tell"""
         # There is room for few decoded pictures: none is taken for models that still load.
         services = {task.service for task in self._takers}
         await self._router.readiness.wait_for_any(services, self._ready_by)
@@ -143,7 +143,7 @@ class _Composition:
 
 
 def _task_of(entry: ComposeEntry, router: Asks) -> Task:
-    """The task of an entry; raises InvalidInput where it can't be one."""
+    """Find the task of an entry; raises InvalidInput where it can't be one."""
     try:
         task = router.find(entry.task)
     except UnknownTask as error:

@@ -18,8 +18,8 @@ class Video(Generic[Before]):
 
     def __init__(self) -> None:
         self.before: Before | None = None
-        """What the last frame that went well has left for the next one; None: nothing yet.
-        Only to be touched in a frame's turn."""
+        """State left by the last frame that went well for the next one; None: nothing yet. Only to
+        be touched in a frame's turn."""
         self._size: tuple[int, int] | None = None
         self._moment: float | None = None
         self._busy = False
@@ -52,7 +52,8 @@ class Video(Generic[Before]):
             self._next()
 
     def begin(self, moment: float, width: int, height: int) -> Before | None:
-        """What a frame is to go on from, taken at ``moment`` (seconds); only in its turn.
+        """Give the state that a frame is to go on from, taken at ``moment`` (seconds); only in its
+        turn.
 
         Nothing where the time goes back, or where frames have another size than before.
         """
@@ -91,7 +92,7 @@ class Videos:
         self._of: WeakKeyDictionary[Any, OrderedDict[Hashable, Video[Any]]] = WeakKeyDictionary()
 
     def video(self, source: Any, key: Hashable) -> Video[Any]:
-        """A client's video by its key; a new one where there is none."""
+        """Find a client's video by its key; a new one where there is none."""
         videos = self._of.setdefault(self if source is None else source, OrderedDict())
         if key not in videos:
             videos[key] = Video()
