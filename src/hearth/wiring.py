@@ -156,10 +156,10 @@ def _make_face_dynamic(*download: Any) -> None:
 def composer_of(settings: Settings, workers: Workers) -> ModelLoader:
     """Make the loader of the service that every node has: requests composed of several tasks."""
     from hearth.families.compose.model import ComposeLoader
-    from hearth.media.images import ImageReader
+    from hearth.media import IMAGE, ImageReader
 
     reader = ImageReader(settings.max_image_pixels)
-    return ComposeLoader(reader=reader, options=_queue_options(settings, workers))
+    return ComposeLoader({IMAGE: reader}, options=_queue_options(settings, workers))
 
 
 def _queue_options(settings: Settings, workers: Workers) -> "QueueOptions":

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hearth.errors import InvalidInput
-from hearth.media import HeavyImage, ImageReader, Picture, images
+from hearth.media import HeavyPayload, ImageReader, Picture, images
 from hearth.media.forms import Decoded
 from hearth.media.raw import FORMATS, MIME, RawForm, is_raw, raw_form, read_raw
 
@@ -103,7 +103,7 @@ def test_more_pixels_than_allowed_are_refused_before_anything_is_made_of_them():
     with pytest.raises(InvalidInput, match="9999999×9999999 pixels; at most 1,000,000"):
         read_raw(bytes(10), form, 1_000_000)
     with pytest.raises(InvalidInput, match="1001×1000 pixels"):
-        Picture(bytes(1_001_000), mime_of("gray", 1001, 1000)).pixels(READER)
+        Picture(bytes(1_001_000), mime_of("gray", 1001, 1000)).decode(READER)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def asked_by_eight(picture: Picture, reader: ImageReader) -> list[np.ndarray]:
 
     def ask(number: int) -> None:
         ready.wait(10)
-        looks = picture.image if number % 2 else picture.pixels
+        looks = picture.image if number % 2 else picture.decode
         seen.append(np.asarray(looks(reader)))
 
     threads = [threading.Thread(target=ask, args=[number]) for number in range(8)]
@@ -230,7 +230,7 @@ def test_every_order_of_asking_gives_the_same_pixels():
         picture, reader = Picture(file_of(Image.fromarray(pixels))), CountingReader()
         assert np.array_equal(np.asarray(getattr(picture, first)(reader)), pixels)
         assert np.array_equal(np.asarray(getattr(picture, second)(reader)), pixels)
-        assert picture.pixels(reader) is picture.pixels(reader)
+        assert picture.decode(reader) is picture.decode(reader)
         assert reader.reads == 1
 
 
@@ -239,7 +239,7 @@ def test_nobody_can_change_what_others_see(mime):
     pixels = noise(30, 20, 3)
     raw = mime.startswith(MIME)
     picture = Picture(pixels.tobytes() if raw else file_of(Image.fromarray(pixels)), mime)
-    shown = picture.pixels(READER)
+    shown = picture.decode(READER)
     assert shown.flags.c_contiguous
     with pytest.raises(ValueError, match="read-only"):
         shown[0, 0] = 1
@@ -250,7 +250,7 @@ def test_a_picture_stands_upright_as_its_exif_says():
     exif[0x0112] = 6
     pixels = noise(30, 20, 3)
     picture = Picture(file_of(Image.fromarray(pixels), exif=exif))
-    assert np.array_equal(picture.pixels(READER), np.rot90(pixels, -1))
+    assert np.array_equal(picture.decode(READER), np.rot90(pixels, -1))
     assert picture.image(READER).size == (30, 20)
 
 
@@ -258,11 +258,11 @@ def test_a_heavy_picture_is_put_off_and_can_be_had_later(monkeypatch):
     monkeypatch.setattr(images, "_HEAVY_PIXELS", 999)
     picture = Picture(file_of(Image.new("RGB", (40, 25))))
     for ask in (picture.pixels, picture.image):
-        with pytest.raises(HeavyImage):
+        with pytest.raises(HeavyPayload):
             ask(READER.light)
-    assert picture.pixels(READER).shape == (25, 40, 3)
+    assert picture.decode(READER).shape == (25, 40, 3)
     # What has been decoded is no burden any more.
-    assert picture.pixels(READER.light).shape == (25, 40, 3)
+    assert picture.decode(READER.light).shape == (25, 40, 3)
     assert picture.image(READER.light).size == (40, 25)
 
 

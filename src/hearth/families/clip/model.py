@@ -18,7 +18,7 @@ from hearth.families.clip.pictures import Pictures, SharedPicture
 from hearth.families.clip.tensors import Tensor, preprocessing_of
 from hearth.families.clip.tower import Tower
 from hearth.hub.progress import Progress
-from hearth.media import File, ImageReader
+from hearth.media import ImagePayload, ImageReader
 from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.options import QueueOptions
 from hearth.models.rows import BatchRow
@@ -139,7 +139,7 @@ class ClipModel:
         return self._pictures.prepare(self._reader, payload)
 
     async def embed_image(
-        self, picture: File | SharedPicture | Tensor, context: RequestContext = NO_CONTEXT
+        self, picture: ImagePayload | SharedPicture | Tensor, context: RequestContext = NO_CONTEXT
     ) -> Vector:
         """The unit vector, float32 (dim,), of an image file; it is shared, and read-only.
 
@@ -333,12 +333,12 @@ class ClipModel:
             )
 
 
-async def _key_of(picture: File | SharedPicture | Tensor) -> Hashable:
+async def _key_of(picture: ImagePayload | SharedPicture | Tensor) -> Hashable:
     if isinstance(picture, Tensor):
         return (Tensor, await digest(picture.payload))
     return await key_of(picture.file if isinstance(picture, SharedPicture) else picture)
 
 
-def shared_picture(file: File, *models: ClipModel) -> SharedPicture:
+def shared_picture(file: ImagePayload, *models: ClipModel) -> SharedPicture:
     """A picture that all these models are to embed, one after another."""
     return SharedPicture(file, [model.transform for model in models])

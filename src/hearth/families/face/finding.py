@@ -8,7 +8,7 @@ from hearth.batching import BatchQueue, QueueHandle, RequestContext
 from hearth.families.face.faces import Face, Kept, Wanted
 from hearth.families.face.pictures import PICTURES_AHEAD, Look, Pictures
 from hearth.families.face.scrfd import Detector, Found, View
-from hearth.media import File, ImageReader
+from hearth.media import ImagePayload, ImageReader
 from hearth.models.exclusive import exclusive_when_heavy
 from hearth.models.options import QueueOptions
 from hearth.models.single_flight import SingleFlightCache
@@ -44,7 +44,7 @@ class Finder:
         )
 
     async def find(
-        self, file: File, key: Hashable, wanted: Wanted, context: RequestContext
+        self, file: ImagePayload, key: Hashable, wanted: Wanted, context: RequestContext
     ) -> tuple[Face, ...]:
         """The faces of a picture that are wanted, the surest first."""
         handle = QueueHandle()
@@ -60,7 +60,7 @@ class Finder:
 
     async def find_to_cut(
         self,
-        file: File,
+        file: ImagePayload,
         key: Hashable,
         wanted: Wanted,
         context: RequestContext,
