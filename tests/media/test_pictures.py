@@ -43,7 +43,7 @@ async def test_a_picture_is_decoded_and_held_until_it_was_worked_on(work):
     further_on, entered = asyncio.Event(), []
 
     async def visit() -> None:
-        async with work.decoded(file_of(), RequestContext(source="a")) as picture:
+        async with work.decoded(Picture(file_of()), RequestContext(source="a")) as picture:
             entered.append(picture.decode(READER).shape)
             await further_on.wait()
 
@@ -64,7 +64,7 @@ async def test_what_is_ready_waits_for_nobody(work):
     assert work.queue.statistics().items == 0
 
 
-@pytest.mark.parametrize("file", [b"no picture", Picture(b"x", "image/x-raw;format=rgb;width=2;"
+@pytest.mark.parametrize("file", [Picture(b"no picture"), Picture(b"x", "image/x-raw;format=rgb;width=2;"
                                                                "height=2")])  # fmt: skip
 async def test_what_is_no_picture_is_refused(work, file):
     with pytest.raises(InvalidInput):
@@ -90,7 +90,7 @@ async def test_work_on_a_heavy_picture_is_begun_anew_where_it_is_in_nobodys_way(
 
     assert await work.made(shape) == (25, 40, 3)
     assert len(threads) == 2 and "exclusive" in threads[1] and "exclusive" not in threads[0]
-    async with work.decoded(file_of()) as picture:
+    async with work.decoded(Picture(file_of())) as picture:
         assert np.all(picture.decode(READER.light) == (255, 0, 0))
 
 
