@@ -1,7 +1,7 @@
 """The servers that the benchmarks ask, each a process of its own.
 
 ``echo``                       a bare grpc.aio server that answers each message with its payload
-``noop``                       a hearth node with a task that does nothing
+``noop``                       a hearth node with a task that does nothing, and one that counts
 ``paced BASE EACH``            a hearth node with a model of so many milliseconds
 ``perceptron POLICY``          a hearth node with a model that gains from batches
 ``clip``                       a hearth node with CLIP, as the settings say
@@ -22,12 +22,12 @@ from typing import Any
 import uvloop
 from grpc import aio
 
-from _lab import LAB, NOOP, Model, Paced, Perceptron
+from _lab import LAB, NOOP, NUMBERS, Model, Paced, Perceptron
 from _models import FOLDER
 from hearth.batching import BatchQueue
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 from hearth.node import Node
 from hearth.settings import Settings, load
 from hearth.wiring import loaders_of
@@ -72,7 +72,7 @@ def node_of(kind: str, arguments: list[str], settings: Settings) -> Node:
         "paced": lambda base, each: Paced(float(base), float(each)),
         "perceptron": Perceptron,
     }
-    return Node(settings, loaders=[kinds[kind](*arguments)], tasks=[NOOP, LAB])
+    return Node(settings, loaders=[kinds[kind](*arguments)], tasks=[NOOP, LAB, NUMBERS])
 
 
 async def serve(node: Node, profile: str | None) -> None:

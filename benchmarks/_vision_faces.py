@@ -18,9 +18,9 @@ from _models import FOLDER, _made, _save
 from hearth.families.face.faces import Landmarks
 from hearth.families.face.files import open_detection, open_recognition
 from hearth.families.face.model import FaceModel
+from hearth.families.face.settings import FaceSettings
 from hearth.media import ImageReader, Picture
 from hearth.models.options import QueueOptions
-from hearth.settings import FaceSettings
 
 FACES = 10
 

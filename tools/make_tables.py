@@ -17,7 +17,7 @@ from typing import Any
 
 from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.cli.help import Rows, setting_rows, task_rows
-from hearth.families.registry import SCHEMAS, TASKS
+from hearth.families.tasks import SCHEMAS, TASKS
 from hearth.settings import describe
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hearth._version import __version__
 from hearth.blocking import run_blocking
 from hearth.errors import SettingsError
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 from hearth.hub.progress import Progress, no_progress
 from hearth.models.loader import ModelLoader
 from hearth.rpc.server import MIB, Server
@@ -32,7 +32,7 @@ from hearth.wiring import (
     Identity,
     Presence,
     announcer_of,
-    composer_of,
+    common_loaders_of,
     identity_of,
     loaders_of,
     workers_of,
@@ -76,7 +76,7 @@ class Node:
         self._changes = Changes()
         self.models = {
             loader.service: ManagedModel(loader, changed=self._changes.notify, progress=progress)
-            for loader in (*loaders, composer_of(settings, self._workers))
+            for loader in (*loaders, *common_loaders_of(settings, self._workers))
         }
         readiness = Readiness(self.models, self._changes, wait_seconds=wait_seconds)
         router = Router(tasks, self.models, readiness)

@@ -10,22 +10,20 @@ import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    create_model,
 )
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hearth.discovery.settings import MdnsSettings
 from hearth.environment import (
     CLIENT_NAMES,
     PREFIX,
@@ -35,224 +33,16 @@ from hearth.environment import (
     unknown_names_warning,
 )
 from hearth.errors import SettingsError
-from hearth.known import TASKS
+from hearth.families.registry import OPTIONAL_SERVICES, SERVICES
+from hearth.sections import Names, Section, ServiceSettings
 
 CONFIG_FILE = "hearth.toml"
-
-SERVICES = tuple(service for service in TASKS if service != "compose")
-"""Names of the services that a node can be told to serve; every node composes."""
 
 log = logging.getLogger(__name__)
 
 
-def _split(value: object) -> object:
-    """``"a, b"`` as a list, so that lists can come from the environment."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _known_engine(name: str) -> str:
-    from hearth.backends.registry import BACKENDS  # only where somebody names one
-
-    if name not in BACKENDS:
-        raise PydanticCustomError("engine", f"no such engine: choose from {', '.join(BACKENDS)}")
-    return name
-
-
-Engine = Annotated[str, AfterValidator(_known_engine)]
-Precision = Literal["auto", "fp32", "fp16", "int8"]
-Templates = Literal["auto", "single", "simple", "openai"]
-
-
-class ServiceSettings(_Section):
-    """Of a service: its section has its name."""
-
-
-class ClipSettings(ServiceSettings):
-    """The service ``clip``."""
-
-    backend: Engine = Field(
-        "onnxrt", description="onnxrt or torch (rknn is understood, and not in this version yet)"
-    )
-    model: str = Field(
-        "ViT-B-32:laion2b_s34b_b79k",
-        description="ARCH:TAG of open_clip, a hub repository ORG/NAME, or a local folder",
-    )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
-    require_device: bool = Field(
-        False, description="fail rather than fall back to the CPU without a word"
-    )
-    max_batch_size: PositiveInt | None = Field(
-        None, description="the largest batch; unset: batch_size"
-    )
-    precision: Precision = Field(
-        "auto",
-        description="fp32, fp16 or int8 of an export (onnxrt); auto: on a CPU int8, on a GPU fp16, "
-        "where `hearth models export --precision` has made and checked it, else fp32",
-    )
-    onnx_image: Path | None = Field(None, description="an ONNX file of the image tower")
-    onnx_text: Path | None = Field(None, description="an ONNX file of the text tower")
-    ort_providers: Names | None = Field(
-        None, description="ONNX Runtime's execution providers, first choice first"
-    )
-    rknn_model: Path | None = Field(None, description="an RKNN file (backend rknn)")
-    rknn_target: str = Field("rk3588", description="the board of the RKNN file")
-    labels: Path | None = Field(
-        None, description="a text or JSON file of labels to classify with, instead of ImageNet's"
-    )
-    templates: Templates = Field(
-        "auto",
-        description="prompts for a class name: single (1), open_clip's simple (7) or openai (80); "
-        "auto: simple where open_clip is installed, else single",
-    )
-
-
-class _ClipLike(ServiceSettings):
-    """Another service of CLIP's family: what isn't set here is as in ``clip``."""
-
-    backend: Engine | None = Field(None, description="unset: clip.backend")
-    model: str
-    device: str | None = Field(None, description="unset: clip.device")
-    require_device: bool | None = Field(None, description="unset: clip.require_device")
-    max_batch_size: PositiveInt | None = Field(None, description="unset: clip.max_batch_size")
-    precision: Precision = Field("auto", description="as clip.precision")
-    onnx_image: Path | None = Field(None, description="an ONNX file of the image tower")
-    onnx_text: Path | None = Field(None, description="an ONNX file of the text tower")
-    ort_providers: Names | None = Field(None, description="unset: clip.ort_providers")
-    rknn_model: Path | None = Field(None, description="an RKNN file (backend rknn)")
-    rknn_target: str | None = Field(None, description="unset: clip.rknn_target")
-
-    def over(self, clip: ClipSettings) -> ClipSettings:
-        """These settings, and CLIP's for all that is unset; but never CLIP's own files."""
-        files = {"onnx_image": None, "onnx_text": None, "rknn_model": None, "labels": None}
-        known = ClipSettings.model_fields
-        mine = {name: value for name, value in self if name in known and value is not None}
-        return clip.model_copy(update={**files, **mine})
-
-
-class BioclipSettings(_ClipLike):
-    """The service ``bioclip``."""
-
-    model: str = Field(
-        "imageomics/bioclip-2", description="as clip.model; of BioCLIP's family for its labels"
-    )
-    labels: Path | None = Field(
-        None, description="a text or JSON file of labels, instead of the species of label_data"
-    )
-    label_data: str = Field(
-        "imageomics/TreeOfLife-200M",
-        description="the hub's data set with the names of species and their text vectors",
-    )
-    label_vectors: Literal["float32", "float16"] = Field(
-        "float32", description="how label vectors are kept; float16 takes half, and more time"
-    )
-
-
-class SiglipSettings(_ClipLike):
-    """The service ``siglip``."""
-
-    model: str = Field(
-        "siglip2-base-patch16-224",
-        description="siglip2-base-patch16-224, siglip2-so400m-patch14-384, or as clip.model",
-    )
-
-
-class OcrSettings(ServiceSettings):
-    """The service ``ocr``."""
-
-    recognition: Names = Field(
-        ("PP-OCRv6_small",),
-        min_length=1,
-        description="models that read lines, with commas between: PP-OCRv6_small (rapidocr's "
-        "package has it), other models of PP-OCR by name, ONNX repositories ORG/NAME of the hub, "
-        "local folders or .onnx files; each line is read by the first that can write its script",
-    )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
-    require_device: bool = Field(
-        False, description="fail rather than fall back to the CPU without a word"
-    )
-    precision: Literal["auto", "fp32", "int8"] = Field(
-        "auto",
-        description="of reading lines; int8: in 8 bits, and where a letter is doubtful in float32 "
-        "too; auto: int8 on a CPU where a trial at the start proves it right and faster, else fp32",
-    )
-    ort_providers: Names | None = Field(
-        None, description="ONNX Runtime's execution providers, first choice first"
-    )
-    threads: PositiveInt | None = Field(None, description="threads of a session; unset: all cores")
-
-
-class MediapipeSettings(ServiceSettings):
-    """The service ``mediapipe``."""
-
-    load: Literal["first_use", "ready"] = Field(
-        "first_use",
-        description="first_use opens a model when a request needs it first; ready opens and "
-        "tries all of them at the start",
-    )
-    interpreters: PositiveInt | None = Field(
-        None,
-        description="interpreters of a model, so many rows run at once; "
-        "unset: one a core, at most 4",
-    )
-    wheel: Path | None = Field(
-        None,
-        description="a wheel of mediapipe 0.10.21 to take the models from; unset: fetched with pip",
-    )
-    bundles: Paths = Field(
-        (),
-        description=".task bundles or .tflite files of MediaPipe's to use instead, with commas "
-        "between; .task files in the data folder's mediapipe folder are used as well",
-    )
-
-
-class FaceSettings(ServiceSettings):
-    """The service ``face``."""
-
-    model: str = Field(
-        "immich-app/buffalo_l", description="an ONNX repository of the hub, or a local folder"
-    )
-    detection: Path | None = Field(None, description="an ONNX file of SCRFD, instead of model's")
-    recognition: Path | None = Field(
-        None, description="an ONNX file of ArcFace, instead of model's"
-    )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
-    require_device: bool = Field(
-        False, description="fail rather than fall back to the CPU without a word"
-    )
-    ort_providers: Names | None = Field(
-        None, description="ONNX Runtime's execution providers, first choice first"
-    )
-    min_confidence: float = Field(
-        0.5, ge=0, le=1, description="faces of less are left out, where a request doesn't say"
-    )
-
-
-class MdnsSettings(_Section):
-    """How the node is found."""
-
-    enabled: bool = Field(True, description="announce the node by mDNS")
-    advertise_ip: str | None = Field(
-        None, description="the one IPv4 address to announce; unset: the default route's"
-    )
-    type: str = Field("_homenative-node._tcp.local.", description="the first service type")
-    name: str | None = Field(None, description="the instance name; unset: from host and uuid")
-    uuid: str | None = Field(None, description="unset: made once and kept in the data folder")
-    status: str | None = Field(None, description="a fixed TXT status; unset: the node's own")
-    version: str | None = Field(None, description="the TXT version; unset: hearth's own")
-
-
-class HubSettings(_Section):
-    """Where model files come from."""
+class HubSettings(Section):
+    """Settings of where model files come from."""
 
     endpoint: str | None = Field(None, description="the hub's address; unset: HF_ENDPOINT's")
     offline: bool = Field(False, description="never touch the network")
@@ -261,8 +51,21 @@ class HubSettings(_Section):
     )
 
 
+M = TypeVar("M", bound=BaseModel)
+
+
+def _with_sections(model: type[M]) -> type[M]:
+    """Add a section for each service that a family declares."""
+    sections: dict[str, Any] = {
+        name: (SERVICES[name].settings, SERVICES[name].settings()) for name in OPTIONAL_SERVICES
+    }
+    name, module, doc = model.__name__, model.__module__, model.__doc__
+    return create_model(name, __base__=model, __module__=module, __doc__=doc, **sections)
+
+
+@_with_sections
 class Settings(BaseSettings):
-    """Everything that a node can be told."""
+    """Everything that a node can be told; each service has a section of its name beside."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
@@ -272,7 +75,7 @@ class Settings(BaseSettings):
     services: Names = Field(
         ("clip", "ocr", "mediapipe"),
         min_length=1,
-        description=f"what to serve, with commas between: {', '.join(SERVICES)}",
+        description=f"what to serve, with commas between: {', '.join(OPTIONAL_SERVICES)}",
     )
     batch_size: PositiveInt | None = Field(
         None, description="the largest batch of any model; unset: what measuring shows to pay"
@@ -308,24 +111,18 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="text or json")
 
-    clip: ClipSettings = ClipSettings()
-    bioclip: BioclipSettings = BioclipSettings()
-    siglip: SiglipSettings = SiglipSettings()
-    ocr: OcrSettings = OcrSettings()
-    mediapipe: MediapipeSettings = MediapipeSettings()
-    face: FaceSettings = FaceSettings()
     mdns: MdnsSettings = MdnsSettings()
     hub: HubSettings = HubSettings()
 
-    def of_model(self, service: str) -> ClipSettings | None:
-        """The settings of a model of CLIP's family, with CLIP's for all that is unset.
+    @property
+    def sections(self) -> dict[str, ServiceSettings]:
+        """Sections of all services as they are given, by name."""
+        return {name: getattr(self, name) for name in OPTIONAL_SERVICES}
 
-        None for a service whose model can't be chosen.
-        """
-        if service == "clip":
-            return self.clip
-        section = getattr(self, service, None)
-        return section.over(self.clip) if isinstance(section, _ClipLike) else None
+    def section_of(self, service: str) -> ServiceSettings | None:
+        """Return the section of a service, what is unset filled from others; None: it has none."""
+        sections = self.sections
+        return sections[service].filled(sections) if service in sections else None
 
     @classmethod
     def settings_customise_sources(
@@ -388,7 +185,7 @@ def describe() -> Iterator[tuple[str, str, str, str]]:
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, field in model.model_fields.items():
         section = field.annotation
-        if isinstance(section, type) and issubclass(section, _Section):
+        if isinstance(section, type) and issubclass(section, Section):
             yield from _fields(section, f"{prefix}{name}.")
         else:
             yield prefix + name, field

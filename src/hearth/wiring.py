@@ -1,12 +1,12 @@
 """The parts of a node, as its settings name them; each is imported only where it is wanted."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hearth._version import __version__
 from hearth.batching import Workers
 from hearth.errors import SettingsError
+from hearth.families.family import NodeParts, ServiceDeclaration
+from hearth.families.registry import OPTIONAL_SERVICES, SERVICES
 from hearth.machine import usable_cores
 from hearth.models.loader import ModelLoader
 from hearth.settings import Settings
@@ -52,14 +52,20 @@ def workers_of(settings: Settings) -> Workers:
 
 
 def loaders_of(settings: Settings, workers: Workers | None = None) -> list[ModelLoader]:
-    """Make the loaders of the services that the settings name.
+    """Make the loaders of the services that the settings name; raises SettingsError.
 
     Their pictures are decoded by ``workers``, or by threads of their own.
     """
-    makers = _makers(settings, workers or workers_of(settings))
+    parts = _parts(settings, workers or workers_of(settings))
     # Whoever names what every node has, means no harm.
-    wanted = [name for name in dict.fromkeys(settings.services) if name != "compose"]
-    return [make() for make in [_maker(makers, name) for name in wanted]]
+    named = (_declaration(name) for name in dict.fromkeys(settings.services))
+    return [_loader(service, parts) for service in named if service.is_optional]
+
+
+def common_loaders_of(settings: Settings, workers: Workers) -> list[ModelLoader]:
+    """Make the loaders of the services that every node has."""
+    parts = _parts(settings, workers)
+    return [_loader(each, parts) for each in SERVICES.values() if not each.is_optional]
 
 
 def loader_of(settings: Settings, service: str, *, patience: float = PATIENCE) -> ModelLoader:
@@ -67,99 +73,40 @@ def loader_of(settings: Settings, service: str, *, patience: float = PATIENCE) -
 
     ``patience`` is how many seconds of silence of the hub's are borne. Raises SettingsError.
     """
-    return _maker(_makers(settings, workers_of(settings), patience), service)()
+    declaration = _declaration(service)
+    return _loader(declaration, _parts(settings, workers_of(settings), patience))
 
 
-_Makers = Mapping[str, Callable[[], ModelLoader]]
-
-
-def _maker(makers: _Makers, service: str) -> Callable[[], ModelLoader]:
-    if service not in makers:
-        there = ", ".join(name for name in makers if name != "compose")
+def _declaration(service: str) -> ServiceDeclaration[Any]:
+    if service not in SERVICES:
+        there = ", ".join(OPTIONAL_SERVICES)
         raise SettingsError(f"services: no service {service!r}; there are {there}")
-    return makers[service]
+    return SERVICES[service]
 
 
-def _makers(settings: Settings, workers: Workers, patience: float = PATIENCE) -> _Makers:
-    """By service: what makes its loader."""
-    from hearth.families.clip.services import CLIP_SERVICES
-    from hearth.families.ocr.loader import OcrLoader
+def _loader(service: ServiceDeclaration[Any], parts: NodeParts) -> ModelLoader:
+    section = parts.sections.get(service.name) or service.settings()
+    return service.make_loader(section, parts)
+
+
+def _parts(settings: Settings, workers: Workers, patience: float = PATIENCE) -> NodeParts:
+    from hearth.export.registry import DYNAMIC_BATCH_MAKERS
     from hearth.hub.store import HubStore
     from hearth.media.images import ImageReader
 
-    options = _queue_options(settings, workers)
-    reader = ImageReader(settings.max_image_pixels)
-    hub = HubStore(
-        settings.data_dir,
-        endpoint=settings.hub.endpoint,
-        offline=settings.hub.offline,
-        timeout=patience,
+    return NodeParts(
+        data_dir=settings.data_dir,
+        hub=HubStore(
+            settings.data_dir,
+            endpoint=settings.hub.endpoint,
+            offline=settings.hub.offline,
+            timeout=patience,
+        ),
+        reader=ImageReader(settings.max_image_pixels),
+        options=_queue_options(settings, workers),
+        sections=settings.sections,
+        dynamic_batch_makers=DYNAMIC_BATCH_MAKERS,
     )
-
-    def clip(service: str) -> ModelLoader:
-        make = CLIP_SERVICES[service]
-        return make(
-            settings,
-            hub,
-            data_dir=settings.data_dir,
-            reader=reader,
-            options=options,
-            make_dynamic=_make_clip_dynamic,
-        )
-
-    def mediapipe() -> ModelLoader:
-        from hearth.families.mediapipe.loader import MediaPipeLoader
-
-        return MediaPipeLoader(
-            settings.mediapipe,
-            data_dir=settings.data_dir,
-            offline=hub.offline,
-            reader=reader,
-            options=options,
-        )
-
-    def face() -> ModelLoader:
-        from hearth.families.face.loader import FaceLoader
-
-        return FaceLoader(
-            settings.face,
-            hub,
-            reader=reader,
-            options=options,
-            make_dynamic=_make_face_dynamic,
-        )
-
-    return {
-        **{service: partial(clip, service) for service in CLIP_SERVICES},
-        "ocr": lambda: OcrLoader(settings.ocr, hub=hub, reader=reader, options=options),
-        "mediapipe": mediapipe,
-        "face": face,
-        "compose": partial(composer_of, settings, workers),
-    }
-
-
-# What rewrites graphs is imported where a download has come, not with every node.
-
-
-def _make_clip_dynamic(*download: Any) -> None:
-    from hearth.export.clip_dynamic_batch import make_dynamic_copy
-
-    make_dynamic_copy(*download)
-
-
-def _make_face_dynamic(*download: Any) -> None:
-    from hearth.export.face_dynamic_batch import make_recognition_dynamic
-
-    make_recognition_dynamic(*download)
-
-
-def composer_of(settings: Settings, workers: Workers) -> ModelLoader:
-    """Make the loader of the service that every node has: requests composed of several tasks."""
-    from hearth.families.compose.model import ComposeLoader
-    from hearth.media import IMAGE, ImageReader
-
-    reader = ImageReader(settings.max_image_pixels)
-    return ComposeLoader({IMAGE: reader}, options=_queue_options(settings, workers))
 
 
 def _queue_options(settings: Settings, workers: Workers) -> "QueueOptions":

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -321,6 +322,22 @@ def test_threads_and_arena_can_be_chosen(tmp_path):
     assert session.run({"x": np.zeros((1, 3), np.float32)})["y"].shape == (1, 4)
 
 
+def test_threads_that_wait_awake_sleep_once_the_run_is_over(tmp_path):
+    path = write_graph(tmp_path / "model.onnx")
+    session = open_onnx(path, device="cpu", threads=4, spin_us=1_000_000)
+    rows = np.ones((30_000, 3), np.float32)  # enough for several threads
+
+    def idle_cpu() -> float:
+        session.run({"x": rows})
+        before = time.process_time()
+        time.sleep(0.05)
+        return time.process_time() - before
+
+    assert session.run({"x": rows})["y"] == pytest.approx(rows @ WEIGHTS)
+    # Left to itself each of them would spin on for a second.
+    assert min(idle_cpu() for _ in range(5)) < 0.01
+
+
 @pytest.mark.parametrize(
     ("dtype", "precision"), [(np.float32, "fp32"), (np.float16, "fp16"), (np.float64, "fp64")]
 )
@@ -328,6 +345,13 @@ def test_the_precision_is_that_of_the_weights(tmp_path, dtype, precision):
     path = write_graph(tmp_path / "model.onnx", dtype=dtype)
     assert weight_precision(path) == precision
     assert open_onnx(path, device="cpu").precision == precision
+
+
+def test_a_file_in_another_precision_than_was_asked_for_is_refused(tmp_path):
+    path = write_graph(tmp_path / "model.onnx")
+    assert open_onnx(path, device="cpu", precision="fp32").precision == "fp32"
+    with pytest.raises(ModelUnavailable, match=r"model\.onnx is fp32, not int8"):
+        open_onnx(path, device="cpu", precision="int8")
 
 
 def test_quantised_weights_are_told_from_the_floats_around_them(tmp_path):

@@ -21,11 +21,11 @@ from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.families.clip import openclip
 from hearth.families.clip.files import GraphFiles
 from hearth.families.clip.pictures import Pictures
+from hearth.families.clip.settings import ClipSettings
 from hearth.families.clip.tower import Tower
 from hearth.families.clip.transform import ImageTransform
 from hearth.media import ImageReader
 from hearth.models.rows import BatchRow
-from hearth.settings import ClipSettings
 
 HEIGHT, WIDTH = 8, 12
 TRANSFORM = ImageTransform(HEIGHT, WIDTH)
@@ -306,7 +306,7 @@ def test_a_broken_picture_gives_its_row_back(session):
     for payload in (b"", b"no picture", whole[:-20], whole[:200]):
         with pytest.raises(InvalidInput):
             pictures.prepare(READER, payload)
-    assert pictures.prepare(READER, whole).slot == 0
+    assert pictures.prepare(READER, whole).index == 0
 
 
 def test_only_the_item_whose_numbers_arent_finite_fails(tmp_path):

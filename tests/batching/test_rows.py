@@ -21,7 +21,7 @@ def values(stacked):
 
 
 def in_slab(stacked, rows):
-    return np.shares_memory(stacked.array, rows.slab)
+    return np.shares_memory(stacked.array, rows.array)
 
 
 def test_rows_taken_one_after_another_are_a_batch_as_they_lie():
@@ -103,10 +103,10 @@ def test_copies_are_made_into_one_buffer():
 def test_a_row_that_nobody_holds_comes_back():
     rows = Slab(2, (2,), np.uint8)
     held = [rows.take(), rows.take()]
-    assert rows.take().rows is None
+    assert rows.take().slab is None
     held.pop()
     gc.collect()
-    assert rows.take().rows is rows
+    assert rows.take().slab is rows
 
 
 def test_a_slab_that_is_used_up_still_gives_rows():
@@ -119,7 +119,7 @@ def test_a_slab_that_is_used_up_still_gives_rows():
 
 def test_a_lone_client_always_writes_to_the_same_place():
     rows = Slab(8, (2,), np.uint8)
-    assert {rows.take().slot for _ in range(5)} == {0}
+    assert {rows.take().index for _ in range(5)} == {0}
 
 
 def test_batches_stay_whole_while_others_run():

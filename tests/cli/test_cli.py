@@ -24,7 +24,7 @@ from hearth.cli.discover.views import table
 from hearth.client.capabilities import read
 from hearth.contract import ml_service_pb2 as pb
 from hearth.discovery.record import NodeRecord
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 from hearth.models.tuning import FILE, ProfileCache, machine_facts
 from hearth.settings import describe
 from lan_kit import wait_for

@@ -10,7 +10,7 @@ import pytest
 
 from cli_kit import HEARTH, environment
 from hearth.cli.options import complete_task as tasks
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 
 HEAVY = ("grpc", "zeroconf", "numpy", "pydantic_settings", "orjson", "onnxruntime", "torch", "PIL")
 PROGRAM = Path(sys.executable).with_name("hearth")

@@ -33,7 +33,7 @@ from hearth.cli.discover.views import facts
 from hearth.client.limits import ClientLimits
 from hearth.contract import ml_service_pb2 as pb
 from hearth.discovery.announcer import Announcer
-from hearth.settings import MdnsSettings
+from hearth.discovery.settings import MdnsSettings
 from lan_kit import Host, Lan
 from node_kit import lab_node
 

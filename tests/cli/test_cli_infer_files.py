@@ -19,7 +19,7 @@ from client_kit import Requests, ScriptedNode, echo, serving
 from hearth.client.capabilities import read
 from hearth.client.reasons import missing, service_of
 from hearth.contract import ml_service_pb2 as pb
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 
 COFFEE = Path(skimage.__file__).parent / "data" / "coffee.png"
 JPEG = b"\xff\xd8\xff\xe0 \0 a picture"

@@ -15,8 +15,8 @@ import lan_kit
 from hearth.discovery.announcer import Announcer
 from hearth.discovery.browser import Browser, NodeEvent, find
 from hearth.discovery.record import HOMENATIVE, LUMEN, TYPES, NodeRecord
+from hearth.discovery.settings import MdnsSettings
 from hearth.errors import SettingsError, Unavailable
-from hearth.settings import MdnsSettings
 from lan_kit import Avahi, Host, HostLoop, Lan, wait_for
 
 UUID = "0a1b2c3d-0000-4000-8000-000000000001"

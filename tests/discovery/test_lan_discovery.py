@@ -18,8 +18,8 @@ from hearth.discovery.address_ranking import LocalNetworks
 from hearth.discovery.announcer import Announcer
 from hearth.discovery.browser import Browser, NodeEvent
 from hearth.discovery.record import HOMENATIVE, LUMEN, TYPES
+from hearth.discovery.settings import MdnsSettings
 from hearth.errors import Unavailable
-from hearth.settings import MdnsSettings
 from lan_kit import Avahi, Host, HostLoop, Lan, Stranger
 
 QUICK = 0.5

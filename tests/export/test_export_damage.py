@@ -15,12 +15,12 @@ from hearth.export.clip_folder import ExportOptions
 from hearth.export.clip_variant import export_variant
 from hearth.families.clip.exports import dynamic_copy, is_impossible
 from hearth.families.clip.origins import OnnxModel, export_folder
+from hearth.families.clip.settings import ClipSettings
 from hearth.hub import atomic, integrity
 from hearth.hub.layout import files_in
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
-from hearth.settings import ClipSettings
 from hub_kit import HubServer
 
 NAME = "org/tiny"

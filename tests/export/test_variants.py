@@ -28,12 +28,12 @@ from hearth.export.clip_variant import export_variant
 from hearth.export.precision import convert
 from hearth.families.clip import exports
 from hearth.families.clip.origins import OnnxModel, export_folder
+from hearth.families.clip.settings import ClipSettings
 from hearth.families.clip.weights import OpenClipModel
 from hearth.hub.layout import ModelLayout, files_in, layouts
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
-from hearth.settings import ClipSettings
 
 PHOTO = pictures()["photo.jpg"]
 NAME = "ViT-Tiny:mine"

@@ -14,7 +14,7 @@ from hearth.families.face.faces import Face, Kept, Wanted
 from hearth.families.face.files import open_detection, open_recognition
 from hearth.families.face.letterbox import letterbox
 from hearth.families.face.scrfd import Detector, View, faces_of, levels_of, suppress
-from hearth.settings import FaceSettings
+from hearth.families.face.settings import FaceSettings
 
 CPU = FaceSettings(device="cpu")
 

@@ -17,10 +17,10 @@ from hearth.export.face_dynamic_batch import make_recognition_dynamic
 from hearth.families.face.files import dynamic_copy, graph_in, role_of
 from hearth.families.face.loader import FaceLoader
 from hearth.families.face.model import FaceModel
+from hearth.families.face.settings import FaceSettings
 from hearth.families.inventory import inventory_of
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.settings import FaceSettings
 from hub_kit import HubServer
 
 NAME = "immich-app/buffalo_l"

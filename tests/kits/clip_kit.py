@@ -27,13 +27,13 @@ from hearth.families.clip.model import ClipModel
 from hearth.families.clip.openclip import import_open_clip
 from hearth.families.clip.origins import export_folder
 from hearth.families.clip.services import clip_labels
+from hearth.families.clip.settings import ClipSettings
 from hearth.families.clip.variants import variant_folder
 from hearth.hub.progress import no_progress
 from hearth.hub.reference import parse
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
 from hearth.models.options import QueueOptions
-from hearth.settings import ClipSettings
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request, Task
 

@@ -26,10 +26,10 @@ from hearth.backends import Array, Session
 from hearth.families.face.files import open_detection, open_recognition
 from hearth.families.face.loader import FaceLoader
 from hearth.families.face.model import FaceModel
+from hearth.families.face.settings import FaceSettings
 from hearth.hub.store import HubStore
 from hearth.media import ImageReader
 from hearth.models.options import QueueOptions
-from hearth.settings import FaceSettings
 
 READER = ImageReader(200_000_000)
 

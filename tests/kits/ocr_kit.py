@@ -13,9 +13,9 @@ from backend_kit import open_onnx
 from hearth.backends import Array, Session
 from hearth.families.ocr.loader import DETECTION, MODEL_ID, ORIENTATION, RECOGNITION, OcrLoader
 from hearth.families.ocr.model import OcrModel
+from hearth.families.ocr.settings import OcrSettings
 from hearth.media import ImageReader
 from hearth.models.options import QueueOptions
-from hearth.settings import OcrSettings
 
 TEXT = ("The quick brown fox jumps", "over the lazy dog", "Invoice No. 4711-0815", "Total: 99 EUR")
 

@@ -15,10 +15,10 @@ from hearth.client import Connection, Job
 from hearth.families.compose.tasks import COMPOSE_TASKS
 from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
 from hearth.families.ocr.loader import OcrLoader
+from hearth.families.ocr.settings import OcrSettings
 from hearth.families.ocr.tasks import OCR_TASKS
 from hearth.media import ImageReader
 from hearth.node import Node
-from hearth.settings import OcrSettings
 from node_kit import NodeThread
 from vision_kit import READER, VisionLoader, new_model
 

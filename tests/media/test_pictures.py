@@ -12,7 +12,7 @@ from batch_kit import until
 from hearth.batching import RequestContext, Workers
 from hearth.errors import InvalidInput, ModelFailed
 from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 from hearth.media import ImageReader, Picture, images
 from hearth.media.formats import IMAGES, PICTURES
 from hearth.models.media_work import MediaWork
@@ -64,8 +64,9 @@ async def test_what_is_ready_waits_for_nobody(work):
     assert work.queue.statistics().items == 0
 
 
-@pytest.mark.parametrize("file", [Picture(b"no picture"), Picture(b"x", "image/x-raw;format=rgb;width=2;"
-                                                               "height=2")])  # fmt: skip
+@pytest.mark.parametrize(
+    "file", [Picture(b"no picture"), Picture(b"x", "image/x-raw;format=rgb;width=2;height=2")]
+)
 async def test_what_is_no_picture_is_refused(work, file):
     with pytest.raises(InvalidInput):
         async with work.decoded(file):

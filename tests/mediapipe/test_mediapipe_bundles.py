@@ -18,9 +18,9 @@ from hearth.families.mediapipe.bundle import brought_by
 from hearth.families.mediapipe.files import FOLDER
 from hearth.families.mediapipe.loader import MediaPipeLoader
 from hearth.families.mediapipe.model import MediaPipeModel
+from hearth.families.mediapipe.settings import MediapipeSettings
 from hearth.families.mediapipe.wheel import WheelModels
 from hearth.media import ImageReader
-from hearth.settings import MediapipeSettings
 from mediapipe_kit import bundle, damage, model_path, place
 
 HAND = {"hand_detector": "palm_detection_lite", "hand_landmarks_detector": "hand_landmark_lite"}

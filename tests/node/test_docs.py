@@ -16,7 +16,7 @@ from checkout import ROOT
 from cli_kit import environment
 from hearth.families.compose.entries import MOST_ENTRIES, read_entries
 from hearth.families.face.tasks import FACE_TASKS, FACE_V1
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 from mediapipe_kit import place
 from node_kit import NodeThread
 

@@ -18,7 +18,7 @@ import family_kit
 import golden_kit
 from golden_kit import Case, Golden, golden
 from hearth.backends.registry import BACKENDS
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 from hearth.known import SCHEMAS
 from mediapipe_kit import place
 from node_kit import NodeThread, ask, stub_of, talk

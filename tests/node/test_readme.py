@@ -3,7 +3,7 @@
 import make_tables as tables
 import pytest
 
-from hearth.families.registry import TASKS
+from hearth.families.tasks import TASKS
 from hearth.settings import describe
 
 

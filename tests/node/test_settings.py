@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hearth.cli.models.service_names import clip_settings
 from hearth.environment import CLIENT_NAMES, SEED_NAMES
 from hearth.errors import SettingsError
 from hearth.settings import Settings, describe, load
@@ -65,7 +66,7 @@ def test_the_seeds_names_are_understood(name, text, path, value):
 def test_a_model_of_clips_family_falls_back_to_clips_engine(service):
     environment = {"CLIP_BACKEND": "torch", "CLIP_DEVICE": "cuda:1", "CLIP_MAX_BATCH_SIZE": "4",
                    "CLIP_ORT_PROVIDERS": "A,B", "CLIP_ONNX_IMAGE": "clip.onnx"}  # fmt: skip
-    chosen = settings(environment=environment).of_model(service)
+    chosen = clip_settings(settings(environment=environment), service)
     assert (chosen.backend, chosen.device, chosen.max_batch_size) == ("torch", "cuda:1", 4)
     assert chosen.ort_providers == ("A", "B")
 
@@ -75,7 +76,7 @@ def test_a_model_of_clips_family_never_takes_clips_files(service):
     environment = {"CLIP_ONNX_IMAGE": "a.onnx", "CLIP_ONNX_TEXT": "b.onnx",
                    "CLIP_RKNN_MODEL": "c.rknn", "HEARTH_CLIP__MODEL": "org/x",
                    "HEARTH_CLIP__LABELS": "l.txt"}  # fmt: skip
-    chosen = settings(environment=environment).of_model(service)
+    chosen = clip_settings(settings(environment=environment), service)
     assert (chosen.onnx_image, chosen.onnx_text, chosen.rknn_model) == (None, None, None)
     assert chosen.model != "org/x"
     assert chosen.labels is None
@@ -83,7 +84,7 @@ def test_a_model_of_clips_family_never_takes_clips_files(service):
 
 def test_bioclips_own_settings_win_over_clips():
     environment = {"CLIP_BACKEND": "torch", "BIOCLIP_BACKEND": "onnxrt", "CLIP_DEVICE": "cuda"}
-    chosen = settings(environment=environment).of_model("bioclip")
+    chosen = clip_settings(settings(environment=environment), "bioclip")
     assert (chosen.backend, chosen.device) == ("onnxrt", "cuda")
 
 
@@ -94,7 +95,7 @@ def test_lists_of_files_come_from_the_environment_too():
 
 
 def test_other_services_have_no_model_to_choose():
-    assert settings().of_model("ocr") is None
+    assert clip_settings(settings(), "ocr") is None
 
 
 def test_our_own_name_wins_over_the_seeds():

@@ -316,7 +316,7 @@ from hearth.errors import ModelUnavailable
 from hearth.media import ImageReader
 from hearth.hub.progress import no_progress
 from hearth.families.ocr.loader import OcrLoader
-from hearth.settings import OcrSettings
+from hearth.families.ocr.settings import OcrSettings
 source = OcrLoader(OcrSettings(), reader=ImageReader(1))
 assert not source.is_local()
 for step in (source.load, lambda: source.download(no_progress)):
@@ -336,7 +336,7 @@ def test_nothing_heavy_is_imported_before_the_model_is_loaded() -> None:
 import sys
 import hearth.families.ocr.loader, hearth.families.ocr.tasks
 from hearth.media import ImageReader
-from hearth.settings import OcrSettings
+from hearth.families.ocr.settings import OcrSettings
 assert hearth.families.ocr.loader.OcrLoader(OcrSettings(), reader=ImageReader(1)).is_local()
 print(*({"cv2", "rapidocr", "onnxruntime", "shapely", "omegaconf", "torch"} & set(sys.modules)))
 """
@@ -350,7 +350,7 @@ import asyncio, io, time
 from PIL import Image
 from hearth.media import ImageReader
 from hearth.families.ocr.loader import OcrLoader
-from hearth.settings import OcrSettings
+from hearth.families.ocr.settings import OcrSettings
 
 def resident():
     [line] = [line for line in open("/proc/self/status") if line.startswith("VmRSS")]

@@ -14,9 +14,10 @@ from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.families.inventory import inventory_of
 from hearth.families.ocr.catalogue import NAMES, alphabet_beside, named
 from hearth.families.ocr.loader import OcrLoader
+from hearth.families.ocr.settings import OcrSettings
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore
-from hearth.settings import OcrSettings, load
+from hearth.settings import load
 from hub_kit import HubServer
 from ocr_kit import READER, TEXT, drawn, png
 from script_kit import ALPHABET, cyrillic_recogniser

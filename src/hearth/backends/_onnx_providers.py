@@ -127,7 +127,7 @@ class Providers:
     def _asked(
         self, options: SessionOptions, listed: Sequence[str]
     ) -> tuple[list[Provider], list[str]]:
-        """The providers to try, and what is wrong with those that aren't even listed."""
+        """Name the providers to try, and what is wrong with those that aren't even listed."""
         if options.providers:
             return [Provider(_full_name(name, listed)) for name in options.providers], []
         if options.device == "auto":
@@ -161,7 +161,7 @@ class Providers:
         return f"{provider.name} is listed and can't run: {cause}"
 
     def _load_error(self, provider: Provider) -> str:
-        """What the system says when the provider's own library is loaded; empty: it can be."""
+        """Load the provider's own library; return what the system says where that fails."""
         folder = self._libraries or Path(import_onnxruntime().__file__).parent / "capi"
         library = folder / f"libonnxruntime_providers_{short_name(provider.name).lower()}.so"
         try:

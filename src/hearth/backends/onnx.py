@@ -144,7 +144,7 @@ class OnnxSession:
         return self._session
 
     def named(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        """What the engine returned, by the outputs' names."""
+        """Map what the engine returned by the outputs' names."""
         return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
 
     def close(self) -> None:
@@ -169,8 +169,15 @@ def _engine_options(ort: Any, weights: str | None, wanted: SessionOptions) -> An
     options.log_severity_level = 3  # errors; what matters of the rest is said by us
     options.enable_cpu_mem_arena = wanted.keep_memory
     options.intra_op_num_threads = wanted.threads or _confinement()
-    # Two sessions share the cores: one that spins while it waits starves the other.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Two sessions share the cores: one that spins while it waits starves the other, so nobody
+    # spins for long, and never between runs. ONNX Runtime's own spinning takes 1.7 to 1.8 of the
+    # CPU on two busy cores, and 28 ms of it after every run (benchmarks/spinning.py).
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", str(int(wanted.spin_us > 0))
+    )
+    if wanted.spin_us:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(wanted.spin_us))
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.set_denormal_as_zero", "1")  # in its own threads
     if weights == "fp16":
         # ENABLE_ALL crashes the process with such a model on a CPU (measured with 1.31);

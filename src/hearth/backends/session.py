@@ -39,7 +39,7 @@ class BatchSizes(NamedTuple):
     fixed: tuple[int, ...] = ()
 
     def limit(self, wanted: int) -> int:
-        """The largest batch to form where ``wanted`` would be welcome."""
+        """Return the largest batch to form where ``wanted`` would be welcome."""
         if self.fixed:
             return max((size for size in self.fixed if size <= wanted), default=self.fixed[0])
         return wanted if self.largest is None else min(wanted, self.largest)
@@ -67,8 +67,8 @@ class SessionOptions:
     """Rows of a batch that run side by side, each alone on one thread; None: a batch runs whole."""
     keep_memory: bool = True
     """Whether the memory of a run is kept for the next; a little slower without."""
-    spin: bool = False
-    """Whether threads wait for each other awake while a run lasts: sooner done, at more CPU."""
+    spin_us: int = 0
+    """Microseconds that a run's threads stay awake for each other's work; 0: they sleep at once."""
     content: bytes | None = None
     """Content to open in the file's place: rewritten in memory, or read already."""
 

@@ -153,7 +153,7 @@ class TorchSession:
 
 
 def import_torch() -> Any:
-    """The module ``torch``; raises BackendUnavailable where it isn't there."""
+    """Import ``torch``; raises BackendUnavailable where it isn't there."""
     try:
         import torch
     except ImportError as error:
@@ -197,7 +197,7 @@ def _label(device: str) -> str:
 
 
 def precision_of(module: Any) -> str:
-    """What most of a module's parameters are: ``fp32``, ``fp16``, ``bf16``, …"""
+    """Name what most of a module's parameters are: ``fp32``, ``fp16``, ``bf16``, …"""
     counts: dict[str, int] = {}
     for parameter in module.parameters():
         name = str(parameter.dtype).removeprefix("torch.")

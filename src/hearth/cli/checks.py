@@ -96,8 +96,8 @@ def _engines(settings: Settings) -> Iterator[Check]:
     from hearth.backends.registry import BACKENDS
 
     for backend in BACKENDS.values():
-        chosen = filter(None, map(settings.of_model, settings.services))
-        is_chosen = backend.name in [model.backend for model in chosen]
+        sections = map(settings.section_of, settings.services)
+        is_chosen = backend.name in [getattr(section, "backend", None) for section in sections]
         missing = State.BAD if is_chosen else State.NOTE
         if (reason := backend.unavailable()) is not None:
             what = "not installed" if backend.install else reason
@@ -222,7 +222,7 @@ def _fallback(settings: Settings, service: str) -> str:
     from hearth.backends.registry import require_backend
     from hearth.models.sessions import session_options
 
-    section: Any = settings.of_model(service) or getattr(settings, service, None)
+    section: Any = settings.section_of(service)
     if not hasattr(section, "device"):
         return ""
     backend = require_backend(getattr(section, "backend", "onnxrt"))
@@ -270,7 +270,7 @@ def _curves(settings: Settings) -> Iterator[Check]:
             what = f"{tower}: {about}\n{_speed(settings, service, cached.profile)}"
             yield Check("speed", service, State.OK, what)
     if not shown:
-        what = "not measured yet: the first start of a model does that"
+        what = "not measured yet: a node does that in quiet moments"
         yield Check("speed", "batches", State.NOTE, what)
 
 

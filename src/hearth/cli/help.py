@@ -21,7 +21,7 @@ def setting_rows() -> Rows:
 
 def task_rows() -> Rows:
     """List every task: name and aliases, service, input, result, options, meaning."""
-    from hearth.families.registry import TASKS
+    from hearth.families.tasks import TASKS
     from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT
 
     # Options that every task has, or every one of pictures: they aren't told anew each time.

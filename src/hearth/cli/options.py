@@ -162,7 +162,7 @@ def warn_of_unknown(task: "TaskInfo", options: Collection[str]) -> None:
 def _aliases(task: str) -> set[str]:
     """Return other names of a task's options, which no node lists."""
     try:
-        from hearth.families.registry import TASKS
+        from hearth.families.tasks import TASKS
     except ImportError:
         return set()  # a client's installation has no tasks of its own
     options = [option for each in TASKS if task in each.names for option in each.options]

@@ -18,9 +18,9 @@ from hearth.discovery.address import (
 from hearth.discovery.identity import instance_label
 from hearth.discovery.record import LUMEN
 from hearth.discovery.responder import Responder
+from hearth.discovery.settings import MdnsSettings
 from hearth.discovery.watcher import AddressWatcher
 from hearth.errors import SettingsError
-from hearth.settings import MdnsSettings
 
 log = logging.getLogger(__name__)
 

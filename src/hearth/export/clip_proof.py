@@ -15,7 +15,7 @@ from hearth.export.graph_proof import BATCHES, least_cosine
 from hearth.families.clip.files import GraphFiles
 from hearth.families.clip.openclip import OpenClip
 from hearth.families.clip.parts import Parts
-from hearth.settings import ClipSettings
+from hearth.families.clip.settings import ClipSettings
 
 SAMPLE_TEXTS = (
     "a photo of a cat",

@@ -12,13 +12,13 @@ from hearth.export.precision import Precision, convert
 from hearth.families.clip import exports
 from hearth.families.clip.files import told_name
 from hearth.families.clip.origins import OnnxModel, export_folder
+from hearth.families.clip.settings import ClipSettings
 from hearth.families.clip.variants import LEAST_COSINE, precision_of
 from hearth.graphs.graph_io import load_graph, weight_files
 from hearth.hub import atomic
 from hearth.hub.layout import ABOUT
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference, parse
-from hearth.settings import ClipSettings
 
 _KEPT = ("logit_scale", "logit_bias", "embedding_dim", "image_input")
 

@@ -1,43 +1,30 @@
-"""All tasks there are: the one list that routing, capabilities, help and README are made from."""
+"""All families: the one place that names them.
 
-from hearth.catalog import FieldInfo, SchemaInfo
-from hearth.families.clip.tasks.bioclip import BIOCLIP_TASKS
-from hearth.families.clip.tasks.clip import CLIP_TASKS
-from hearth.families.clip.tasks.siglip import SIGLIP_TASKS
-from hearth.families.clip.tasks.smart import SMART_TASKS
-from hearth.families.compose.tasks import COMPOSE_TASKS
-from hearth.families.face.tasks import FACE_TASKS
-from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
-from hearth.families.ocr.tasks import OCR_TASKS
-from hearth.tasks.render import MODEL
-from hearth.tasks.task import Task
+Settings, loaders, tasks, help and the lists of model files are made from it.
+"""
 
-TASKS: tuple[Task, ...] = (
-    *CLIP_TASKS,
-    *BIOCLIP_TASKS,
-    *SMART_TASKS,
-    *SIGLIP_TASKS,
-    *OCR_TASKS,
-    *MEDIAPIPE_TASKS,
-    *FACE_TASKS,
-    *COMPOSE_TASKS,
+from importlib import import_module
+from typing import Any
+
+from hearth.families.family import Family, ServiceDeclaration
+
+_FOLDERS = (
+    "clip",
+    "ocr",
+    "mediapipe",
+    "face",
+    "compose",
 )
 
-TEXT_GENERATION_V1 = SchemaInfo(
-    "text_generation_v1",
-    "text that a model wrote; other nodes answer so",
-    (
-        FieldInfo("text", "text"),
-        FieldInfo("finish_reason", "name", "stop, length, eos_token, stop_sequence or error"),
-        FieldInfo("generated_tokens", "count"),
-        FieldInfo("input_tokens", "count"),
-        MODEL,
-    ),
+FAMILIES: tuple[Family, ...] = tuple(
+    import_module(f"hearth.families.{folder}.family").FAMILY for folder in _FOLDERS
 )
+"""Families, in the order in which lists have them."""
 
-SCHEMAS: dict[str, SchemaInfo] = {
-    schema.name: schema
-    for schema in (*(task.schema for task in TASKS), TEXT_GENERATION_V1)
-    if schema is not None
+SERVICES: dict[str, ServiceDeclaration[Any]] = {
+    service.name: service for family in FAMILIES for service in family.services
 }
-"""Schemas of all answers by name, each once."""
+"""Services of all families, by name."""
+
+OPTIONAL_SERVICES = tuple(name for name, service in SERVICES.items() if service.is_optional)
+"""Names of the services that a node can be told to serve."""

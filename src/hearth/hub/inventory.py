@@ -6,7 +6,7 @@ Whoever lists files, checks or removes them needs none of a node's packages but 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -40,8 +40,8 @@ class Verification:
 class ModelInventory:
     """The model files in a data folder; methods block.
 
-    ``packaged`` are those that packages carry, ``label_services`` the names of the services
-    that keep label vectors, and ``verify_labels`` tells what is wrong with a folder of these.
+    ``packaged`` are those that packages carry; ``labels`` tells, by the name of each service that
+    keeps label vectors, what is wrong with a folder of these.
     """
 
     def __init__(
@@ -49,14 +49,12 @@ class ModelInventory:
         data_dir: Path,
         *,
         packaged: Iterable[PackagedFiles],
-        label_services: Iterable[str],
-        verify_labels: Callable[[Path], list[str]],
+        labels: Mapping[str, Callable[[Path], list[str]]],
     ) -> None:
         self._data_dir = data_dir
         self._hub = HubStore(data_dir, offline=True)
         self._packaged = tuple(packaged)
-        self._label_services = tuple(label_services)
-        self._verify_labels = verify_labels
+        self._labels = labels
 
     def files(self) -> list[ModelFiles]:
         """List all that is here, by kind and name; reads small files and sizes only."""
@@ -81,7 +79,7 @@ class ModelInventory:
                 return self._verify_download(files, progress)
             if files.kind is FilesKind.EXPORT:
                 return _verify_export(files, progress)
-            return _verification(self._verify_labels(files.path))
+            return _verification(self._labels[files.path.parents[1].name](files.path))
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ModelUnavailable(f"{error.filename or files.path}: {reason}") from error
@@ -143,7 +141,7 @@ class ModelInventory:
             )
 
     def _label_vectors(self) -> Iterator[ModelFiles]:
-        for service in self._label_services:
+        for service in self._labels:
             for folder in _folders(self._data_dir / service, "*/*"):
                 metas = sorted(folder.glob("*.meta.json"))
                 made_from = _json(metas[0]).get("made_from") if metas else None

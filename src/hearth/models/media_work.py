@@ -5,13 +5,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
-from hearth.media import Decodable, Decoder
-from hearth.models.exclusive import exclusive_when_heavy
+from hearth.batching import NO_CONTEXT, BatchQueue, Exclusive, QueueHandle, RequestContext
+from hearth.media import Decodable, Decoder, HeavyPayload
 from hearth.models.options import QueueOptions
 
 AnyDecoder = TypeVar("AnyDecoder", bound=Decoder)
 AnyDecodable = TypeVar("AnyDecodable", bound=Decodable)
+Payload = TypeVar("Payload")
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 
@@ -86,3 +87,22 @@ def _do(decoder: AnyDecoder, work: Callable[[AnyDecoder], Any]) -> Any:
 
 def _decode(payload: Decodable, form: tuple[Any, ...], decoder: Decoder) -> None:
     payload.decode(decoder, *form)
+
+
+def exclusive_when_heavy(
+    prepare: Callable[[AnyDecoder, Payload], Item], decoder: AnyDecoder
+) -> Callable[[Payload], Item]:
+    """Make ``prepare`` fit for a batch queue: heavy payloads are decoded one at a time.
+
+    Its threads leave them to the one for exclusive items, where ``prepare`` is begun anew. All
+    that it decodes, it decodes with its first argument.
+    """
+    exclusive = partial(prepare, decoder)
+
+    def light(payload: Payload) -> Item:
+        try:
+            return prepare(decoder.light, payload)
+        except HeavyPayload:
+            raise Exclusive(exclusive) from None
+
+    return light

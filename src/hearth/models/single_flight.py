@@ -30,15 +30,15 @@ class SharedStatistics(NamedTuple):
     """Counts since the start; a call is a hit, or joined, or a miss."""
 
     hits: int
-    """Answered from what was kept."""
+    """Calls answered from what was kept."""
     misses: int
-    """Came first, and did the work."""
+    """Calls that came first, and did the work."""
     joined: int
-    """Waited for work that somebody else had begun."""
+    """Calls that waited for work that somebody else had begun."""
     entries: int
-    """What the values weigh that are kept now; where nothing else is said, 1 each."""
+    """Weight of the values that are kept now; where nothing else is said, 1 each."""
     capacity: int
-    """What they may weigh at most; 0: off, and the counts stay at 0."""
+    """Weight that they may have at most; 0: off, and the counts stay at 0."""
 
 
 class _Done(NamedTuple, Generic[Value]):
@@ -46,7 +46,7 @@ class _Done(NamedTuple, Generic[Value]):
 
 
 _Outcome = _Done[Value] | InvalidInput | ModelFailed | None
-"""What a waiting caller is told; None: it is your turn to do the work."""
+"""Outcome for a caller who waits; None: it is their turn to do the work."""
 
 
 class _Flight(Generic[Value]):
@@ -56,9 +56,9 @@ class _Flight(Generic[Value]):
 
     def __init__(self, handle: object) -> None:
         self.handle = handle
-        """Of whoever does it."""
+        """Handle of whoever does the work."""
         self.waiting: list[asyncio.Future[_Outcome[Value]]] = []
-        """Who waits for it, in the order in which they came."""
+        """Callers who wait for it, in the order in which they came."""
 
 
 class SingleFlightCache(Generic[Value]):
@@ -87,7 +87,7 @@ class SingleFlightCache(Generic[Value]):
         handle: Claimed | None = None,
         inherit_priority: Callable[[Claimed], None] = lambda _: None,
     ) -> Value:
-        """The value of ``key``: kept, or being made by somebody, or made now by ``make``.
+        """Return the value of ``key``: cached, or being made by somebody, or made by ``make``.
 
         Who comes to work in flight calls ``inherit_priority`` with the ``handle`` of whoever
         does it: to wait for a stranger's turn must take no longer than one's own turn would.
@@ -126,7 +126,7 @@ class SingleFlightCache(Generic[Value]):
         return value
 
     def statistics(self) -> SharedStatistics:
-        """Five numbers; each is right, taken together they may be a moment apart."""
+        """Return five numbers; each is right, taken together they may be a moment apart."""
         return SharedStatistics(
             self._hits, self._misses, self._joined, self._weight, self._capacity
         )
@@ -184,14 +184,14 @@ def _tell(waiting: list[asyncio.Future[_Outcome[Value]]], outcome: _Outcome[Valu
 
 
 async def digest(payload: bytes) -> bytes:
-    """The SHA-256 of a payload, 32 bytes; a large one is hashed outside the loop."""
+    """Return the SHA-256 of a payload, 32 bytes; a large one is hashed outside the loop."""
     if len(payload) <= _INLINE:
         return hashlib.sha256(payload).digest()
     return await asyncio.get_running_loop().run_in_executor(None, _sha256, payload)
 
 
 async def key_of(file: ImagePayload) -> Hashable:
-    """What tells a picture from others: its bytes, how they are to be read, and which page."""
+    """Return what tells a picture from others: its bytes, how they are read, and which page."""
     form = None
     if isinstance(file, Picture):
         form, file = file.form, file.file

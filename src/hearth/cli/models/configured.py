@@ -49,7 +49,7 @@ def configured(settings: "Settings", found: Sequence[ModelFiles]) -> Iterator[Co
         try:
             loader = loader_of(settings, service)
         except HearthError as error:
-            own = settings.of_model(service) or getattr(settings, service, None)
+            own = settings.section_of(service)
             model, precision = getattr(own, "model", ""), getattr(own, "precision", "")
             yield Configured(service, model, precision, "unavailable", str(error), "", None)
             continue

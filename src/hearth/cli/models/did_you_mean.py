@@ -19,8 +19,8 @@ def require_meant(settings: "Settings", name: str) -> None:
 
     Raises SettingsError, with a name that is like it, or the names of the services.
     """
+    from hearth.cli.models.service_names import service_names
     from hearth.hub.reference import KNOWN, parse
-    from hearth.models.service_names import service_names
 
     try:
         parse(name)
@@ -39,12 +39,12 @@ def _is_longer_or_shorter(name: str, service: str) -> bool:
 
 def model_of(settings: "Settings", name: str) -> str:
     """Find the model that a name means: a service's name means its own; raises SettingsError."""
-    from hearth.models.service_names import service_names
+    from hearth.cli.models.service_names import clip_settings, service_names
 
     if name not in service_names(settings):
         require_meant(settings, name)
         return name
-    own = settings.of_model(name)
+    own = clip_settings(settings, name)
     if own is None:
         raise SettingsError(f"{name} has no model that can be exported")
     return own.model

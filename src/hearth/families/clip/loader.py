@@ -18,6 +18,7 @@ from hearth.families.clip.origins import (
     export_folder,
 )
 from hearth.families.clip.parts import Parts
+from hearth.families.clip.settings import ClipSettings
 from hearth.families.clip.weights import OpenClipModel
 from hearth.files import fingerprint
 from hearth.hub.progress import Progress
@@ -26,7 +27,6 @@ from hearth.hub.store import HubStore
 from hearth.media import ImageReader
 from hearth.models.loader import DynamicBatchMaker, ModelDescription
 from hearth.models.options import QueueOptions
-from hearth.settings import ClipSettings
 
 
 class ClipLoader:

@@ -6,10 +6,10 @@ from hearth.backends.registry import BACKENDS
 from hearth.errors import ModelUnavailable
 from hearth.families.clip.files import GraphFiles
 from hearth.families.clip.parts import Parts
+from hearth.families.clip.settings import ClipSettings
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
 from hearth.models.loader import ModelDescription
-from hearth.settings import ClipSettings
 
 
 class LocalGraphs:

@@ -19,7 +19,7 @@ from hearth.families.clip.tensors import Tensor, preprocessing_of
 from hearth.families.clip.tower import Tower
 from hearth.hub.progress import Progress
 from hearth.media import ImagePayload, ImageReader
-from hearth.models.exclusive import exclusive_when_heavy
+from hearth.models.media_work import exclusive_when_heavy
 from hearth.models.options import QueueOptions
 from hearth.models.rows import BatchRow
 from hearth.models.sessions import fallback_of

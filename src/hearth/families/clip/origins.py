@@ -17,6 +17,7 @@ from hearth.families.clip.exports import (
 )
 from hearth.families.clip.files import IMAGE, GraphFiles
 from hearth.families.clip.parts import Parts
+from hearth.families.clip.settings import ClipSettings
 from hearth.families.clip.variants import Place, choose, left_out, variant_folder
 from hearth.families.clip.weights import fault_in, find_whole, require_layout, stored
 from hearth.hub.atomic import about
@@ -26,7 +27,6 @@ from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import BARRED, HubStore, RepositoryMissing
 from hearth.models.loader import DynamicBatchMaker, ModelDescription, first_missing
-from hearth.settings import ClipSettings
 
 log = logging.getLogger(__name__)
 

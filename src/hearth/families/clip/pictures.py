@@ -48,7 +48,7 @@ class Pictures:
         self._transform = transform
         shape = tower.picture_shape(transform.height, transform.width)
         row_bytes = math.prod(shape) * tower.dtype.itemsize
-        self._rows = Slab(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
+        self._slab = Slab(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
 
     def prepare(
         self, reader: ImageReader, picture: ImagePayload | SharedPicture | Tensor
@@ -59,7 +59,7 @@ class Pictures:
         """
         if isinstance(picture, Tensor):
             return self._tensor(picture)
-        row, at_least = self._rows.take(), self._transform.at_least
+        row, at_least = self._slab.take(), self._transform.at_least
         if isinstance(picture, SharedPicture):
             self._write(picture.resized(self._transform, reader), row)
         elif isinstance(picture, Picture):
@@ -73,7 +73,7 @@ class Pictures:
 
     def blank(self) -> BatchRow:
         """A black picture, for proofs and measurements."""
-        row = self._rows.take()
+        row = self._slab.take()
         self._write(Image.new("RGB", (self._transform.width, self._transform.height)), row)
         return row
 

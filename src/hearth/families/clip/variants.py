@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable
 from hearth.families.clip.exports import how_to_convert, prints
+from hearth.families.clip.settings import ClipSettings
 from hearth.hub import atomic
 from hearth.hub.integrity import is_sound
 from hearth.models.sessions import session_options
-from hearth.settings import ClipSettings
 
 LEAST_COSINE = 0.99
 """Below it a variant is no stand-in for the original: it is refused, and never chosen."""

@@ -8,13 +8,13 @@ from hearth.errors import ModelUnavailable, SettingsError
 from hearth.families.clip import openclip
 from hearth.families.clip.openclip import Checkpoint
 from hearth.families.clip.parts import Parts
+from hearth.families.clip.settings import ClipSettings
 from hearth.hub.layout import ModelLayout, files_in, lacking, layouts, select
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ModelReference
 from hearth.hub.store import BARRED, HubStore
 from hearth.models.loader import ModelDescription
 from hearth.models.sessions import session_options
-from hearth.settings import ClipSettings
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 

@@ -15,12 +15,12 @@ from hearth.backends.registry import open_session
 from hearth.errors import ModelUnavailable
 from hearth.families.face import parameters as p
 from hearth.families.face.parameters import DETECTION, IN_LAYOUT, RECOGNITION
+from hearth.families.face.settings import FaceSettings
 from hearth.files import fingerprint
 from hearth.graphs.graph_io import load_graph
 from hearth.hub.atomic import about
 from hearth.hub.manifest import DYNAMIC_BATCH, made_of
 from hearth.models.sessions import session_options
-from hearth.settings import FaceSettings
 
 _NAMES: Mapping[str, re.Pattern[str]] = {
     DETECTION: re.compile(r"(det_|scrfd|retinaface).*", re.IGNORECASE),

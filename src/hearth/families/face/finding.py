@@ -9,7 +9,7 @@ from hearth.families.face.faces import Face, Kept, Wanted
 from hearth.families.face.pictures import PICTURES_AHEAD, Look, Pictures
 from hearth.families.face.scrfd import Detector, Found, View
 from hearth.media import ImagePayload, ImageReader
-from hearth.models.exclusive import exclusive_when_heavy
+from hearth.models.media_work import exclusive_when_heavy
 from hearth.models.options import QueueOptions
 from hearth.models.single_flight import SingleFlightCache
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable, SettingsError, SetupError
 from hearth.families.face.parameters import DETECTION, IN_LAYOUT, RECOGNITION
+from hearth.families.face.settings import FaceSettings
 from hearth.hub.progress import Progress
 from hearth.hub.reference import ONNX_ORGANISATION, ModelReference, parse
 from hearth.hub.store import BARRED, HubStore
 from hearth.media import ImageReader
 from hearth.models.loader import DynamicBatchMaker, ModelDescription, first_missing
 from hearth.models.options import QueueOptions
-from hearth.settings import FaceSettings
 
 if TYPE_CHECKING:  # they bring OpenCV and onnx along
     from hearth.families.face.files import Graphs

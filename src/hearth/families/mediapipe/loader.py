@@ -8,6 +8,7 @@ from hearth.backends.registry import require_backend
 from hearth.errors import ModelUnavailable, NotReady
 from hearth.families.mediapipe import bundle
 from hearth.families.mediapipe.files import FOLDER, MODEL_ID, VERSION
+from hearth.families.mediapipe.settings import MediapipeSettings
 from hearth.families.mediapipe.wheel import NAME, WheelModels
 from hearth.hub.progress import Progress
 from hearth.hub.store import BARRED
@@ -15,7 +16,6 @@ from hearth.machine import usable_cores
 from hearth.media import ImageReader
 from hearth.models.loader import ModelDescription, first_missing
 from hearth.models.options import QueueOptions
-from hearth.settings import MediapipeSettings
 
 if TYPE_CHECKING:
     from hearth.families.mediapipe.model import MediaPipeModel

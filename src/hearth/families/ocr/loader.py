@@ -20,6 +20,7 @@ from hearth.families.ocr.catalogue import (
     named,
     recogniser_in,
 )
+from hearth.families.ocr.settings import OcrSettings
 from hearth.hub.progress import Progress
 from hearth.hub.store import BARRED, HubStore
 from hearth.machine import trim_memory, usable_cores
@@ -27,7 +28,6 @@ from hearth.media import ImageReader
 from hearth.models.loader import ModelDescription
 from hearth.models.options import QueueOptions
 from hearth.models.sessions import session_options
-from hearth.settings import OcrSettings
 
 if TYPE_CHECKING:
     from hearth.families.ocr.model import OcrModel

@@ -20,7 +20,7 @@ from hearth.families.ocr.rereading import read_again
 from hearth.families.ocr.scripts import ScriptClassifier
 from hearth.media import ImagePayload, ImageReader, Picture, PixelForm
 from hearth.media.raw import Pixels
-from hearth.models.exclusive import exclusive_when_heavy
+from hearth.models.media_work import exclusive_when_heavy
 from hearth.models.options import QueueOptions
 from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, key_of

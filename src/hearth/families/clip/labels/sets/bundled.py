@@ -9,7 +9,7 @@ from typing import Any
 
 from hearth.errors import SettingsError, how_to_install
 from hearth.families.clip.labels.sets.source import IMAGENET, PROMPT, SCENES, LabelSet
-from hearth.settings import Templates
+from hearth.families.clip.settings import Templates
 
 
 def imagenet(templates: Templates) -> LabelSet:
