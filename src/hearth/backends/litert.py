@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hearth.backends._litert_tensors import Tensor, check_feeds, describe, weight_precision
+from hearth.backends._litert_tensors import (
+    InterpreterTensor,
+    check_feeds,
+    describe,
+    weight_precision,
+)
 from hearth.backends._memory import is_out_of_memory
 from hearth.backends.backend import Backend, Device, Placement, require_precision
 from hearth.backends.session import DEFAULTS, Array, BatchSizes, Session, SessionOptions, TensorSpec
@@ -246,17 +251,17 @@ def _provider(interpreter: Any) -> str:
     return "CPU"
 
 
-def _rows(inputs: Sequence[Tensor]) -> int:
+def _rows(inputs: Sequence[InterpreterTensor]) -> int:
     return inputs[0].shape[0] if inputs and inputs[0].shape else 1
 
 
-def _spec(tensor: Tensor, free: bool) -> TensorSpec:
+def _spec(tensor: InterpreterTensor, free: bool) -> TensorSpec:
     """Give a tensor's spec, with a free number of rows where it can be had."""
     spec = tensor.spec
     return spec._replace(shape=(None, *spec.shape[1:])) if free else spec
 
 
-def _sample(tensor: Tensor, row: int) -> Array:
+def _sample(tensor: InterpreterTensor, row: int) -> Array:
     """One of two different inputs for a model of which nothing is known."""
     shape, dtype = tensor.shape, tensor.spec.dtype
     random = np.random.default_rng(0)

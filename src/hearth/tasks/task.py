@@ -59,7 +59,7 @@ class Request:
         return payload if isinstance(payload, bytes) else payload.payload
 
 
-class Waits(Protocol):
+class ModelReadiness(Protocol):
     """A waiter for models that load; ``serving.readiness.Readiness`` is the real one."""
 
     def give_up_at(self) -> float:
@@ -106,7 +106,7 @@ class Asks(Protocol):
         ...
 
     @property
-    def readiness(self) -> Waits:
+    def readiness(self) -> ModelReadiness:
         """Waiter for models that are about to be ready."""
         ...
 

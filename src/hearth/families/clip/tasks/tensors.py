@@ -6,7 +6,7 @@ import orjson
 
 from hearth.errors import InvalidInput
 from hearth.families.clip.model import ClipModel
-from hearth.families.clip.tensors import PREPROCESSINGS, Tensor
+from hearth.families.clip.tensors import PREPROCESSINGS, PreparedTensor
 from hearth.media import ImagePayload
 from hearth.tasks.images import image_of, is_tensor
 from hearth.tasks.task import Call
@@ -24,7 +24,7 @@ _ONLY = {
 """Further keys of a tensor's meta, each with the one value that is taken, also when left out."""
 
 
-def parse_image_or_tensor(model: ClipModel, call: Call) -> ImagePayload | Tensor:
+def parse_image_or_tensor(model: ClipModel, call: Call) -> ImagePayload | PreparedTensor:
     """Return an image file, or a tensor as the meta describes it; raises InvalidInput."""
     meta = call.request.meta
     if not is_tensor(meta):
@@ -39,7 +39,7 @@ def parse_image_or_tensor(model: ClipModel, call: Call) -> ImagePayload | Tensor
     size = PREPROCESSINGS[model.preprocess_id].size
     if _shape(meta.get(SHAPE, "")) != [1, 3, size, size]:
         raise InvalidInput(f"{SHAPE} = {meta.get(SHAPE, '')!r}: [1,3,{size},{size}] is taken")
-    return Tensor(call.request.data, size)
+    return PreparedTensor(call.request.data, size)
 
 
 def _shape(text: str) -> Any:
