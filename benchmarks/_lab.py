@@ -4,8 +4,10 @@
 bound by its weights, so it gains from batches. Both go through the node's own batch queue.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from _models import MLP_INPUTS, weights_bound
 from hearth.backends import SessionOptions
 from hearth.backends.registry import open_session
 from hearth.batching import BatchQueue, BatchWindow, WindowState, adaptive_window
-from hearth.tasks.answer import Result
+from hearth.tasks.answer import AnswerStream, Part, Result
 from hearth.tasks.task import Call, Task
 
 POISON = b"poison"
@@ -131,5 +133,18 @@ def _task(name: str, call: Callable[..., Any]) -> Task:
     )  # fmt: skip
 
 
+async def _numbers(call: Call) -> AsyncGenerator[Part, None]:
+    """As many small parts as the request's meta says, as fast as they are taken."""
+    for number in range(int(call.request.meta["n"])):
+        await asyncio.sleep(float(call.request.meta.get("pace", "0")))
+        yield Part(Result(b"%0100d" % number, "text/plain", ""))
+    yield Part(Result(b"", "text/plain", ""), is_last=True)
+
+
+async def _count(_: Model, __: bytes, call: Call) -> AnswerStream:
+    return AnswerStream(_numbers(call))
+
+
 NOOP = _task("noop", _echo)
 LAB = _task("lab", _ask)
+NUMBERS = replace(NOOP, name="numbers", call=_count, render=lambda _, answer, __: answer)

@@ -24,7 +24,7 @@ from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
 from hearth.families.mediapipe.tasks.frames import Past, Seen, frame_task
 from hearth.media import Picture
-from hearth.rpc.stream import Source
+from hearth.rpc.stream import StreamSource
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request
 from node_kit import stub_of
@@ -136,7 +136,7 @@ class Caller:
     """Asks the film's task by itself, so that single frames can be cancelled."""
 
     def __init__(self, film: Film, model: Any) -> None:
-        self._film, self._model, self._source = film, model, Source()
+        self._film, self._model, self._source = film, model, StreamSource()
 
     def ask(self, number: int, **meta: str) -> "asyncio.Task[Seen]":
         task = self._film.task

@@ -51,7 +51,7 @@ MAY_IMPORT = {
     # Offline work: a node only reads what it has written. `wiring` hands it the step that frees a
     # download's batch axis; beside that, only `hearth models export` comes here.
     "export": {*BASE, "backends", "graphs", "hub", "models", "families"},
-    "serving": {*BASE, "contract", "tasks", "models", "batching", "hub", "media"},
+    "serving": {*BASE, "tasks", "models", "batching", "hub", "media"},
     "families": {
         *BASE,
         "sections",

@@ -14,20 +14,22 @@ from batch_kit import Gate, until
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.metrics.server import MOST_CONNECTIONS
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.rpc.framing import MOST_META
 from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.rpc.timeouts import StreamTimeouts
-from node_kit import LabLoader, ask, lab_node, stub_of, talk, write_all
+from node_kit import STREAM_TASKS, LabLoader, ask, counting_of, lab_node, stub_of, talk, write_all
 
 MIB = 1024 * 1024
 INVALID, UNAVAILABLE = 1, 2
 NOTHING = (0, 0, 0, 0)
+NUMBERS = {"n": "5000", "width": "100", "whole": "true"}
+"""Options of an answer in more parts than there is room for on the way."""
 SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 65_535), ("grpc.http2.bdp_probe", 0)]
 
 
-def held(node: Node) -> tuple[int, int, int, int]:
+def held(node: InferenceNode) -> tuple[int, int, int, int]:
     """In flight, bytes, active streams, waiting streams."""
     return node.service.admission.statistics()[:4]
 
@@ -47,7 +49,7 @@ async def ending(stream: grpc.aio.StreamStreamCall) -> tuple[grpc.StatusCode, st
 
 
 @asynccontextmanager
-async def impatient(node: Node, **timeouts: float) -> AsyncIterator[pb_grpc.InferenceStub]:
+async def impatient(node: InferenceNode, **timeouts: float) -> AsyncIterator[pb_grpc.InferenceStub]:
     """A client of the node, through a port where clients are waited for less long."""
     largest = node.settings.max_payload_mb * MIB
     servicer = InferenceServicer(
@@ -192,6 +194,36 @@ async def test_who_takes_no_answers_is_left_and_holds_nothing():
         code, _ = await asyncio.wait_for(ending(deaf), 10)
         assert code == grpc.StatusCode.UNAVAILABLE
         assert (await talk(other, [ask(b"next")]))[0].result == b"NEXT"
+
+
+async def test_who_reads_the_parts_of_an_answer_slowly_has_longer():
+    async with (
+        lab_node(tasks=STREAM_TASKS) as node,
+        impatient(node, reader=0.05, parts=60) as stub,
+    ):
+        stream, counting = stub.Infer(), counting_of(node)
+        await stream.write(ask(b"", task="count", meta={**NUMBERS, "timeout_ms": "60000"}))
+        await until(lambda: counting.produced > 100)
+        await asyncio.sleep(0.3)  # many times as long as for an answer in one piece
+        assert counting.at_work == 1
+        seen = 0
+        while not (await asyncio.wait_for(stream.read(), 10)).is_final:
+            seen += 1
+        assert seen == 5000
+        stream.cancel()
+
+
+async def test_who_takes_no_parts_at_all_is_left_as_well():
+    async with (
+        lab_node(tasks=STREAM_TASKS) as node,
+        impatient(node, reader=0.05, parts=0.2) as stub,
+    ):
+        deaf = stub.Infer()
+        await deaf.write(ask(b"", task="count", meta=NUMBERS))
+        await until(lambda: counting_of(node).at_work == 1)
+        await until(lambda: held(node) == NOTHING and not counting_of(node).at_work)
+        code, _ = await asyncio.wait_for(ending(deaf), 10)
+        assert code == grpc.StatusCode.UNAVAILABLE
 
 
 async def test_answers_count_as_held_until_they_are_written():

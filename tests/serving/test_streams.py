@@ -1,6 +1,7 @@
 """Answers in parts over a real socket: deltas, windows, deadlines, and requests called off."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Sequence
 
@@ -10,7 +11,8 @@ import pytest
 from batch_kit import Gate, until
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
-from hearth.node import Node
+from hearth.node import InferenceNode
+from hearth.tasks.task import Request
 from node_kit import (
     STREAM_TASKS,
     LabLoader,
@@ -58,7 +60,7 @@ async def read_until_final(stream, cid: str) -> list[pb.InferResponse]:
     return seen
 
 
-async def answers_to_others(node: Node, rounds: int = 20) -> None:
+async def answers_to_others(node: InferenceNode, rounds: int = 20) -> None:
     """Another client is answered, again and again."""
     async with stub_of(node) as other:
         for _ in range(rounds):
@@ -328,6 +330,28 @@ async def test_requests_of_another_stream_are_out_of_reach():
         assert counting_of(node).at_work == 1
         theirs.cancel()
         mine.cancel()
+
+
+async def test_what_ends_early_leaves_no_payloads_behind():
+    large = bytes(5_000_000)
+    gc.collect()
+    gc.disable()
+    try:
+        async with lab_node(tasks=STREAM_TASKS) as node, stub_of(node) as stub:
+            for so_far in ("true", "false"):
+                stream = stub.Infer()
+                meta = {**FOREVER, "stream": "true", "so_far": so_far}
+                await stream.write(ask(large, "a", "count", meta=meta))
+                await stream.read()
+                await stream.write(cancel("a"))
+                await read_until_final(stream, "a")
+                await stream.write(ask(large, "b", "count", meta={**meta, "timeout_ms": "50"}))
+                await read_until_final(stream, "b")
+                await stream.done_writing()
+                assert await stream.code() == grpc.StatusCode.OK
+        assert not [each for each in gc.get_objects() if type(each) is Request]
+    finally:
+        gc.enable()
 
 
 # --- counted -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hearth.errors import DeadlinePassed
 from hearth.serving.admission import StreamBudget
 from hearth.serving.request_metrics import RequestMetrics
 from hearth.serving.router import add_times
-from hearth.serving.status import CANCELLED, OK, code_of, is_the_end
+from hearth.serving.status import CANCELLED, DEADLINE_EXCEEDED, OK, code_of, is_the_end
 from hearth.tasks.answer import AnswerStream, Delta, Part, Result
 from hearth.tasks.options import STREAM
 from hearth.tasks.task import Request
@@ -78,8 +78,8 @@ class PartStream:
         except TimeoutError:
             if not limit.expired():
                 raise  # somebody else's
-            self._code = code_of(error := DeadlinePassed("the deadline passed")).grpc
-            raise error from None
+            self._code = DEADLINE_EXCEEDED
+            raise DeadlinePassed("the deadline passed") from None
 
     def so_far(self) -> Result | None:
         """Give what there is of an answer that was cut short, where it is of use; close first."""

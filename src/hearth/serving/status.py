@@ -20,6 +20,8 @@ OK = "OK"
 CANCELLED = "CANCELLED"
 """The client has left before the answer was there, or has called its request off."""
 
+DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+
 
 class Code(NamedTuple):
     """Codes that tell an error, a column for each kind of door."""
@@ -40,8 +42,8 @@ TABLE: tuple[tuple[type[errors.HearthError], Code], ...] = (
     (errors.InvalidInput, Code("INVALID_ARGUMENT", "INVALID_ARGUMENT", 400)),
     (errors.Overloaded, Code("RESOURCE_EXHAUSTED", "UNAVAILABLE", 429)),
     (errors.Unavailable, Code("UNAVAILABLE", "UNAVAILABLE", 503)),
-    (errors.DeadlinePassed, Code("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 504)),
-    (errors.RequestCancelled, Code(CANCELLED, "DEADLINE_EXCEEDED", 499)),
+    (errors.DeadlinePassed, Code(DEADLINE_EXCEEDED, DEADLINE_EXCEEDED, 504)),
+    (errors.RequestCancelled, Code(CANCELLED, DEADLINE_EXCEEDED, 499)),
     (errors.ModelFailed, INTERNAL),
 )
 

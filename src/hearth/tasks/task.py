@@ -53,7 +53,7 @@ class Request:
     None: for as long as the node lets a request wait."""
 
 
-class Waits(Protocol):
+class ModelReadiness(Protocol):
     """A waiter for models that load; ``serving.readiness.Readiness`` is the real one."""
 
     def give_up_at(self) -> float:
@@ -77,7 +77,7 @@ class Asks(Protocol):
         ...
 
     @property
-    def readiness(self) -> Waits:
+    def readiness(self) -> ModelReadiness:
         """Waiter for models that are about to be ready."""
         ...
 

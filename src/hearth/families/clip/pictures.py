@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from hearth.families.clip.tensors import Tensor, read_tensor
+from hearth.families.clip.tensors import PreparedTensor, read_tensor
 from hearth.families.clip.tower import Tower
 from hearth.families.clip.transform import ImageTransform
 from hearth.media import File, ImageReader, Picture
@@ -37,7 +37,7 @@ class SharedPicture:
         return self._resized[transform]
 
 
-class Pictures:
+class TowerPreprocessor:
     """Makes rows for ``tower``'s queue of image files; any number of threads may.
 
     About ``rows`` of them are expected to be held at a time; more only cost a little more.
@@ -50,12 +50,14 @@ class Pictures:
         row_bytes = math.prod(shape) * tower.dtype.itemsize
         self._slab = Slab(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
 
-    def prepare(self, reader: ImageReader, picture: File | SharedPicture | Tensor) -> BatchRow:
+    def prepare(
+        self, reader: ImageReader, picture: File | SharedPicture | PreparedTensor
+    ) -> BatchRow:
         """A picture as the tower takes it; blocking. Raises as the reader does.
 
-        A Tensor is for a tower that takes such alone (``Tower.prepared``).
+        A PreparedTensor is for a tower that takes such alone (``Tower.prepared``).
         """
-        if isinstance(picture, Tensor):
+        if isinstance(picture, PreparedTensor):
             return self._tensor(picture)
         row, at_least = self._slab.take(), self._transform.at_least
         if isinstance(picture, SharedPicture):
@@ -75,7 +77,7 @@ class Pictures:
         self._write(Image.new("RGB", (self._transform.width, self._transform.height)), row)
         return row
 
-    def _tensor(self, tensor: Tensor) -> BatchRow:
+    def _tensor(self, tensor: PreparedTensor) -> BatchRow:
         prepared = self._tower.prepared
         assert prepared is not None
         planes = read_tensor(tensor, (self._transform.height, self._transform.width))

@@ -10,7 +10,7 @@ from typing import Any
 from hearth.batching import Timings
 from hearth.catalog import JSON, RAW, TEXT
 from hearth.errors import HearthError, InvalidInput, UnknownTask
-from hearth.families.compose.entries import ENTRIES, MOST_ENTRIES, Entry, read_entries
+from hearth.families.compose.entries import ENTRIES, MOST_ENTRIES, ComposeEntry, read_entries
 from hearth.families.compose.model import Composer
 from hearth.media import Picture
 from hearth.media.formats import PICTURES
@@ -36,7 +36,7 @@ class _Composition:
     names that stand twice.
     """
 
-    def __init__(self, composer: Composer, entries: Sequence[Entry], call: Call) -> None:
+    def __init__(self, composer: Composer, entries: Sequence[ComposeEntry], call: Call) -> None:
         assert call.router is not None
         self._composer = composer
         self._call = call
@@ -73,7 +73,7 @@ class _Composition:
         meta = {"entry": name, "task": task}
         return Part(result, error, is_last, meta, task, self._seconds[name], self._timings[name])
 
-    def _decodes_ahead(self, entries: Sequence[Entry]) -> bool:
+    def _decodes_ahead(self, entries: Sequence[ComposeEntry]) -> bool:
         """Whether the payload is decoded before anything else.
 
         Not for texts; nor for the frame of a video, which takes its turn as it comes, is
@@ -83,7 +83,7 @@ class _Composition:
         is_frame = any(meta.get(STREAM_ID) for meta in metas)
         return not is_frame and bool(self._takers)
 
-    def _shares_picture(self, entry: Entry) -> bool:
+    def _shares_picture(self, entry: ComposeEntry) -> bool:
         """Whether an entry looks at the picture that is decoded for all, and at no other page."""
         page = self._call.request.meta.get(PAGE.name, "1")
         return self._tasks[entry.name].takes_pictures and entry.meta.get(PAGE.name, page) == page
@@ -99,7 +99,7 @@ class _Composition:
         except HearthError as error:
             return error
 
-    def _step(self, entry: Entry, decodes_ahead: bool) -> Step:
+    def _step(self, entry: ComposeEntry, decodes_ahead: bool) -> Step:
         looks = self._shares_picture(entry)
         waits = looks and decodes_ahead
 
@@ -115,7 +115,9 @@ class _Composition:
 
         return Step(entry.name, ask, (_PICTURE, *entry.needs) if waits else tuple(entry.needs))
 
-    async def _ask(self, entry: Entry, picture: Picture | None, needed: Sequence[Result]) -> Result:
+    async def _ask(
+        self, entry: ComposeEntry, picture: Picture | None, needed: Sequence[Result]
+    ) -> Result:
         whole = self._call.request
         # What the request says of itself holds for all of them: a video's frame, a priority.
         meta = {**whole.meta, **entry.meta}
@@ -140,7 +142,7 @@ class _Composition:
         return answer if isinstance(answer, Result) else await answer.last()
 
 
-def _task_of(entry: Entry, router: Asks) -> Task:
+def _task_of(entry: ComposeEntry, router: Asks) -> Task:
     """The task of an entry; raises InvalidInput where it can't be one."""
     try:
         task = router.find(entry.task)
@@ -155,7 +157,7 @@ def _task_of(entry: Entry, router: Asks) -> Task:
     return task
 
 
-def _as_option(result: Result, entry: Entry) -> str:
+def _as_option(result: Result, entry: ComposeEntry) -> str:
     if len(result.body) > LARGEST_HANDED_ON:
         raise InvalidInput(
             f"the answer that {entry.name!r} needs has {len(result.body)} bytes; "
@@ -167,12 +169,12 @@ def _as_option(result: Result, entry: Entry) -> str:
         raise InvalidInput(f"{entry.name!r} can't take an answer that is no text") from None
 
 
-async def _compose(composer: Composer, entries: list[Entry], call: Call) -> AnswerStream:
+async def _compose(composer: Composer, entries: list[ComposeEntry], call: Call) -> AnswerStream:
     # Each entry is asked with the deadline of the whole.
     return AnswerStream(_Composition(composer, entries, call).parts(), keeps_time=True)
 
 
-def _parse(_: Composer, call: Call) -> list[Entry]:
+def _parse(_: Composer, call: Call) -> list[ComposeEntry]:
     return read_entries(call.options[ENTRIES.name])
 
 

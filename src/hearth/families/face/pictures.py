@@ -6,7 +6,7 @@ from hearth.errors import InvalidInput
 from hearth.families.face.alignment import aligned, resized
 from hearth.families.face.faces import Crops, Kept, Landmarks, Wanted
 from hearth.families.face.letterbox import letterbox
-from hearth.families.face.scrfd import View
+from hearth.families.face.scrfd import DetectionInput
 from hearth.media import File, ImageReader, Picture
 from hearth.media.raw import Pixels
 
@@ -49,18 +49,18 @@ class Cut(NamedTuple):
         return Crops([resized(pixels)], (width, height))
 
 
-class Pictures:
+class DetectionPreprocessor:
     """Decodes pictures for a detector of this size; any number of threads may."""
 
     def __init__(self, width: int, height: int) -> None:
         self._width, self._height = width, height
 
-    def prepare(self, reader: ImageReader, look: Look) -> View:
+    def prepare(self, reader: ImageReader, look: Look) -> DetectionInput:
         """A picture as detection takes it; blocking. Raises as the reader does."""
         pixels = _pixels(reader, look.file)
         seen = letterbox(pixels, self._width, self._height)
         is_kept = look.keep and seen.width * seen.height <= LARGEST_KEPT
-        return View(seen, look.wanted, Kept(pixels) if is_kept else None)
+        return DetectionInput(seen, look.wanted, Kept(pixels) if is_kept else None)
 
 
 def _pixels(reader: ImageReader, file: File) -> Pixels:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from hearth.backends import Session
 from hearth.batching import BatchQueue, QueueHandle, RequestContext
 from hearth.families.face import parameters as p
-from hearth.families.face.arcface import Recogniser
+from hearth.families.face.arcface import FaceRecogniser
 from hearth.families.face.faces import Vector
 from hearth.families.face.pictures import PICTURES_AHEAD, Cut
 from hearth.media import ImageReader
@@ -33,7 +33,11 @@ class Recognition:
     """The queue of a recogniser over ``session``, and the vectors computed last."""
 
     def __init__(
-        self, recogniser: Recogniser, session: Session, reader: ImageReader, options: QueueOptions
+        self,
+        recogniser: FaceRecogniser,
+        session: Session,
+        reader: ImageReader,
+        options: QueueOptions,
     ) -> None:
         self._crops = PictureWork("face-crops", reader, options, ahead=PICTURES_AHEAD)
         self.queue: BatchQueue[Pixels, Vector] = BatchQueue(

@@ -10,7 +10,7 @@ import orjson
 from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.errors import InvalidInput
 from hearth.families.face import parameters as p
-from hearth.families.face.faces import Box, Embedded, Face, Landmarks, Wanted
+from hearth.families.face.faces import Box, DetectedFace, Embedded, Landmarks, Wanted
 from hearth.media import File
 from hearth.media.formats import PICTURES
 from hearth.tasks import render
@@ -224,7 +224,7 @@ def _parse_to_embed(model: "FaceModel", call: Call) -> Asked:
     return Asked(file, given_faces(text) if text else None, is_aligned)
 
 
-async def _detect(model: "FaceModel", file: File, call: Call) -> Sequence[Face]:
+async def _detect(model: "FaceModel", file: File, call: Call) -> Sequence[DetectedFace]:
     return await model.detect(file, _wanted(model, call.options), call.context)
 
 
@@ -247,11 +247,11 @@ async def _embed(model: "FaceModel", asked: Asked, call: Call) -> list[Embedded]
     ]
 
 
-def _describe(face: Face) -> dict[str, Any]:
+def _describe(face: DetectedFace) -> dict[str, Any]:
     return {"bbox": face.box, "confidence": face.confidence, "landmarks": face.landmarks}
 
 
-def _render_faces(model: "FaceModel", faces: Sequence[Face], _: Call) -> Result:
+def _render_faces(model: "FaceModel", faces: Sequence[DetectedFace], _: Call) -> Result:
     return _render(model, [_describe(face) for face in faces], {})
 
 

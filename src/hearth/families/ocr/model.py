@@ -10,12 +10,12 @@ import numpy as np
 from hearth.backends import Session
 from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
 from hearth.families.ocr import parameters
-from hearth.families.ocr.detection import Detector, Found
+from hearth.families.ocr.detection import LineDetector, PageLines
 from hearth.families.ocr.memory import IdleTrim
 from hearth.families.ocr.orientation import Orienter, read_either_way, telling
 from hearth.families.ocr.page import Page, Polygon, page_of
 from hearth.families.ocr.readers import LineReader
-from hearth.families.ocr.recognition import Reading, Recogniser, padded_width
+from hearth.families.ocr.recognition import LineReading, LineRecogniser, padded_width
 from hearth.families.ocr.rereading import read_again
 from hearth.families.ocr.scripts import ScriptClassifier
 from hearth.media import File, ImageReader, Picture, PixelForm
@@ -89,15 +89,15 @@ class OcrModel:
         self.runtime = detection.runtime
         self.device = detection.device
         self.precisions = tuple(dict.fromkeys(session.precision for session in self._sessions))
-        find, turn = Detector(detection), Orienter(orientation)
-        recognisers = [Recogniser(session) for session in (recognition, *further)]
+        find, turn = LineDetector(detection), Orienter(orientation)
+        recognisers = [LineRecogniser(session) for session in (recognition, *further)]
         self._scripts = tuple(
             dict.fromkeys(script for reader in recognisers for script in reader.scripts)
         )
         read = LineReader(recognisers, None if scripts is None else ScriptClassifier(scripts))
         self._key = read.key
         # A page has a size of its own: two of them seldom fit into one batch.
-        self._pages = BatchQueue[Page, Found](
+        self._pages = BatchQueue[Page, PageLines](
             find,
             name="ocr-detection",
             max_batch=1,
@@ -108,7 +108,7 @@ class OcrModel:
         self._orientation: BatchQueue[Pixels, bool] = self._for_lines(
             turn, orientation, "ocr-orientation"
         )
-        self._recognition: BatchQueue[Pixels, Reading] = self._for_lines(
+        self._recognition: BatchQueue[Pixels, LineReading] = self._for_lines(
             read, recognition, "ocr-recognition"
         )
         self._work: SingleFlightCache[tuple[Line, ...]] = SingleFlightCache(
@@ -185,7 +185,7 @@ class OcrModel:
 
     async def read_lines(
         self, lines: Sequence[Pixels], context: RequestContext = NO_CONTEXT
-    ) -> list[Reading]:
+    ) -> list[LineReading]:
         """What lines of any size say, in order; each BGR (height, width, 3), uint8.
 
         A line that stands on its head is read the other way round. Raises ModelFailed, and
@@ -194,7 +194,7 @@ class OcrModel:
         if not lines:
             return []
 
-        def recognise(lines: Sequence[Pixels]) -> Awaitable[list[Reading]]:
+        def recognise(lines: Sequence[Pixels]) -> Awaitable[list[LineReading]]:
             return read_again(lines, lambda lines: self._recognise(lines, context))
 
         return await read_either_way(
@@ -207,7 +207,9 @@ class OcrModel:
         guesses = await self._orientation.submit_all(asked, context=context) if asked else []
         return sum(guesses) > parameters.TELLING_SHARE * len(asked)
 
-    async def _recognise(self, upright: Sequence[Pixels], context: RequestContext) -> list[Reading]:
+    async def _recognise(
+        self, upright: Sequence[Pixels], context: RequestContext
+    ) -> list[LineReading]:
         widths = [padded_width(line) for line in upright]
         # Longest first: none is left for the end, when the other cores have nothing to do.
         order = sorted(range(len(upright)), key=widths.__getitem__, reverse=True)

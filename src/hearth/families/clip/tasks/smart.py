@@ -32,21 +32,23 @@ class SourcedLabels(NamedTuple):
     source: str
 
 
-class _Asked(NamedTuple):
+class _SmartRequest(NamedTuple):
     clip: ClipModel
     bioclip: ClipModel
     most: int
     context: RequestContext
 
 
-async def _scene(asked: _Asked, picture: SharedPicture) -> SourcedLabels:
+async def _scene(asked: _SmartRequest, picture: SharedPicture) -> SourcedLabels:
     clip, _, most, context = asked
     vector = await clip.embed_image(picture, context)
     scored = await clip.classify(vector, SCENES, most, context=context)
     return SourcedLabels(scored, clip.model_id, "scene_classification")
 
 
-async def _species(asked: _Asked, picture: SharedPicture, scene: SourcedLabels) -> SourcedLabels:
+async def _species(
+    asked: _SmartRequest, picture: SharedPicture, scene: SourcedLabels
+) -> SourcedLabels:
     """Ask for the species of an animal; any other picture keeps its scene."""
     if scene.scored[0][0] not in ANIMAL_LIKE:
         return scene
@@ -64,7 +66,7 @@ SMART = Plan(
 
 async def _classify(clip: ClipModel, file: File, call: Call) -> SourcedLabels:
     bioclip: ClipModel = call.others["bioclip"]
-    asked = _Asked(clip, bioclip, call.options[TOP_K.name], call.context)
+    asked = _SmartRequest(clip, bioclip, call.options[TOP_K.name], call.context)
     answers = await SMART.run(asked, {"picture": shared_picture(file, clip, bioclip)})
     answer: SourcedLabels = answers["species"]
     return answer

@@ -6,7 +6,7 @@ import orjson
 
 from hearth.errors import InvalidInput
 from hearth.families.clip.model import ClipModel
-from hearth.families.clip.tensors import PREPROCESSINGS, Tensor
+from hearth.families.clip.tensors import PREPROCESSINGS, PreparedTensor
 from hearth.media import File
 from hearth.tasks.prepared import is_tensor, picture_of
 from hearth.tasks.task import Call
@@ -24,7 +24,7 @@ _ONLY = {
 """Further keys of a tensor's meta, each with the one value that is taken, also when left out."""
 
 
-def file_or_tensor_of(model: ClipModel, call: Call) -> File | Tensor:
+def file_or_tensor_of(model: ClipModel, call: Call) -> File | PreparedTensor:
     """Return an image file, or a tensor as the meta describes it; raises InvalidInput."""
     meta = call.request.meta
     if not is_tensor(meta):
@@ -39,7 +39,7 @@ def file_or_tensor_of(model: ClipModel, call: Call) -> File | Tensor:
     size = PREPROCESSINGS[model.preprocess_id].size
     if _shape(meta.get(SHAPE, "")) != [1, 3, size, size]:
         raise InvalidInput(f"{SHAPE} = {meta.get(SHAPE, '')!r}: [1,3,{size},{size}] is taken")
-    return Tensor(call.request.payload, size)
+    return PreparedTensor(call.request.payload, size)
 
 
 def _shape(text: str) -> Any:

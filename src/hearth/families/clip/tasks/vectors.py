@@ -11,7 +11,7 @@ from hearth.families.clip.labels.ranks import RANKS
 from hearth.families.clip.labels.sets.source import PROMPT
 from hearth.families.clip.model import LONGEST_TEXT, ClipModel
 from hearth.families.clip.tasks.tensors import file_or_tensor_of
-from hearth.families.clip.tensors import Tensor
+from hearth.families.clip.tensors import PreparedTensor
 from hearth.media import File
 from hearth.media.formats import PICTURES
 from hearth.models.vectors import Vector
@@ -63,7 +63,7 @@ def parse_text(_: ClipModel, call: Call) -> str:
     return text_of(call, LONGEST_TEXT)
 
 
-def parse_to_classify(model: ClipModel, call: Call) -> File | Tensor:
+def parse_to_classify(model: ClipModel, call: Call) -> File | PreparedTensor:
     """Return the picture; refuse options that don't go together before anything runs."""
     rank = call.options.get(RANK.name)
     if rank and call.options.get(LABELS.name):
@@ -73,7 +73,7 @@ def parse_to_classify(model: ClipModel, call: Call) -> File | Tensor:
     return file_or_tensor_of(model, call)
 
 
-async def embed_image(model: ClipModel, picture: File | Tensor, call: Call) -> Vector:
+async def embed_image(model: ClipModel, picture: File | PreparedTensor, call: Call) -> Vector:
     return await model.embed_image(picture, call.context)
 
 
@@ -81,7 +81,7 @@ async def embed_text(model: ClipModel, text: str, call: Call) -> Vector:
     return await model.embed_text(text, call.context)
 
 
-async def classify(model: ClipModel, picture: File | Tensor, call: Call) -> Scored:
+async def classify(model: ClipModel, picture: File | PreparedTensor, call: Call) -> Scored:
     """Classify among the labels of the request, or else the model's own."""
     vector = await model.embed_image(picture, call.context)
     count = call.options[TOP_K.name]
