@@ -72,10 +72,6 @@ async def _spell(model: ToyModel, text: str, call: Call) -> AnswerStream:
     return AnswerStream(parts())
 
 
-def _render_stream(_: ToyModel, answer: AnswerStream, __: Call) -> AnswerStream:
-    return answer
-
-
 TOY_TASKS: tuple[Task, ...] = (
     Task(
         name="toy_shout",
@@ -98,7 +94,7 @@ TOY_TASKS: tuple[Task, ...] = (
         delta_schema=LETTERS_V1,
         parse=_parse,
         call=_spell,
-        render=_render_stream,
+        render=render.stream,
         interactive=True,
     ),
 )
