@@ -15,6 +15,7 @@ from hearth.families.compose.model import Composer
 from hearth.media import IMAGE, Decodable, Medium
 from hearth.media.registry import MIMES
 from hearth.plan import Plan, Step
+from hearth.tasks import render
 from hearth.tasks.answer import AnswerStream, Delta, Part, Result
 from hearth.tasks.images import shared_image
 from hearth.tasks.options import PAGE
@@ -186,10 +187,6 @@ def _parse(_: Composer, call: Call) -> list[ComposeEntry]:
     return read_entries(call.options[ENTRIES.name])
 
 
-def _render(_: Composer, answer: AnswerStream, __: Call) -> AnswerStream:
-    return answer
-
-
 COMPOSE_TASKS: tuple[Task, ...] = (
     Task(
         name=NAME,
@@ -200,7 +197,7 @@ COMPOSE_TASKS: tuple[Task, ...] = (
         outputs=(JSON, RAW, "image/png", "image/jpeg"),
         parse=_parse,
         call=_compose,
-        render=_render,
+        render=render.stream,
         options=(ENTRIES,),
         limits={"max_entries": str(MOST_ENTRIES)},
     ),
