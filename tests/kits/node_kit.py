@@ -27,6 +27,7 @@ from hearth.serving.managed_model import ModelState
 from hearth.serving.readiness import WAIT_SECONDS
 from hearth.settings import load
 from hearth.tasks.answer import AnswerStream, Result
+from hearth.tasks.render import stream
 from hearth.tasks.task import Call, Task
 from stream_kit import COUNT_DELTA_V1, COUNT_OPTIONS, COUNT_V1, Counting
 
@@ -107,7 +108,7 @@ class LabLoader:
 
 
 def _payload(_: Lab, call: Call) -> bytes:
-    return call.request.payload
+    return call.request.data
 
 
 def _checked(payload: bytes) -> bytes:
@@ -121,7 +122,7 @@ def _checked(payload: bytes) -> bytes:
 
 
 def _parse(_: Lab, call: Call) -> bytes:
-    return _checked(call.request.payload)
+    return _checked(call.request.data)
 
 
 async def _ask(lab: Lab, payload: bytes, call: Call) -> bytes:
@@ -149,10 +150,6 @@ async def _count(lab: Lab, _: bytes, call: Call) -> AnswerStream:
     return lab.counting.stream(call.options)
 
 
-def _streamed(_: Lab, answer: AnswerStream, __: Call) -> AnswerStream:
-    return answer
-
-
 LAB_V1 = SchemaInfo("lab_v1", "what the lab answers")
 LAB_TASKS = (
     Task("upper", "lab", "upper case", ("text/plain",), LAB_V1, _parse, _ask, _render,
@@ -168,7 +165,7 @@ LAB_TASKS = (
 STREAM_TASKS = (
     *LAB_TASKS,
     Task("count", "lab", "numbers, at a pace", ("text/plain",), COUNT_V1, _parse, _count,
-         _streamed, options=COUNT_OPTIONS, delta_schema=COUNT_DELTA_V1),
+         stream, options=COUNT_OPTIONS, delta_schema=COUNT_DELTA_V1),
 )  # fmt: skip
 
 

@@ -112,10 +112,10 @@ class Providers:
         lacking = bool(faults) and (not good or good[0] != asked[0])
         if options.require_device and lacking:
             raise BackendUnavailable(faults[0])
-        instead = "the CPU" if on_cpu else short_name(good[0].name)
         if ON_CPU not in good:
             good.append(ON_CPU)
-        return Choice(tuple(good), f"{faults[0]}: using {instead}" if lacking else "")
+        fallback = f"{faults[0]}: using {in_words(good[0].name)}" if lacking else ""
+        return Choice(tuple(good), fallback)
 
     def log_once(self, choice: Choice) -> None:
         """Warn of a fallback, in the first session that it happens to."""
@@ -198,6 +198,11 @@ def missing_library(said: str) -> str:
 def short_name(provider: str) -> str:
     """Strip the ending that all providers' names have."""
     return provider.removesuffix("ExecutionProvider")
+
+
+def in_words(provider: str) -> str:
+    """Name a provider in a sentence: ``the CPU``, ``CUDA``."""
+    return "the CPU" if provider == CPU else short_name(provider)
 
 
 def told(error: Exception) -> str:

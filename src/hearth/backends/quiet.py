@@ -1,4 +1,4 @@
-"""Other people's packages, kept from talking and from leaving things where nobody asked."""
+"""Keeping other people's packages from talking and from leaving things where nobody asked."""
 
 import logging
 import os

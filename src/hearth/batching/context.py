@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 class Timings:
     """Where a request's time went, in seconds; every queue that it passes adds to it."""
 
-    __slots__ = ("batch", "decode", "encode", "run", "wait")
+    __slots__ = ("batch", "encode", "preprocess", "run", "wait")
 
     def __init__(self) -> None:
-        self.decode = 0.0
+        self.preprocess = 0.0
         """Being prepared, in a worker thread."""
         self.wait = 0.0
         """Waiting: to be prepared, and for the model."""

@@ -18,10 +18,10 @@ from hearth.families.face.arcface import FaceRecogniser
 from hearth.families.face.faces import SURE, DetectedFace, Embedded, Kept, Landmarks, Vector, Wanted
 from hearth.families.face.finding import Finder
 from hearth.families.face.letterbox import letterbox
-from hearth.families.face.pictures import Cut
+from hearth.families.face.preprocess import Cut
 from hearth.families.face.recognition import Recognition
 from hearth.families.face.scrfd import DetectionInput, FaceDetector
-from hearth.media import File, ImageReader
+from hearth.media import ImagePayload, ImageReader
 from hearth.models.options import QueueOptions
 from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, key_of
@@ -34,7 +34,7 @@ class _Errand:
     """A picture whose faces are to be recognised, on its way through the steps."""
 
     model: "FaceModel"
-    file: File
+    file: ImagePayload
     wanted: Wanted
     key: Hashable
     context: RequestContext
@@ -105,7 +105,7 @@ class FaceModel:
         }
 
     async def detect(
-        self, file: File, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
+        self, file: ImagePayload, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
     ) -> tuple[DetectedFace, ...]:
         """Find the faces of a picture that are wanted, the surest first; none is an empty tuple.
 
@@ -115,7 +115,7 @@ class FaceModel:
         return await self._finder.find(file, await self._key(file), wanted, context)
 
     async def recognise(
-        self, file: File, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
+        self, file: ImagePayload, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
     ) -> list[Embedded]:
         """Recognise the faces of a picture that are wanted, with their vectors; raises as
         ``detect``.
@@ -129,7 +129,10 @@ class FaceModel:
         return embedded
 
     async def embed(
-        self, file: File, faces: Sequence[Landmarks] | None, context: RequestContext = NO_CONTEXT
+        self,
+        file: ImagePayload,
+        faces: Sequence[Landmarks] | None,
+        context: RequestContext = NO_CONTEXT,
     ) -> list[Embedded]:
         """Embed the faces with these landmarks in a picture, in order; raises as ``detect``.
 
@@ -191,7 +194,7 @@ class FaceModel:
         for session in self._sessions:
             session.close()
 
-    async def _key(self, file: File) -> Hashable:
+    async def _key(self, file: ImagePayload) -> Hashable:
         return await key_of(file) if self._options.cache_entries else None
 
     async def _find(self, errand: _Errand) -> tuple[tuple[DetectedFace, ...], Kept | None]:

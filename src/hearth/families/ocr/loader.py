@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hearth.backends import Session, SessionOptions
 from hearth.backends.registry import open_session, require_backend
 from hearth.errors import ModelUnavailable, SetupError, how_to_install
-from hearth.families.ocr.catalogue import (
+from hearth.families.ocr.recogniser_names import (
     RecognitionName,
     alphabet_beside,
     layout_in,

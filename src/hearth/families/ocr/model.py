@@ -18,10 +18,10 @@ from hearth.families.ocr.readers import LineReader
 from hearth.families.ocr.recognition import LineReading, LineRecogniser, padded_width
 from hearth.families.ocr.rereading import read_again
 from hearth.families.ocr.scripts import ScriptClassifier
-from hearth.media import File, ImageReader, Picture, PixelForm
+from hearth.media import ImagePayload, ImageReader, Picture, PixelForm
 from hearth.media.raw import Pixels
+from hearth.models.media_work import exclusive_when_heavy
 from hearth.models.options import QueueOptions
-from hearth.models.pictures import exclusive_when_heavy
 from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, key_of
 from hearth.models.tuning import facts_of, tune
@@ -138,7 +138,7 @@ class OcrModel:
 
     async def read(
         self,
-        file: File,
+        file: ImagePayload,
         *,
         min_confidence: float = parameters.TEXT_SCORE,
         context: RequestContext = NO_CONTEXT,
@@ -151,7 +151,9 @@ class OcrModel:
         lines = await self.read_all(file, context)
         return [line for line in lines if line.is_read(min_confidence)]
 
-    async def read_all(self, file: File, context: RequestContext = NO_CONTEXT) -> tuple[Line, ...]:
+    async def read_all(
+        self, file: ImagePayload, context: RequestContext = NO_CONTEXT
+    ) -> tuple[Line, ...]:
         """Read every line of a picture, however uncertain, and if it says nothing.
 
         Raises InvalidInput for anything but a picture, ModelFailed, and what a batch queue
@@ -172,7 +174,7 @@ class OcrModel:
         )
 
     async def _read(
-        self, file: File, context: RequestContext, handle: QueueHandle
+        self, file: ImagePayload, context: RequestContext, handle: QueueHandle
     ) -> tuple[Line, ...]:
         looking = self._pages.passing(file, self._prepare, context=context, handle=handle)
         with self._idle.busy():
@@ -270,10 +272,10 @@ class OcrModel:
             session.close()
 
 
-def _page(reader: ImageReader, file: File) -> Page:
+def _page(reader: ImageReader, file: ImagePayload) -> Page:
     """Prepare a picture as detection takes it; blocking. Raises as the reader does."""
     if isinstance(file, Picture):
-        return page_of(file.pixels(reader, PixelForm.READABLE))
+        return page_of(file.decode(reader, PixelForm.READABLE))
     return page_of(reader.pixels(file, PixelForm.READABLE))
 
 

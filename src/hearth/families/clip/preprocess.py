@@ -9,7 +9,7 @@ from PIL import Image
 from hearth.families.clip.tensors import PreparedTensor, read_tensor
 from hearth.families.clip.tower import Tower
 from hearth.families.clip.transform import ImageTransform
-from hearth.media import File, ImageReader, Picture
+from hearth.media import ImagePayload, ImageReader, Picture
 from hearth.models.rows import BatchRow, Slab
 
 _SLAB_BYTES = 32 * 2**20
@@ -23,7 +23,7 @@ class SharedPicture:
     What is kept of a file is the picture as each of ``transforms`` wants it, never the whole.
     """
 
-    def __init__(self, file: File, transforms: Sequence[ImageTransform]) -> None:
+    def __init__(self, file: ImagePayload, transforms: Sequence[ImageTransform]) -> None:
         self.file = file
         self._transforms = transforms
         self._resized: dict[ImageTransform, Image.Image] = {}
@@ -53,7 +53,7 @@ class TowerPreprocessor:
         self._slab = Slab(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
 
     def prepare(
-        self, reader: ImageReader, picture: File | SharedPicture | PreparedTensor
+        self, reader: ImageReader, picture: ImagePayload | SharedPicture | PreparedTensor
     ) -> BatchRow:
         """Prepare a picture as the tower takes it; blocking. Raises as the reader does.
 
@@ -101,7 +101,7 @@ class TowerPreprocessor:
             channels_first[...] = self._transform.prepare(image)
 
 
-def _read(file: File, reader: ImageReader, at_least: int) -> Image.Image:
+def _read(file: ImagePayload, reader: ImageReader, at_least: int) -> Image.Image:
     if isinstance(file, Picture):
         return file.image(reader)
     return reader.read(file, at_least=at_least)
