@@ -24,7 +24,7 @@ def picture_of(call: Call) -> File:
     form.
     """
     request = call.request
-    page = PAGE.read(request.meta) if request.meta else 1
+    page = PAGE.read(request.meta) if PAGE.name in request.meta else 1
     if request.picture is not None and request.picture.page == page:
         return request.picture
     if is_raw(request.mime):
@@ -46,7 +46,8 @@ async def pages_of(request: Request) -> int:
 
 def file_of(_: Any, call: Call) -> File:
     """Return a picture as ``picture_of`` does; raises InvalidInput for a tensor."""
-    if is_tensor(call.request.meta):
+    meta = call.request.meta
+    if KIND in meta and is_tensor(meta):  # most say nothing of it, and pay for no look
         raise InvalidInput(f"{call.request.task} takes image files, no tensors")
     return picture_of(call)
 
