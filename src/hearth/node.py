@@ -47,12 +47,12 @@ log = logging.getLogger(__name__)
 FAREWELL_SECONDS = 0.5
 
 
-class Node:
+class InferenceNode:
     """One inference node.
 
     ``loaders`` and ``tasks`` are what it serves (by default what the settings name);
     ``wait_seconds`` is how long a request waits for a model that is about to be ready.
-    Use it as ``async with Node(settings) as node``, or with ``start`` and ``stop``.
+    Use it as ``async with InferenceNode(settings) as node``, or with ``start`` and ``stop``.
     """
 
     def __init__(
@@ -166,10 +166,10 @@ class Node:
         return self._door.stream(task, payload, mime, {STREAM.name: True, **options})
 
     async def _start_metrics(self, port: int) -> None:
-        from hearth.metrics import MetricsServer, Reading
+        from hearth.metrics import MetricsServer, MetricsSnapshot
 
-        def read() -> Reading:
-            return Reading(
+        def read() -> MetricsSnapshot:
+            return MetricsSnapshot(
                 status=self.status,
                 models=self.models.values(),
                 requests=self.service.metrics.statistics(),
@@ -297,6 +297,6 @@ async def _serve(settings: Settings, progress: Progress) -> int:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(signum, stop, signum)
-    async with Node(settings, progress=progress):
+    async with InferenceNode(settings, progress=progress):
         await told.wait()
     return 0

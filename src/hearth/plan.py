@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from hearth.errors import HearthError, InvalidInput, ModelFailed
 
-__all__ = ["Outcome", "Plan", "Step"]
+__all__ = ["Plan", "Step", "StepOutcome"]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -29,7 +29,7 @@ class Step(NamedTuple):
     needs: tuple[str, ...] = ()
 
 
-class Outcome(NamedTuple):
+class StepOutcome(NamedTuple):
     """What became of a step."""
 
     step: str
@@ -66,7 +66,7 @@ class Plan:
 
     async def outcomes(
         self, context: Any = None, given: Mapping[str, Any] = NOTHING
-    ) -> AsyncGenerator[Outcome, None]:
+    ) -> AsyncGenerator[StepOutcome, None]:
         """What becomes of each step, as it is known; a failure spares all but its dependents.
 
         Close it (``contextlib.aclosing``) to cancel what still runs.
@@ -97,7 +97,7 @@ class Plan:
             for _ in self._order:
                 name = await done.get()
                 error = _error_of(running[name])
-                yield Outcome(name, None if error else running[name].result(), error)
+                yield StepOutcome(name, None if error else running[name].result(), error)
         finally:
             for task in running.values():
                 task.cancel()

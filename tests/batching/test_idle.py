@@ -10,7 +10,7 @@ import pytest
 
 from batch_kit import Gate, occupied, until, until_measured
 from hearth.batching import BatchQueue, LatencyProfile
-from hearth.batching.idle import QUIET_SECONDS, QUIET_SHARE, IdleMeasurement
+from hearth.batching.latency_profile import QUIET_SECONDS, QUIET_SHARE, IdleMeasurement
 from hearth.errors import OutOfMemory
 
 pytestmark = pytest.mark.timeout(30)

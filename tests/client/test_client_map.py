@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -351,3 +352,36 @@ async def test_a_task_for_texts_takes_texts() -> None:
 
 async def echo_text(request: Any) -> Any:
     return echo(request)
+
+
+async def test_files_whose_reading_hangs_hold_no_others_back(tmp_path: Path) -> None:
+    pipes = [tmp_path / f"pipe{n}" for n in range(6)]  # more than there are readers
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    files = [tmp_path / f"{n}" for n in range(40)]
+    for n, path in enumerate(files):
+        path.write_bytes(b"%d" % n)
+    async with client_of(Script()) as client, asyncio.timeout(15):
+        answers = await gathered(client.map("echo", [*pipes, *files], timeout=0.5))
+        assert {answer.error and answer.error.code for answer in answers[:6]} == {
+            "DEADLINE_EXCEEDED"
+        }
+        # Files behind the pipes may have had no time left; those that come now have readers again.
+        again = await gathered(client.map("echo", files, timeout=10))
+        assert [answer.body for answer in again] == numbers(40)
+    for pipe in pipes:
+        os.close(os.open(pipe, os.O_RDWR))  # the threads that read it come to their end
+
+
+async def test_a_cancelled_read_is_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 1000)
+    async with client_of(Script()) as client:
+        await client.infer("echo", b"warm")
+        for steps in range(12):
+            asked = asyncio.create_task(client.infer("echo", path))
+            for _ in range(steps):
+                await asyncio.sleep(0.0005)
+            asked.cancel()
+            await asyncio.wait({asked})
+        await until(lambda: client._reader.held == 0)

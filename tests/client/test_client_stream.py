@@ -307,6 +307,24 @@ async def test_a_node_that_is_silent_between_parts_keeps_the_request() -> None:
     assert sum(len(node.seen) for node in nodes) == 1
 
 
+async def test_a_stream_that_nobody_reads_hides_no_silence_of_its_node() -> None:
+    class Swallowing(Teller):
+        async def _tell(self, requests: Requests, context: Any) -> AsyncIterator[pb.InferResponse]:
+            async for request in requests:
+                if request.meta.get("stream") == "true":
+                    yield delta(request, "one")
+                    yield delta(request, "two")
+
+    limits = ClientLimits(stall_seconds=0.05, hang_seconds=0.2)
+    async with client_of(Swallowing(), Teller(), limits=limits) as client, asyncio.timeout(20):
+        prefer_in_order(client)
+        async with aclosing(client.stream(TASK, b"one two", timeout=60)) as parts:
+            await anext(parts)
+            answers = await gathered(client.map(TASK, [b"x"] * 4))
+            assert [answer.body for answer in answers] == [b"x"] * 4
+            assert (await anext(parts)).value == {"text": "two"}
+
+
 async def test_only_a_node_of_the_model_that_was_asked_for_streams() -> None:
     nodes = [Teller(capability(models=("m-2",))), Teller()]
     async with client_of(*nodes) as client:

@@ -11,7 +11,7 @@ import pytest
 from batch_kit import Gate, until
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.tasks.task import Request
 from node_kit import (
     STREAM_TASKS,
@@ -60,7 +60,7 @@ async def read_until_final(stream, cid: str) -> list[pb.InferResponse]:
     return seen
 
 
-async def answers_to_others(node: Node, rounds: int = 20) -> None:
+async def answers_to_others(node: InferenceNode, rounds: int = 20) -> None:
     """Another client is answered, again and again."""
     async with stub_of(node) as other:
         for _ in range(rounds):

@@ -22,7 +22,7 @@ class Quantisation(NamedTuple):
     zero_point: int
 
     def quantised(self, floats: Array) -> Array:
-        """The nearest whole numbers, halves away from zero as TFLite rounds; they saturate.
+        """Return the nearest whole numbers, halves away from zero as TFLite rounds; they saturate.
 
         Raises ModelFailed where there is a NaN, which no whole number stands for.
         """
@@ -35,34 +35,34 @@ class Quantisation(NamedTuple):
         return bounded.astype(self.dtype)
 
     def floats(self, numbers: Array) -> Array:
-        """What the whole numbers stand for, as float32."""
+        """Return the floats that whole numbers stand for, as float32."""
         return ((numbers.astype(np.float64) - self.zero_point) * self.scale).astype(np.float32)
 
 
-class Tensor(NamedTuple):
+class InterpreterTensor(NamedTuple):
     """One input or output of an interpreter."""
 
     handle: int
     """The interpreter's number for it."""
     spec: TensorSpec
-    """As the model's file has it; float32 where it is quantised and floats are wanted."""
+    """Spec in the model's file; float32 where it is quantised and floats are wanted."""
     shape: tuple[int, ...]
     """The shape it has before anything is resized."""
     quantisation: Quantisation | None
     """None where the tensor's own numbers are fed and given."""
 
     def fed(self, array: Array) -> Array:
-        """What the interpreter is given for ``array``. Raises ModelFailed."""
+        """Turn a caller's array into the interpreter's. Raises ModelFailed."""
         numbers = array if self.quantisation is None else self.quantisation.quantised(array)
         return np.ascontiguousarray(numbers)
 
     def given(self, array: Array) -> Array:
-        """What the caller is given for what the interpreter has."""
+        """Turn an interpreter's array into the caller's."""
         return array if self.quantisation is None else self.quantisation.floats(array)
 
 
-def describe(details: Sequence[Mapping[str, Any]], *, raw: bool) -> tuple[Tensor, ...]:
-    """The tensors behind ``get_input_details`` or ``get_output_details``.
+def describe(details: Sequence[Mapping[str, Any]], *, raw: bool) -> tuple[InterpreterTensor, ...]:
+    """Describe the tensors behind ``get_input_details`` or ``get_output_details``.
 
     With ``raw`` quantised ones keep their whole numbers. A tensor without a name of its own
     is called by its place: ``tensor_0``.
@@ -74,7 +74,7 @@ def describe(details: Sequence[Mapping[str, Any]], *, raw: bool) -> tuple[Tensor
     )
 
 
-def _tensor(detail: Mapping[str, Any], name: str, raw: bool) -> Tensor:
+def _tensor(detail: Mapping[str, Any], name: str, raw: bool) -> InterpreterTensor:
     shape = tuple(int(size) for size in detail["shape"])
     # -1 is a free size; old files have no such signature.
     signature = [int(size) for size in detail["shape_signature"]] or shape
@@ -85,11 +85,11 @@ def _tensor(detail: Mapping[str, Any], name: str, raw: bool) -> Tensor:
         tuple(size if size >= 0 else None for size in signature),
         dtype if quantisation is None else np.dtype(np.float32),
     )
-    return Tensor(int(detail["index"]), spec, shape, quantisation)
+    return InterpreterTensor(int(detail["index"]), spec, shape, quantisation)
 
 
 def _quantisation(detail: Mapping[str, Any], dtype: np.dtype[Any]) -> Quantisation | None:
-    """None where it isn't quantised: it holds floats, or whole numbers without a scale."""
+    """How a tensor is quantised; None where it holds floats, or whole numbers without a scale."""
     told = detail["quantization_parameters"]
     if dtype.kind not in "iu" or len(told["scales"]) != 1 or not told["scales"][0] > 0:
         return None
@@ -113,3 +113,32 @@ def weight_precision(details: Sequence[Mapping[str, Any]]) -> str:
             sizes["int8"] += numbers
     most = max(sizes, key=lambda name: sizes[name])
     return most if sizes[most] else "fp32"
+
+
+def check_feeds(feeds: Mapping[str, Array], wanted: Sequence[TensorSpec]) -> int:
+    """Return how many rows the feeds have; raises ModelFailed where they aren't what is wanted.
+
+    The interpreter would take some of them for what they aren't.
+    """
+    unknown = feeds.keys() ^ {spec.name for spec in wanted}
+    if unknown:
+        raise ModelFailed(f"LiteRT: the inputs differ in {', '.join(sorted(unknown))}")
+    rows: set[int] = set()
+    for name, shape, dtype in wanted:
+        array = feeds[name]
+        fits = len(array.shape) == len(shape) and all(
+            size and size == (has or size) for size, has in zip(array.shape, shape, strict=True)
+        )
+        if not fits or array.dtype != dtype:
+            raise ModelFailed(
+                f"LiteRT: {name} is {array.dtype} {_shown(array.shape)}, "
+                f"and the model takes {dtype} {_shown(shape)}"
+            )
+        rows.update(array.shape[:1] if shape and shape[0] is None else ())
+    if len(rows) > 1:
+        raise ModelFailed(f"LiteRT: the inputs have {sorted(rows)} rows")
+    return rows.pop() if rows else 1
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return f"({', '.join('n' if size is None else str(size) for size in shape)})"

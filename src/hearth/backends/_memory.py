@@ -18,5 +18,5 @@ _SENTENCES = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an engine's error says that host or device has no room for this run."""
+    """Tell whether an engine's error says that host or device has no room for this run."""
     return isinstance(error, MemoryError) or _SENTENCES.search(str(error)) is not None

@@ -111,10 +111,10 @@ class Providers:
         lacking = bool(faults) and (not good or good[0] != asked[0])
         if options.require_device and lacking:
             raise BackendUnavailable(faults[0])
-        instead = "the CPU" if on_cpu else short_name(good[0].name)
         if ON_CPU not in good:
             good.append(ON_CPU)
-        return Choice(tuple(good), f"{faults[0]}: using {instead}" if lacking else "")
+        fallback = f"{faults[0]}: using {in_words(good[0].name)}" if lacking else ""
+        return Choice(tuple(good), fallback)
 
     def log_once(self, choice: Choice) -> None:
         """Warn of a fallback, in the first session that it happens to."""
@@ -127,7 +127,7 @@ class Providers:
     def _asked(
         self, options: SessionOptions, listed: Sequence[str]
     ) -> tuple[list[Provider], list[str]]:
-        """The providers to try, and what is wrong with those that aren't even listed."""
+        """Name the providers to try, and what is wrong with those that aren't even listed."""
         if options.providers:
             return [Provider(_full_name(name, listed)) for name in options.providers], []
         if options.device == "auto":
@@ -161,7 +161,7 @@ class Providers:
         return f"{provider.name} is listed and can't run: {cause}"
 
     def _load_error(self, provider: Provider) -> str:
-        """What the system says when the provider's own library is loaded; empty: it can be."""
+        """Load the provider's own library; return what the system says where that fails."""
         folder = self._libraries or Path(import_onnxruntime().__file__).parent / "capi"
         library = folder / f"libonnxruntime_providers_{short_name(provider.name).lower()}.so"
         try:
@@ -197,6 +197,11 @@ def missing_library(said: str) -> str:
 def short_name(provider: str) -> str:
     """Strip the ending that all providers' names have."""
     return provider.removesuffix("ExecutionProvider")
+
+
+def in_words(provider: str) -> str:
+    """Name a provider in a sentence: ``the CPU``, ``CUDA``."""
+    return "the CPU" if provider == CPU else short_name(provider)
 
 
 def told(error: Exception) -> str:

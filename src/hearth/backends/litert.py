@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hearth.backends._litert_tensors import Tensor, describe, weight_precision
+from hearth.backends._litert_tensors import (
+    InterpreterTensor,
+    check_feeds,
+    describe,
+    weight_precision,
+)
 from hearth.backends._memory import is_out_of_memory
 from hearth.backends.backend import Backend, Device, Placement, require_precision
 from hearth.backends.session import DEFAULTS, Array, BatchSizes, Session, SessionOptions, TensorSpec
@@ -206,7 +211,7 @@ class LiteRtSession:
 
 
 def read_model(path: Path) -> bytes:
-    """The content of a TFLite file; raises ModelUnavailable where it can't be one."""
+    """Read a TFLite file; raises ModelUnavailable where it can't be one."""
     if not path.is_file():
         raise ModelUnavailable(f"no such file: {path}")
     try:
@@ -217,31 +222,6 @@ def read_model(path: Path) -> bytes:
             return start + file.read()
     except OSError as error:
         raise ModelUnavailable(f"{path} can't be read: {one_line(error)}") from None
-
-
-def check_feeds(feeds: Mapping[str, Array], wanted: Sequence[TensorSpec]) -> int:
-    """How many rows they have; raises ModelFailed where they aren't what is wanted.
-
-    The interpreter would take some of them for what they aren't.
-    """
-    unknown = feeds.keys() ^ {spec.name for spec in wanted}
-    if unknown:
-        raise ModelFailed(f"LiteRT: the inputs differ in {', '.join(sorted(unknown))}")
-    rows: set[int] = set()
-    for name, shape, dtype in wanted:
-        array = feeds[name]
-        fits = len(array.shape) == len(shape) and all(
-            size and size == (has or size) for size, has in zip(array.shape, shape, strict=True)
-        )
-        if not fits or array.dtype != dtype:
-            raise ModelFailed(
-                f"LiteRT: {name} is {array.dtype} {_shown(array.shape)}, "
-                f"and the model takes {dtype} {_shown(shape)}"
-            )
-        rows.update(array.shape[:1] if shape and shape[0] is None else ())
-    if len(rows) > 1:
-        raise ModelFailed(f"LiteRT: the inputs have {sorted(rows)} rows")
-    return rows.pop() if rows else 1
 
 
 def _open(content: bytes, threads: int) -> Any:
@@ -271,17 +251,17 @@ def _provider(interpreter: Any) -> str:
     return "CPU"
 
 
-def _rows(inputs: Sequence[Tensor]) -> int:
+def _rows(inputs: Sequence[InterpreterTensor]) -> int:
     return inputs[0].shape[0] if inputs and inputs[0].shape else 1
 
 
-def _spec(tensor: Tensor, free: bool) -> TensorSpec:
-    """As in the file, or with a free number of rows."""
+def _spec(tensor: InterpreterTensor, free: bool) -> TensorSpec:
+    """Give a tensor's spec, with a free number of rows where it can be had."""
     spec = tensor.spec
     return spec._replace(shape=(None, *spec.shape[1:])) if free else spec
 
 
-def _sample(tensor: Tensor, row: int) -> Array:
+def _sample(tensor: InterpreterTensor, row: int) -> Array:
     """One of two different inputs for a model of which nothing is known."""
     shape, dtype = tensor.shape, tensor.spec.dtype
     random = np.random.default_rng(0)
@@ -304,12 +284,8 @@ def _alike(first: Array, second: Array) -> bool:
     return bool(apart <= _SAME * np.abs(second).max(initial=0))  # False where there is a NaN
 
 
-def _shown(shape: Sequence[int | None]) -> str:
-    return f"({', '.join('n' if size is None else str(size) for size in shape)})"
-
-
 def _told(error: Exception) -> str:
-    """LiteRT runs its sentences together, and points to a guide."""
+    """Put LiteRT's message in one line: it runs sentences together, and points to a guide."""
     said = str(error)
     if found := re.search(r"unresolved custom op: (\w+)", said):
         return f"it needs the operation {found[1]}, which LiteRT doesn't have"

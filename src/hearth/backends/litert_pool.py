@@ -8,7 +8,8 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from hearth.backends.litert import LiteRtSession, check_feeds, read_model
+from hearth.backends._litert_tensors import check_feeds
+from hearth.backends.litert import LiteRtSession, read_model
 from hearth.backends.session import Array, BatchSizes, TensorSpec
 from hearth.errors import HearthError, ModelFailed, ModelUnavailable, OutOfMemory
 
@@ -130,7 +131,7 @@ class _Rows:
             self._put(row, answer)
 
     def results(self) -> list[dict[str, Array]]:
-        """What came of each row; waits for those that others run. Raises the first error."""
+        """Return all rows' answers; waits for those that others run. Raises the first error."""
         self._all_ended.wait()
         results = []
         for answer in self._answers:
@@ -183,7 +184,7 @@ class _Helper:
             session.close()
 
     def _opened(self) -> LiteRtSession | None:
-        """None where there is no room for one more: then the others run the rows."""
+        """Open the interpreter; None where there is no room: the others run the rows."""
         try:
             return self._open()
         except (HearthError, MemoryError) as error:

@@ -19,6 +19,7 @@ from hearth.backends._onnx_providers import (
     Providers,
     as_asked,
     import_onnxruntime,
+    in_words,
     short_name,
     told,
 )
@@ -119,7 +120,7 @@ class OnnxSession:
             self.fallback = f"{path.name} can't run on {first.name}{why}"
             if options.require_device:
                 raise BackendUnavailable(self.fallback)
-            self.fallback += f": using {short_name(self.provider)}"
+            self.fallback += f": using {in_words(self.provider)}"
             log.warning("%s", self.fallback)
         self.placed = next(p for p in (*choice.providers, ON_CPU) if p.name == self.provider)
         """Provider that the session runs on, with its options."""
@@ -144,7 +145,7 @@ class OnnxSession:
         return self._session
 
     def named(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        """What the engine returned, by the outputs' names."""
+        """Map what the engine returned by the outputs' names."""
         return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ _CHANNELS = 3
 def taking_pixels(
     model: Session, *, height: int, width: int, scale: Sequence[float], offset: Sequence[float]
 ) -> Session:
-    """The model as one that takes uint8 (n, height, width, 3), where that can be done.
+    """Make a model take uint8 (n, height, width, 3), where that can be done.
 
     Of each channel it gets pixels · scale + offset. A model whose input isn't float32
     (n, 3, height, width), or of free sizes, comes back as it is.

@@ -39,7 +39,7 @@ class BatchSizes(NamedTuple):
     fixed: tuple[int, ...] = ()
 
     def limit(self, wanted: int) -> int:
-        """The largest batch to form where ``wanted`` would be welcome."""
+        """Return the largest batch to form where ``wanted`` would be welcome."""
         if self.fixed:
             return max((size for size in self.fixed if size <= wanted), default=self.fixed[0])
         return wanted if self.largest is None else min(wanted, self.largest)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,13 +60,13 @@ class TorchBackend(Backend):
             raise BackendUnavailable(f"no device {device!r}: choose auto, cpu, cuda, cuda:N or mps")
         here = self._listed()
         if device == "auto":
-            faults = {name: self._proofs.fault(name) for name in here}
-            name = next((name for name in here if not faults[name]), "cpu")
+            faults = list(takewhile(bool, map(self._proofs.fault, here)))
+            name = here[len(faults)]  # the CPU, last, has none
             if name == "cpu" and options.require_device:
-                why = "; ".join(filter(None, faults.values())) or "only the CPU is here"
+                why = "; ".join(faults) or "only the CPU is here"
                 raise BackendUnavailable(f"no accelerator that torch can use: {why}")
-            best = faults[here[0]]
-            return Placement(name, self.name, f"{best}: using {name}" if best else "")
+            instead = "the CPU" if name == "cpu" else name
+            return Placement(name, self.name, f"{faults[0]}: using {instead}" if faults else "")
         name = "cuda:0" if device == "cuda" else device
         fault = f"torch has no device {device}; here are {', '.join(here)}"
         if name in here and not (fault := self._proofs.fault(name)):
@@ -153,7 +154,7 @@ class TorchSession:
 
 
 def import_torch() -> Any:
-    """The module ``torch``; raises BackendUnavailable where it isn't there."""
+    """Import ``torch``; raises BackendUnavailable where it isn't there."""
     try:
         import torch
     except ImportError as error:
@@ -197,7 +198,7 @@ def _label(device: str) -> str:
 
 
 def precision_of(module: Any) -> str:
-    """What most of a module's parameters are: ``fp32``, ``fp16``, ``bf16``, …"""
+    """Name what most of a module's parameters are: ``fp32``, ``fp16``, ``bf16``, …"""
     counts: dict[str, int] = {}
     for parameter in module.parameters():
         name = str(parameter.dtype).removeprefix("torch.")

@@ -1,8 +1,7 @@
 """Queues and their owner threads: items and a callable, nothing of models or gRPC."""
 
 from hearth.batching.batch_policy import BatchWindow, WindowState, adaptive_window
-from hearth.batching.context import NO_CONTEXT, RequestContext, Timings
-from hearth.batching.entry import QueueHandle
+from hearth.batching.context import NO_CONTEXT, QueueHandle, RequestContext, Timings
 from hearth.batching.latency_profile import LatencyProfile
 from hearth.batching.preprocess import Exclusive
 from hearth.batching.queue import BatchQueue

@@ -11,7 +11,7 @@ MOST_OVERTAKEN = 8
 """Batches (or single entries) that may pass waiting bulk before it has its turn."""
 
 
-class Waits(Protocol):
+class Queueable(Protocol):
     """What a fair queue looks at in an entry."""
 
     @property
@@ -24,7 +24,7 @@ class Waits(Protocol):
     def since(self) -> float: ...
 
 
-Entry = TypeVar("Entry", bound=Waits)
+Entry = TypeVar("Entry", bound=Queueable)
 Judge = Callable[[Entry], bool]
 
 

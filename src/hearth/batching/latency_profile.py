@@ -1,6 +1,10 @@
-"""How long a batch takes, by its size: measured once, and asked whenever a batch forms."""
+"""How long a batch takes, by its size: measured once, and asked whenever a batch forms.
+
+Measuring holds nobody up: it goes on only while the process has nothing else to do.
+"""
 
 import math
+import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -17,6 +21,16 @@ less often."""
 _LONGEST_RUN = 0.5
 """Seconds: who comes while a batch is measured waits for it, so no longer one is begun. A model
 for which that is too short gains little from larger batches."""
+
+QUIET_SECONDS = 1.0
+"""Seconds without work in the whole process before anything is measured."""
+
+QUIET_SHARE = 0.2
+"""Share of one core up to which a process counts as quiet. Other models and threads that
+decode would make a measurement wrong, and would be slowed down by it."""
+
+_BURST_SECONDS = 1.0
+"""Seconds of measuring after which is looked anew whether all is quiet."""
 
 
 class LatencyProfile:
@@ -123,3 +137,48 @@ def _is_flat(times: Mapping[int, float]) -> bool:
     """Whether the last three sizes were no better than one before them."""
     sizes = list(times)
     return len(sizes) > 3 and LatencyProfile(times).best() not in sizes[-3:]
+
+
+class IdleMeasurement:
+    """Steps of a measurement, run by the thread that owns the model.
+
+    ``turn`` is shared by all that must not be measured at once. ``done`` is for the profile.
+    """
+
+    def __init__(
+        self,
+        steps: Generator[None, None, LatencyProfile],
+        turn: threading.Lock,
+        done: Callable[[LatencyProfile], None],
+    ) -> None:
+        self.done = done
+        self._steps = steps
+        self._turn = turn
+        self._cpu = 0.0
+
+    def pause(self) -> float:
+        """Begin to see whether the process is quiet; the seconds that takes."""
+        self._cpu = time.process_time()
+        return QUIET_SECONDS
+
+    def was_quiet(self) -> bool:
+        """Whether the process has done next to nothing since ``pause``."""
+        return time.process_time() - self._cpu < QUIET_SHARE * QUIET_SECONDS
+
+    def advance(self, disturbed: Callable[[], bool]) -> LatencyProfile | None:
+        """Run steps for a while, none once ``disturbed``; the profile once nothing is left to do.
+
+        Raises what the model raises.
+        """
+        if not self._turn.acquire(blocking=False):
+            return None
+        try:
+            ends = time.monotonic() + _BURST_SECONDS
+            while time.monotonic() < ends and not disturbed():
+                next(self._steps)
+            return None
+        except StopIteration as end:
+            profile: LatencyProfile = end.value
+            return profile
+        finally:
+            self._turn.release()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hearth.batching.entry import Entry, as_failure, resolve
+from hearth.batching.context import QueueEntry, as_failure, resolve
 from hearth.batching.scheduler import Scheduler
 from hearth.batching.statistics import QueueMetrics
 from hearth.batching.workers import Job, Workers
@@ -75,7 +75,7 @@ class Preprocessor:
             resolve(late)
         return None if entry is None else partial(self._prepare, entry)
 
-    def _prepare(self, entry: Entry) -> None:
+    def _prepare(self, entry: QueueEntry) -> None:
         began = time.monotonic()
         failure: BaseException | None = None
         prepare, entry.prepare = entry.prepare, None
@@ -89,8 +89,8 @@ class Preprocessor:
             failure = as_failure(error, self._name)
         entry.since = time.monotonic()
         if entry.timings is not None:
-            entry.timings.decode += entry.since - began
-        outcomes: list[tuple[Entry, Any]] = []
+            entry.timings.preprocess += entry.since - began
+        outcomes: list[tuple[QueueEntry, Any]] = []
         with self._lock:
             if failure is None and self._scheduler.closed:
                 failure = self._scheduler.closing()
@@ -109,7 +109,7 @@ class Preprocessor:
         if self._ready is None or not wanted:
             self.wake()  # its place is free
 
-    def _finish(self, entry: Entry) -> list[tuple[Entry, Any]]:
+    def _finish(self, entry: QueueEntry) -> list[tuple[QueueEntry, Any]]:
         """Answer an entry that needs no run; unless it is too late for it."""
         done, outcomes = self._scheduler.finish(entry, entry.since)
         if done:
@@ -118,7 +118,7 @@ class Preprocessor:
             outcomes.append((entry, entry.item))
         return outcomes
 
-    def _put_back(self, entry: Entry, exclusive: Exclusive) -> None:
+    def _put_back(self, entry: QueueEntry, exclusive: Exclusive) -> None:
         """Have an entry prepared alone: no thread that others need waits with it."""
         entry.prepare, entry.exclusive = exclusive.prepare, True
         entry.since = time.monotonic()

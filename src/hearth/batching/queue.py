@@ -15,8 +15,14 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar, cast
 
 from hearth.batching.batch_policy import BatchSizer, BatchWindow, adaptive_window
-from hearth.batching.context import NO_CONTEXT, RequestContext, Timings
-from hearth.batching.entry import Entry, QueueHandle, resolve
+from hearth.batching.context import (
+    NO_CONTEXT,
+    QueueEntry,
+    QueueHandle,
+    RequestContext,
+    Timings,
+    resolve,
+)
 from hearth.batching.latency_profile import LatencyProfile
 from hearth.batching.preprocess import Preprocessor
 from hearth.batching.runner import BatchRunner
@@ -100,7 +106,7 @@ class BatchQueue(Generic[Item, Answer]):
 
     @property
     def to_be_measured(self) -> bool:
-        """Whether an idle moment is awaited to measure ``run``."""
+        """Whether a quiet moment is awaited to measure ``run``."""
         return self._runner is not None and self._runner.unmeasured is not None
 
     async def submit(
@@ -119,7 +125,7 @@ class BatchQueue(Generic[Item, Answer]):
         is, anything else as ModelFailed.
         """
         self._owner()
-        entry = Entry(item, key, context, asyncio.get_running_loop())
+        entry = QueueEntry(item, key, context, asyncio.get_running_loop())
         return cast(Answer, await self._answer(entry, handle))
 
     async def submit_raw(
@@ -134,7 +140,7 @@ class BatchQueue(Generic[Item, Answer]):
 
         Raises as ``submit`` does, and what ``prepare`` raises.
         """
-        entry = Entry(payload, None, context, asyncio.get_running_loop(), prepare)
+        entry = QueueEntry(payload, None, context, asyncio.get_running_loop(), prepare)
         return cast(Answer, await self._answer(entry, handle))
 
     @asynccontextmanager
@@ -151,7 +157,7 @@ class BatchQueue(Generic[Item, Answer]):
         Until the block ends the item counts as one prepared in advance: where the next
         stage is behind, nothing more is prepared for this one.
         """
-        entry = Entry(payload, None, context, asyncio.get_running_loop(), prepare)
+        entry = QueueEntry(payload, None, context, asyncio.get_running_loop(), prepare)
         entry.passing = True
         try:
             yield await self._answer(entry, handle)
@@ -173,7 +179,8 @@ class BatchQueue(Generic[Item, Answer]):
         timings = [Timings() for _ in items] if context.timings is not None else []
         contexts = [context._replace(timings=one) for one in timings] or [context] * len(items)
         entries = [
-            Entry(item, key, own, loop) for (item, key), own in zip(items, contexts, strict=True)
+            QueueEntry(item, key, own, loop)
+            for (item, key), own in zip(items, contexts, strict=True)
         ]
         self._enter(entries)
         try:
@@ -202,7 +209,7 @@ class BatchQueue(Generic[Item, Answer]):
         Where only fixed sizes run, those. Raises what ``run`` raises for a single item.
         """
         runner = self._owner()
-        result = Entry(None, None, NO_CONTEXT, asyncio.get_running_loop())
+        result = QueueEntry(None, None, NO_CONTEXT, asyncio.get_running_loop())
         with self._lock:
             if self._scheduler.closed:
                 raise self._scheduler.closing()
@@ -256,7 +263,7 @@ class BatchQueue(Generic[Item, Answer]):
 
     # --- on the loop: coming in, and leaving early --------------------------------------------
 
-    async def _answer(self, entry: Entry, handle: QueueHandle | None) -> Any:
+    async def _answer(self, entry: QueueEntry, handle: QueueHandle | None) -> Any:
         if entry.prepare is not None and self._preprocessor is None:
             raise TypeError(f"{self.name} has no workers")
         if handle is not None:
@@ -271,7 +278,7 @@ class BatchQueue(Generic[Item, Answer]):
             del entry.future  # it holds the error, whose traceback holds this frame
             raise
 
-    def _enter(self, entries: list[Entry]) -> None:
+    def _enter(self, entries: list[QueueEntry]) -> None:
         """Let entries in, all of them raw or all ready, and wake who is to go on with them."""
         with self._lock:
             self._scheduler.enter(entries)
@@ -291,7 +298,7 @@ class BatchQueue(Generic[Item, Answer]):
         if self._preprocessor is not None:
             self._preprocessor.wake(places)
 
-    def _withdraw(self, entry: Entry) -> None:
+    def _withdraw(self, entry: QueueEntry) -> None:
         """Take an entry out that nobody waits for any more, so that its item is free."""
         with self._lock:
             left = self._scheduler.leave(entry)

@@ -8,16 +8,15 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from hearth.batching.batch_policy import BatchSizer, BatchWindow, WindowState
-from hearth.batching.entry import Entry, as_failure, resolve
-from hearth.batching.idle import IdleMeasurement
+from hearth.batching.context import QueueEntry, as_failure, resolve
 from hearth.batching.isolate_failures import isolate_failures
-from hearth.batching.latency_profile import LatencyProfile, measure_latency
+from hearth.batching.latency_profile import IdleMeasurement, LatencyProfile, measure_latency
 from hearth.batching.scheduler import Scheduler
 from hearth.batching.statistics import QueueMetrics
+from hearth.batching.workers import Job
 
 log = logging.getLogger(__name__)
 
-Job = Callable[[], None]
 Steps = Generator[None, None, LatencyProfile]
 
 
@@ -57,7 +56,7 @@ class BatchRunner:
         self._window = window
         self._max_delay = max_delay
         self._freed = freed
-        self._jobs: deque[tuple[Entry, Job]] = deque()
+        self._jobs: deque[tuple[QueueEntry, Job]] = deque()
         self._expected = 0
         """Entries of the last batch, and all who waited when it ended."""
         self._at_once = False
@@ -65,7 +64,7 @@ class BatchRunner:
         self._thread = threading.Thread(target=self._serve, name=f"batch-{name}", daemon=True)
         self._thread.start()
 
-    def measure(self, result: Entry, item: Any, largest: int) -> None:
+    def measure(self, result: QueueEntry, item: Any, largest: int) -> None:
         """Have batches of copies of ``item`` timed before the next batch; under the lock."""
         steps = self._steps(item, largest)
 
@@ -91,16 +90,18 @@ class BatchRunner:
         done: Callable[[LatencyProfile], None],
     ) -> None:
         """Have batches of copies of ``item`` timed while nothing else is to do; under the lock."""
-        self.unmeasured = IdleMeasurement(self._steps(item, largest), turn, done)
-        self._changed.notify()
+        if not self._scheduler.closed:
+            self.unmeasured = IdleMeasurement(self._steps(item, largest), turn, done)
+            self._changed.notify()
 
-    def close(self) -> list[Entry]:
+    def close(self) -> list[QueueEntry]:
         """Have the thread end, as the scheduler is closed; under the lock.
 
         Returns the measurements that haven't begun.
         """
         refused = [result for result, _ in self._jobs]
         self._jobs.clear()
+        self.unmeasured = None
         self._changed.notify()
         return refused
 
@@ -134,7 +135,7 @@ class BatchRunner:
                 resolve([(entry, failure) for entry in ([] if callable(work) else work)])
             del work  # and its items, while waiting for the next
 
-    def _next_work(self) -> Job | list[Entry] | None:
+    def _next_work(self) -> Job | list[QueueEntry] | None:
         """Wait for a job, a batch (empty where all of it was dead), or None: closed."""
         scheduler = self._scheduler
         with self._lock:
@@ -180,7 +181,7 @@ class BatchRunner:
             self._max_delay,
         )
 
-    def _run_batch(self, batch: list[Entry]) -> None:
+    def _run_batch(self, batch: list[QueueEntry]) -> None:
         size = len(batch)
         began = time.monotonic()
         outcome = isolate_failures(self._run, [entry.item for entry in batch])

@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 from hearth.batching.batch_policy import BatchSizer
-from hearth.batching.context import RequestContext
-from hearth.batching.entry import Entry
+from hearth.batching.context import QueueEntry, RequestContext
 from hearth.batching.fair_queue import FairQueue
 from hearth.batching.statistics import QueueMetrics
 from hearth.errors import DeadlinePassed, NotReady, Overloaded
@@ -15,7 +14,7 @@ from hearth.errors import DeadlinePassed, NotReady, Overloaded
 _DELIVERY_SECONDS = 0.02
 """From the end of a batch until the client has its answer, on a node under load."""
 
-Late = list[tuple[Entry, Any]]
+Late = list[tuple[QueueEntry, Any]]
 """Entries that were dropped because of their deadlines, and what to tell them."""
 
 
@@ -38,11 +37,11 @@ class Scheduler:
     ) -> None:
         self.capacity = capacity
         self.closed = False
-        self.raw: FairQueue[Entry] = FairQueue()
+        self.raw: FairQueue[QueueEntry] = FairQueue()
         """Entries that wait to be prepared, but for the exclusive ones."""
-        self.exclusive: FairQueue[Entry] = FairQueue()
+        self.exclusive: FairQueue[QueueEntry] = FairQueue()
         """Raw entries that wait to be prepared alone."""
-        self.ready: FairQueue[Entry] = FairQueue()
+        self.ready: FairQueue[QueueEntry] = FairQueue()
         """Entries that only wait for the model."""
         self._name = name
         self._ahead = ahead
@@ -50,7 +49,7 @@ class Scheduler:
         self._metrics = metrics
         self._late: Late = []
         self._preparing = 0
-        self._passing: set[Entry] = set()
+        self._passing: set[QueueEntry] = set()
         self._held: dict[Hashable, int] = {}
         """By source: entries in preparation, ready or passing."""
 
@@ -59,7 +58,7 @@ class Scheduler:
         """Entries that aren't running, and have no answer."""
         return self.raw.count + self.exclusive.count + self._preparing + self.ready.count
 
-    def enter(self, entries: Sequence[Entry]) -> None:
+    def enter(self, entries: Sequence[QueueEntry]) -> None:
         """Take entries in, raw or ready; raises NotReady once closed, and Overloaded."""
         if self.closed:
             raise self.closing()
@@ -78,7 +77,7 @@ class Scheduler:
             else:
                 self.raw.push(entry)
 
-    def leave(self, entry: Entry) -> bool:
+    def leave(self, entry: QueueEntry) -> bool:
         """Take out one that nobody waits for any more; False where it is past both queues."""
         if self.ready.remove(entry):
             self._release(entry)
@@ -87,7 +86,7 @@ class Scheduler:
         self._metrics.cancelled += 1
         return True
 
-    def inherit_priority(self, entry: Entry, context: RequestContext) -> None:
+    def inherit_priority(self, entry: QueueEntry, context: RequestContext) -> None:
         """Let an entry that waits go on with the turn of another request, if that helps.
 
         It helps where that one is interactive, or its source has fewer entries in the queue.
@@ -106,7 +105,7 @@ class Scheduler:
                 self._hold(entry)
             queue.push(entry)
 
-    def next_raw(self, now: float, *, exclusive: bool) -> tuple[Entry | None, Late]:
+    def next_raw(self, now: float, *, exclusive: bool) -> tuple[QueueEntry | None, Late]:
         """Take the entry to prepare next; None where none waits, or enough is prepared."""
         queue = self.exclusive if exclusive else self.raw
         entry = None
@@ -127,7 +126,7 @@ class Scheduler:
         late, self._late = self._late, []
         return entry, late
 
-    def make_exclusive(self, entry: Entry) -> bool:
+    def make_exclusive(self, entry: QueueEntry) -> bool:
         """Put back what ``next_raw`` gave, to be prepared alone; False where it is too late."""
         self._preparing -= 1
         self._release(entry)
@@ -135,7 +134,7 @@ class Scheduler:
             self.exclusive.push(entry)
         return not self.closed
 
-    def prepared(self, entry: Entry, *, wanted: bool) -> None:
+    def prepared(self, entry: QueueEntry, *, wanted: bool) -> None:
         """Count what ``next_raw`` gave as prepared, and as ready where it is still ``wanted``."""
         self._preparing -= 1
         if wanted:
@@ -143,7 +142,7 @@ class Scheduler:
         else:
             self._release(entry)
 
-    def finish(self, entry: Entry, now: float) -> tuple[bool, Late]:
+    def finish(self, entry: QueueEntry, now: float) -> tuple[bool, Late]:
         """Count what ``next_raw`` gave as done: it needs no run. False where it is too late."""
         self._preparing -= 1
         done = not self._is_dead(now, True, entry)
@@ -152,7 +151,7 @@ class Scheduler:
         late, self._late = self._late, []
         return done, late
 
-    def next_batch(self, now: float) -> tuple[list[Entry], Late]:
+    def next_batch(self, now: float) -> tuple[list[QueueEntry], Late]:
         """Take the entries to run now; empty where none of those that were ready lives."""
         batch = self.ready.take(
             self._sizer.limit(self.ready.count),
@@ -165,13 +164,13 @@ class Scheduler:
         late, self._late = self._late, []
         return batch, late
 
-    def passed(self, entry: Entry) -> None:
+    def passed(self, entry: QueueEntry) -> None:
         """Let go of a passing entry that is through, wherever it was."""
         if entry in self._passing:
             self._passing.remove(entry)
             self._release(entry)
 
-    def close(self) -> list[Entry]:
+    def close(self) -> list[QueueEntry]:
         """Let nobody in any more; take out all who wait."""
         self.closed = True
         return self.raw.clear() + self.exclusive.clear() + self.ready.clear()
@@ -180,10 +179,10 @@ class Scheduler:
         """Make the error for those who wait, or come, when the queue is closed."""
         return NotReady(f"{self._name} is closing")
 
-    def _holds_less(self, part: int, entry: Entry) -> bool:
+    def _holds_less(self, part: int, entry: QueueEntry) -> bool:
         return self._held.get(entry.source, 0) < part
 
-    def _is_dead(self, now: float, held: bool, entry: Entry) -> bool:
+    def _is_dead(self, now: float, held: bool, entry: QueueEntry) -> bool:
         """Whether nobody will be there for the answer."""
         if entry.future.cancelled():
             self._metrics.cancelled += 1
@@ -197,7 +196,7 @@ class Scheduler:
             self._release(entry)
         return True
 
-    def _too_late(self, entry: Entry, deadline: float, now: float) -> bool:
+    def _too_late(self, entry: QueueEntry, deadline: float, now: float) -> bool:
         together = min(1 + self.ready.count, self._sizer.max_batch)
         needed = self._sizer.forecast(together, now)
         # Where there is a backlog, everybody's turn comes shortly before the deadline, and
@@ -205,16 +204,16 @@ class Scheduler:
         slack = min(needed + _DELIVERY_SECONDS, (entry.waited + now - entry.since) / 4)
         return deadline <= now + needed + slack
 
-    def _let_go(self, entry: Entry) -> None:
+    def _let_go(self, entry: QueueEntry) -> None:
         if entry.passing:
             self._passing.add(entry)
         else:
             self._release(entry)
 
-    def _hold(self, entry: Entry) -> None:
+    def _hold(self, entry: QueueEntry) -> None:
         self._held[entry.source] = self._held.get(entry.source, 0) + 1
 
-    def _release(self, entry: Entry) -> None:
+    def _release(self, entry: QueueEntry) -> None:
         held = self._held[entry.source] - 1
         if held:
             self._held[entry.source] = held

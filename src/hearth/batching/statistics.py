@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hearth.batching.entry import Entry
+from hearth.batching.context import QueueEntry
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Bounds for times, from a hop between threads to a page of text on a small board."""
@@ -88,7 +88,7 @@ class QueueMetrics:
         self.waits, self.runs, self.preparations = (Histogram(SECONDS) for _ in range(3))
 
     def note(
-        self, batch: Sequence[Entry], answers: Sequence[Any], runs: int, seconds: float
+        self, batch: Sequence[QueueEntry], answers: Sequence[Any], runs: int, seconds: float
     ) -> None:
         """Count a batch: what it gave, in how many calls, in how many seconds."""
         self.items += len(batch)
@@ -105,7 +105,7 @@ class QueueMetrics:
         self.unprepared += failed
         self.cancelled += not failed and not wanted
 
-    def finished(self, entry: Entry) -> None:
+    def finished(self, entry: QueueEntry) -> None:
         """Count an item of which nothing else is to be done."""
         self.items += 1
         self.waits.observe(entry.waited)

@@ -53,13 +53,13 @@ class PartCall:
         self._assembly = Assembly(job.bare())
         self._messages = cast("AsyncGenerator[InferResponse, None]", aiter(call))
         self._loop = asyncio.get_running_loop()
-        self._reading_since = math.inf
+        self._waiting_since: float | None = None
         self._writer = asyncio.create_task(self._write())
 
     @property
-    def heard(self) -> float:
-        """Loop time since which the node has owed something: now, where nobody reads."""
-        return min(self._reading_since, self._loop.time())
+    def heard(self) -> float | None:
+        """Loop time since which a part is waited for; None where nobody waits."""
+        return self._waiting_since
 
     async def next(self) -> ReadPart:
         """Read the next part; a failure of the request is its last one."""
@@ -73,7 +73,7 @@ class PartCall:
                 raise
             part = self._end(self.ended)
         finally:
-            self._reading_since = math.inf
+            self._waiting_since = None
         if not self._has_begun:
             self._has_begun = True
             self._began(part.outcome.error if part.entry is None else None)
@@ -84,7 +84,8 @@ class PartCall:
 
         One that has begun is left to its deadline: nobody else can go on with it.
         """
-        if not self._has_begun and self.heard < before:
+        since = self._waiting_since
+        if not self._has_begun and since is not None and since < before:
             self.abort(failure)
 
     def abort(self, failure: Failure) -> None:
@@ -105,7 +106,7 @@ class PartCall:
         if self.ended is not None:
             return self._end(self.ended)
         while True:
-            self._reading_since = self._loop.time()
+            self._waiting_since = self._loop.time()
             message = await anext(self._messages, NO_ANSWER)
             if isinstance(message, Failure):
                 return self._end(message)
@@ -138,8 +139,8 @@ class SingleCall(Protocol):
     ended: Failure | None
 
     @property
-    def heard(self) -> float:
-        """Loop time at which the node last sent anything, or could be asked to."""
+    def heard(self) -> float | None:
+        """Loop time at which the node last sent anything; None where nothing is waited for."""
 
     def give_up(self, before: float, failure: Failure) -> None:
         """End what has waited since before a time, of the loop's clock."""
@@ -192,8 +193,9 @@ class NodeLinks:
         return is_news
 
     def heard(self) -> float | None:
-        """Return the loop time at which the node last sent anything; None where nothing is open."""
-        return max((call.heard for call in self._open()), default=None)
+        """Return the loop time at which the node last sent anything; None: nobody waits."""
+        times = [call.heard for call in self._open()]
+        return max((time for time in times if time is not None), default=None)
 
     def give_up(self, before: float, failure: Failure) -> None:
         """End the requests that were sent before a time, of the loop's clock."""

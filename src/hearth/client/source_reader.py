@@ -99,7 +99,7 @@ class SourceReader:
         self._open.add(read)
         with self._lock:
             self._waiting.append(read)
-        self._add_reader(asyncio.get_running_loop(), 1)
+        self._add_reader(1)
         self._deadlines.add(read.deadline)
 
     async def take(
@@ -115,7 +115,10 @@ class SourceReader:
 
         def finish(result: Payload | Failed) -> None:
             if isinstance(result, Failed):
-                done.set_exception(result)
+                if not done.done():
+                    done.set_exception(result)
+            elif done.done():  # cancelled a moment ago
+                self.give_back(result)
             else:
                 done.set_result(result)
 
@@ -134,10 +137,11 @@ class SourceReader:
         self._open.discard(read)
         with self._lock:
             read.is_abandoned = True
-            if read.is_begun:
-                read.is_begun = False
-                self._readers -= 1
-                self._room.notify_all()
+            was_begun, read.is_begun = read.is_begun, False
+            self._readers -= was_begun
+            self._room.notify_all()
+        if was_begun:
+            self._add_reader(MAX_READERS)
 
     def give_back(self, payload: Payload) -> None:
         """Count a payload no longer."""
@@ -159,22 +163,23 @@ class SourceReader:
         for read in late:
             read.finish(DeadlinePassed("no time was left to read it"))
 
-    def _add_reader(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+    def _add_reader(self, most: int) -> None:
         """Start another reader if there are fewer than ``most``, and see to it that more join."""
+        loop = asyncio.get_running_loop()
         with self._lock:
             is_added = self._readers < most and bool(self._waiting)
             self._readers += is_added
+            may_join = self._readers < MAX_READERS and bool(self._waiting)
         if is_added:
             run = loop.create_task(run_blocking(partial(self._read, loop)))
             self._runs.add(run)
             run.add_done_callback(self._runs.discard)
-        if self._timer is None:
-            self._timer = loop.call_later(JOIN_SECONDS, self._join, loop)
+        if may_join and self._timer is None:
+            self._timer = loop.call_later(JOIN_SECONDS, self._join)
 
-    def _join(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _join(self) -> None:
         self._timer = None
-        if self._waiting:
-            self._add_reader(loop, MAX_READERS)
+        self._add_reader(MAX_READERS)
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read what waits, on a thread."""

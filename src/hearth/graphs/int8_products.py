@@ -36,12 +36,12 @@ def with_int8_products(graph: bytes) -> bytes | None:
     model = require_onnx().load_model_from_string(graph)
     if weight_files(model):
         return None
-    writer = _Writer(model)
+    writer = _ProductsWriter(model)
     writer.rewrite()
     return bytes(model.SerializeToString()) if writer.count else None
 
 
-class _Writer:
+class _ProductsWriter:
     """Rewrites a graph in place, node by node."""
 
     def __init__(self, model: Any) -> None:

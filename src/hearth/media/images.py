@@ -16,6 +16,7 @@ from hearth.errors import InvalidInput, Overloaded, one_line
 from hearth.media import jpeg
 from hearth.media.formats import FilePage, find_source
 from hearth.media.forms import Decoded, PixelForm
+from hearth.media.medium import HeavyPayload
 from hearth.media.opened import Opened, OpenedJpeg, open_image
 from hearth.media.raw import Pixels
 
@@ -26,15 +27,11 @@ _LONGEST_EDGE = 1_000_000
 """Pixels: libpng's own limit. Decoders keep something for each row, and hold whole rows."""
 
 
-class HeavyImage(Exception):
-    """The image takes hundreds of megabytes while it is read, and that wasn't allowed for."""
-
-
 class ImageReader:
-    """Reads image files; any number of threads may share one reader.
+    """Reader of image files, for any number of threads; satisfies ``Decoder``.
 
-    Heavy images (see ``HeavyImage``) are read one at a time: a call waits for that, and one
-    of the reader ``light`` raises HeavyImage at once.
+    Heavy images (see ``HeavyPayload``) are read one at a time: a call waits for that, and one
+    of the reader ``light`` raises HeavyPayload at once.
     """
 
     def __init__(self, max_pixels: int) -> None:
@@ -48,7 +45,7 @@ class ImageReader:
 
     @cached_property
     def light(self) -> "ImageReader":
-        """The same reader for those who must not wait with a heavy image."""
+        """Reader for those who must not wait with a heavy image."""
         light = copy.copy(self)
         light._waits = False
         return light
@@ -148,7 +145,7 @@ class ImageReader:
         if pixels <= _HEAVY_PIXELS:
             return nullcontext()
         if not self._waits:
-            raise HeavyImage
+            raise HeavyPayload
         return self._heavy
 
 
@@ -161,7 +158,7 @@ def _refusing() -> Iterator[None]:
     _silence_pillow()
     try:
         yield
-    except (InvalidInput, HeavyImage):
+    except (InvalidInput, HeavyPayload):
         raise
     except MemoryError:
         raise Overloaded("the node has no memory left to read the image: try again later") from None

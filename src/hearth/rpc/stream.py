@@ -36,7 +36,7 @@ Answer = tuple[Iterable[pb.InferResponse], int]
 """The last messages of an answer, and how many bytes they have, near enough."""
 
 
-class Source:
+class StreamSource:
     """Identity of a stream as a source; in weak references, so that nothing outlives its stream."""
 
 
@@ -57,7 +57,7 @@ class InferStream:
         self._context = context
         remaining = context.time_remaining()
         self._deadline = None if remaining is None else time.monotonic() + remaining
-        self._source = Source()  # requests of different streams take turns
+        self._source = StreamSource()  # requests of different streams take turns
         self._budget = service.admission.open()
         self._assembler = Assembler(
             self._budget,

@@ -14,13 +14,13 @@ from hearth.families.clip.labels.index import Scored
 from hearth.families.clip.labels.making.label_store import LabelStore
 from hearth.families.clip.labels.sets.source import LabelSource
 from hearth.families.clip.parts import Parts
-from hearth.families.clip.pictures import Pictures, SharedPicture
-from hearth.families.clip.tensors import Tensor, preprocessing_of
+from hearth.families.clip.pictures import SharedPicture, TowerPreprocessor
+from hearth.families.clip.tensors import PreparedTensor, preprocessing_of
 from hearth.families.clip.tower import Tower
 from hearth.hub.progress import Progress
-from hearth.media import File, ImageReader
+from hearth.media import ImagePayload, ImageReader
+from hearth.models.media_work import exclusive_when_heavy
 from hearth.models.options import QueueOptions
-from hearth.models.pictures import exclusive_when_heavy
 from hearth.models.rows import BatchRow
 from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest, key_of
@@ -73,7 +73,7 @@ class ClipModel:
         towers = [tower for tower in (self._image, self._text) if tower is not None]
         self.precisions = tuple(dict.fromkeys(tower.session.precision for tower in towers))
         self._reader = reader
-        self._pictures = Pictures(self._image, parts.transform)
+        self._pictures = TowerPreprocessor(self._image, parts.transform)
         self._prepare = exclusive_when_heavy(self._pictures.prepare, reader)
         self._options = options or QueueOptions()
         self._images = self._queue(self._image, workers=self._options.workers)
@@ -139,7 +139,9 @@ class ClipModel:
         return self._pictures.prepare(self._reader, payload)
 
     async def embed_image(
-        self, picture: File | SharedPicture | Tensor, context: RequestContext = NO_CONTEXT
+        self,
+        picture: ImagePayload | SharedPicture | PreparedTensor,
+        context: RequestContext = NO_CONTEXT,
     ) -> Vector:
         """The unit vector, float32 (dim,), of an image file; it is shared, and read-only.
 
@@ -333,12 +335,12 @@ class ClipModel:
             )
 
 
-async def _key_of(picture: File | SharedPicture | Tensor) -> Hashable:
-    if isinstance(picture, Tensor):
-        return (Tensor, await digest(picture.payload))
+async def _key_of(picture: ImagePayload | SharedPicture | PreparedTensor) -> Hashable:
+    if isinstance(picture, PreparedTensor):
+        return (PreparedTensor, await digest(picture.payload))
     return await key_of(picture.file if isinstance(picture, SharedPicture) else picture)
 
 
-def shared_picture(file: File, *models: ClipModel) -> SharedPicture:
+def shared_picture(file: ImagePayload, *models: ClipModel) -> SharedPicture:
     """A picture that all these models are to embed, one after another."""
     return SharedPicture(file, [model.transform for model in models])

@@ -12,7 +12,7 @@ from hearth.families.clip.tower import Tower
 from hearth.families.clip.transform import OPENAI_MEAN, OPENAI_STD, ImageTransform
 
 
-class Tensor(NamedTuple):
+class PreparedTensor(NamedTuple):
     """A picture that a client has prepared: float32 (3, size, size), little-endian."""
 
     payload: bytes
@@ -73,7 +73,7 @@ def preprocessing_of(service: str, transform: ImageTransform, prepared: Tower | 
     return None
 
 
-def read_tensor(tensor: Tensor, target: Sequence[int]) -> NDArray[np.float32]:
+def read_tensor(tensor: PreparedTensor, target: Sequence[int]) -> NDArray[np.float32]:
     """The picture as float32 (3, height, width), resized where ``target`` is another size.
 
     Raises InvalidInput for a payload of another length, and for numbers that can't be a picture's.

@@ -20,7 +20,7 @@ Landmarks = tuple[float, ...]
 picture; a point may lie outside of it."""
 
 
-class Face(NamedTuple):
+class DetectedFace(NamedTuple):
     """One face."""
 
     box: Box
@@ -71,7 +71,7 @@ class Crops(NamedTuple):
 class Embedded(NamedTuple):
     """A face, and whose it is."""
 
-    face: Face
+    face: DetectedFace
     vector: Vector
 
 
@@ -92,7 +92,7 @@ class Wanted(NamedTuple):
         """Faces this sure are looked for: those that others may ask for as well."""
         return min(self.min_confidence, p.LEAST_KEPT)
 
-    def choose(self, faces: Sequence[Face]) -> tuple[Face, ...]:
+    def choose(self, faces: Sequence[DetectedFace]) -> tuple[DetectedFace, ...]:
         """Those of a picture's faces that are wanted, in the order in which they come."""
         fitting = [face for face in faces if self._fits(face)]
         if 0 < self.max_faces < len(fitting):
@@ -100,7 +100,7 @@ class Wanted(NamedTuple):
             return tuple(fitting[at] for at in sorted(chosen[: self.max_faces]))
         return tuple(fitting)
 
-    def _fits(self, face: Face) -> bool:
+    def _fits(self, face: DetectedFace) -> bool:
         if face.confidence < self.min_confidence:
             return False
         if min(face.width, face.height) < self.min_size:

@@ -13,12 +13,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from hearth.batching import NO_CONTEXT, RequestContext
-from hearth.families.mediapipe.detector import PALM, Detection, Detector
+from hearth.families.mediapipe.detector import PALM, Detection, RegionDetector
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.gestures import Gesture, gesture_of
 from hearth.families.mediapipe.region import Box, Points, Region, around, overlap, rotation_of
 from hearth.families.mediapipe.smoothing import Filters, Smoothing, smoothing
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 Model = Literal["full", "lite"]
 MODELS: tuple[Model, Model] = ("full", "lite")
@@ -91,7 +91,7 @@ class Hands:
 
     def __init__(self, stage_of: StageOf) -> None:
         self._palms = {
-            model: Detector(f"palm_detection_{model}", PALM, stage_of) for model in MODELS
+            model: RegionDetector(f"palm_detection_{model}", PALM, stage_of) for model in MODELS
         }
         self._landmarks = {
             model: stage_of(f"hand_landmark_{model}", _WANTS, read_hand) for model in MODELS
@@ -138,7 +138,7 @@ class Hands:
         return await self._landmarks[model].look_all(frame, regions, context)
 
 
-def read_hand(outputs: Outputs, view: View[Smoothing | None]) -> Hand:
+def read_hand(outputs: Outputs, view: RegionView[Smoothing | None]) -> Hand:
     """A hand of what the landmark model gives for a region.
 
     Outputs are 63 coordinates in pixels of the model's input, presence, handedness, and 63

@@ -16,10 +16,10 @@ import numpy as np
 from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.gaze import Gaze, Side, gaze
-from hearth.families.mediapipe.mesh import ONE_FACE, Face, FaceMesh, WantedMeshes
+from hearth.families.mediapipe.mesh import ONE_FACE, FaceMesh, TrackedFace, WantedMeshes
 from hearth.families.mediapipe.region import Points, Region, around, of_box, rotation_of
 from hearth.families.mediapipe.smoothing import Filters, Smoothing, smoothing
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 SIZE = 64
 """Of the model's input, in pixels; its points are in pixels of that."""
@@ -58,7 +58,7 @@ class Eye(NamedTuple):
 class Eyes(NamedTuple):
     """A face and its eyes; right and left are the subject's."""
 
-    face: Face
+    face: TrackedFace
     right: Eye
     left: Eye
 
@@ -70,9 +70,9 @@ class Eyes(NamedTuple):
 SIDES: tuple[Side, Side] = ("right", "left")
 
 
-class _Asked(NamedTuple):
+class _EyeRequest(NamedTuple):
     side: Side
-    face: Face
+    face: TrackedFace
     smoothing: Smoothing | None
 
 
@@ -101,7 +101,7 @@ class IrisTracker:
             past = None if face.follows is None else known[face.follows]
             for side in SIDES:
                 filters = None if past is None else past.of(side).filters
-                one = _Asked(side, face, smoothing(filters, moment, wanted.smooth))
+                one = _EyeRequest(side, face, smoothing(filters, moment, wanted.smooth))
                 asked.append((region_of(face.points, side), one))
         eyes = iter(await self._stage.look_all(frame, asked, context))
         found = [Eyes(face, right=next(eyes), left=next(eyes)) for face in faces]
@@ -118,7 +118,7 @@ def region_of(mesh: Points, side: Side) -> Region:
     return region._replace(width=width, rotation=rotation_of(start, end, 0))
 
 
-def _read(outputs: Outputs, view: View[_Asked]) -> Eye:
+def _read(outputs: Outputs, view: RegionView[_EyeRequest]) -> Eye:
     """Outputs are (213,) and (15,): the contour's points and the iris', one after another."""
     side, face, calming = view.asked
     shares = np.concatenate([part.reshape(-1, 3) for part in outputs]) / np.float32(SIZE)

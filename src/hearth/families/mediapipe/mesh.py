@@ -20,7 +20,7 @@ from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.logits import sigmoid
 from hearth.families.mediapipe.region import Box, Points, Region, around, overlap, rotation_of
 from hearth.families.mediapipe.smoothing import Filters, Smoothing, smoothing
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 POINTS = 468
 SIZE = 192
@@ -42,7 +42,7 @@ _SAME = 0.5
 """Intersection over union from which two squares show one face (min_similarity_threshold)."""
 
 
-class Face(NamedTuple):
+class TrackedFace(NamedTuple):
     """A face; coordinates in pixels of the upright picture."""
 
     points: Points
@@ -91,11 +91,11 @@ class FaceMesh:
     async def follow(
         self,
         frame: Frame,
-        before: Sequence[Face] | None = None,
+        before: Sequence[TrackedFace] | None = None,
         moment: float | None = None,
         wanted: WantedMeshes = ONE_FACE,
         context: RequestContext = NO_CONTEXT,
-    ) -> tuple[list[Face], Sequence[Face]]:
+    ) -> tuple[list[TrackedFace], Sequence[TrackedFace]]:
         """The faces in a frame, and what the next frame of the same video goes on from.
 
         Those followed come first, in their order, then new ones by confidence. ``before`` is
@@ -128,7 +128,7 @@ class FaceMesh:
         frame: Frame,
         regions: Sequence[tuple[Region, Smoothing | None]],
         context: RequestContext = NO_CONTEXT,
-    ) -> list[Face]:
+    ) -> list[TrackedFace]:
         """What the model sees in each region, whether it is a face (``presence``) or not.
 
         A region is a square half as large again as the face, turned with it. Raises as
@@ -161,7 +161,7 @@ def _distinct(regions: Sequence[Region]) -> list[int]:
     return kept
 
 
-def _read(outputs: Outputs, view: View[Smoothing | None]) -> Face:
+def _read(outputs: Outputs, view: RegionView[Smoothing | None]) -> TrackedFace:
     """Outputs are (1, 1, 1404) and (1, 1, 1): the points one after another, and a logit."""
     numbers, logit = outputs
     seen = view.region.place(numbers.reshape(POINTS, 3) / np.float32(SIZE))
@@ -169,7 +169,7 @@ def _read(outputs: Outputs, view: View[Smoothing | None]) -> Face:
     upright = around(seen)
     region = _next_region(seen, upright)
     if view.asked is None:
-        return Face(seen, presence, upright.box, region, seen)
+        return TrackedFace(seen, presence, upright.box, region, seen)
     filters, moment = view.asked
     points, later = filters.points.apply(seen, moment, upright.extent)
-    return Face(points, presence, around(points).box, region, seen, Filters(later))
+    return TrackedFace(points, presence, around(points).box, region, seen, Filters(later))

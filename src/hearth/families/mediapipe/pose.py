@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.families.mediapipe import detector
-from hearth.families.mediapipe.detector import Detector
+from hearth.families.mediapipe.detector import RegionDetector
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.heatmap import refined
 from hearth.families.mediapipe.logits import sigmoid
 from hearth.families.mediapipe.region import Box, Points, Region, around
 from hearth.families.mediapipe.roi import circle
 from hearth.families.mediapipe.smoothing import Filters, OneEuro, Smoothing, smoothing
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 POINTS = 33
 
@@ -81,7 +81,7 @@ class WantedPose(NamedTuple):
 ANY_POSE = WantedPose()
 
 
-class _Asked(NamedTuple):
+class _PoseRequest(NamedTuple):
     before: Followed | None
     moment: float | None
     wanted: WantedPose
@@ -91,7 +91,7 @@ class PoseFinder:
     """Finds the one person that stands out most."""
 
     def __init__(self, stage_of: StageOf) -> None:
-        self._people = Detector("pose_detection", detector.PERSON, stage_of)
+        self._people = RegionDetector("pose_detection", detector.PERSON, stage_of)
         self._points = stage_of("pose_landmark_full", Input(_SIDE, _SIDE), _read)
 
     async def follow(
@@ -113,7 +113,7 @@ class PoseFinder:
         region = before.region if before else await self._found(frame, wanted, context)
         if region is None:
             return None, None
-        return await self._points.look(frame, region, _Asked(before, moment, wanted), context)
+        return await self._points.look(frame, region, _PoseRequest(before, moment, wanted), context)
 
     async def _found(
         self, frame: Frame, wanted: WantedPose, context: RequestContext
@@ -123,7 +123,9 @@ class PoseFinder:
         return _circle(people[0].keypoints).scaled(_MARGIN) if people else None
 
 
-def _followed(pose: Pose, guides: Points, asked: _Asked, moment: float) -> tuple[Pose, Followed]:
+def _followed(
+    pose: Pose, guides: Points, asked: _PoseRequest, moment: float
+) -> tuple[Pose, Followed]:
     """The pose of a video's frame, smoothed, and what to go on from.
 
     ``guides`` (2, 2) are the middle of the body, and a point of the circle around it.
@@ -151,7 +153,7 @@ def _circle(guides: NDArray[np.floating]) -> Region:
     return circle(guides[0], guides[1], 90)
 
 
-def _read(outputs: Outputs, view: View[_Asked]) -> tuple[Pose | None, Followed | None]:
+def _read(outputs: Outputs, view: RegionView[_PoseRequest]) -> tuple[Pose | None, Followed | None]:
     """What the landmark model says of a region, if it is as sure of a person as is asked."""
     numbers, flag, _, heat, world = outputs
     confidence, asked = float(flag[0]), view.asked

@@ -250,7 +250,7 @@ def _runs_single_lines(session: Session) -> bool:
 
 def _complete(graph: Path, session: Session) -> None:
     """Give a recogniser the alphabet beside it; raises ModelUnavailable where it can't read."""
-    from hearth.families.ocr.recognition import Recogniser, require_lines
+    from hearth.families.ocr.recognition import LineRecogniser, require_lines
 
     try:
         require_lines(session)
@@ -262,7 +262,7 @@ def _complete(graph: Path, session: Session) -> None:
                     "inference.yml there, or a text file with a character on each line"
                 )
             session.metadata = {**session.metadata, "character": listed}
-        Recogniser(session)
+        LineRecogniser(session)
     except ModelUnavailable as error:
         raise ModelUnavailable(f"{graph}: {error}") from error
 

@@ -18,7 +18,7 @@ from hearth.graphs.best_class import CLASSES
 from hearth.media.raw import Pixels
 
 
-class Reading(NamedTuple):
+class LineReading(NamedTuple):
     """What a line says."""
 
     text: str
@@ -40,7 +40,7 @@ class Draft(NamedTuple):
     """0 to 1: the confidence of the least sure character."""
 
 
-class Recogniser:
+class LineRecogniser:
     """Lines to their texts; ``session`` takes (n, 3, 48, width) and carries its alphabet.
 
     The alphabet stands in the graph's metadata, ``character``, a character on each line. It answers

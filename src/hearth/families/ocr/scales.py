@@ -25,7 +25,7 @@ _GRID = 32
 """Detection takes edges of a multiple of this many pixels."""
 
 
-class View(NamedTuple):
+class ScaledPage(NamedTuple):
     """A page at one scale."""
 
     pixels: Pixels
@@ -52,14 +52,14 @@ def overview_scale(width: int, height: int) -> float:
     return min(1.0, by_area, p.LONGEST / max(width, height))
 
 
-def view_at(pixels: Pixels, scale: float) -> View:
+def view_at(pixels: Pixels, scale: float) -> ScaledPage:
     """Scale a page; edges have at least one pixel."""
     height, width = pixels.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return View(resized(pixels, *size), scale)
+    return ScaledPage(resized(pixels, *size), scale)
 
 
-def detail_of(pixels: Pixels, overview: View) -> Mask:
+def detail_of(pixels: Pixels, overview: ScaledPage) -> Mask:
     """Mark where a page has more to show than its overview does.
 
     There its pixels differ much from the overview's, over more than the thickness of a
@@ -93,7 +93,7 @@ def densest(mask: Mask, size: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
         yield slice(top, top + p.SAMPLE), slice(left, left + p.SAMPLE)
 
 
-def tiles(view: View, wanted: Mask) -> Iterator[Tile]:
+def tiles(view: ScaledPage, wanted: Mask) -> Iterator[Tile]:
     """Cut what is ``wanted`` of a view into tiles, each no larger than it must be."""
     height, width = view.pixels.shape[:2]
     down, across = height / wanted.shape[0], width / wanted.shape[1]
