@@ -25,6 +25,7 @@ from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
 from hearth.families.mediapipe.tasks.frames import Past, Seen, frame_task
 from hearth.media import Picture
 from hearth.rpc.stream import StreamSource
+from hearth.serving.stream_state import StreamStates
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request
 from node_kit import stub_of
@@ -136,6 +137,7 @@ class Caller:
 
     def __init__(self, film: Film, model: Any) -> None:
         self._film, self._model, self._source = film, model, StreamSource()
+        self._streams = StreamStates()
 
     def ask(self, number: int, **meta: str) -> "asyncio.Task[Seen]":
         task = self._film.task
