@@ -27,7 +27,7 @@ BASE = {
 }
 MAY_IMPORT = {
     "_version": set(),
-    "hearth": {"_version", "client"},
+    "hearth": {"_version", "environment", "client"},
     "catalog": set(),
     "cpu": set(),
     "environment": set(),

@@ -33,7 +33,7 @@ _SMALLEST_SCALE, _LARGEST_SCALE = 1e-4, 1e4
 
 SPIN_US = 20
 """Microseconds that a tower's threads stay awake for each other: who waits alone has the answer
-sooner, and two towers on two busy cores take 1.02 of the CPU (benchmarks/spinning.py)."""
+sooner, and two towers on two busy cores take 1.02 to 1.04 of the CPU (benchmarks/spinning.py)."""
 
 IMAGE = Path("visual", "model.onnx")
 TEXT = Path("textual", "model.onnx")
