@@ -173,7 +173,7 @@ def load(
 
 
 def describe() -> Iterator[tuple[str, str, str, str]]:
-    """Rows of (path, environment names, default, meaning), for the README and the help."""
+    """List rows of (path, environment names, default, meaning), for the README and the help."""
     seed = {path: name for name, path in SEED_NAMES.items()}
     for path, field in _fields(Settings):
         names = setting_name(path)

@@ -31,7 +31,7 @@ _MARK = b"TFL3"
 """Bytes 4 to 8 of every TFLite file: the identifier of its FlatBuffers schema."""
 
 _SAME = 1e-4
-"""How far a row of a batch may be from the row alone, of the output's largest value. Of
+"""Largest distance of a row of a batch may be from the row alone, of the output's largest value. Of
 MediaPipe 0.10.21's models those that can be batched differ by 0, hand_recrop by 0.03 or more."""
 
 _Shapes = tuple[tuple[int, ...], ...]
@@ -242,7 +242,7 @@ def _import_interpreter() -> Any:
 
 
 def _provider(interpreter: Any) -> str:
-    """``XNNPACK`` where it has taken part of the graph over, else ``CPU``."""
+    """Name the provider: ``XNNPACK`` where it has taken part of the graph over, else ``CPU``."""
     # There is no public way to ask. Nodes taken over become one, after all the others.
     with suppress(AttributeError):
         wrapper = interpreter._interpreter
