@@ -77,7 +77,11 @@ MAY_IMPORT = {
         "settings",
         "batching",
     },
+    "reload": {"settings"},
+    # A node's signals.
+    "process": {*BASE, "hub", "logs", "node", "settings"},
     "node": {
+        "reload",
         *BASE,
         "wiring",
         "families",
