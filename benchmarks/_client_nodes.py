@@ -24,7 +24,7 @@ async def _size(_: Model, payload: bytes, call: Call) -> bytes:
 
 SIZE = Task(
     "size", "lab", "the length of a picture's file", ("image/jpeg",), None,
-    lambda _, call: call.request.payload, _size,
+    lambda _, call: call.request.data, _size,
     lambda _, answer, call: Result(answer, "application/json;schema=lab_v1", "lab_v1"),
 )  # fmt: skip
 

@@ -108,7 +108,7 @@ class LabLoader:
 
 
 def _payload(_: Lab, call: Call) -> bytes:
-    return call.request.payload
+    return call.request.data
 
 
 def _checked(payload: bytes) -> bytes:
@@ -122,7 +122,7 @@ def _checked(payload: bytes) -> bytes:
 
 
 def _parse(_: Lab, call: Call) -> bytes:
-    return _checked(call.request.payload)
+    return _checked(call.request.data)
 
 
 async def _ask(lab: Lab, payload: bytes, call: Call) -> bytes:

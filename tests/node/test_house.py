@@ -30,7 +30,7 @@ BASE = {
 }
 MAY_IMPORT = {
     "_version": set(),
-    "hearth": {"_version", "client"},
+    "hearth": {"_version", "environment", "client"},
     "catalog": set(),
     "cpu": set(),
     "environment": set(),
@@ -187,7 +187,7 @@ def test_the_client_imports_nothing_of_the_server():
 
 
 def test_what_every_task_is_made_of_brings_no_family_along():
-    loaded = modules_loaded_by("from hearth.tasks import options, parse, prepared, render")
+    loaded = modules_loaded_by("from hearth.tasks import images, options, parse, render")
     assert "hearth.tasks.render" in loaded
     assert not [name for name in loaded if name.startswith("hearth.families")]
 

@@ -19,8 +19,8 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import BackendUnavailable, ModelUnavailable
 from hearth.families.compose.tasks import COMPOSE_TASKS
+from hearth.media import IMAGE
 from hearth.media.formats import IMAGES
-from hearth.models.pictures import PICTURES_AHEAD
 from hearth.node import InferenceNode
 from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
@@ -323,7 +323,9 @@ async def test_pictures_for_a_model_that_loads_take_no_room_from_others():
     hold = Hold()
     async with starting(hold) as node, stub_of(node) as stub:
         stream = stub.Infer()
-        early = [composed(["look_slowly"], picture(), str(n)) for n in range(PICTURES_AHEAD + 1)]
+        early = [
+            composed(["look_slowly"], picture(), str(n)) for n in range(IMAGE.most_decoded + 1)
+        ]
         await write_all(stream, early)
         await until(lambda: waiting(node) == len(early))
         [answer] = await talk(stub, [composed(["look"], picture())])

@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from hearth.errors import HearthError, InvalidInput, ModelFailed
-from hearth.media import File, FilePage, Picture
+from hearth.media import FilePage, ImagePayload, Picture
 
 __all__ = ["SharedStatistics", "SingleFlightCache", "digest", "key_of"]
 
 Value = TypeVar("Value")
 Claimed = Any
-"""Whatever callers use to find one another's work where it waits."""
+"""Handle by which callers find one another's work where it waits."""
 
 _INLINE = 128 * 1024
 """Bytes that are hashed on the loop: 65 µs where the processor has SHA instructions, a few
@@ -190,7 +190,7 @@ async def digest(payload: bytes) -> bytes:
     return await asyncio.get_running_loop().run_in_executor(None, _sha256, payload)
 
 
-async def key_of(file: File) -> Hashable:
+async def key_of(file: ImagePayload) -> Hashable:
     """Return what tells a picture from others: its bytes, how they are read, and which page."""
     form = None
     if isinstance(file, Picture):

@@ -18,10 +18,10 @@ from hearth.families.face.arcface import FaceRecogniser
 from hearth.families.face.faces import SURE, DetectedFace, Embedded, Kept, Landmarks, Vector, Wanted
 from hearth.families.face.finding import Finder
 from hearth.families.face.letterbox import letterbox
-from hearth.families.face.pictures import Cut
+from hearth.families.face.preprocess import Cut
 from hearth.families.face.recognition import Recognition
 from hearth.families.face.scrfd import DetectionInput, FaceDetector
-from hearth.media import File, ImageReader
+from hearth.media import ImagePayload, ImageReader
 from hearth.models.options import QueueOptions
 from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, key_of
@@ -34,7 +34,7 @@ class _Errand:
     """A picture whose faces are to be recognised, on its way through the steps."""
 
     model: "FaceModel"
-    file: File
+    file: ImagePayload
     wanted: Wanted
     key: Hashable
     context: RequestContext
@@ -89,7 +89,7 @@ class FaceModel:
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
-        """What was found, and recognised, once for several requests."""
+        """Statistics of faces that were found, and recognised, once for several requests."""
         return {
             "face-detection": self._finder.work.statistics(),
             "face-recognition": self._recognition.work.statistics(),
@@ -97,7 +97,7 @@ class FaceModel:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What else is true of the model."""
+        """Further facts about the model."""
         return {
             "provider": self._sessions[0].provider,
             "detection_size": f"{self._width}x{self._height}",
@@ -105,9 +105,9 @@ class FaceModel:
         }
 
     async def detect(
-        self, file: File, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
+        self, file: ImagePayload, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
     ) -> tuple[DetectedFace, ...]:
-        """The faces of a picture that are wanted, the surest first; none is an empty tuple.
+        """Find the faces of a picture that are wanted, the surest first; none is an empty tuple.
 
         Raises InvalidInput for anything but a picture, ModelFailed, and what a batch queue
         raises.
@@ -115,9 +115,10 @@ class FaceModel:
         return await self._finder.find(file, await self._key(file), wanted, context)
 
     async def recognise(
-        self, file: File, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
+        self, file: ImagePayload, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
     ) -> list[Embedded]:
-        """The faces of a picture that are wanted, with their vectors; raises as ``detect``.
+        """Recognise the faces of a picture that are wanted, with their vectors; raises as
+        ``detect``.
 
         Where one of them can't be recognised the whole request fails, and no other does.
         """
@@ -128,9 +129,12 @@ class FaceModel:
         return embedded
 
     async def embed(
-        self, file: File, faces: Sequence[Landmarks] | None, context: RequestContext = NO_CONTEXT
+        self,
+        file: ImagePayload,
+        faces: Sequence[Landmarks] | None,
+        context: RequestContext = NO_CONTEXT,
     ) -> list[Embedded]:
-        """The faces with these landmarks in a picture, in order; raises as ``detect``.
+        """Embed the faces with these landmarks in a picture, in order; raises as ``detect``.
 
         None: the picture is an aligned face itself; it is brought to 112×112 pixels where it
         has others. Confidences are 1, boxes what is seen of each face. InvalidInput for
@@ -190,7 +194,7 @@ class FaceModel:
         for session in self._sessions:
             session.close()
 
-    async def _key(self, file: File) -> Hashable:
+    async def _key(self, file: ImagePayload) -> Hashable:
         return await key_of(file) if self._options.cache_entries else None
 
     async def _find(self, errand: _Errand) -> tuple[tuple[DetectedFace, ...], Kept | None]:
@@ -226,7 +230,7 @@ _RECOGNITION = Plan(
 
 
 def _aligned_face(size: tuple[int, int]) -> DetectedFace:
-    """A picture that is an aligned face: its landmarks are where the template has them."""
+    """Return a picture that is an aligned face: its landmarks are where the template has them."""
     width, height = size
     points = np.array(p.TEMPLATE) * (width / p.SIDE, height / p.SIDE)
     landmarks = tuple(points.round(3).reshape(-1).tolist())
