@@ -17,7 +17,7 @@ from batch_kit import until, until_measured
 from face_kit import Mark, WatchedLoader, drawn, expected, file, pack
 from hearth.contract import ml_service_pb2 as pb
 from hearth.families.face.alignment import aligned
-from hearth.families.face.pictures import PICTURES_AHEAD
+from hearth.families.face.preprocess import PICTURES_AHEAD
 from hearth.families.face.tasks import FACE_TASKS
 from hearth.models.options import QueueOptions
 from hearth.node import InferenceNode

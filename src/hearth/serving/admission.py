@@ -34,7 +34,7 @@ class AdmissionStatistics(NamedTuple):
     in_flight: int
     """Requests, from when they are whole until their answers are written."""
     held_bytes: int
-    """Their payloads, answers that aren't written yet, and requests that are still incomplete."""
+    """Bytes of payloads, of answers that aren't written yet, and of incomplete requests."""
     streams: int
     """Streams that have something in flight."""
     waiting: int
@@ -137,7 +137,7 @@ class StreamBudget:
         self.items = 0
         """Requests in flight."""
         self.bytes = 0
-        """Their payloads, answers that aren't written yet, and incomplete requests."""
+        """Bytes of payloads, of answers that aren't written yet, and of incomplete requests."""
         self.incomplete = 0
         """Bytes of the last alone."""
         self._node = node
