@@ -125,7 +125,7 @@ SETTINGS = {
     "face.ort_providers": "ONNX Runtime's execution providers, first choice first",
     "face.min_confidence": "faces of less are left out, where a request doesn't say",
 }
-"""What each setting of a node means."""
+"""Meaning of each setting of a node."""
 
 SCHEMAS = {
     each.name: each
@@ -472,4 +472,4 @@ SCHEMAS = {
         ),
     )
 }
-"""What answers in JSON hold, by the schema's name."""
+"""Fields of answers in JSON, by the schema's name."""

@@ -260,14 +260,10 @@ class InferenceNode:
         """Show the state where it is looked for; it lives here and in the models alone."""
         if self._server is not None:
             stays = self.status != "draining"
-            up = {
-                name: stays and managed.model is not None for name, managed in self.models.items()
-            }
+            up = {each.service: stays and each.model is not None for each in self.models.values()}
             await self._server.report(self.status == "ready", up)
         if self._presence is not None:
-            loaded = [
-                managed.model for managed in self.models.values() if managed.model is not None
-            ]
+            loaded = [each.model for each in self.models.values() if each.model is not None]
             await self._presence.set_runtime(one_runtime(model.runtime for model in loaded))
             await self._presence.set_status(self.status)
 

@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
 
 class StepOutcome(NamedTuple):
-    """What became of a step."""
+    """Result of a step."""
 
     step: str
     answer: Any = None
@@ -55,7 +55,9 @@ class Plan:
         self._order = self._sorted()
 
     async def run(self, context: Any = None, given: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-        """Every step's answer by its name; the first failure ends all, and is raised."""
+        """Run the steps; return every answer by its step's name. The first failure ends all, and is
+        raised.
+        """
         answers: dict[str, Any] = {}
         async with aclosing(self.outcomes(context, given)) as outcomes:
             async for step, answer, error in outcomes:
@@ -67,7 +69,8 @@ class Plan:
     async def outcomes(
         self, context: Any = None, given: Mapping[str, Any] = NOTHING
     ) -> AsyncGenerator[StepOutcome, None]:
-        """What becomes of each step, as it is known; a failure spares all but its dependents.
+        """Run the steps; yield the result of each as it is known. A failure spares all but its
+        dependents.
 
         Close it (``contextlib.aclosing``) to cancel what still runs.
         """
@@ -129,7 +132,7 @@ def _tell(done: "asyncio.Queue[str]", name: str, _: object) -> None:
 
 
 def _need_failed(name: str, error: BaseException) -> HearthError:
-    """An error of the same kind: whoever may try again later, may do so here too."""
+    """Make an error of the same kind: whoever may try again later, may do so here too."""
     if not isinstance(error, HearthError):
         return ModelFailed(f"{name}, which it needs, has failed")
     own = copy.copy(error)

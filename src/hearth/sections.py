@@ -1,4 +1,4 @@
-"""What sections of settings are made of.
+"""Base classes and types of settings' sections.
 
 Those of services stand in their families' folders, which are read without their engines: this
 module imports nothing that only a node has.

@@ -69,7 +69,7 @@ def _with_sections(model: type[M]) -> type[M]:
 
 @_with_sections
 class Settings(BaseSettings):
-    """Everything that a node can be told; each service has a section of its name beside."""
+    """Settings of a node; each service has a section of its name beside."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
@@ -158,7 +158,7 @@ def load(
     config: Path | None = None,
     warn: Callable[[str], None] = log.warning,
 ) -> Settings:
-    """The settings of this process.
+    """Load the settings of this process.
 
     ``flags`` maps paths (``clip.backend``) to values; None values are not given.
     ``config`` names a TOML file that must exist; without it ``hearth.toml`` of the

@@ -39,7 +39,9 @@ class Identity(NamedTuple):
 
 
 def identity_of(settings: Settings) -> Identity:
-    """Who the node of these settings is; its uuid is kept in the data folder where that can be."""
+    """Make the identity of these settings' node; its uuid is kept in the data folder where that can
+    be.
+    """
     from hearth.discovery.identity import instance_label, node_uuid
 
     uuid = node_uuid(settings.data_dir, settings.mdns.uuid)
@@ -47,7 +49,7 @@ def identity_of(settings: Settings) -> Identity:
 
 
 def workers_of(settings: Settings) -> Workers:
-    """The threads that pictures are decoded in."""
+    """Start the threads that pictures are decoded in."""
     return Workers(settings.decode_threads or usable_cores())
 
 
@@ -126,7 +128,7 @@ def queue_options_of(settings: Settings, workers: Workers) -> "QueueOptions":
 
 
 def announcer_of(settings: Settings, port: int) -> Presence:
-    """The mDNS announcer of a node on this port."""
+    """Make the mDNS announcer of a node on this port."""
     from hearth.discovery.announcer import Announcer
     from hearth.discovery.identity import node_uuid
 

@@ -20,7 +20,7 @@ from hearth.backends.onnx_pixels import PixelSession, taking_pixels
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.families.clip import openclip
 from hearth.families.clip.files import GraphFiles
-from hearth.families.clip.pictures import TowerPreprocessor
+from hearth.families.clip.preprocess import TowerPreprocessor
 from hearth.families.clip.settings import ClipSettings
 from hearth.families.clip.tower import Tower
 from hearth.families.clip.transform import ImageTransform

@@ -21,7 +21,7 @@ from hearth.families.face import pictures
 from hearth.families.face.alignment import aligned
 from hearth.families.face.faces import Kept, Wanted
 from hearth.families.face.model import FaceModel
-from hearth.families.face.pictures import PICTURES_AHEAD
+from hearth.families.face.preprocess import PICTURES_AHEAD
 from hearth.media import ImageReader, Picture
 from hearth.models.model import TakesTensors
 from hearth.models.options import QueueOptions

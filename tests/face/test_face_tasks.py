@@ -18,7 +18,7 @@ from face_kit import Mark, WatchedLoader, drawn, expected, file, pack
 from hearth.batching import Limit
 from hearth.contract import ml_service_pb2 as pb
 from hearth.families.face.alignment import aligned
-from hearth.families.face.pictures import PICTURES_AHEAD
+from hearth.families.face.preprocess import PICTURES_AHEAD
 from hearth.families.face.tasks import FACE_TASKS
 from hearth.models.options import QueueOptions
 from hearth.node import InferenceNode

@@ -240,12 +240,12 @@ async def test_answers_count_as_held_until_they_are_written():
 
 
 async def test_a_stream_that_rests_between_its_answers_is_not_left():
-    async with lab_node() as node, impatient(node, reader=0.05) as stub:
+    async with lab_node() as node, impatient(node, reader=0.2) as stub:
         stream = stub.Infer()
         for _ in range(3):
             await stream.write(ask())
             assert (await asyncio.wait_for(stream.read(), 5)).result == b"X"
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
         await stream.done_writing()
         assert await ending(stream) == (grpc.StatusCode.OK, "")
 

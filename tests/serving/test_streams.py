@@ -332,6 +332,33 @@ async def test_requests_of_another_stream_are_out_of_reach():
         mine.cancel()
 
 
+async def test_a_request_can_be_called_off_however_full_the_node_is():
+    gate = Gate()
+    flags = {"tasks": STREAM_TASKS, "queue_capacity": 2}
+    async with lab_node(LabLoader(gate), **flags) as node, stub_of(node) as stub:
+        stream = stub.Infer()
+        await stream.write(count("a", **FOREVER))
+        await stream.read()
+        async with stub_of(node) as other:
+            waiting = asyncio.create_task(talk(other, [ask()]))
+            await gate.entered()
+            assert node.service.admission.statistics().in_flight == 2
+            await stream.write(cancel("a"))
+            assert (await read_until_final(stream, "a"))[-1].error.detail == "CANCELLED"
+            gate.open()
+            assert (await waiting)[0].result == b"X"
+        stream.cancel()
+
+
+async def test_answers_in_parts_open_no_way_past_the_bounds():
+    async with lab_node(tasks=STREAM_TASKS, queue_capacity=16) as node, stub_of(node) as stub:
+        stream = stub.Infer()
+        await write_all(stream, (count(str(number), **FOREVER) for number in range(40)))
+        await until(lambda: node.service.admission.statistics().waiting == 1)
+        assert node.service.admission.statistics().in_flight == 8  # half of the bound
+        stream.cancel()
+
+
 async def test_what_ends_early_leaves_no_payloads_behind():
     large = bytes(5_000_000)
     gc.collect()

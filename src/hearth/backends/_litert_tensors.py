@@ -89,7 +89,7 @@ def _tensor(detail: Mapping[str, Any], name: str, raw: bool) -> InterpreterTenso
 
 
 def _quantisation(detail: Mapping[str, Any], dtype: np.dtype[Any]) -> Quantisation | None:
-    """How a tensor is quantised; None where it holds floats, or whole numbers without a scale."""
+    """Read how a tensor is quantised; None for floats, and for whole numbers without a scale."""
     told = detail["quantization_parameters"]
     if dtype.kind not in "iu" or len(told["scales"]) != 1 or not told["scales"][0] > 0:
         return None

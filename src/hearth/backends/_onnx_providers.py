@@ -24,8 +24,8 @@ _CLOUD = "AzureExecutionProvider"
 """No device: it sends the work to that company's cloud."""
 
 _AUTO = (CUDA, "MIGraphXExecutionProvider", "ROCMExecutionProvider")
-"""What ``auto`` takes, first choice first. CoreML isn't among them: it computes in half
-precision, and that is for the user to choose."""
+"""Providers that ``auto`` takes, first choice first. CoreML isn't among them: it computes in
+half precision, and that is for the user to choose."""
 
 _DEVICES = {CPU: "cpu", CUDA: "cuda", _MPS: "mps", "TensorrtExecutionProvider": "cuda"}
 
@@ -36,7 +36,8 @@ _MISSING = (
     re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file"),
     re.compile(r'depends on "([^"]+)" which is missing'),
 )
-"""What dlopen says on Linux, and what ONNX Runtime says on Windows."""
+"""Words of an error about a missing library: says on Linux, and what ONNX Runtime says on Windows.
+"""
 
 
 class Provider(NamedTuple):
@@ -210,7 +211,7 @@ def told(error: Exception) -> str:
 
 
 def _full_name(name: str, listed: Sequence[str]) -> str:
-    """The full name of a provider, however it is spelt; raises BackendUnavailable."""
+    """Find the full name of a provider, however it is spelt; raises BackendUnavailable."""
     for candidate in listed:
         if short_name(candidate).lower() == name.lower().removesuffix("executionprovider"):
             return candidate

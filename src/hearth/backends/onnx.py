@@ -188,7 +188,7 @@ def _engine_options(ort: Any, weights: str | None, wanted: SessionOptions) -> An
 
 
 def _confinement() -> int:
-    """How many cores this process is confined to (taskset, a cpuset); 0 where it may use all.
+    """Count the cores this process is confined to (taskset, a cpuset); 0 where it may use all.
 
     ONNX Runtime's own choice, a thread for each physical core of the machine, overlooks
     such bounds, and even pins threads to cores outside them.
@@ -202,7 +202,9 @@ def _confinement() -> int:
 def _open(
     path: Path, choice: Choice, options: SessionOptions, weights: str | None
 ) -> tuple[Any, str]:
-    """The session, and why it isn't on the first provider where the engine says that."""
+    """Open the session; return it with the reason why it isn't on the first provider, where the
+    engine gives one.
+    """
     ort = import_onnxruntime()
     engine_options = _engine_options(ort, weights, options)
 

@@ -165,7 +165,7 @@ def import_torch() -> Any:
 
 
 def _devices_here() -> tuple[str, ...]:
-    """The devices of this machine that torch lists, best first."""
+    """Return the devices of this machine that torch lists, best first."""
     torch = import_torch()
     cuda = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
     mps = ["mps"] if torch.backends.mps.is_available() else []
@@ -185,7 +185,7 @@ def _prove(device: str) -> str:
 
 
 def _label(device: str) -> str:
-    """A device for people: ``cuda (NVIDIA L4)``."""
+    """Return a device for people: ``cuda (NVIDIA L4)``."""
     torch = import_torch()
     if not device.startswith("cuda"):
         return device

@@ -1,5 +1,6 @@
-"""What travels with an item through the queues: the facts of its request, and its answer's way
-back to the loop."""
+"""Context of an item in the queues: the facts of its request, and its answer's way back to the
+loop.
+"""
 
 import asyncio
 import logging
@@ -76,7 +77,7 @@ class QueueEntry:
     ) -> None:
         self.deadline, self.source, self.interactive, self.timings = context
         self.item = item
-        """What ``prepare`` takes, and then what it gave."""
+        """Argument of ``prepare``, and then its result."""
         self.key = key
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()

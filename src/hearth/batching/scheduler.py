@@ -184,7 +184,7 @@ class Scheduler:
         return self._held.get(entry.source, 0) < part
 
     def _is_dead(self, now: float, held: bool, entry: QueueEntry) -> bool:
-        """Whether nobody will be there for the answer."""
+        """Tell whether nobody will be there for the answer."""
         if entry.future.cancelled():
             self._metrics.cancelled += 1
         elif entry.deadline is not None and self._too_late(entry, entry.deadline, now):

@@ -148,7 +148,7 @@ def _constants_of(graph: Any) -> Mapping[str, NDArray[Any]]:
 
 
 def _is_pointwise(node: Any, weights: _Weights) -> bool:
-    """Whether a convolution sees one pixel at a time, and all channels of it."""
+    """Tell whether a convolution sees one pixel at a time, and all channels of it."""
     from onnx import helper
 
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}

@@ -57,7 +57,7 @@ class ImageReader:
         at_least: int | None = None,
         form: PixelForm = PixelForm.STORED,
     ) -> Image.Image:
-        """The first frame as an upright image of mode RGB.
+        """Read the first frame as an upright image of mode RGB.
 
         With ``at_least`` a JPEG may come smaller than it is (by 2, 4 or 8), its shortest
         edge no less than twice ``at_least`` pixels: made for a resize to ``at_least``, at
@@ -75,7 +75,8 @@ class ImageReader:
                 return Image.fromarray(opened.decoded(form).pixels(form))
 
     def pixels(self, file: bytes | FilePage, form: PixelForm = PixelForm.STORED) -> Pixels:
-        """What ``read`` gives as uint8 (height, width, 3), contiguous; raises as it does.
+        """Read an image as ``read`` does, as uint8 (height, width, 3), contiguous; raises as it
+        does.
 
         A JPEG that stands upright takes half the time and a quarter of the memory of Pillow's
         image and its copy: 42 ms and 36 MB for 12 megapixels.
@@ -86,7 +87,7 @@ class ImageReader:
                 return opened.decoded(form).pixels(form)
 
     def decoded(self, file: bytes | FilePage) -> Decoded:
-        """An image file from which pixels of any form can be had; raises as ``read`` does."""
+        """Open an image file from which pixels of any form can be had; raises as ``read`` does."""
         with _refusing():
             opened = self._open(file)
             with self._turn(opened, None):

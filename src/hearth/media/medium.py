@@ -31,7 +31,7 @@ class Decodable(Protocol):
         """Payload as it was sent."""
 
     def is_ready(self, form: Any = ...) -> bool:
-        """Whether it can be had in this form in no time."""
+        """Tell whether it can be had in this form in no time."""
 
     def decode(self, decoder: Any, form: Any = ...) -> Any:
         """Decode it, or give what was decoded before; blocking. Raises InvalidInput, Overloaded,

@@ -34,7 +34,7 @@ class Picture:
         self._lock = threading.Lock()
 
     def is_ready(self, form: PixelForm = PixelForm.STORED) -> bool:
-        """Whether its pixels can be had in no time."""
+        """Tell whether its pixels can be had in no time."""
         raw = self.form is not None and self.form.format == "rgb"
         return raw or form in self._pixels
 

@@ -1,4 +1,4 @@
-"""Everything that the node tells in numbers, read at one moment."""
+"""Metrics of the node: everything that it tells in numbers, read at one moment."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 

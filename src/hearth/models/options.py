@@ -16,7 +16,7 @@ def _own_workers() -> Workers:
 
 @dataclass(frozen=True)
 class QueueOptions:
-    """What a model's queues have in common; ``QueueOptions()`` does for a notebook."""
+    """Options that a model's queues have in common; ``QueueOptions()`` does for a notebook."""
 
     workers: Workers = field(default_factory=_own_workers)
     """The threads that pictures are decoded in; a node's models share them."""

@@ -20,7 +20,7 @@ __all__ = ["SharedStatistics", "SingleFlightCache", "digest", "key_of"]
 
 Value = TypeVar("Value")
 Claimed = Any
-"""Whatever callers use to find one another's work where it waits."""
+"""Handle by which callers find one another's work where it waits."""
 
 _INLINE = 128 * 1024
 """Bytes that are hashed on the loop: 65 µs where the processor has SHA instructions, a few

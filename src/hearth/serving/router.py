@@ -49,7 +49,7 @@ class Router:
         The coroutine raises InvalidInput, NotReady, Overloaded, DeadlinePassed, ModelFailed.
         """
         # Here, and not on the way of requests that say nothing of it.
-        if request.meta and TIMEOUT.name in request.meta:
+        if TIMEOUT.name in request.meta:
             return self._perform_in_time(task, request)
         return self._perform(task, request)
 
@@ -86,8 +86,8 @@ class Router:
         if task.missing is not nothing_missing or others:
             self._require(task, options)
         interactive = task.interactive
-        if meta and (priority := PRIORITY.read(meta)) is not None:
-            interactive = priority == "interactive"
+        if PRIORITY.name in meta:
+            interactive = PRIORITY.read(meta) == "interactive"
         timings = request.timings
         context = RequestContext(request.deadline, request.source, interactive, timings)
         call = Call(request, options, context, others, self, self.streams)

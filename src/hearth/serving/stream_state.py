@@ -22,7 +22,7 @@ class StreamState(Generic[Before]):
 
     def __init__(self) -> None:
         self.before: Before | None = None
-        """What the last item that went well has left for the next one; None: nothing yet.
+        """State that the last item that went well has left for the next one; None: nothing yet.
         Only to be touched in an item's turn."""
         self._shape: Hashable = None
         self._moment: float | None = None

@@ -25,7 +25,7 @@ def image_of(call: Call) -> ImagePayload:
     """
     request = call.request
     payload = request.payload
-    page = PAGE.read(request.meta) if request.meta else 1
+    page = PAGE.read(request.meta) if PAGE.name in request.meta else 1
     if not isinstance(payload, bytes):
         if isinstance(payload, Picture) and payload.page == page:
             return payload
@@ -50,7 +50,8 @@ async def pages_of(request: Request) -> int:
 
 def parse_image(_: Any, call: Call) -> ImagePayload:
     """Return an image as ``image_of`` does; raises InvalidInput for a tensor."""
-    if is_tensor(call.request.meta):
+    meta = call.request.meta
+    if KIND in meta and is_tensor(meta):  # most say nothing of it, and pay for no look
         raise InvalidInput(f"{call.request.task} takes image files, no tensors")
     return image_of(call)
 

@@ -75,7 +75,7 @@ class LiveStream(Protocol):
     """State of one live stream; ``serving.stream_state.StreamState`` is the real one."""
 
     before: Any
-    """What the last item that went well has left for the next one; only touched in a turn."""
+    """State that the last item that went well has left for the next one; only touched in a turn."""
 
     def turn(self, *, drop: bool) -> AbstractAsyncContextManager[bool]:
         """Wait for an item's turn; False: a newer one came meanwhile, so it is dropped."""
@@ -151,7 +151,7 @@ class Task:
     aliases: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
     interactive: bool = False
-    """Somebody waits for the answer, unless the request's ``priority`` says otherwise."""
+    """True: somebody waits for the answer, unless the request's ``priority`` says otherwise."""
     missing: Callable[[Any, Mapping[str, Any]], str | None] = nothing_missing
     """Tells why the model can't do this task yet, or None: label vectors still being made. Gets
     the options of a request; none of them where the task itself is meant."""

@@ -14,7 +14,7 @@ from hearth.families.clip.labels.index import Scored
 from hearth.families.clip.labels.making.label_store import LabelStore
 from hearth.families.clip.labels.sets.source import LabelSource
 from hearth.families.clip.parts import Parts
-from hearth.families.clip.pictures import SharedPicture, TowerPreprocessor
+from hearth.families.clip.preprocess import SharedPicture, TowerPreprocessor
 from hearth.families.clip.tensors import PreparedTensor, preprocessing_of
 from hearth.families.clip.tower import Tower
 from hearth.hub.progress import Progress
@@ -106,14 +106,14 @@ class ClipModel:
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
-        """What was computed once for several requests, by tower."""
+        """Statistics of work done once for several requests, by tower."""
         work = {"image": self._image_work, "text": self._text_work}
         counts = {f"{self.service}-{name}": shared.statistics() for name, shared in work.items()}
         return {**counts, **self._classifier.cache_statistics}
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What is true of the model, for people and for capabilities."""
+        """Facts about the model, for people and for capabilities."""
         session = self._image.session
         metadata = {
             "image_size": f"{self.transform.width}x{self.transform.height}",
@@ -135,7 +135,7 @@ class ClipModel:
         return self._dim or self._image.dim or (self._text.dim if self._text else None)
 
     def prepare_image(self, payload: bytes) -> BatchRow:
-        """An image file as the image tower takes it; blocking. Raises InvalidInput."""
+        """Prepare an image file as the image tower takes it; blocking. Raises InvalidInput."""
         return self._pictures.prepare(self._reader, payload)
 
     async def embed_image(
@@ -143,7 +143,7 @@ class ClipModel:
         picture: ImagePayload | SharedPicture | PreparedTensor,
         context: RequestContext = NO_CONTEXT,
     ) -> Vector:
-        """The unit vector, float32 (dim,), of an image file; it is shared, and read-only.
+        """Compute the unit vector, float32 (dim,), of an image file; it is shared, and read-only.
 
         Or of a picture that a client has prepared (see ``preprocess_id``). Raises
         InvalidInput for anything but a picture, ModelFailed, and what a batch queue raises.
@@ -164,7 +164,7 @@ class ClipModel:
         )
 
     async def embed_text(self, text: str, context: RequestContext = NO_CONTEXT) -> Vector:
-        """The unit vector, float32 (dim,), of a text; it is shared, and read-only.
+        """Compute the unit vector, float32 (dim,), of a text; it is shared, and read-only.
 
         The empty text has one too. Raises InvalidInput for a text over ``LONGEST_TEXT``,
         NotReady without a text tower, ModelFailed, and what a batch queue raises.
@@ -189,22 +189,22 @@ class ClipModel:
     async def embed_texts(
         self, texts: Sequence[str], context: RequestContext = NO_CONTEXT
     ) -> Vector:
-        """The unit vectors, float32 (texts, dim), in order; raises as ``embed_text``."""
+        """Compute the unit vectors, float32 (texts, dim), in order; raises as ``embed_text``."""
         tokens = await self._tokens(texts)
         items = [(row, None) for row in tokens]
         rows = await self._text_queue().submit_all(items, context=context)
         return np.stack(rows)
 
     def has_ranks(self, name: str) -> bool:
-        """Whether a label set can be asked by rank."""
+        """Tell whether a label set can be asked by rank."""
         return self._classifier.has_ranks(name)
 
     def text_missing(self) -> str | None:
-        """Why texts can't be embedded, or None."""
+        """Tell why texts can't be embedded, or None."""
         return None if self._text is not None else f"{self.model_id} has no text tower here"
 
     def labels_missing(self, name: str) -> str | None:
-        """Why nothing can be classified with a label set yet, or None."""
+        """Tell why nothing can be classified with a label set yet, or None."""
         reason = self._classifier.missing(name)
         return reason if reason is None else self.text_missing() or reason
 
@@ -217,7 +217,7 @@ class ClipModel:
         rank: str | None = None,
         context: RequestContext = NO_CONTEXT,
     ) -> Scored:
-        """The likeliest labels of a set with their probabilities, the best first.
+        """Find the likeliest labels of a set with their probabilities, the best first.
 
         ``vector`` is a picture's unit vector; no more than there are labels come back.
         With ``rank`` (one of ``RANKS``) these are names at that rank, each with what all
@@ -235,7 +235,7 @@ class ClipModel:
         count: int,
         context: RequestContext = NO_CONTEXT,
     ) -> Scored:
-        """As ``classify``, among labels that the caller names; raises as ``embed_text`` as well."""
+        """Classify among the caller's own labels; raises as ``classify`` and ``embed_text``."""
         if (reason := self.text_missing()) is not None:
             raise NotReady(reason)
         return await self._classifier.classify_among(vector, labels, count, context=context)
@@ -342,5 +342,5 @@ async def _key_of(picture: ImagePayload | SharedPicture | PreparedTensor) -> Has
 
 
 def shared_picture(file: ImagePayload, *models: ClipModel) -> SharedPicture:
-    """A picture that all these models are to embed, one after another."""
+    """Make a picture that all these models are to embed, one after another."""
     return SharedPicture(file, [model.transform for model in models])

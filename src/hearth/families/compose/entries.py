@@ -36,7 +36,7 @@ class ComposeEntry(NamedTuple):
 
 
 def read_entries(text: str) -> list[ComposeEntry]:
-    """The entries in their order; raises InvalidInput, with the entry in the message."""
+    """Read the entries in their order; raises InvalidInput, with the entry in the message."""
     if not text.strip():
         raise InvalidInput(f'{ENTRIES.name} is missing: a JSON array, such as ["ocr"]')
     try:
@@ -90,7 +90,7 @@ def _needs(where: str, given: Any) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    """An option as meta has it."""
+    """Write an option as meta has it."""
     if isinstance(value, str):
         return value
     try:

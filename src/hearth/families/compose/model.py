@@ -1,4 +1,4 @@
-"""What composed requests need of a model: none; only room for the payloads that they share."""
+"""Model of composed requests: none at all; only room for the payloads that they share."""
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager

@@ -80,7 +80,7 @@ class _Composition:
         return Part(result, error, is_last, meta, task, self._seconds[name], self._timings[name])
 
     def _decodes_ahead(self, entries: Sequence[ComposeEntry]) -> bool:
-        """Whether the payload is decoded before anything else.
+        """Tell whether the payload is decoded before anything else.
 
         Not for texts; nor for the frame of a video, which takes its turn as it comes, is
         decoded in it, and not at all where it is dropped.
@@ -90,7 +90,7 @@ class _Composition:
         return not is_frame and bool(self._takers)
 
     def _shares(self, entry: ComposeEntry) -> bool:
-        """Whether an entry looks at what is decoded for all, and at no other page."""
+        """Tell whether an entry looks at what is decoded for all, and at no other page."""
         medium = self._tasks[entry.name].medium
         page = self._call.request.meta.get(PAGE.name, "1")
         same_page = entry.meta.get(PAGE.name, page) == page
@@ -152,7 +152,7 @@ class _Composition:
 
 
 def _task_of(entry: ComposeEntry, router: Asks) -> Task:
-    """The task of an entry; raises InvalidInput where it can't be one."""
+    """Find the task of an entry; raises InvalidInput where it can't be one."""
     try:
         task = router.find(entry.task)
     except UnknownTask as error:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from hearth.backends import Session
 from hearth.batching import BatchQueue, QueueHandle, RequestContext
 from hearth.families.face.faces import DetectedFace, Kept, Wanted
-from hearth.families.face.pictures import PICTURES_AHEAD, DetectionPreprocessor, Look
+from hearth.families.face.preprocess import PICTURES_AHEAD, DetectionPreprocessor, Look
 from hearth.families.face.scrfd import DetectedFaces, DetectionInput, FaceDetector
 from hearth.media import ImagePayload, ImageReader
 from hearth.models.media_work import exclusive_when_heavy
@@ -46,7 +46,7 @@ class Finder:
     async def find(
         self, file: ImagePayload, key: Hashable, wanted: Wanted, context: RequestContext
     ) -> tuple[DetectedFace, ...]:
-        """The faces of a picture that are wanted, the surest first."""
+        """Find the faces of a picture that are wanted, the surest first."""
         handle = QueueHandle()
 
         async def look() -> tuple[DetectedFace, ...]:
@@ -66,8 +66,8 @@ class Finder:
         context: RequestContext,
         stack: AsyncExitStack,
     ) -> tuple[tuple[DetectedFace, ...], Kept | None]:
-        """The same, and the decoded picture, unless it is too large to be kept, or somebody
-        else's look found the faces.
+        """Find the faces, and the decoded picture, unless it is too large to be
+        kept, or somebody else's look found the faces.
 
         ``stack`` holds the picture's place among those under way.
         """

@@ -18,7 +18,7 @@ from hearth.families.face.arcface import FaceRecogniser
 from hearth.families.face.faces import SURE, DetectedFace, Embedded, Kept, Landmarks, Vector, Wanted
 from hearth.families.face.finding import Finder
 from hearth.families.face.letterbox import letterbox
-from hearth.families.face.pictures import Cut
+from hearth.families.face.preprocess import Cut
 from hearth.families.face.recognition import Recognition
 from hearth.families.face.scrfd import DetectionInput, FaceDetector
 from hearth.media import ImagePayload, ImageReader
@@ -89,7 +89,7 @@ class FaceModel:
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
-        """What was found, and recognised, once for several requests."""
+        """Statistics of faces that were found, and recognised, once for several requests."""
         return {
             "face-detection": self._finder.work.statistics(),
             "face-recognition": self._recognition.work.statistics(),
@@ -97,7 +97,7 @@ class FaceModel:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What else is true of the model."""
+        """Further facts about the model."""
         return {
             "provider": self._sessions[0].provider,
             "detection_size": f"{self._width}x{self._height}",
@@ -107,7 +107,7 @@ class FaceModel:
     async def detect(
         self, file: ImagePayload, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
     ) -> tuple[DetectedFace, ...]:
-        """The faces of a picture that are wanted, the surest first; none is an empty tuple.
+        """Find the faces of a picture that are wanted, the surest first; none is an empty tuple.
 
         Raises InvalidInput for anything but a picture, ModelFailed, and what a batch queue
         raises.
@@ -117,7 +117,8 @@ class FaceModel:
     async def recognise(
         self, file: ImagePayload, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
     ) -> list[Embedded]:
-        """The faces of a picture that are wanted, with their vectors; raises as ``detect``.
+        """Recognise the faces of a picture that are wanted, with their vectors; raises as
+        ``detect``.
 
         Where one of them can't be recognised the whole request fails, and no other does.
         """
@@ -133,7 +134,7 @@ class FaceModel:
         faces: Sequence[Landmarks] | None,
         context: RequestContext = NO_CONTEXT,
     ) -> list[Embedded]:
-        """The faces with these landmarks in a picture, in order; raises as ``detect``.
+        """Embed the faces with these landmarks in a picture, in order; raises as ``detect``.
 
         None: the picture is an aligned face itself; it is brought to 112×112 pixels where it
         has others. Confidences are 1, boxes what is seen of each face. InvalidInput for
@@ -229,7 +230,7 @@ _RECOGNITION = Plan(
 
 
 def _aligned_face(size: tuple[int, int]) -> DetectedFace:
-    """A picture that is an aligned face: its landmarks are where the template has them."""
+    """Return a picture that is an aligned face: its landmarks are where the template has them."""
     width, height = size
     points = np.array(p.TEMPLATE) * (width / p.SIDE, height / p.SIDE)
     landmarks = tuple(points.round(3).reshape(-1).tolist())

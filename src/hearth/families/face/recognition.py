@@ -9,7 +9,7 @@ from hearth.batching import BatchQueue, QueueHandle, RequestContext
 from hearth.families.face import parameters as p
 from hearth.families.face.arcface import FaceRecogniser
 from hearth.families.face.faces import Vector
-from hearth.families.face.pictures import PICTURES_AHEAD, Cut
+from hearth.families.face.preprocess import PICTURES_AHEAD, Cut
 from hearth.media import ImageReader
 from hearth.media.raw import Pixels
 from hearth.models.media_work import MediaWork
@@ -22,7 +22,7 @@ A picture is refused before it is looked at, never afterwards."""
 
 
 class Known(NamedTuple):
-    """What is known of faces that were recognised in a picture."""
+    """Faces that were recognised in a picture, as far as they are known."""
 
     vectors: tuple[Vector, ...]
     size: tuple[int, int]
@@ -62,7 +62,7 @@ class Recognition:
     async def of_faces(
         self, cut: Cut, key: Hashable, context: RequestContext, stack: AsyncExitStack
     ) -> Known:
-        """The vectors of faces of a picture, kept or computed now.
+        """Give the vectors of faces of a picture, kept or computed now.
 
         ``key`` tells the picture from others; ``stack`` holds its place among those under way.
         Raises InvalidInput for anything but a picture, ModelFailed where one of the faces has

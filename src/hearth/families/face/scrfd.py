@@ -33,7 +33,7 @@ class DetectionInput(NamedTuple):
 
 
 class DetectedFaces(NamedTuple):
-    """What is in a picture."""
+    """Faces in a picture."""
 
     faces: tuple[DetectedFace, ...]
     """All that are sure enough for ``Wanted.least``, the surest first."""
@@ -53,7 +53,7 @@ class LevelOutputs(NamedTuple):
     centres: NDArray[np.float64]
     """(n, 2)"""
     stride: int
-    """What boxes and keypoints are multiples of."""
+    """Unit of boxes and keypoints, in pixels of the rectangle."""
 
 
 class FaceDetector:
@@ -74,7 +74,7 @@ class FaceDetector:
         self.height, self.width = height, width
 
     def __call__(self, views: Sequence[DetectionInput]) -> list[DetectedFaces | ModelFailed]:
-        """What is in each picture; a ModelFailed where the graph's numbers aren't finite."""
+        """Find the faces in each picture; a ModelFailed where the graph's numbers aren't finite."""
         # A graph of a fixed batch gets it filled up.
         sizes = self._session.batch_sizes.fixed
         size = next((size for size in sizes if size >= len(views)), len(views))
@@ -113,7 +113,7 @@ def _require(session: Session) -> None:
 def levels_of(
     outputs: Mapping[str, Array], pictures: int, height: int, width: int
 ) -> list[list[LevelOutputs]]:
-    """What a graph gave for a batch of rectangles: by level, and then by picture.
+    """Read a graph's outputs for a batch of rectangles: by level, and then by picture.
 
     Which output is which shows in its shape, for they come in any order: the last axis
     tells the kind, the number of anchors the level. Raises ModelFailed for anything else.
@@ -153,7 +153,9 @@ def _level(
 
 @lru_cache(maxsize=32)
 def anchor_centres(rows: int, columns: int, stride: int, for_each: int) -> NDArray[np.float64]:
-    """Where the anchors of a level are, (rows · columns · for_each, 2): row by row, from (0, 0)."""
+    """Find where the anchors of a level are, (rows · columns · for_each, 2): row by row, from (0,
+    0).
+    """
     down, right = np.mgrid[:rows, :columns]
     places = np.stack([right, down], axis=-1).reshape(-1, 2) * float(stride)
     return np.repeat(places, for_each, axis=0)
@@ -162,7 +164,7 @@ def anchor_centres(rows: int, columns: int, stride: int, for_each: int) -> NDArr
 def faces_of(
     levels: Sequence[LevelOutputs], seen: Letterbox, wanted: Wanted
 ) -> tuple[DetectedFace, ...]:
-    """The faces of one picture that are sure enough for ``wanted.least``, the surest first."""
+    """Choose a picture's faces that are sure enough for ``wanted.least``, the surest first."""
     picked = [(level, np.flatnonzero(level.scores >= wanted.least)) for level in levels]
     scores = np.concatenate([level.scores[at] for level, at in picked]).astype(np.float64)
     boxes = np.concatenate([_boxes(level, at) for level, at in picked])
@@ -187,7 +189,7 @@ def _keypoints(level: LevelOutputs, at: NDArray[np.intp]) -> NDArray[np.float64]
 
 
 def suppress(boxes: NDArray[np.float64], threshold: float, most: int) -> list[int]:
-    """Which boxes (n, 4), the surest first, share no more than ``threshold`` with a surer one.
+    """Tell which boxes (n, 4), the surest first, share no more than ``threshold`` with a surer one.
 
     Shared is the intersection over the union. At most ``most``; a box that is left out
     keeps no other from staying.
@@ -205,7 +207,7 @@ def _faces(
     keypoints: NDArray[np.float64],
     seen: Letterbox,
 ) -> tuple[DetectedFace, ...]:
-    """The faces of which something is in the picture."""
+    """Choose the faces of which something is in the picture."""
     # A thousandth of a pixel: what clients are told is what is aligned.
     corners = np.clip(seen.place(boxes.reshape(-1, 2, 2)), 0, (seen.width, seen.height)).round(3)
     landmarks = seen.place(keypoints).round(3)

@@ -41,7 +41,7 @@ class AnchorGrid(NamedTuple):
     """Where a detector's answers stand: ``layers`` of (stride, answers a cell)."""
 
     size: int
-    """Of the model's input, in pixels."""
+    """Size of the model's input, in pixels."""
     layers: tuple[tuple[int, int], ...]
 
     def centres(self) -> Floats:
@@ -67,11 +67,13 @@ class DetectorReader:
         self._scale = np.float32(1 / anchors.size)
 
     def region(self, frame: Frame) -> Region:
-        """What the detector looks at: the whole frame, padded to the model's shape."""
+        """Return the region that the detector looks at: the whole frame, padded to the model's
+        shape.
+        """
         return whole(frame.width, frame.height, self.wants.width / self.wants.height)
 
     def read(self, outputs: Outputs, view: RegionView[float]) -> list[Detection]:
-        """The detections of at least the score ``view.asked``, the best first."""
+        """Read the detections of at least the score ``view.asked``, the best first."""
         regressors, logits = outputs
         # The calculator clips logits at ±100 first (score_clipping_thresh), to no effect here.
         scores = sigmoid(logits[:, 0])
@@ -112,7 +114,7 @@ class RegionDetector:
         *,
         within: Region | None = None,
     ) -> list[Detection]:
-        """What it finds on a frame, or within a region, of at least this score; best first.
+        """Find what is on a frame, or within a region, of at least this score; best first.
 
         Raises ModelFailed, and what a batch queue raises.
         """

@@ -48,7 +48,7 @@ class FaceFinder:
     async def find(
         self, frame: Frame, wanted: WantedFaces = ANY_FACE, context: RequestContext = NO_CONTEXT
     ) -> list[Detection]:
-        """The faces in a frame, the surest first, with ``KEYPOINTS``.
+        """Find the faces in a frame, the surest first, with ``KEYPOINTS``.
 
         Raises ModelFailed, and what a batch queue raises.
         """

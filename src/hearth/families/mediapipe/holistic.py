@@ -32,11 +32,11 @@ _ARMS: dict[Side, tuple[int, int, int]] = {"left_hand": (15, 17, 19), "right_han
 _LEAST_WRIST = 0.1
 """The wrist's visibility from which a hand is searched."""
 _LEAST_FACE = 0.5
-"""Of the face detector's score and of the mesh's presence."""
+"""Least score of the face detector, and least presence of the mesh."""
 _LEAST_HAND = 0.5
-"""Of a hand's presence."""
+"""Least presence of a hand."""
 _SIDE = 256
-"""Of hand_recrop's input, in pixels: its points are in that unit."""
+"""Side of hand_recrop's input, in pixels: its points are in that unit."""
 
 
 class Whole(NamedTuple):
@@ -49,7 +49,7 @@ class Whole(NamedTuple):
 
 
 class Before(NamedTuple):
-    """What a video's frame goes on from; parts as the frame before had them."""
+    """State that a video's frame goes on from; parts as the frame before had them."""
 
     pose: Followed | None = None
     face: TrackedFace | None = None
@@ -61,7 +61,7 @@ _NOTHING = Before()
 
 
 class _Scene(NamedTuple):
-    """What all steps of one frame know."""
+    """Scene that all steps of one frame share."""
 
     frame: Frame
     before: Before
@@ -71,7 +71,7 @@ class _Scene(NamedTuple):
     context: RequestContext
 
     def smoothing(self, part: TrackedFace | Hand | None) -> Smoothing | None:
-        """How what was ``part`` in the frame before is smoothed."""
+        """Tell how what was ``part`` in the frame before is smoothed."""
         return smoothing(part and part.filters, self.moment, self.wanted.smooth)
 
 
@@ -103,7 +103,7 @@ class Holistic:
         wanted: WantedPose = ANY_POSE,
         context: RequestContext = NO_CONTEXT,
     ) -> tuple[Whole, Before]:
-        """The parts of a person in a frame, and what the next frame of the video goes on from.
+        """Find the parts of a person in a frame, and what the next frame of the video goes on from.
 
         All parts are None where there is nobody; the confidences are those of the pose.
         ``before`` is what the frame before has left, and ``moment`` when this one was taken, in
@@ -151,7 +151,7 @@ class Holistic:
 
 
 def _read_recrop(outputs: Outputs, view: RegionView[None]) -> Region:
-    """Where a hand is: outputs are (1, 1, 4), two points in pixels of the model's input."""
+    """Read where a hand is: outputs are (1, 1, 4), two points in pixels of the model's input."""
     [numbers] = outputs
     middle, edge = view.region.place(numbers.reshape(2, 2) / _SIDE)
     return roi.hand_of_recrop(middle, edge)

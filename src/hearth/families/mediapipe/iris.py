@@ -22,7 +22,7 @@ from hearth.families.mediapipe.smoothing import Filters, Smoothing, smoothing
 from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 SIZE = 64
-"""Of the model's input, in pixels; its points are in pixels of that."""
+"""Side of the model's input, in pixels; its points are in pixels of that."""
 
 CONTOUR, IRIS = 71, 5
 
@@ -49,10 +49,11 @@ class Eye(NamedTuple):
     """(71, 3): from the outer corner along the lower lid to the inner one (0 to 8), the upper
     lid (9 to 15), and lines around up to the brow, as in MediaPipe's model."""
     diameter: float
-    """Of the iris: the mean of its width and height (MediaPipe's IrisToDepthCalculator)."""
+    """Diameter of the iris: the mean of its width and height (MediaPipe's IrisToDepthCalculator).
+    """
     gaze: Gaze
     filters: Filters | None = None
-    """What the next frame's points are smoothed with."""
+    """Filters that smooth the next frame's points."""
 
 
 class Eyes(NamedTuple):
@@ -63,7 +64,7 @@ class Eyes(NamedTuple):
     left: Eye
 
     def of(self, side: Side) -> Eye:
-        """The eye of that side."""
+        """Return the eye of that side."""
         return self.right if side == "right" else self.left
 
 
@@ -91,7 +92,7 @@ class IrisTracker:
         wanted: WantedMeshes = ONE_FACE,
         context: RequestContext = NO_CONTEXT,
     ) -> tuple[list[Eyes], Sequence[Eyes]]:
-        """The eyes of the faces that ``FaceMesh.follow`` gives; asked and answered as that."""
+        """Find the eyes of the faces of ``FaceMesh.follow``; takes and gives what that does."""
         known = before or ()
         faces, _ = await self._mesh.follow(
             frame, [eyes.face for eyes in known], moment, wanted, context
@@ -109,7 +110,7 @@ class IrisTracker:
 
 
 def region_of(mesh: Points, side: Side) -> Region:
-    """Where the iris model looks for an eye; a negative width mirrors what it sees."""
+    """Tell where the iris model looks for an eye; a negative width mirrors what it sees."""
     corners = mesh[list(CORNERS[side])]
     # From the picture's left to its right.
     start, end = corners if side == "right" else corners[::-1]

@@ -24,13 +24,13 @@ from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 POINTS = 468
 SIZE = 192
-"""Of the model's input, in pixels; its points are in pixels of that."""
+"""Side of the model's input, in pixels; its points are in pixels of that."""
 
 MIN_TRACKING_CONFIDENCE = 0.5
 """MediaPipe's: its graph's threshold on the face's presence."""
 
 MOST_FACES = 16
-"""That one request may ask for."""
+"""Largest number of faces that one request may ask for."""
 
 RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263
 """Points whose line tells how far a face is turned (rotation_vector_…_keypoint_index)."""
@@ -52,13 +52,13 @@ class TrackedFace(NamedTuple):
     presence: float
     """How sure it is that there is a face: 0 to 1."""
     box: Box
-    """Of the points."""
+    """Box of the points."""
     region: Region
     """Where the face is looked for in the next frame of a video."""
     seen: Points
     """The points as they were seen, before any smoothing."""
     filters: Filters | None = None
-    """What the next frame's points are smoothed with."""
+    """Filters that smooth the next frame's points."""
     follows: int | None = None
     """Which of the faces before it is, by its place there; None: it is new."""
 
@@ -69,9 +69,9 @@ class WantedMeshes(NamedTuple):
     max_faces: int = 1
     """1 or more."""
     min_confidence: float = MIN_CONFIDENCE
-    """Of the detector."""
+    """Least confidence of the detector."""
     min_tracking_confidence: float = MIN_TRACKING_CONFIDENCE
-    """Of a face's presence, in every frame."""
+    """Least presence of a face, in every frame."""
     range: Range = "short"
     """The detector's; MediaPipe's is short."""
     smooth: bool = True
@@ -96,7 +96,7 @@ class FaceMesh:
         wanted: WantedMeshes = ONE_FACE,
         context: RequestContext = NO_CONTEXT,
     ) -> tuple[list[TrackedFace], Sequence[TrackedFace]]:
-        """The faces in a frame, and what the next frame of the same video goes on from.
+        """Find the faces in a frame, and what the next frame of the same video goes on from.
 
         Those followed come first, in their order, then new ones by confidence. ``before`` is
         what the frame before has left, and ``moment`` when this one was taken, in seconds;
@@ -129,7 +129,7 @@ class FaceMesh:
         regions: Sequence[tuple[Region, Smoothing | None]],
         context: RequestContext = NO_CONTEXT,
     ) -> list[TrackedFace]:
-        """What the model sees in each region, whether it is a face (``presence``) or not.
+        """Read the model in each region, whether it shows a face (``presence``) or not.
 
         A region is a square half as large again as the face, turned with it. Raises as
         ``follow`` does.
@@ -138,13 +138,13 @@ class FaceMesh:
 
 
 def region_of(face: Detection) -> Region:
-    """Where the mesh of a detected face is looked for: turned so that its eyes are level."""
+    """Tell where the mesh of a detected face is looked for: turned so that its eyes are level."""
     right_eye, left_eye = face.keypoints[:2]
     return _enlarged(face.region, rotation_of(right_eye, left_eye, 0))
 
 
 def _next_region(points: Points, upright: Region) -> Region:
-    """Where the mesh is looked for in the next frame; ``upright`` just holds the points."""
+    """Tell where the mesh is looked for in the next frame; ``upright`` just holds the points."""
     return _enlarged(upright, rotation_of(points[RIGHT_EYE_OUTER], points[LEFT_EYE_OUTER], 0))
 
 
@@ -153,7 +153,7 @@ def _enlarged(region: Region, rotation: float) -> Region:
 
 
 def _distinct(regions: Sequence[Region]) -> list[int]:
-    """Those that show no face that one before them shows; by their places."""
+    """Choose, by their places, faces that no earlier one shows already."""
     kept: list[int] = []
     for at, region in enumerate(regions):
         if all(overlap(region, regions[other]) <= _SAME for other in kept):

@@ -37,7 +37,7 @@ class MediaPipeModel:
     runtime = "litert"
     device = "cpu"
     precisions: tuple[str, ...] = ()
-    """Those of the models that ran in ``warm_up``."""
+    """Precisions of the models that ran in ``warm_up``."""
 
     def __init__(
         self,
@@ -78,7 +78,8 @@ class MediaPipeModel:
         context: RequestContext = NO_CONTEXT,
         form: PixelForm = PixelForm.STORED,
     ) -> AsyncIterator[Frame]:
-        """The decoded picture in a form, while it is worked on; bounds how many there are at once.
+        """Give the decoded picture in a form, while it is worked on; bounds how many there are at
+        once.
 
         Raises InvalidInput for anything but a picture, and what a batch queue raises.
         """
@@ -88,7 +89,7 @@ class MediaPipeModel:
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
-        """That of decoded frames, one for each model, and that of pictures that are made."""
+        """Queues of decoded frames, of each model, and of pictures that are made."""
         stages = (stage.queue for stage in self._stages.values())
         return (self._frames.queue, *stages, self.making.queue)
 

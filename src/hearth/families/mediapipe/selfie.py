@@ -34,7 +34,7 @@ class Selfie:
     async def find(
         self, frame: Frame, *, model: Model = "general", context: RequestContext = NO_CONTEXT
     ) -> SoftMask:
-        """The mask of a frame; every frame by itself, as MediaPipe has it.
+        """Find the mask of a frame; every frame by itself, as MediaPipe has it.
 
         Raises ModelFailed, and what a batch queue raises.
         """
@@ -43,6 +43,6 @@ class Selfie:
 
 
 def _read(outputs: Outputs, view: RegionView[None]) -> SoftMask:
-    """Of one output (h, w, 1), 0 to 1."""
+    """Read one output (h, w, 1), 0 to 1."""
     small = np.clip(outputs[0][..., 0], 0, 1)  # a copy: what else was in the batch may go
     return SoftMask(small, view.frame.width, view.frame.height)

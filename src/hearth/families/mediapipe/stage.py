@@ -24,7 +24,7 @@ class Input(NamedTuple):
     width: int
     height: int
     low: float = 0.0
-    """What black is; what white is, is ``high``."""
+    """Value of black; that of white is ``high``."""
     high: float = 1.0
     zero_border: bool = False
     """Black beyond the picture, instead of its last pixels."""
@@ -36,7 +36,7 @@ class RegionView(NamedTuple, Generic[Asked]):
     frame: Frame
     region: Region
     asked: Asked
-    """What else ``read`` is to know: a detector's least score, for one."""
+    """Further argument of ``read``: a detector's least score, for one."""
 
 
 Read = Callable[[Outputs, RegionView[Asked]], Answer]
@@ -89,7 +89,7 @@ class Stage(Generic[Asked, Answer]):
     async def look(
         self, frame: Frame, region: Region, asked: Asked, context: RequestContext = NO_CONTEXT
     ) -> Answer:
-        """What the model says of a region; raises ModelFailed, and what a batch queue raises."""
+        """Run the model on a region; raises ModelFailed, and what a batch queue raises."""
         answer: Answer = await self.queue.submit(RegionView(frame, region, asked), context=context)
         return answer
 
@@ -99,7 +99,7 @@ class Stage(Generic[Asked, Answer]):
         regions: Sequence[tuple[Region, Asked]],
         context: RequestContext = NO_CONTEXT,
     ) -> list[Answer]:
-        """Of several regions, in order; they share batches, with others' as well."""
+        """Run the model on several regions, in order; they share batches, with others' as well."""
         if not regions:
             return []
         views = [(RegionView(frame, *each), None) for each in regions]
@@ -126,7 +126,7 @@ class Stage(Generic[Asked, Answer]):
                 for row, view in enumerate(views)]  # fmt: skip
 
     def _batch(self, views: Sequence[RegionView[Asked] | None]) -> Array:
-        """What the model is to see, float32 (n, height, width, 3)."""
+        """Cut out what the model is to see, float32 (n, height, width, 3)."""
         # Cut out here and not by the workers: it takes some 50 µs for a model's few pixels,
         # and each hop from thread to thread takes as long.
         wants = self.wants

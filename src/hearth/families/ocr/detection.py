@@ -32,7 +32,7 @@ class PageLines(NamedTuple):
     boxes: list[Polygon]
     """Where they stand in the image that was sent."""
     lines: list[Pixels]
-    """Each line cut out and laid flat: BGR, (height, width, 3)."""
+    """Lines, each cut out and laid flat: BGR, (height, width, 3)."""
 
 
 class LineDetector:
@@ -85,7 +85,7 @@ class LineDetector:
         return search.boxes
 
     def _has_print(self, pixels: Pixels, silent: Mask) -> bool:
-        """Whether samples of a page show print, where the mask says that it has detail."""
+        """Tell whether samples of a page show print, where the mask says that it has detail."""
         for rows, columns in densest(silent, pixels.shape[:2]):
             sample = view_at(pixels[rows, columns], 1.0)
             heat = self._heat(sample, np.ones((1, 1), np.uint8))

@@ -39,7 +39,7 @@ MOST_LINES = 16
 """Lines that are recognised together at most; more in one run are no faster on a CPU."""
 
 _LINE = (48, 320, 3)
-"""What is measured: a line of ordinary length."""
+"""Size of the line that is measured: an ordinary length."""
 
 
 class Line(NamedTuple):
@@ -51,7 +51,7 @@ class Line(NamedTuple):
     confidence: float
 
     def is_read(self, min_confidence: float) -> bool:
-        """Whether it says something, with at least this confidence."""
+        """Tell whether it says something, with at least this confidence."""
         return bool(self.text.strip()) and self.confidence >= min_confidence
 
 
@@ -128,12 +128,12 @@ class OcrModel:
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
-        """What was read once for several requests."""
+        """Statistics of texts that were read once for several requests."""
         return {"ocr": self._work.statistics()}
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What else is true of the model."""
+        """Further facts about the model."""
         return {"provider": self._sessions[0].provider, "scripts": ", ".join(self._scripts)}
 
     async def read(
@@ -143,7 +143,7 @@ class OcrModel:
         min_confidence: float = parameters.TEXT_SCORE,
         context: RequestContext = NO_CONTEXT,
     ) -> list[Line]:
-        """The text lines of a picture, from top to bottom and left to right.
+        """Read the text lines of a picture, from top to bottom and left to right.
 
         Lines with less than ``min_confidence`` (0 to 1), and those that turn out to say
         nothing, are left out; no line at all is an empty list. Raises as ``read_all``.
@@ -188,7 +188,7 @@ class OcrModel:
     async def read_lines(
         self, lines: Sequence[Pixels], context: RequestContext = NO_CONTEXT
     ) -> list[LineReading]:
-        """What lines of any size say, in order; each BGR (height, width, 3), uint8.
+        """Read lines of any size, in order; each BGR (height, width, 3), uint8.
 
         A line that stands on its head is read the other way round. Raises ModelFailed, and
         what a batch queue raises.
@@ -273,12 +273,12 @@ class OcrModel:
 
 
 def _page(reader: ImageReader, file: ImagePayload) -> Page:
-    """A picture as detection takes it; blocking. Raises as the reader does."""
+    """Prepare a picture as detection takes it; blocking. Raises as the reader does."""
     if isinstance(file, Picture):
         return page_of(file.decode(reader, PixelForm.READABLE))
     return page_of(reader.pixels(file, PixelForm.READABLE))
 
 
 def _lines_of(page: Sequence[Line]) -> int:
-    """What a page counts in the cache, where a line takes about as much as a vector."""
+    """Count a page's lines for the cache, where a line takes about as much as a vector."""
     return max(1, len(page))

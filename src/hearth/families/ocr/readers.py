@@ -112,7 +112,7 @@ class LineReader:
 
 
 def _first_asked(writable: Array) -> Array:
-    """For each line the first recogniser to which it is clear, or else the likeliest: (n)."""
+    """Choose for each line the first recogniser it is clear to, else the likeliest: (n)."""
     clear = writable >= CLEAR_SHARE
     asked: Array = np.where(clear.any(1), clear.argmax(1), writable.argmax(1))
     return asked
@@ -129,7 +129,7 @@ def _confidence(reading: LineReading | ModelFailed) -> float:
 def believed(
     draft: Draft | ModelFailed, line: Array, unwritable: float, scripts: Sequence[str]
 ) -> LineReading | ModelFailed:
-    """A reading with the confidence that it deserves.
+    """Lower a reading's confidence to what it deserves.
 
     It is 0 where nothing but spaces was read. A reading isn't believed where more of the line
     can't be written than the reading is sure of, after what it leaves out.

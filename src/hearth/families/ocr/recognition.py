@@ -19,7 +19,7 @@ from hearth.media.raw import Pixels
 
 
 class LineReading(NamedTuple):
-    """What a line says."""
+    """Text of a line as it was read."""
 
     text: str
     confidence: float
@@ -29,7 +29,7 @@ class LineReading(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """What a recogniser makes of a line."""
+    """Text of a line as one recogniser reads it."""
 
     text: str
     confidence: float
@@ -58,7 +58,7 @@ class LineRecogniser:
         self._decode = CTCLabelDecode(character=characters)
 
     def read(self, batch: Array) -> list[Draft | ModelFailed]:
-        """What each line says; ``batch`` is float32 (n, 3, 48, width), see ``batch_of``."""
+        """Read each line; ``batch`` is float32 (n, 3, 48, width), see ``batch_of``."""
         at_once = self.session.batch_sizes.limit(len(batch))
         drafts: list[Draft | ModelFailed] = []
         for start in range(0, len(batch), at_once):
@@ -88,7 +88,7 @@ class LineRecogniser:
 
 
 def alphabet_of(session: Session) -> list[str]:
-    """The characters that a recognition graph can write; raises ModelUnavailable."""
+    """Read the characters that a recognition graph can write; raises ModelUnavailable."""
     listed = session.metadata.get("character")
     if not listed:
         raise ModelUnavailable("the text recognition model carries no list of characters")
@@ -146,7 +146,7 @@ _LEFT_TO_RIGHT = re.compile(r"[A-Za-z0-9]+(?:[ .,:/*%+@_-]+[A-Za-z0-9]+)*")
 
 
 def in_logical_order(text: str) -> str:
-    """A text that was read from left to right, as it is spoken and stored.
+    """Put a text that was read from left to right into the order in which it is spoken and stored.
 
     Arabic and Hebrew come the wrong way round, their numbers and Latin words don't: PP-OCR's
     own decoding turns them likewise.

@@ -31,7 +31,7 @@ class ScaledPage(NamedTuple):
     pixels: Pixels
     """RGB, (height, width, 3)."""
     scale: float
-    """Its pixels for one of the page."""
+    """Pixels here for one of the page."""
 
 
 class Tile(NamedTuple):
@@ -44,7 +44,7 @@ class Tile(NamedTuple):
 
 
 def overview_scale(width: int, height: int) -> float:
-    """The scale at which a page is looked at first: 1, or smaller.
+    """Choose the scale at which a page is looked at first: 1, or smaller.
 
     The page has ``OVERVIEW_PIXELS`` then, or is as long as may be, whatever it is wide.
     """
@@ -123,7 +123,7 @@ def tiles(view: ScaledPage, wanted: Mask) -> Iterator[Tile]:
 
 
 def _widened(first: float, last: float, least: int, most: int) -> slice:
-    """A range with a margin on both sides, within bounds."""
+    """Widen a range by a margin on both sides, within bounds."""
     return slice(
         max(least, int(first) - p.TILE_MARGIN), min(most, int(np.ceil(last)) + p.TILE_MARGIN)
     )

@@ -7,7 +7,7 @@ from hearth.batching import RequestContext
 from hearth.families.clip.labels.index import Scored
 from hearth.families.clip.labels.sets.source import SCENES
 from hearth.families.clip.model import ClipModel, shared_picture
-from hearth.families.clip.pictures import SharedPicture
+from hearth.families.clip.preprocess import SharedPicture
 from hearth.families.clip.tasks import vectors
 from hearth.families.clip.tasks.vectors import TOP_K
 from hearth.media import ImagePayload

@@ -29,7 +29,9 @@ class SharedPicture:
         self._resized: dict[ImageTransform, Image.Image] = {}
 
     def resized(self, transform: ImageTransform, reader: ImageReader) -> Image.Image:
-        """The picture at the size of one of the transforms; blocking. Raises as the reader does."""
+        """Give the picture at the size of one of the transforms; blocking. Raises as the reader
+        does.
+        """
         if not self._resized:
             at_least = max(each.at_least for each in self._transforms)
             image = _read(self.file, reader, at_least)
@@ -53,7 +55,7 @@ class TowerPreprocessor:
     def prepare(
         self, reader: ImageReader, picture: ImagePayload | SharedPicture | PreparedTensor
     ) -> BatchRow:
-        """A picture as the tower takes it; blocking. Raises as the reader does.
+        """Prepare a picture as the tower takes it; blocking. Raises as the reader does.
 
         A PreparedTensor is for a tower that takes such alone (``Tower.prepared``).
         """
@@ -72,7 +74,7 @@ class TowerPreprocessor:
         return row
 
     def blank(self) -> BatchRow:
-        """A black picture, for proofs and measurements."""
+        """Make a black picture, for proofs and measurements."""
         row = self._slab.take()
         self._write(Image.new("RGB", (self._transform.width, self._transform.height)), row)
         return row

@@ -38,7 +38,7 @@ class Cut(NamedTuple):
     """The picture, where it is decoded already."""
 
     def crops(self, reader: ImageReader) -> Crops:
-        """The faces; blocking. Raises ModelFailed, and as the reader does."""
+        """Cut out the faces; blocking. Raises ModelFailed, and as the reader does."""
         kept = self.kept.take() if self.kept is not None else None
         pixels = _pixels(reader, self.file) if kept is None else kept
         height, width = pixels.shape[:2]
@@ -56,7 +56,7 @@ class DetectionPreprocessor:
         self._width, self._height = width, height
 
     def prepare(self, reader: ImageReader, look: Look) -> DetectionInput:
-        """A picture as detection takes it; blocking. Raises as the reader does."""
+        """Prepare a picture as detection takes it; blocking. Raises as the reader does."""
         pixels = _pixels(reader, look.file)
         seen = letterbox(pixels, self._width, self._height)
         is_kept = look.keep and seen.width * seen.height <= LARGEST_KEPT
