@@ -22,7 +22,7 @@ from _models import FOLDER, convolutions, jpegs
 from _servers import settled
 from batching import pictures_of
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.settings import load
 
 ROOT = f"{Path(hearth.__file__).parent}{os.sep}"
@@ -51,7 +51,7 @@ async def ask(pictures: Sequence[bytes]) -> list[Counter[str]]:
     )  # fmt: skip
     request_of = pictures_of(pictures)
     counted = []
-    async with Node(settings) as node:
+    async with InferenceNode(settings) as node:
         await settled(node)
         async with aio.insecure_channel(f"127.0.0.1:{node.port}") as channel:
             stream = pb_grpc.InferenceStub(channel).Infer()

@@ -12,7 +12,7 @@ import uvloop
 
 from _lab import LAB, NOOP, Model, Paced
 from _servers import serve
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.settings import load
 from hearth.tasks.answer import Result
 from hearth.tasks.task import Call, Task
@@ -24,7 +24,7 @@ async def _size(_: Model, payload: bytes, call: Call) -> bytes:
 
 SIZE = Task(
     "size", "lab", "the length of a picture's file", ("image/jpeg",), None,
-    lambda _, call: call.request.payload, _size,
+    lambda _, call: call.request.data, _size,
     lambda _, answer, call: Result(answer, "application/json;schema=lab_v1", "lab_v1"),
 )  # fmt: skip
 
@@ -42,7 +42,7 @@ def main() -> None:
         **dict(setting.split("=", 1) for setting in asked.set),
     }  # fmt: skip
     model = Paced(*asked.milliseconds) if asked.kind == "paced" else Model()
-    node = Node(load(flags, environment={}), loaders=[model], tasks=[NOOP, LAB, SIZE])
+    node = InferenceNode(load(flags, environment={}), loaders=[model], tasks=[NOOP, LAB, SIZE])
     uvloop.run(serve(node, None))
 
 

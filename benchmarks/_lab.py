@@ -128,7 +128,7 @@ async def _echo(_: Model, payload: bytes, call: Call) -> bytes:
 def _task(name: str, call: Callable[..., Any]) -> Task:
     return Task(
         name, "lab", "for benchmarks", ("application/octet-stream",), None,
-        lambda _, call: call.request.payload, call,
+        lambda _, call: call.request.data, call,
         lambda _, answer, call: Result(answer, "application/octet-stream;schema=lab_v1", "lab_v1"),
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ from hearth.batching import BatchQueue
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.families.tasks import TASKS
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.settings import Settings, load
 from hearth.wiring import loaders_of
 
@@ -59,23 +59,23 @@ async def echo(profile: str | None) -> None:
     await server.stop(0)
 
 
-def node_of(kind: str, arguments: list[str], settings: Settings) -> Node:
+def node_of(kind: str, arguments: list[str], settings: Settings) -> InferenceNode:
     """The node of this kind."""
     if kind == "clip":
-        return Node(settings)
+        return InferenceNode(settings)
     if kind == "soak":
         # A short queue, so that some are refused.
         loaders: list[Any] = [*loaders_of(settings), Paced(2, 1, capacity=24)]
-        return Node(settings, loaders=loaders, tasks=[*TASKS, NOOP, LAB])
+        return InferenceNode(settings, loaders=loaders, tasks=[*TASKS, NOOP, LAB])
     kinds: dict[str, Callable[..., Model]] = {
         "noop": Model,
         "paced": lambda base, each: Paced(float(base), float(each)),
         "perceptron": Perceptron,
     }
-    return Node(settings, loaders=[kinds[kind](*arguments)], tasks=[NOOP, LAB, NUMBERS])
+    return InferenceNode(settings, loaders=[kinds[kind](*arguments)], tasks=[NOOP, LAB, NUMBERS])
 
 
-async def serve(node: Node, profile: str | None) -> None:
+async def serve(node: InferenceNode, profile: str | None) -> None:
     """Serve until the process is told to end."""
     async with node:
         await settled(node)
@@ -84,7 +84,7 @@ async def serve(node: Node, profile: str | None) -> None:
         await _told_to_end(profile)
 
 
-async def settled(node: Node) -> None:
+async def settled(node: InferenceNode) -> None:
     """Wait until the node does nothing by itself: it is ready, its label vectors are made, and
     it knows how long batches take."""
     await node.wait_until(lambda: node.status == "ready")
@@ -93,13 +93,13 @@ async def settled(node: Node) -> None:
         await asyncio.sleep(0.1)
 
 
-def queues_of(node: Node) -> list[BatchQueue[Any, Any]]:
+def queues_of(node: InferenceNode) -> list[BatchQueue[Any, Any]]:
     """All queues of the models that are loaded."""
     models = [slot.model for slot in node.models.values() if slot.model is not None]
     return [queue for model in models for queue in model.queues]
 
 
-def tell(node: Node) -> None:
+def tell(node: InferenceNode) -> None:
     """Print the statistics of the queues, by their names."""
     statistics = {queue.name: _plain(queue.statistics()) for queue in queues_of(node)}
     print(json.dumps(statistics), flush=True)

@@ -42,10 +42,10 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.families.mediapipe.faces import WantedFaces
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.model import MediaPipeModel
-from hearth.families.mediapipe.streams import Videos
 from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
 from hearth.families.mediapipe.wheel import WheelModels
-from hearth.media import File, ImageReader, Picture
+from hearth.media import ImagePayload, ImageReader, Picture
+from hearth.serving.stream_state import StreamStates
 
 MOST_MEMORY_MB = 400
 RAW = "image/x-raw;format=rgb;width={};height={}"
@@ -84,7 +84,7 @@ class Ours:
 
     def __init__(self, model: MediaPipeModel) -> None:
         self._model = model
-        self._videos = Videos()
+        self._videos = StreamStates()
         self._at: dict[str, int] = {}
         self._frames: dict[str, list[tuple[bytes, str]]] = {}
 
@@ -97,7 +97,7 @@ class Ours:
         find = FINDERS[task]
         started = time.process_time()
         for _ in range(frames):
-            file: File = content if mode == "jpeg" else Picture(payload, mime)
+            file: ImagePayload = content if mode == "jpeg" else Picture(payload, mime)
             async with self._model.frame(file) as frame:
                 found, _ = await find(self._model, frame, None, None)
         return self._each(started, frames, task, found)
@@ -109,12 +109,12 @@ class Ours:
         start = self._at.get(task, 0)
         self._at[task] = start + count
         find = FINDERS[task]
-        video = self._videos.video(self, task)
+        video = self._videos.of(self, task)
         started = time.process_time()
         for number, at in enumerate(there_and_back(count, start, len(shown)), start):
             async with video.turn(drop=False), self._model.frame(Picture(*shown[at])) as frame:
                 moment = number * FRAME_SECONDS
-                before = video.begin(moment, frame.width, frame.height)
+                before = video.begin(moment, (frame.width, frame.height))
                 found, video.before = await find(self._model, frame, before, moment)
         return self._each(started, count, task, found)
 

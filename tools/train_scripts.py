@@ -42,7 +42,7 @@ from hearth.backends import SessionOptions
 from hearth.backends.registry import open_session
 from hearth.families.ocr.loader import RECOGNITION
 from hearth.families.ocr.readers import SUSPECT, believed
-from hearth.families.ocr.recognition import Recogniser
+from hearth.families.ocr.recognition import LineRecogniser
 from hearth.families.ocr.scripts import ScriptClassifier
 
 TARGET = Path(__file__).parent.parent / "src" / "hearth" / "assets" / "scripts.onnx"
@@ -272,7 +272,7 @@ def measure(target: Path) -> None:
     or more), and how many of a hundred are left out of these. Of the kinds that it can write, only
     lines of which the classifier has a doubt are read: the others are shown in any case.
     """
-    reader = Recogniser(open_session(Path(rapidocr.__file__).parent / "models" / RECOGNITION))
+    reader = LineRecogniser(open_session(Path(rapidocr.__file__).parent / "models" / RECOGNITION))
     classifier = ScriptClassifier(open_session(target, SessionOptions(device="cpu", threads=1)))
     writable = classifier.writable(reader.scripts)
     for kind in ("code", "scribble", *drawing.NAMES):

@@ -3,11 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from hearth._version import __version__
+from hearth.environment import leave_forks_alone
 
 if TYPE_CHECKING:
     from hearth.client import Client, SyncClient
 
 __all__ = ["Client", "SyncClient", "__version__"]
+
+leave_forks_alone()  # here: whatever of ours imports gRPC comes by
 
 
 def __getattr__(name: str) -> Any:

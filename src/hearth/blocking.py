@@ -66,7 +66,7 @@ def _on_a_thread(run: Callable[[], None]) -> None:
 
 
 def _live(inbox: Inbox) -> None:
-    """One piece of work after the other, unless enough others wait for some."""
+    """Work on one piece after the other, unless enough others wait for some."""
     while True:
         inbox.get()()
         if len(_idle) >= MOST_IDLE:

@@ -32,7 +32,7 @@ FieldKind = Literal[
     "item",  # an object of ``fields``; null where there is none
     "items",  # a list of objects of ``fields``
 ]
-"""What a field of an answer holds; whoever shows answers has one way for each kind."""
+"""Kind of a field's content; whoever shows answers has one way for each."""
 Figure = Literal["", "face", "eye", "hand", "pose"]
 
 
@@ -74,7 +74,8 @@ class FieldInfo:
     fields: "tuple[FieldInfo, ...]" = ()
     """Fields of each object, of the kinds ``item`` and ``items``."""
     figure: Figure = ""
-    """What the object's points make up, whose lines a viewer can draw; empty: nothing known."""
+    """Figure that the object's points make up, whose lines a viewer can draw; empty: none is known.
+    """
     optional: bool = False
     """True of a field that is left out where an option or the picture says so."""
 
@@ -88,7 +89,7 @@ class SchemaInfo:
     summary: str = ""
     fields: tuple[FieldInfo, ...] = ()
     nothing: str = "nothing"
-    """What an answer without items is called for people: ``no text``."""
+    """Name for people of an answer without items: ``no text``."""
     value: str = ""
     """Class of ``hearth.client`` that the answer is read as; empty: JSON as it is."""
 
@@ -140,7 +141,7 @@ class ModelInfo:
     max_concurrency: int
     """Requests that may wait for it."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """What else is true of it, its batches and measured times among them."""
+    """Further facts about it, its batches and measured times among them."""
 
 
 @dataclass(frozen=True, slots=True)

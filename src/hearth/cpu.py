@@ -1,4 +1,4 @@
-"""What the CPU must know for the packages that a node is built on.
+"""Features that a CPU must have for the packages that a node is built on.
 
 Where an instruction is missing a process ends with SIGILL in the middle of an import, without a
 word. So it is looked at before anything of theirs is imported.
@@ -39,7 +39,7 @@ class Missing(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What is missing and what that means; empty where nothing is."""
+        """Sentence about missing features and what that means; empty where none is."""
         if self.required:
             return f"the CPU lacks {', '.join(self.required)}, and a node can't run without"
         if self.fast:
@@ -52,7 +52,7 @@ CURE = "in a virtual machine, let it have the host's CPU type (QEMU, Proxmox: `h
 
 
 def missing_features(cpuinfo: Path = _CPUINFO, machine: str = "") -> Missing:
-    """What is missing of the features that matter; nothing where the system doesn't tell.
+    """List the features that matter and are missing; none where the system doesn't tell.
 
     Of cores that differ, what each of them has counts.
     """

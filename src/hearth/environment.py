@@ -46,8 +46,8 @@ SEED_NAMES: Mapping[str, str] = {
 """The environment of the seed's node, and the setting each name means today."""
 
 NO_TELEMETRY: Mapping[str, str] = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-"""What keeps ONNX Runtime (on by default since 1.29: a device id in the user's cache, and an
-uploader) and huggingface_hub from telling anybody anything."""
+"""Variables that keep ONNX Runtime (on by default since 1.29: a device id in the user's cache, and
+an uploader) and huggingface_hub from telling anybody anything."""
 
 _ALIKE = 0.6
 """How alike two names are without their prefix, of 1, of which one may be meant by the other."""
@@ -66,7 +66,7 @@ _LINKS = re.compile(
     # Docker: HEARTH_NAME=/web/hearth, the two containers.
     r"|.+_NAME=/[^/]+/[^/]+"
 )
-"""What only the value tells: settings have such names as well."""
+"""Suffixes that only the value tells apart: settings have such names as well."""
 
 
 def switch_off_telemetry(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -77,13 +77,23 @@ def switch_off_telemetry(environment: MutableMapping[str, str] = os.environ) -> 
     environment.update(NO_TELEMETRY)
 
 
+def leave_forks_alone(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let gRPC do nothing in a forked child, unless the environment says otherwise.
+
+    It would start its threads anew there, and of 40 children 13 crashed by them (grpcio 1.85): a
+    client that was opened before the fork could not even say so. To be called before gRPC is
+    imported: that is when it looks.
+    """
+    environment.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+
 def setting_name(path: str) -> str:
-    """The variable of a setting: ``HEARTH_CLIP__BACKEND`` for ``clip.backend``."""
+    """Name the variable of a setting: ``HEARTH_CLIP__BACKEND`` for ``clip.backend``."""
     return PREFIX + path.upper().replace(".", "__")
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes or Docker has made the variable, of a service or a linked container.
+    """Tell whether Kubernetes or Docker has made the variable, of a service or a linked container.
 
     Kubernetes' are in its documentation's "Discovering services", Docker's in "Legacy container
     links".
@@ -92,7 +102,9 @@ def is_service_link(name: str, value: str) -> bool:
 
 
 def unknown_names_warning(unknown: Iterable[str], known: Iterable[str]) -> str:
-    """One line about variables with our prefix that mean nothing, each with a name like it."""
+    """Word a warning in one line about variables with our prefix that mean nothing, each with a
+    name like it.
+    """
     settings = {name.removeprefix(PREFIX): name for name in known}
     parts = []
     for name in unknown:

@@ -26,7 +26,7 @@ class HearthError(Exception):
     """Base of all errors that hearth raises on purpose; the message is one clear line."""
 
     failure: Any = None
-    """Of the client: what the node said, with its code; None where none said anything."""
+    """Failure as a client sees it: the node's words and code; None where no node said anything."""
 
 
 class InvalidInput(HearthError):
@@ -88,7 +88,7 @@ class ModelUnavailable(SetupError):
 
 
 def how_to_install(extra: str) -> str:
-    """What brings one of hearth's extras, for the end of a message.
+    """Say how to install one of hearth's extras, for the end of a message.
 
     From its source: under the name ``hearth`` the package index has somebody else's package.
     """
@@ -96,6 +96,6 @@ def how_to_install(extra: str) -> str:
 
 
 def one_line(error: BaseException, longest: int = 300) -> str:
-    """What somebody else's error says, on one line of at most ``longest`` characters."""
+    """Put somebody else's error on one line of at most ``longest`` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= longest else f"{text[:longest]}…"

@@ -49,16 +49,16 @@ SETTINGS = {
     "services": "what to serve, with commas between: clip, bioclip, siglip, ocr, mediapipe, face",
     "batch_size": "the largest batch of any model; unset: what measuring shows to pay",
     "max_delay_ms": "the longest that a batch waits for more requests, in ms; 0: never",
-    "queue_capacity": "requests in flight at once, of all clients; clients share half of it evenly",
-    "cache_entries": "vectors and lines of text kept for payloads that come again; 0: none",
+    "queue_capacity": "requests in flight at once, of all clients; clients share half of it evenly; taken anew on SIGHUP",
+    "cache_entries": "vectors and lines of text kept for payloads that come again; 0: none; taken anew on SIGHUP",
     "decode_threads": "threads that decode images; unset: one a core",
     "max_payload_mb": "the largest request, in MiB",
-    "max_held_mb": "payloads that the node holds at once, of all clients together, in MiB",
+    "max_held_mb": "payloads that the node holds at once, of all clients together, in MiB; taken anew on SIGHUP",
     "max_image_pixels": "the largest image, in pixels (Pillow's own limit)",
-    "grace_seconds": "how long a stop waits for requests in flight",
+    "grace_seconds": "how long a stop waits for requests in flight, in seconds; taken anew on SIGHUP",
     "metrics_port": "serve Prometheus metrics on this port; 0: any free one",
-    "log_level": "debug, info, warning or error",
-    "log_format": "text or json",
+    "log_level": "debug, info, warning or error; taken anew on SIGHUP",
+    "log_format": "text or json; taken anew on SIGHUP",
     "mdns.enabled": "announce the node by mDNS",
     "mdns.advertise_ip": "the one IPv4 address to announce; unset: the default route's",
     "mdns.type": "the first service type",
@@ -125,7 +125,7 @@ SETTINGS = {
     "face.ort_providers": "ONNX Runtime's execution providers, first choice first",
     "face.min_confidence": "faces of less are left out, where a request doesn't say",
 }
-"""What each setting of a node means."""
+"""Meaning of each setting of a node."""
 
 SCHEMAS = {
     each.name: each
@@ -472,4 +472,4 @@ SCHEMAS = {
         ),
     )
 }
-"""What answers in JSON hold, by the schema's name."""
+"""Fields of answers in JSON, by the schema's name."""

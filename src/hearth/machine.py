@@ -12,14 +12,14 @@ from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
 _CPU_NAMES = ("model name", "cpu model", "Model", "Hardware")
-"""What the line with the CPU's or the board's name begins with: x86, MIPS, ARM."""
+"""Beginnings of the line with the CPU's or the board's name: x86, MIPS, ARM."""
 _CGROUP = Path("/sys/fs/cgroup")
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 @cache
 def cpu_model() -> str:
-    """The CPU's name, or the board's where the CPU has none; at least the architecture."""
+    """Read the CPU's name, or the board's where the CPU has none; at least the architecture."""
     names = dict(_pairs(_read(_CPUINFO)))
     name = next((names[key] for key in _CPU_NAMES if names.get(key)), platform.processor())
     return name or platform.machine()
@@ -37,13 +37,13 @@ def usable_cores() -> int:
 
 @cache
 def gpu_models() -> tuple[str, ...]:
-    """The names of NVIDIA's GPUs, as their driver tells; none where there is no such driver."""
+    """List the names of NVIDIA's GPUs by their driver; none where there is no such driver."""
     files = sorted(_NVIDIA.glob("*/information"))
     return tuple(dict(_pairs(_read(file))).get("Model", "") for file in files)
 
 
 def cpu_quota(group: Path = _CGROUP) -> float | None:
-    """The cores that a container's CPU quota comes to (control groups v2, v1), or None."""
+    """Read the cores that a container's CPU quota comes to (control groups v2, v1), or None."""
     limit, _, period = _read(group / "cpu.max").partition(" ")
     if not period:
         limit = _read(group / "cpu" / "cpu.cfs_quota_us")

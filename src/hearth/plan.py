@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from hearth.errors import HearthError, InvalidInput, ModelFailed
 
-__all__ = ["Outcome", "Plan", "Step"]
+__all__ = ["Plan", "Step", "StepOutcome"]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -29,8 +29,8 @@ class Step(NamedTuple):
     needs: tuple[str, ...] = ()
 
 
-class Outcome(NamedTuple):
-    """What became of a step."""
+class StepOutcome(NamedTuple):
+    """Result of a step."""
 
     step: str
     answer: Any = None
@@ -55,7 +55,9 @@ class Plan:
         self._order = self._sorted()
 
     async def run(self, context: Any = None, given: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-        """Every step's answer by its name; the first failure ends all, and is raised."""
+        """Run the steps; return every answer by its step's name. The first failure ends all, and is
+        raised.
+        """
         answers: dict[str, Any] = {}
         async with aclosing(self.outcomes(context, given)) as outcomes:
             async for step, answer, error in outcomes:
@@ -66,8 +68,9 @@ class Plan:
 
     async def outcomes(
         self, context: Any = None, given: Mapping[str, Any] = NOTHING
-    ) -> AsyncGenerator[Outcome, None]:
-        """What becomes of each step, as it is known; a failure spares all but its dependents.
+    ) -> AsyncGenerator[StepOutcome, None]:
+        """Run the steps; yield the result of each as it is known. A failure spares all but its
+        dependents.
 
         Close it (``contextlib.aclosing``) to cancel what still runs.
         """
@@ -97,7 +100,7 @@ class Plan:
             for _ in self._order:
                 name = await done.get()
                 error = _error_of(running[name])
-                yield Outcome(name, None if error else running[name].result(), error)
+                yield StepOutcome(name, None if error else running[name].result(), error)
         finally:
             for task in running.values():
                 task.cancel()
@@ -129,7 +132,7 @@ def _tell(done: "asyncio.Queue[str]", name: str, _: object) -> None:
 
 
 def _need_failed(name: str, error: BaseException) -> HearthError:
-    """An error of the same kind: whoever may try again later, may do so here too."""
+    """Make an error of the same kind: whoever may try again later, may do so here too."""
     if not isinstance(error, HearthError):
         return ModelFailed(f"{name}, which it needs, has failed")
     own = copy.copy(error)

@@ -20,7 +20,7 @@ from hearth.backends.onnx_pixels import PixelSession, taking_pixels
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.families.clip import openclip
 from hearth.families.clip.files import GraphFiles
-from hearth.families.clip.pictures import Pictures
+from hearth.families.clip.preprocess import TowerPreprocessor
 from hearth.families.clip.settings import ClipSettings
 from hearth.families.clip.tower import Tower
 from hearth.families.clip.transform import ImageTransform
@@ -239,7 +239,7 @@ def test_pictures_fit_whatever_the_model_takes(tmp_path, kind):
     tower = Tower(session, "image")
     assert tower.takes((3, HEIGHT, WIDTH))
     assert not tower.takes((3, WIDTH, HEIGHT))
-    pictures = Pictures(tower, TRANSFORM)
+    pictures = TowerPreprocessor(tower, TRANSFORM)
     images = random_pictures(3)
     rows = [pictures.prepare(READER, saved(image)) for image in images]
     wanted = expected(images)
@@ -254,7 +254,7 @@ def test_pictures_fit_whatever_the_model_takes(tmp_path, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_blank_picture_is_one_like_any_other(tmp_path, kind):
     tower = Tower(session_of(write_model(tmp_path / "model.onnx", **KINDS[kind])), "image")
-    pictures = Pictures(tower, TRANSFORM)
+    pictures = TowerPreprocessor(tower, TRANSFORM)
     blank, black = (
         pictures.blank(),
         pictures.prepare(READER, saved(Image.new("RGB", (WIDTH, HEIGHT)))),
@@ -295,13 +295,13 @@ def shown(value):
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_rows_hold_the_pixels_that_the_transform_makes(session, mode, size, kind, options):
     payload = saved(photo(*size).convert(mode), kind, **options)
-    row = Pictures(Tower(session, "image"), TRANSFORM).prepare(READER, payload)
+    row = TowerPreprocessor(Tower(session, "image"), TRANSFORM).prepare(READER, payload)
     image = READER.read(payload, at_least=TRANSFORM.at_least)
     assert np.array_equal(row.array, np.asarray(TRANSFORM.resized(image)))
 
 
 def test_a_broken_picture_gives_its_row_back(session):
-    pictures = Pictures(Tower(session, "image"), TRANSFORM)
+    pictures = TowerPreprocessor(Tower(session, "image"), TRANSFORM)
     whole = saved(photo(WIDTH, HEIGHT), "JPEG")
     for payload in (b"", b"no picture", whole[:-20], whole[:200]):
         with pytest.raises(InvalidInput):
@@ -380,7 +380,7 @@ def test_photographs_are_embedded_as_by_open_clip(
     assert parts.image.inputs[0].shape == (None, 32, 32, 3)
     assert isinstance(parts.image, PixelSession) is (made_by is our_export)
     tower = Tower(parts.image, "image")
-    pictures = Pictures(tower, parts.transform)
+    pictures = TowerPreprocessor(tower, parts.transform)
     vectors = tower.run([pictures.prepare(READER, payload) for payload in photographs])
     images = [clip_kit.decoded(payload) for payload in photographs]
     reference = clip_kit.reference_image_vectors(tiny_module, images)

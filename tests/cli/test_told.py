@@ -16,7 +16,7 @@ import hearth
 from batch_kit import Gate, until
 from hearth.discovery.browser import Browser
 from hearth.families.compose.tasks import COMPOSE_TASKS
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.settings import load
 from hearth.tasks.task import Request
 from lan_kit import Lan, wait_for
@@ -262,10 +262,10 @@ async def test_a_node_is_the_same_after_a_restart_and_is_named_as_it_is_told(tmp
 
 
 def test_two_nodes_of_one_name_say_what_they_are_announced_as(lan: Lan, tmp_path):
-    async def start(host: str) -> Node:
+    async def start(host: str) -> InferenceNode:
         flags = {"port": 0, "data_dir": tmp_path / host, "mdns.name": "box"}
         settings = load(flags, environment={}, config=Path("/dev/null"))
-        node = Node(settings, loaders=[LabLoader()], tasks=LAB_TASKS)
+        node = InferenceNode(settings, loaders=[LabLoader()], tasks=LAB_TASKS)
         await node.start()
         return node
 

@@ -65,7 +65,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import labels_kit as kit
 from hearth.families.clip.labels.sets.source import LabelSet
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.settings import load
 from node_kit import LAB_TASKS, Lab, LabLoader
 
@@ -100,7 +100,7 @@ async def main(step):
     hangs = asyncio.Event()
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "grace_seconds": 1}
     settings = load(flags, environment={}, config=Path("/dev/null"))
-    async with Node(settings, loaders=[stuck(step, hangs)], tasks=LAB_TASKS):
+    async with InferenceNode(settings, loaders=[stuck(step, hangs)], tasks=LAB_TASKS):
         await hangs.wait()
 
 for step in sys.argv[2:]:

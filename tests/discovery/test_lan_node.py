@@ -7,7 +7,7 @@ import uvloop
 
 from batch_kit import Gate
 from hearth.discovery.browser import Browser
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.settings import load
 from lan_kit import Lan, wait_for
 from node_kit import LAB_TASKS, LabLoader
@@ -21,12 +21,12 @@ def test_the_status_on_the_lan_follows_the_node_until_its_goodbye(lan: Lan, tmp_
         config=Path("/dev/null"),
     )
 
-    async def start() -> Node:
-        node = Node(settings, loaders=[LabLoader(gate)], tasks=LAB_TASKS)
+    async def start() -> InferenceNode:
+        node = InferenceNode(settings, loaders=[LabLoader(gate)], tasks=LAB_TASKS)
         await node.start()
         return node
 
-    async def one_slow_request(node: Node) -> bytes:
+    async def one_slow_request(node: InferenceNode) -> bytes:
         # Past gRPC, whose own threads live in the namespace of the test process.
         return (await node.infer("upper", b"slow")).body
 

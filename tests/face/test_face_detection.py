@@ -9,11 +9,11 @@ import pytest
 from face_kit import Mark, detector, drawn, expected, pack, recogniser, shrunk
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.families.face import parameters as p
-from hearth.families.face.arcface import Recogniser
-from hearth.families.face.faces import Face, Kept, Wanted
+from hearth.families.face.arcface import FaceRecogniser
+from hearth.families.face.faces import DetectedFace, Kept, Wanted
 from hearth.families.face.files import open_detection, open_recognition
 from hearth.families.face.letterbox import letterbox
-from hearth.families.face.scrfd import Detector, View, faces_of, levels_of, suppress
+from hearth.families.face.scrfd import DetectionInput, FaceDetector, faces_of, levels_of, suppress
 from hearth.families.face.settings import FaceSettings
 
 CPU = FaceSettings(device="cpu")
@@ -150,8 +150,8 @@ def test_what_one_asks_for_is_part_of_what_all_may_ask_for():
 # --- which faces are wanted -----------------------------------------------------------------
 
 
-def face(confidence: float, width: float, height: float) -> Face:
-    return Face((0, 0, width, height), confidence, (0.0,) * 10)
+def face(confidence: float, width: float, height: float) -> DetectedFace:
+    return DetectedFace((0, 0, width, height), confidence, (0.0,) * 10)
 
 
 def test_faces_are_chosen_by_confidence_size_and_prominence():
@@ -185,12 +185,12 @@ VARIANTS = {
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_same_faces_are_found_with_every_form_of_graph(name, tmp_path: Path):
     session = open_detection(detector(tmp_path / "graph.onnx", **VARIANTS[name]), CPU)
-    look = Detector(session)
+    look = FaceDetector(session)
     side = look.width
     sizes = [(1200, 900), (500, 700)]
     marks = [[Mark(3, 4, 2), Mark(7, 4, 1.5)], [Mark(2, 2, 1)]]
     views = [
-        View(letterbox(np.asarray(drawn(size, its, side=side)), side, side), Wanted())
+        DetectionInput(letterbox(np.asarray(drawn(size, its, side=side)), side, side), Wanted())
         for size, its in zip(sizes, marks, strict=True)
     ]
     at_once = session.batch_sizes.limit(2)
@@ -219,7 +219,7 @@ def test_graphs_that_are_no_detectors_are_refused(name, tmp_path: Path):
     make, reason = REFUSED[name]
     session = open_detection(make(tmp_path / "graph.onnx"), CPU)
     with pytest.raises(ModelUnavailable, match=reason):
-        Detector(session)
+        FaceDetector(session)
     session.close()
 
 
@@ -230,7 +230,7 @@ def test_graphs_that_are_no_detectors_are_refused(name, tmp_path: Path):
 def test_graphs_that_are_no_recognisers_are_refused(make, reason, tmp_path: Path):
     session = open_recognition(make(tmp_path / "graph.onnx"), CPU)
     with pytest.raises(ModelUnavailable, match=reason):
-        Recogniser(session)
+        FaceRecogniser(session)
     session.close()
 
 
@@ -240,8 +240,11 @@ def test_a_picture_whose_numbers_arent_finite_fails_alone(tmp_path: Path):
     good = np.asarray(drawn((640, 640), [Mark(4, 4, 2)]))
     bad = good.copy()
     bad[0, 0, 2] = 255
-    views = [View(letterbox(each, 640, 640), Wanted(), Kept(each)) for each in (good, bad, good)]
-    first, failed, last = Detector(session)(views)
+    views = [
+        DetectionInput(letterbox(each, 640, 640), Wanted(), Kept(each))
+        for each in (good, bad, good)
+    ]
+    first, failed, last = FaceDetector(session)(views)
     session.close()
     assert len(first.faces) == len(last.faces) == 1 and last.kept.take() is good
     assert isinstance(failed, ModelFailed)

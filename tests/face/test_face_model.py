@@ -15,19 +15,19 @@ from PIL import Image
 
 from batch_kit import until, until_measured
 from face_kit import PATTERN, READER, Mark, drawn, expected, file, loaded, pack, shrunk
-from hearth.batching import BatchQueue, RequestContext
+from hearth.batching import BatchQueue, Limit, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.families.face import pictures
 from hearth.families.face.alignment import aligned
 from hearth.families.face.faces import Kept, Wanted
 from hearth.families.face.model import FaceModel
-from hearth.families.face.pictures import PICTURES_AHEAD
+from hearth.families.face.preprocess import PICTURES_AHEAD
 from hearth.media import ImageReader, Picture
 from hearth.models.model import TakesTensors
 from hearth.models.options import QueueOptions
 from hearth.models.tuning import FILE, ProfileCache
 
-KEEPING = QueueOptions(cache_entries=1000, max_batch=16)
+KEEPING = QueueOptions(cache_entries=Limit(1000), max_batch=16)
 MARKS = (Mark(3, 3, 2), Mark(12, 5, 3), Mark(6, 10, 2.5))
 SIZE = (800, 600)
 
@@ -168,7 +168,7 @@ async def test_a_raw_frame_and_a_shared_picture_give_what_the_file_gives(model):
         again = await model.recognise(kind)
         assert [each.face for each in again] == [one.face, other.face]
         assert np.array_equal(again[0].vector, one.vector)
-    assert shared.pixels(READER).shape == (480, 640, 3)
+    assert shared.decode(READER).shape == (480, 640, 3)
 
 
 async def test_a_graph_of_one_face_at_a_time_gives_the_same(model, tmp_path):

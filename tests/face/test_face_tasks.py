@@ -15,12 +15,13 @@ from PIL import Image
 
 from batch_kit import until, until_measured
 from face_kit import Mark, WatchedLoader, drawn, expected, file, pack
+from hearth.batching import Limit
 from hearth.contract import ml_service_pb2 as pb
 from hearth.families.face.alignment import aligned
-from hearth.families.face.pictures import PICTURES_AHEAD
+from hearth.families.face.preprocess import PICTURES_AHEAD
 from hearth.families.face.tasks import FACE_TASKS
 from hearth.models.options import QueueOptions
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.settings import load
 from node_kit import NodeThread, stub_of, talk
 
@@ -311,7 +312,7 @@ async def test_without_weights_the_tasks_are_absent_and_the_reason_is_told(lacki
         (half / lacking / "model.onnx").unlink()
         more, state = {"face.model": str(half)}, "failed"
         reason = f"{half} holds no graph for {lacking}"
-    async with Node(settings_of(tmp_path, **more)) as lonely:
+    async with InferenceNode(settings_of(tmp_path, **more)) as lonely:
         slot = lonely.models["face"]
         await lonely.wait_until(lambda: lonely.status == "ready" and slot.state == state)
         async with stub_of(lonely) as stub:
@@ -332,9 +333,9 @@ async def test_ten_clients_at_once_share_batches_of_recognition(folder, tmp_path
         batches.append(len(batch))
         gate.wait(30)
 
-    options = QueueOptions(max_batch=32, cache_entries=64)
+    options = QueueOptions(max_batch=32, cache_entries=Limit(64))
     source = WatchedLoader(folder, options=options, recognition=watch)
-    async with Node(settings_of(tmp_path), loaders=[source], tasks=FACE_TASKS) as node:
+    async with InferenceNode(settings_of(tmp_path), loaders=[source], tasks=FACE_TASKS) as node:
         gate.set()
         await node.wait_until(lambda: node.status == "ready")
         gate.clear()

@@ -37,7 +37,7 @@ async def serve() -> None:
     refused = set()
 
     def busy(_: Any, call: Any) -> bytes:
-        payload: bytes = call.request.payload
+        payload: bytes = call.request.data
         if payload not in refused:
             refused.add(payload)
             raise Overloaded("too busy", retry_after=BUSY)

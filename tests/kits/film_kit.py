@@ -1,7 +1,7 @@
 """Videos for tests: a task on frames that stands still until it is told, and who films.
 
 film = Film()
-async with filming(film) as (model, camera):
+async with filming(film) as (streams, camera):
     await camera.send(shot(0), shot(1))
     await film.until_began(0)
     film.let_go()
@@ -24,7 +24,8 @@ from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
 from hearth.families.mediapipe.tasks.frames import Past, Seen, frame_task
 from hearth.media import Picture
-from hearth.rpc.stream import Source
+from hearth.rpc.stream import StreamSource
+from hearth.serving.stream_state import StreamStates
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request
 from node_kit import stub_of
@@ -119,13 +120,12 @@ class Camera:
 
 @asynccontextmanager
 async def filming(film: Film, cameras: int = 1) -> AsyncIterator[Any]:
-    """A node with the film, and so many clients; the node's models come first."""
+    """A node with the film, and so many clients; the state of the node's streams comes first."""
     async with vision_node(film.task, *MEDIAPIPE_TASKS) as node:
-        model = node.models["mediapipe"].require()
         stubs = [stub_of(node) for _ in range(cameras)]
         open_stubs = [await stub.__aenter__() for stub in stubs]
         try:
-            yield (model, *(Camera(stub) for stub in open_stubs))
+            yield (node.service.router.streams, *(Camera(stub) for stub in open_stubs))
         finally:
             film.let_go()
             for stub in stubs:
@@ -136,13 +136,15 @@ class Caller:
     """Asks the film's task by itself, so that single frames can be cancelled."""
 
     def __init__(self, film: Film, model: Any) -> None:
-        self._film, self._model, self._source = film, model, Source()
+        self._film, self._model, self._source = film, model, StreamSource()
+        self._streams = StreamStates()
 
     def ask(self, number: int, **meta: str) -> "asyncio.Task[Seen]":
         task = self._film.task
         meta = {"stream_id": "cam", "frame_number": str(number), **meta}
         request = Request("film", BLACK.tobytes(), meta=meta, source=self._source)
-        call = Call(request, read_all(task.options, meta), RequestContext())
+        options = read_all(task.options, meta)
+        call = Call(request, options, RequestContext(), streams=self._streams)
         picture = Picture(request.payload, mime_of(BLACK))
         return asyncio.ensure_future(task.call(self._model, picture, call))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.settings import load
 from node_kit import LAB_TASKS, Lab, LabLoader
 
@@ -42,7 +42,7 @@ async def main(port: str, *assignments: str) -> None:
     )
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    async with Node(settings, loaders=[LabLoader(upper)], tasks=LAB_TASKS) as node:
+    async with InferenceNode(settings, loaders=[LabLoader(upper)], tasks=LAB_TASKS) as node:
         await node.wait_until(lambda: node.status == "ready")
         print(node.port, flush=True)
         await stopped.wait()

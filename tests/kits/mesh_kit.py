@@ -18,10 +18,14 @@ from hearth.backends.litert_pool import LiteRtPool
 from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
 from hearth.families.mediapipe.model import MediaPipeModel
 from hearth.media import Picture
+from hearth.serving.stream_state import StreamStates
 from hearth.tasks.options import read_all
 from hearth.tasks.task import Call, Request, Task
 from mediapipe_kit import model_path
 from vision_kit import READER, mime_of
+
+STREAMS = StreamStates()
+"""Videos of all clients; whoever follows one names a source of its own."""
 
 
 def raw(pixels: NDArray[np.uint8]) -> tuple[bytes, str]:
@@ -49,6 +53,7 @@ async def see(
         Request(task.name, payload, mime, meta, source=source),
         read_all(task.options, meta),
         context,
+        streams=STREAMS,
     )
     found = await task.call(model, task.parse(model, call), call)
     result = task.render(model, found, call)

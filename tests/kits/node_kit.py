@@ -22,11 +22,12 @@ from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import InvalidInput
 from hearth.families.clip.tasks.vectors import TOP_K
 from hearth.hub.progress import Progress
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.serving.managed_model import ModelState
 from hearth.serving.readiness import WAIT_SECONDS
 from hearth.settings import load
 from hearth.tasks.answer import AnswerStream, Result
+from hearth.tasks.render import stream
 from hearth.tasks.task import Call, Task
 from stream_kit import COUNT_DELTA_V1, COUNT_OPTIONS, COUNT_V1, Counting
 
@@ -107,7 +108,7 @@ class LabLoader:
 
 
 def _payload(_: Lab, call: Call) -> bytes:
-    return call.request.payload
+    return call.request.data
 
 
 def _checked(payload: bytes) -> bytes:
@@ -121,7 +122,7 @@ def _checked(payload: bytes) -> bytes:
 
 
 def _parse(_: Lab, call: Call) -> bytes:
-    return _checked(call.request.payload)
+    return _checked(call.request.data)
 
 
 async def _ask(lab: Lab, payload: bytes, call: Call) -> bytes:
@@ -149,10 +150,6 @@ async def _count(lab: Lab, _: bytes, call: Call) -> AnswerStream:
     return lab.counting.stream(call.options)
 
 
-def _streamed(_: Lab, answer: AnswerStream, __: Call) -> AnswerStream:
-    return answer
-
-
 LAB_V1 = SchemaInfo("lab_v1", "what the lab answers")
 LAB_TASKS = (
     Task("upper", "lab", "upper case", ("text/plain",), LAB_V1, _parse, _ask, _render,
@@ -168,7 +165,7 @@ LAB_TASKS = (
 STREAM_TASKS = (
     *LAB_TASKS,
     Task("count", "lab", "numbers, at a pace", ("text/plain",), COUNT_V1, _parse, _count,
-         _streamed, options=COUNT_OPTIONS, delta_schema=COUNT_DELTA_V1),
+         stream, options=COUNT_OPTIONS, delta_schema=COUNT_DELTA_V1),
 )  # fmt: skip
 
 
@@ -181,13 +178,13 @@ async def lab_node(
     tasks: Sequence[Task] = LAB_TASKS,
     wait_seconds: float = WAIT_SECONDS,
     **flags: Any,
-) -> AsyncIterator[Node]:
+) -> AsyncIterator[InferenceNode]:
     """A running node with the lab and ``others`` alone, on loopback, without mDNS."""
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "hub.retry_seconds": 0.05,
              "grace_seconds": 2, **_someone(flags), **flags}  # fmt: skip
     settings = load(flags, environment={}, config=_empty_config())
     loaders = [loader or LabLoader(), *others]
-    node = Node(settings, loaders=loaders, tasks=tasks, wait_seconds=wait_seconds)
+    node = InferenceNode(settings, loaders=loaders, tasks=tasks, wait_seconds=wait_seconds)
     async with node:
         if settled:
             await node.wait_until(lambda: node.status == "ready")
@@ -204,20 +201,20 @@ def _empty_config() -> Path:
 
 
 @asynccontextmanager
-async def stub_of(node: Node) -> AsyncIterator[pb_grpc.InferenceStub]:
+async def stub_of(node: InferenceNode) -> AsyncIterator[pb_grpc.InferenceStub]:
     """A client's stub on a channel of its own."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel:
         yield pb_grpc.InferenceStub(channel)
 
 
-def counting_of(node: Node) -> Counting:
+def counting_of(node: InferenceNode) -> Counting:
     """The lab's producer of streamed answers."""
     lab = node.models["lab"].require()
     assert isinstance(lab, Lab)
     return lab.counting
 
 
-def queue_of(node: Node) -> BatchQueue[Any, Any]:
+def queue_of(node: InferenceNode) -> BatchQueue[Any, Any]:
     """The lab's queue."""
     [queue] = node.models["lab"].require().queues
     return queue
@@ -260,7 +257,7 @@ class NodeThread:
         self._settings = load(flags, environment={}, config=_empty_config())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="node", daemon=True)
-        self.node: Node
+        self.node: InferenceNode
 
     @property
     def port(self) -> int:
@@ -288,7 +285,7 @@ class NodeThread:
         self._loop.close()
 
     async def _start(self) -> None:
-        self.node = Node(self._settings)
+        self.node = InferenceNode(self._settings)
         await self.node.start()
         await self.node.wait_until(
             lambda: (

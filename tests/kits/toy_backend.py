@@ -20,6 +20,7 @@ from hearth.backends import (
     TensorSpec,
 )
 from hearth.backends._denormals import flush_denormals
+from hearth.backends.session import DEFAULTS
 from hearth.errors import ModelFailed, ModelUnavailable
 
 
@@ -40,7 +41,7 @@ class ToyBackend(Backend):
     def place(self, options: SessionOptions) -> Placement:
         return Placement("cpu", "numpy")
 
-    def open(self, path: Path, options: SessionOptions = SessionOptions()) -> Session:  # noqa: B008
+    def open(self, path: Path, options: SessionOptions = DEFAULTS) -> Session:
         try:
             with np.load(path) as content:
                 return ToySession(content["weights"], content["shape"], content["like"].dtype)

@@ -21,7 +21,7 @@ from hearth.families.mediapipe.model import MediaPipeModel
 from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
 from hearth.media import ImageReader
 from hearth.models.options import QueueOptions
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.settings import load
 from hearth.tasks.task import Task
 from mediapipe_kit import model_path
@@ -65,11 +65,13 @@ class VisionLoader:
 @asynccontextmanager
 async def vision_node(
     *tasks: Task, reader: ImageReader = READER, **flags: Any
-) -> AsyncIterator[Node]:
+) -> AsyncIterator[InferenceNode]:
     """A running node with MediaPipe's models alone: all of their tasks, or these."""
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "grace_seconds": 2, **flags}
     settings = load(flags, environment={}, config=Path("/dev/null"))
-    node = Node(settings, loaders=[VisionLoader(new_model(reader))], tasks=tasks or MEDIAPIPE_TASKS)
+    node = InferenceNode(
+        settings, loaders=[VisionLoader(new_model(reader))], tasks=tasks or MEDIAPIPE_TASKS
+    )
     async with node:
         await node.wait_until(lambda: node.status == "ready")
         yield node

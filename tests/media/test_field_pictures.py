@@ -18,7 +18,7 @@ from hearth.families.ocr.loader import OcrLoader
 from hearth.families.ocr.settings import OcrSettings
 from hearth.families.ocr.tasks import OCR_TASKS
 from hearth.media import ImageReader
-from hearth.node import Node
+from hearth.node import InferenceNode
 from node_kit import NodeThread
 from vision_kit import READER, VisionLoader, new_model
 
@@ -33,7 +33,7 @@ class EyesThread(NodeThread):
     """A node with OCR and MediaPipe's models."""
 
     async def _start(self) -> None:
-        self.node = Node(
+        self.node = InferenceNode(
             self._settings,
             loaders=[OcrLoader(OcrSettings(), reader=READER), VisionLoader(new_model())],
             tasks=(*OCR_TASKS, *MEDIAPIPE_TASKS, *COMPOSE_TASKS),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from hearth.errors import InvalidInput
-from hearth.media import HeavyImage, ImageReader
+from hearth.media import HeavyPayload, ImageReader
 from heif_kit import CASES
 from raw_kit import jpeg, nef
 
@@ -368,9 +368,9 @@ def test_threads_may_share_a_reader() -> None:
 def test_heavy_images_are_read_only_where_that_is_allowed_for():
     heavy = encode(Image.new("L", (8000, 5001)), "PNG")
     reader = ImageReader(10**9)
-    with pytest.raises(HeavyImage):
+    with pytest.raises(HeavyPayload):
         reader.light.read(heavy)
-    with pytest.raises(HeavyImage):
+    with pytest.raises(HeavyPayload):
         reader.light.pixels(heavy)
     assert reader.read(heavy).size == (8000, 5001)
     assert reader.light.read(encode(Image.new("L", (80, 50)), "PNG")).size == (80, 50)

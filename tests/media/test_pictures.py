@@ -15,8 +15,8 @@ from hearth.families.mediapipe.tasks import MEDIAPIPE_TASKS
 from hearth.families.tasks import TASKS
 from hearth.media import ImageReader, Picture, images
 from hearth.media.formats import IMAGES, PICTURES
+from hearth.models.media_work import MediaWork
 from hearth.models.options import QueueOptions
-from hearth.models.pictures import PictureWork
 from hearth.tasks.task import Call, Request
 
 pytestmark = pytest.mark.timeout(20)
@@ -33,7 +33,7 @@ def file_of(width=40, height=25) -> bytes:
 @pytest.fixture
 def work():
     workers = Workers(2)
-    made = PictureWork("pictures", READER, QueueOptions(workers=workers), ahead=2)
+    made = MediaWork("pictures", READER, QueueOptions(workers=workers), ahead=2)
     yield made
     made.close()
     workers.close()
@@ -43,8 +43,8 @@ async def test_a_picture_is_decoded_and_held_until_it_was_worked_on(work):
     further_on, entered = asyncio.Event(), []
 
     async def visit() -> None:
-        async with work.decoded(file_of(), RequestContext(source="a")) as picture:
-            entered.append(picture.pixels(READER).shape)
+        async with work.decoded(Picture(file_of()), RequestContext(source="a")) as picture:
+            entered.append(picture.decode(READER).shape)
             await further_on.wait()
 
     tasks = [asyncio.create_task(visit()) for _ in range(5)]
@@ -57,15 +57,16 @@ async def test_a_picture_is_decoded_and_held_until_it_was_worked_on(work):
 
 async def test_what_is_ready_waits_for_nobody(work):
     shared = Picture(file_of())
-    shared.pixels(READER)
+    shared.decode(READER)
     for picture in (shared, Picture(bytes(12), "image/x-raw;format=rgb;width=2;height=2")):
         async with work.decoded(picture) as ready:
             assert ready is picture
     assert work.queue.statistics().items == 0
 
 
-@pytest.mark.parametrize("file", [b"no picture", Picture(b"x", "image/x-raw;format=rgb;width=2;"
-                                                               "height=2")])  # fmt: skip
+@pytest.mark.parametrize(
+    "file", [Picture(b"no picture"), Picture(b"x", "image/x-raw;format=rgb;width=2;height=2")]
+)
 async def test_what_is_no_picture_is_refused(work, file):
     with pytest.raises(InvalidInput):
         async with work.decoded(file):
@@ -90,8 +91,8 @@ async def test_work_on_a_heavy_picture_is_begun_anew_where_it_is_in_nobodys_way(
 
     assert await work.made(shape) == (25, 40, 3)
     assert len(threads) == 2 and "exclusive" in threads[1] and "exclusive" not in threads[0]
-    async with work.decoded(file_of()) as picture:
-        assert np.all(picture.pixels(READER.light) == (255, 0, 0))
+    async with work.decoded(Picture(file_of())) as picture:
+        assert np.all(picture.decode(READER.light) == (255, 0, 0))
 
 
 def test_every_task_of_pictures_takes_files_and_frames():

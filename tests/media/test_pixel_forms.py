@@ -20,7 +20,7 @@ def form_of(payload: bytes, form: PixelForm) -> np.ndarray:
     """By each road to it, which must agree."""
     pixels = READER.pixels(payload, form)
     assert np.array_equal(pixels, np.asarray(READER.read(payload, form=form)))
-    assert np.array_equal(pixels, Picture(payload).pixels(READER, form))
+    assert np.array_equal(pixels, Picture(payload).decode(READER, form))
     return pixels
 
 
@@ -108,9 +108,9 @@ def test_a_raw_frame_may_be_transparent():
     rgba = np.asarray(text((255, 255, 255), (255, 255, 255)))
     mime = f"{MIME};format=rgba;width=80;height=40"
     picture = Picture(rgba.tobytes(), mime)
-    assert np.ptp(picture.pixels(READER)) == 0
+    assert np.ptp(picture.decode(READER)) == 0
     assert not picture.is_ready(READABLE)
-    pixels = picture.pixels(READER, READABLE)
+    pixels = picture.decode(READER, READABLE)
     assert set(pixels[20, 9]) == {255}
     assert set(pixels[2, 2]) == {0}
     assert picture.is_ready(READABLE)
@@ -135,7 +135,7 @@ def test_a_file_is_decoded_once_for_all_forms_in_any_order():
     payload = encoded(text((255, 255, 255), (9, 9, 9)), "PNG", icc_profile=profile_of("p3"))
     for order in (list(PixelForm), list(PixelForm)[::-1]):
         reader, picture = CountingReader(), Picture(payload)
-        shown = {form: picture.pixels(reader, form) for form in order * 2}
+        shown = {form: picture.decode(reader, form) for form in order * 2}
         assert reader.opened == 1
         assert len({id(pixels) for pixels in shown.values()}) == 3
         for pixels in shown.values():
@@ -145,9 +145,9 @@ def test_a_file_is_decoded_once_for_all_forms_in_any_order():
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_without_transparency_and_profile_all_forms_are_one_array(kind):
     picture = Picture(encoded(PHOTO, kind))
-    assert len({id(picture.pixels(READER, form)) for form in PixelForm}) == 1
+    assert len({id(picture.decode(READER, form)) for form in PixelForm}) == 1
     opaque = Picture(encoded(PHOTO.convert("RGBA"), "PNG", icc_profile=profile_of("srgb")))
-    assert len({id(opaque.pixels(READER, form)) for form in PixelForm}) == 1
+    assert len({id(opaque.decode(READER, form)) for form in PixelForm}) == 1
 
 
 # --- colours ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hearth.errors import InvalidInput
-from hearth.media import HeavyImage, ImageReader, Picture, images
+from hearth.media import HeavyPayload, ImageReader, Picture, images
 from hearth.media.forms import Decoded
 from hearth.media.raw import FORMATS, MIME, RawForm, is_raw, raw_form, read_raw
 
@@ -103,7 +103,7 @@ def test_more_pixels_than_allowed_are_refused_before_anything_is_made_of_them():
     with pytest.raises(InvalidInput, match="9999999×9999999 pixels; at most 1,000,000"):
         read_raw(bytes(10), form, 1_000_000)
     with pytest.raises(InvalidInput, match="1001×1000 pixels"):
-        Picture(bytes(1_001_000), mime_of("gray", 1001, 1000)).pixels(READER)
+        Picture(bytes(1_001_000), mime_of("gray", 1001, 1000)).decode(READER)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def asked_by_eight(picture: Picture, reader: ImageReader) -> list[np.ndarray]:
 
     def ask(number: int) -> None:
         ready.wait(10)
-        looks = picture.image if number % 2 else picture.pixels
+        looks = picture.image if number % 2 else picture.decode
         seen.append(np.asarray(looks(reader)))
 
     threads = [threading.Thread(target=ask, args=[number]) for number in range(8)]
@@ -226,11 +226,11 @@ def test_a_raw_frame_is_the_same_to_all_and_needs_no_reader_of_files(kind):
 
 def test_every_order_of_asking_gives_the_same_pixels():
     pixels = noise(30, 20, 3)
-    for first, second in (("image", "pixels"), ("pixels", "image")):
+    for first, second in (("image", "decode"), ("decode", "image")):
         picture, reader = Picture(file_of(Image.fromarray(pixels))), CountingReader()
         assert np.array_equal(np.asarray(getattr(picture, first)(reader)), pixels)
         assert np.array_equal(np.asarray(getattr(picture, second)(reader)), pixels)
-        assert picture.pixels(reader) is picture.pixels(reader)
+        assert picture.decode(reader) is picture.decode(reader)
         assert reader.reads == 1
 
 
@@ -239,7 +239,7 @@ def test_nobody_can_change_what_others_see(mime):
     pixels = noise(30, 20, 3)
     raw = mime.startswith(MIME)
     picture = Picture(pixels.tobytes() if raw else file_of(Image.fromarray(pixels)), mime)
-    shown = picture.pixels(READER)
+    shown = picture.decode(READER)
     assert shown.flags.c_contiguous
     with pytest.raises(ValueError, match="read-only"):
         shown[0, 0] = 1
@@ -250,25 +250,25 @@ def test_a_picture_stands_upright_as_its_exif_says():
     exif[0x0112] = 6
     pixels = noise(30, 20, 3)
     picture = Picture(file_of(Image.fromarray(pixels), exif=exif))
-    assert np.array_equal(picture.pixels(READER), np.rot90(pixels, -1))
+    assert np.array_equal(picture.decode(READER), np.rot90(pixels, -1))
     assert picture.image(READER).size == (30, 20)
 
 
 def test_a_heavy_picture_is_put_off_and_can_be_had_later(monkeypatch):
     monkeypatch.setattr(images, "_HEAVY_PIXELS", 999)
     picture = Picture(file_of(Image.new("RGB", (40, 25))))
-    for ask in (picture.pixels, picture.image):
-        with pytest.raises(HeavyImage):
+    for ask in (picture.decode, picture.image):
+        with pytest.raises(HeavyPayload):
             ask(READER.light)
-    assert picture.pixels(READER).shape == (25, 40, 3)
+    assert picture.decode(READER).shape == (25, 40, 3)
     # What has been decoded is no burden any more.
-    assert picture.pixels(READER.light).shape == (25, 40, 3)
+    assert picture.decode(READER.light).shape == (25, 40, 3)
     assert picture.image(READER.light).size == (40, 25)
 
 
 @pytest.mark.parametrize("payload", [b"", b"no image", file_of(Image.new("RGB", (50, 50)))[:60]])
 def test_whoever_asks_for_a_broken_picture_is_told(payload):
     picture = Picture(payload, "image/png")
-    for ask in (picture.pixels, picture.image) * 2:
+    for ask in (picture.decode, picture.image) * 2:
         with pytest.raises(InvalidInput):
             ask(READER)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import reference_kit as kit
-from hearth.families.mediapipe.mesh import Face, FaceMesh, WantedMeshes
+from hearth.families.mediapipe.mesh import FaceMesh, TrackedFace, WantedMeshes
 from hearth.families.mediapipe.model import MediaPipeModel
 from hearth.families.mediapipe.tasks.faces import FACE_DETECTION
 from hearth.families.mediapipe.tasks.mesh import FACE_MESH
@@ -37,8 +37,8 @@ async def meshes(
     pixels: NDArray[np.uint8],
     turn: Turn | None = None,
     wanted: WantedMeshes = RAW,
-) -> list[Face]:
-    found: list[Face] = await followed(model, model.mesh, pixels, turn, wanted)
+) -> list[TrackedFace]:
+    found: list[TrackedFace] = await followed(model, model.mesh, pixels, turn, wanted)
     return found
 
 
@@ -46,7 +46,7 @@ def width_of(points: NDArray[np.floating]) -> float:
     return float(np.ptp(points[:, 0]))
 
 
-def difference(ours: Sequence[Face], theirs: Any) -> float:
+def difference(ours: Sequence[TrackedFace], theirs: Any) -> float:
     """Of one of their faces to ours that is nearest: the mean in x and y, in face widths."""
     points = np.array(theirs)
     distances = [np.linalg.norm((face.points - points)[:, :2], axis=1).mean() for face in ours]
@@ -137,7 +137,7 @@ def frames_of(case: str, file: str = "video_face_mesh") -> NDArray[np.uint8]:
 
 async def film(
     model: MediaPipeModel, frames: NDArray[np.uint8], wanted: WantedMeshes
-) -> list[list[Face]]:
+) -> list[list[TrackedFace]]:
     track = Track()
     return [
         await meshes(model, pixels, Turn(track, at * kit.FRAME_MS / 1000), wanted)

@@ -7,7 +7,7 @@ import pytest
 
 from batch_kit import until
 from film_kit import BLACK, Film, filming, shot
-from hearth.families.mediapipe.streams import MOST_STREAMS, Videos
+from hearth.serving.stream_state import MOST_STREAMS, StreamStates
 from node_kit import stub_of
 from vision_kit import answers, frame, vision_node
 
@@ -19,17 +19,17 @@ def film() -> Film:
 
 async def test_state_goes_with_the_stream_of_its_client(film):
     film.let_go()
-    async with filming(film, 2) as (model, one, other):
+    async with filming(film, 2) as (streams, one, other):
         await one.send(shot(1), shot(1, "second"))
         await other.send(shot(1))
         for camera in (one, one, other):
             await camera.next()
-        assert len(model.videos) == 3
+        assert len(streams) == 3
         assert await one.rest() == []
-        await until(lambda: bool(gc.collect()) or len(model.videos) == 1)
-        assert len(model.videos) == 1
+        await until(lambda: bool(gc.collect()) or len(streams) == 1)
+        assert len(streams) == 1
         other.cancel()
-        await until(lambda: bool(gc.collect()) or len(model.videos) == 0)
+        await until(lambda: bool(gc.collect()) or len(streams) == 0)
 
 
 async def test_a_new_stream_of_a_client_begins_anew(film):
@@ -42,7 +42,7 @@ async def test_a_new_stream_of_a_client_begins_anew(film):
 
 async def test_the_video_used_longest_ago_is_forgotten_when_there_are_too_many(film):
     film.let_go()
-    async with filming(film) as (model, camera):
+    async with filming(film) as (streams, camera):
 
         async def followed(stream: str, number: int) -> list[int]:
             await camera.send(shot(number, stream))
@@ -52,7 +52,7 @@ async def test_the_video_used_longest_ago_is_forgotten_when_there_are_too_many(f
             await followed(str(at), 1)
         assert await followed("0", 2) == [1, 2]
         assert await followed("new", 1) == [1]
-        assert len(model.videos) == MOST_STREAMS
+        assert len(streams) == MOST_STREAMS
         assert await followed("0", 3) == [1, 2, 3]
         assert await followed("2", 2) == [1, 2]
         assert await followed("1", 2) == [2], "forgotten, and begun anew"
@@ -60,13 +60,13 @@ async def test_the_video_used_longest_ago_is_forgotten_when_there_are_too_many(f
 
 
 async def test_a_forgotten_video_answers_the_frames_that_still_wait(film):
-    async with filming(film) as (model, camera):
+    async with filming(film) as (streams, camera):
         await camera.send(shot(0, "first"), shot(1, "first"), shot(2, "first", drop="oldest"))
         await film.until_began(0)
         # None of the others is done before the first: they all stand in the gate.
         await camera.send(*(shot(9, str(at)) for at in range(MOST_STREAMS)))
         await until(lambda: len(film.began) == MOST_STREAMS + 1)
-        assert len(model.videos) == MOST_STREAMS
+        assert len(streams) == MOST_STREAMS
         film.let_go()
         told = await camera.rest()
     first = [answer.json["followed"] for answer in told if answer.cid.startswith("first/")]
@@ -75,9 +75,9 @@ async def test_a_forgotten_video_answers_the_frames_that_still_wait(film):
 
 
 async def test_whoever_names_no_source_has_videos_as_well():
-    videos = Videos()
-    assert videos.video(None, "cam") is videos.video(None, "cam")
-    assert videos.video(None, "cam") is not videos.video(None, "other")
+    videos = StreamStates()
+    assert videos.of(None, "cam") is videos.of(None, "cam")
+    assert videos.of(None, "cam") is not videos.of(None, "other")
     assert len(videos) == 2
 
 

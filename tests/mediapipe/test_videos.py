@@ -10,8 +10,8 @@ import reference_kit as kit
 from batch_kit import until
 from film_kit import BLACK, Caller, Film, filming, numbers_of, shot
 from hearth.contract import ml_service_pb2 as pb
-from hearth.families.mediapipe.streams import Video
 from hearth.families.mediapipe.tasks.frames import LONGEST_ID
+from hearth.serving.stream_state import StreamState
 from node_kit import stub_of
 from vision_kit import Answer, answers, frame, vision_node
 
@@ -38,13 +38,13 @@ async def test_frames_are_done_one_after_another_in_the_order_they_came(film):
 
 
 async def test_without_a_stream_id_pictures_are_done_side_by_side_and_nothing_is_followed(film):
-    async with filming(film) as (model, camera):
+    async with filming(film) as (streams, camera):
         single = [frame(BLACK, "film", str(n), frame_number=n) for n in range(4)]
         await camera.send(*single)
         await until(lambda: film.together == 4)
         film.let_go()
         told = await camera.rest()
-        assert len(model.videos) == 0
+        assert len(streams) == 0
     assert all(answer.json["followed"] is None for answer in told)
 
 
@@ -72,13 +72,13 @@ async def test_two_clients_may_give_their_videos_the_same_name(film):
 
 
 async def test_two_tasks_on_one_video_follow_it_apart(film):
-    async with filming(film) as (model, camera):
+    async with filming(film) as (streams, camera):
         face = frame(kit.picture("astronaut"), "face_detection", "face", stream_id="cam")
         await camera.send(shot(1), face)
         await film.until_began(1)
         # The face is found while the film's frame still stands.
         assert (await camera.next()).json["count"] == 1
-        assert len(model.videos) == 2
+        assert len(streams) == 2
         film.let_go()
         assert numbers_of(await camera.rest()) == [1]
 
@@ -227,11 +227,11 @@ async def test_a_frame_on_which_the_model_fails_gets_its_error_and_the_video_goe
 
 async def test_wrong_options_of_a_frame_cost_the_video_nothing(film):
     film.let_go()
-    async with filming(film) as (model, camera):
+    async with filming(film) as (streams, camera):
         await camera.send(shot(0), shot(1, drop="all"), shot(2, timestamp_ms=-1), shot(3))
         await camera.send(shot(4, "x" * (LONGEST_ID + 1)), shot(5, "y" * LONGEST_ID))
         told = {answer.cid.partition("/")[2]: answer for answer in await camera.rest()}
-        assert len(model.videos) <= 2
+        assert len(streams) <= 2
     assert "drop" in told["1"].error
     assert "timestamp_ms" in told["2"].error
     assert told["3"].json["followed"] == [0, 3]
@@ -270,7 +270,7 @@ async def test_a_running_frame_that_is_cancelled_hands_its_turn_on(film, model):
 
 async def test_a_frame_cancelled_as_its_turn_comes_hands_it_on():
     """Between the end of the frame before and its own start: the turn must not get lost."""
-    video, began = Video(), []
+    video, began = StreamState(), []
 
     async def wait(number: int) -> None:
         async with video.turn(drop=False):

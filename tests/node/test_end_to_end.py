@@ -162,12 +162,12 @@ async def test_capabilities_tell_what_is_really_in_use(node):
 async def test_a_node_that_can_not_reach_the_hub_serves_on_and_says_so(tmp_path):
     from google.protobuf.empty_pb2 import Empty
 
-    from hearth.node import Node
+    from hearth.node import InferenceNode
     from hearth.settings import load
 
     flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "data_dir": tmp_path / "data",
              "hub.endpoint": "http://127.0.0.1:9"}  # fmt: skip
-    async with Node(load(flags, environment={}, config=Path("/dev/null"))) as lonely:
+    async with InferenceNode(load(flags, environment={}, config=Path("/dev/null"))) as lonely:
         await lonely.wait_until(
             lambda: lonely.status == "ready" and lonely.models["clip"].state == "absent"
         )

@@ -1,6 +1,7 @@
 """The rules of the house: imports go down, and nothing heavy comes along unasked."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 import hearth
+from hearth.families.registry import FAMILIES, SERVICES
+from hearth.families.tasks import TASKS
+from hearth.settings import Settings
 
 ROOT = Path(hearth.__file__).parent
 
@@ -26,7 +30,7 @@ BASE = {
 }
 MAY_IMPORT = {
     "_version": set(),
-    "hearth": {"_version", "client"},
+    "hearth": {"_version", "environment", "client"},
     "catalog": set(),
     "cpu": set(),
     "environment": set(),
@@ -76,7 +80,11 @@ MAY_IMPORT = {
         "settings",
         "batching",
     },
+    "reload": {"settings"},
+    # A node's signals.
+    "process": {*BASE, "hub", "logs", "node", "settings"},
     "node": {
+        "reload",
         *BASE,
         "wiring",
         "families",
@@ -124,6 +132,29 @@ def test_imports_go_down(path):
     assert set(imports_of(path)) - {room} <= MAY_IMPORT[room]
 
 
+def families_of(path: Path) -> set[str]:
+    """The families whose folders a module imports from, lazily or not."""
+    folders = {each.name for each in (ROOT / "families").iterdir() if each.is_dir()}
+    imported = re.findall(r"hearth\.families(?:\.| import )(\w+)", path.read_text())
+    return folders.intersection(imported)
+
+
+def test_no_family_imports_another():
+    for path in (ROOT / "families").rglob("*/*.py"):
+        family = path.relative_to(ROOT / "families").parts[0]
+        assert families_of(path) <= {family}, path
+
+
+def test_every_family_is_registered_and_its_services_are_its_own():
+    folders = {path.parent.name for path in (ROOT / "families").glob("*/family.py")}
+    assert sorted(family.name for family in FAMILIES) == sorted(folders)
+    services = [service for family in FAMILIES for service in family.services]
+    assert len(services) == len(SERVICES)
+    own = {service.name: service.settings for service in services if service.is_optional}
+    assert own == {name: type(section) for name, section in Settings().sections.items()}
+    assert {task.service for task in TASKS} <= set(SERVICES)
+
+
 def loaded_by(code: str) -> set[str]:
     return {name.split(".")[0] for name in modules_loaded_by(code)}
 
@@ -160,6 +191,16 @@ def test_the_client_imports_nothing_of_the_server():
 
 
 def test_what_every_task_is_made_of_brings_no_family_along():
-    loaded = modules_loaded_by("from hearth.tasks import options, parse, prepared, render")
+    loaded = modules_loaded_by("from hearth.tasks import images, options, parse, render")
     assert "hearth.tasks.render" in loaded
     assert not [name for name in loaded if name.startswith("hearth.families")]
+
+
+def test_settings_name_every_family_and_bring_no_model_along():
+    loaded = modules_loaded_by("import hearth.settings")
+    assert "hearth.families.registry" in loaded
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("hearth.")}
+    assert rooms <= MAY_IMPORT["settings"] - {"backends", "known"} | {"settings"}
+    assert not HEAVY.union({"numpy", "PIL", "grpc", "zeroconf"}) & {
+        name.split(".")[0] for name in loaded
+    }

@@ -12,7 +12,7 @@ from backend_kit import open_onnx
 from hearth.backends.parallel import ParallelSession
 from hearth.families.ocr.loader import RECOGNITION
 from hearth.families.ocr.readers import LineReader
-from hearth.families.ocr.recognition import Recogniser
+from hearth.families.ocr.recognition import LineRecogniser
 from hearth.graphs.best_class import CLASSES, with_best_class
 from ocr_kit import TEXT, drawn
 
@@ -37,10 +37,10 @@ def test_the_best_class_and_its_value_are_those_of_all():
 
 def test_runs_side_by_side_read_what_one_after_the_other_does():
     session = open_onnx(GRAPH, threads=1, content=with_best_class(GRAPH))
-    plain = LineReader([Recogniser(open_onnx(GRAPH, threads=1))], None)
+    plain = LineReader([LineRecogniser(open_onnx(GRAPH, threads=1))], None)
     one_by_one = [plain([line])[0] for line in lines() * 2]
     parallel = ParallelSession(session, runs=3)
-    together = LineReader([Recogniser(parallel)], None)(lines() * 2)
+    together = LineReader([LineRecogniser(parallel)], None)(lines() * 2)
     parallel.close()
     assert together[0].text == TEXT[0]
     assert together == one_by_one

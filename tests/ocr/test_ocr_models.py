@@ -12,8 +12,8 @@ import yaml
 from checkout import ROOT
 from hearth.errors import BackendUnavailable, ModelUnavailable, SettingsError
 from hearth.families.inventory import inventory_of
-from hearth.families.ocr.catalogue import NAMES, alphabet_beside, named
 from hearth.families.ocr.loader import OcrLoader
+from hearth.families.ocr.recogniser_names import NAMES, alphabet_beside, named
 from hearth.families.ocr.settings import OcrSettings
 from hearth.hub.progress import no_progress
 from hearth.hub.store import HubStore

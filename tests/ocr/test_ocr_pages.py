@@ -14,9 +14,9 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.families.ocr import parameters
 from hearth.families.ocr.boxes import boxes_of, in_reading_order
 from hearth.families.ocr.cutting import cut, cut_tightly
-from hearth.families.ocr.detection import Detector
+from hearth.families.ocr.detection import LineDetector
 from hearth.families.ocr.page import page_of
-from hearth.families.ocr.recognition import Reading
+from hearth.families.ocr.recognition import LineReading
 from hearth.families.ocr.rereading import read_again
 from hearth.families.ocr.scales import overview_scale, tiles, view_at
 from hearth.families.ocr.search import Search
@@ -135,7 +135,7 @@ def test_a_closer_look_shows_the_same_whatever_the_tiles(monkeypatch):
         runs.clear()
         sheet = Image.new("RGB", (2600, 1100), "white")
         sheet.paste(image, (shift, shift))
-        [answer] = Detector(graph)([page_of(np.asarray(sheet))])
+        [answer] = LineDetector(graph)([page_of(np.asarray(sheet))])
         return [[(x - shift, y - shift) for x, y in box] for box in answer.boxes]
 
     whole = found(20)
@@ -241,10 +241,10 @@ def test_a_line_is_not_dropped_for_the_loose_boxes_of_its_neighbours():
 async def test_a_line_with_a_doubtful_letter_is_read_until_it_is_sure_and_the_surest_counts():
     lines = [np.zeros((20, width, 3), np.uint8) for width in (200, 300, 400, 500)]
     answers = {
-        200: Reading("sure", 0.99, 0.9), 300: Reading("mattrer", 0.99, 0.55),
-        321: Reading("matter", 0.98, 0.9), 400: Reading("wallet", 0.97, 0.5),
-        428: Reading("walet", 0.99, 0.45), 456: Reading("walet", 0.99, 0.4),
-        500: Reading("7I", 0.4, 0.3),
+        200: LineReading("sure", 0.99, 0.9), 300: LineReading("mattrer", 0.99, 0.55),
+        321: LineReading("matter", 0.98, 0.9), 400: LineReading("wallet", 0.97, 0.5),
+        428: LineReading("walet", 0.99, 0.45), 456: LineReading("walet", 0.99, 0.4),
+        500: LineReading("7I", 0.4, 0.3),
     }  # fmt: skip
     asked = []
 
@@ -268,7 +268,7 @@ def test_no_shape_of_page_makes_a_run_that_is_large(width, height):
     assert (page.width, page.height) == (width, height)
     scale = overview_scale(*page.pixels.shape[1::-1])
     assert max(width, height) * scale <= max(parameters.LONGEST, 736 * 544)
-    [found] = Detector(graph)([page])
+    [found] = LineDetector(graph)([page])
     graph.close()
     assert found.lines == []
     assert all(high * wide <= 1024 * 1024 for *_, high, wide in runs)

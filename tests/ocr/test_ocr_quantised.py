@@ -13,7 +13,7 @@ from hearth.backends.registry import open_session
 from hearth.errors import ModelUnavailable
 from hearth.families.ocr.loader import RECOGNITION
 from hearth.families.ocr.quantised import RIVAL, QuantisedSession, prove_equal
-from hearth.families.ocr.recognition import Recogniser, batch_of, padded_width
+from hearth.families.ocr.recognition import LineRecogniser, batch_of, padded_width
 from hearth.graphs.best_class import with_best_class
 from hearth.graphs.int8_products import with_int8_products
 from ocr_kit import TEXT, drawn, loaded, png
@@ -57,7 +57,7 @@ def test_the_numbers_of_two_ranks_are_those_of_all_classes():
 
 def test_lines_say_in_8_bits_what_they_say_in_float32(quick, full):
     prove_equal(quick, full, faster=False)
-    exact, reader = Recogniser(full), Recogniser(QuantisedSession(quick, full))
+    exact, reader = LineRecogniser(full), LineRecogniser(QuantisedSession(quick, full))
     read, expected = ([one.read(batch(line))[0] for line in lines()] for one in (reader, exact))
     assert read[0].text == TEXT[0]
     assert [draft.text for draft in read] == [draft.text for draft in expected]

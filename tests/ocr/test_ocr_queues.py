@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from batch_kit import until, until_measured
-from hearth.batching import BatchQueue, LatencyProfile, RequestContext, Timings
+from hearth.batching import BatchQueue, LatencyProfile, Limit, RequestContext, Timings
 from hearth.errors import ModelFailed
-from hearth.families.ocr.detection import Detector
+from hearth.families.ocr.detection import LineDetector
 from hearth.families.ocr.model import PAGES_AHEAD
 from hearth.families.ocr.orientation import Orienter
 from hearth.families.ocr.page import page_of
 from hearth.families.ocr.readers import LineReader
-from hearth.families.ocr.recognition import Recogniser
+from hearth.families.ocr.recognition import LineRecogniser
 from hearth.models.options import QueueOptions
 from hearth.models.tuning import FILE, ProfileCache
 from ocr_kit import TEXT, Watched, drawn, loaded, png, session, watched
@@ -44,7 +44,7 @@ class Spoils:
 
 
 def reader_over(graph):
-    return LineReader([Recogniser(graph)], None)
+    return LineReader([LineRecogniser(graph)], None)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -68,7 +68,7 @@ def test_a_page_whose_numbers_arent_finite_fails_alone(value):
         page_of(np.asarray(image))
         for image in (drawn(), Image.new("RGB", (300, 300)), drawn(TEXT[:2]))
     ]
-    first, black, last = Detector(Watched(graph, Spoils(value)))(pages)
+    first, black, last = LineDetector(Watched(graph, Spoils(value)))(pages)
     graph.close()
     assert (len(first.lines), len(last.lines)) == (4, 2)
     assert isinstance(black, ModelFailed)
@@ -175,9 +175,9 @@ async def test_the_times_of_a_page_of_many_lines_come_to_no_more_than_it_took():
         lines = await model.read(page, context=RequestContext(timings=timings))
         took = time.monotonic() - began
     assert len(lines) == len(MANY)
-    assert timings.wait > 0 and timings.run > 0 and timings.decode > 0
+    assert timings.wait > 0 and timings.run > 0 and timings.preprocess > 0
     # They are parts of it, one after the other; a little is for what each clock leaves out.
-    assert timings.wait + timings.run + timings.decode <= 1.2 * took + 0.05
+    assert timings.wait + timings.run + timings.preprocess <= 1.2 * took + 0.05
 
 
 # --- what is kept ---------------------------------------------------------------------------
@@ -185,7 +185,7 @@ async def test_the_times_of_a_page_of_many_lines_come_to_no_more_than_it_took():
 
 async def test_pages_are_kept_by_the_lines_they_have():
     four, two, blank = png(drawn()), png(drawn(TEXT[:2])), png(Image.new("RGB", (99, 99), "white"))
-    with loaded(QueueOptions(cache_entries=6)) as model:
+    with loaded(QueueOptions(cache_entries=Limit(6))) as model:
 
         async def entries_after(page: bytes) -> int:
             await model.read(page)
@@ -196,7 +196,7 @@ async def test_pages_are_kept_by_the_lines_they_have():
 
 
 async def test_a_page_of_more_lines_than_are_kept_isnt_kept():
-    with loaded(QueueOptions(cache_entries=3)) as model:
+    with loaded(QueueOptions(cache_entries=Limit(3))) as model:
         page = png(drawn())
         assert await model.read(page) == await model.read(page)
         assert model.cache_statistics["ocr"].hits == model.cache_statistics["ocr"].entries == 0

@@ -17,7 +17,7 @@ import hearth
 from backend_kit import open_onnx
 from hearth.contract import ml_service_pb2 as pb
 from hearth.families.ocr.readers import LineReader
-from hearth.families.ocr.recognition import Recogniser, in_logical_order
+from hearth.families.ocr.recognition import LineRecogniser, in_logical_order
 from hearth.families.ocr.scripts import ScriptClassifier, scripts_of
 from node_kit import NodeThread, stub_of, talk
 from ocr_kit import TEXT, Watched, drawn, png, session
@@ -141,7 +141,7 @@ FAMILIAR = (
 
 @pytest.mark.parametrize("style", ["plain", "small", "inverted", "blurred", "jpeg"])
 def test_nothing_that_can_be_written_is_disbelieved(style):
-    reader = LineReader([Recogniser(session("recognition"))], classifier())
+    reader = LineReader([LineRecogniser(session("recognition"))], classifier())
     readings = {text: reader([styled(text, style)])[0] for text in FAMILIAR}
     assert not {
         text: said
@@ -185,7 +185,7 @@ class Counted(Watched):
 
 def test_a_line_is_read_once_where_its_script_is_clear(cyrillic):
     first, second = Counted(session("recognition")), Counted(open_onnx(cyrillic))
-    reader = LineReader([Recogniser(first), Recogniser(second)], classifier())
+    reader = LineReader([LineRecogniser(first), LineRecogniser(second)], classifier())
     first.lines = second.lines = 0
     latin = [styled(text, "plain") for text in TEXT]
     russian = np.asarray(Image.open(CASES / "cyrillic.png").crop((12, 112, 328, 156)))[..., ::-1]

@@ -14,7 +14,7 @@ from batch_kit import Gate, until
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.metrics.server import MOST_CONNECTIONS
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.rpc.framing import MOST_META
 from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
@@ -29,7 +29,7 @@ NUMBERS = {"n": "5000", "width": "100", "whole": "true"}
 SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 65_535), ("grpc.http2.bdp_probe", 0)]
 
 
-def held(node: Node) -> tuple[int, int, int, int]:
+def held(node: InferenceNode) -> tuple[int, int, int, int]:
     """In flight, bytes, active streams, waiting streams."""
     return node.service.admission.statistics()[:4]
 
@@ -49,7 +49,7 @@ async def ending(stream: grpc.aio.StreamStreamCall) -> tuple[grpc.StatusCode, st
 
 
 @asynccontextmanager
-async def impatient(node: Node, **timeouts: float) -> AsyncIterator[pb_grpc.InferenceStub]:
+async def impatient(node: InferenceNode, **timeouts: float) -> AsyncIterator[pb_grpc.InferenceStub]:
     """A client of the node, through a port where clients are waited for less long."""
     largest = node.settings.max_payload_mb * MIB
     servicer = InferenceServicer(
@@ -240,12 +240,12 @@ async def test_answers_count_as_held_until_they_are_written():
 
 
 async def test_a_stream_that_rests_between_its_answers_is_not_left():
-    async with lab_node() as node, impatient(node, reader=0.05) as stub:
+    async with lab_node() as node, impatient(node, reader=0.2) as stub:
         stream = stub.Infer()
         for _ in range(3):
             await stream.write(ask())
             assert (await asyncio.wait_for(stream.read(), 5)).result == b"X"
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
         await stream.done_writing()
         assert await ending(stream) == (grpc.StatusCode.OK, "")
 

@@ -19,9 +19,9 @@ from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import BackendUnavailable, ModelUnavailable
 from hearth.families.compose.tasks import COMPOSE_TASKS
+from hearth.media import IMAGE
 from hearth.media.formats import IMAGES
-from hearth.models.pictures import PICTURES_AHEAD
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.serving.managed_model import ModelState
@@ -42,7 +42,7 @@ TASKS = (*LAB_TASKS, SLOW, LOOK, LOOK_SLOWLY, *COMPOSE_TASKS)
 
 
 @asynccontextmanager
-async def starting(hold: Callable[[], None], **flags) -> AsyncIterator[Node]:
+async def starting(hold: Callable[[], None], **flags) -> AsyncIterator[InferenceNode]:
     """A node whose ``lab`` is ready, and whose ``slow`` loads until ``hold`` returns."""
     slow = LabLoader(service="slow", load=hold)
     flags = {"wait_seconds": AWHILE, "tasks": TASKS, **flags}
@@ -51,7 +51,7 @@ async def starting(hold: Callable[[], None], **flags) -> AsyncIterator[Node]:
         yield node
 
 
-def waiting(node: Node) -> int:
+def waiting(node: InferenceNode) -> int:
     """How many wait for a change of a model, the node itself not counted."""
     return len(node._changes._waiters) - 1
 
@@ -323,7 +323,9 @@ async def test_pictures_for_a_model_that_loads_take_no_room_from_others():
     hold = Hold()
     async with starting(hold) as node, stub_of(node) as stub:
         stream = stub.Infer()
-        early = [composed(["look_slowly"], picture(), str(n)) for n in range(PICTURES_AHEAD + 1)]
+        early = [
+            composed(["look_slowly"], picture(), str(n)) for n in range(IMAGE.most_decoded + 1)
+        ]
         await write_all(stream, early)
         await until(lambda: waiting(node) == len(early))
         [answer] = await talk(stub, [composed(["look"], picture())])
@@ -349,7 +351,7 @@ async def test_our_own_client_comes_early_too():
 class Peers(InferenceServicer):
     """Notes over which connections it was asked for capabilities."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: InferenceNode) -> None:
         largest = node.settings.max_payload_mb << 20
         super().__init__(node.service, largest_request=largest, version="")
         self.seen: list[str] = []
@@ -365,7 +367,7 @@ class Peers(InferenceServicer):
 
 
 @asynccontextmanager
-async def ageing(node: Node) -> AsyncIterator[tuple[Peers, str]]:
+async def ageing(node: InferenceNode) -> AsyncIterator[tuple[Peers, str]]:
     """The node at another port, where a connection is old after an instant."""
     peers = Peers(node)
     server = Server(peers, largest_request=1 << 20, connection_seconds=0.05)

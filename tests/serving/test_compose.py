@@ -22,8 +22,8 @@ from hearth.families.compose.tasks import COMPOSE_TASKS
 from hearth.media import ImageReader, Picture
 from hearth.media.formats import IMAGES
 from hearth.tasks.answer import Result
+from hearth.tasks.images import parse_image
 from hearth.tasks.options import Option
-from hearth.tasks.prepared import file_of
 from node_kit import LAB_TASKS, Lab, LabLoader, lab_node, stub_of, talk
 from picture_kit import picture
 
@@ -70,8 +70,8 @@ async def _measure(lab: Lab, file, call):
 
 
 SIZE = replace(
-    LAB_TASKS[0], name="size", aliases=("measure",), inputs=IMAGES, parse=file_of, call=_measure,
-    render=_size, options=(TOP_K, FACES),
+    LAB_TASKS[0], name="size", aliases=("measure",), inputs=IMAGES, parse=parse_image,
+    call=_measure, render=_size, options=(TOP_K, FACES),
 )  # fmt: skip
 TASKS = (*LAB_TASKS, SIZE, *COMPOSE_TASKS)
 

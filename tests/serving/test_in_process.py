@@ -10,6 +10,7 @@ import pytest
 from batch_kit import Gate, until
 from hearth import errors
 from hearth.contract import ml_service_pb2 as pb
+from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import (
     DeadlinePassed,
     HearthError,
@@ -103,6 +104,20 @@ async def test_a_node_that_stops_answers_nothing_new():
         await node.stop()
         with pytest.raises(NotReady, match="shutting down"):
             await node.infer("upper", b"x")
+
+
+def test_a_real_model_answers_as_over_the_wire(node):
+    asked = {"task": "clip_text_embed", "payload": b"a dog"}
+    here = asyncio.run_coroutine_threadsafe(node.node.infer(**asked), node._loop).result(30)
+    with grpc.insecure_channel(node.target) as channel:
+        stub = pb_grpc.InferenceStub(channel)
+        [there] = stub.Infer(iter([pb.InferRequest(correlation_id="1", **asked)]))
+    assert (here.body, here.mime, here.schema) == (
+        there.result,
+        there.result_mime,
+        there.result_schema,
+    )
+    assert here.meta["lumen.model.id"] == there.meta["lumen.model.id"] == "tiny"
 
 
 def test_every_error_has_its_code_for_each_kind_of_door():

@@ -43,7 +43,8 @@ async def test_a_node_is_starting_until_every_model_whose_files_are_here_is_up(c
     ]
     caplog.set_level(logging.INFO, "hearth")
     async with lab_node(others=others, settled=False) as node:
-        await node.wait_until(lambda: node.models["lab"].state == ModelState.READY)
+        up = [node.models[name] for name in ("lab", "compose")]
+        await node.wait_until(lambda: {model.state for model in up} == {ModelState.READY})
         assert node.status == "starting" and "ready:" not in caplog.text
         assert await statuses_of(node) == {
             "": NOT_SERVING,

@@ -23,7 +23,7 @@ from cli_kit import PAGE
 from hearth.batching import LatencyProfile
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
 from hearth.errors import SettingsError
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.settings import load
 from node_kit import LabLoader, NodeThread, ask, lab_node, queue_of, stub_of, talk, write_all
 
@@ -53,7 +53,7 @@ class Page:
 
 
 def get(
-    node: Node | NodeThread, path: str = "/metrics", method: str = "GET", **headers: str
+    node: InferenceNode | NodeThread, path: str = "/metrics", method: str = "GET", **headers: str
 ) -> tuple[http.client.HTTPResponse, bytes]:
     """One request by Python's own HTTP client."""
     port = node.node.metrics_port if isinstance(node, NodeThread) else node.metrics_port
@@ -66,7 +66,7 @@ def get(
         connection.close()
 
 
-async def scrape(node: Node) -> Page:
+async def scrape(node: InferenceNode) -> Page:
     """The page of a node on this loop."""
     response, body = await asyncio.to_thread(get, node)
     assert response.status == 200
@@ -273,7 +273,7 @@ async def test_a_port_that_is_taken_is_a_wrong_setting_and_nothing_stays_open():
         flags = {"host": "127.0.0.1", "port": 0, "mdns.enabled": False,
                  "metrics_port": taken.getsockname()[1]}  # fmt: skip
         settings = load(flags, environment={}, config=Path("/dev/null"))
-        node = Node(settings, loaders=[LabLoader()])
+        node = InferenceNode(settings, loaders=[LabLoader()])
         with pytest.raises(SettingsError, match="metrics_port") as caught:
             await node.start()
         assert "\n" not in str(caught.value)

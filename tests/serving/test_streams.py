@@ -11,7 +11,7 @@ import pytest
 from batch_kit import Gate, until
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
-from hearth.node import Node
+from hearth.node import InferenceNode
 from hearth.tasks.task import Request
 from node_kit import (
     STREAM_TASKS,
@@ -60,7 +60,7 @@ async def read_until_final(stream, cid: str) -> list[pb.InferResponse]:
     return seen
 
 
-async def answers_to_others(node: Node, rounds: int = 20) -> None:
+async def answers_to_others(node: InferenceNode, rounds: int = 20) -> None:
     """Another client is answered, again and again."""
     async with stub_of(node) as other:
         for _ in range(rounds):
@@ -330,6 +330,33 @@ async def test_requests_of_another_stream_are_out_of_reach():
         assert counting_of(node).at_work == 1
         theirs.cancel()
         mine.cancel()
+
+
+async def test_a_request_can_be_called_off_however_full_the_node_is():
+    gate = Gate()
+    flags = {"tasks": STREAM_TASKS, "queue_capacity": 2}
+    async with lab_node(LabLoader(gate), **flags) as node, stub_of(node) as stub:
+        stream = stub.Infer()
+        await stream.write(count("a", **FOREVER))
+        await stream.read()
+        async with stub_of(node) as other:
+            waiting = asyncio.create_task(talk(other, [ask()]))
+            await gate.entered()
+            assert node.service.admission.statistics().in_flight == 2
+            await stream.write(cancel("a"))
+            assert (await read_until_final(stream, "a"))[-1].error.detail == "CANCELLED"
+            gate.open()
+            assert (await waiting)[0].result == b"X"
+        stream.cancel()
+
+
+async def test_answers_in_parts_open_no_way_past_the_bounds():
+    async with lab_node(tasks=STREAM_TASKS, queue_capacity=16) as node, stub_of(node) as stub:
+        stream = stub.Infer()
+        await write_all(stream, (count(str(number), **FOREVER) for number in range(40)))
+        await until(lambda: node.service.admission.statistics().waiting == 1)
+        assert node.service.admission.statistics().in_flight == 8  # half of the bound
+        stream.cancel()
 
 
 async def test_what_ends_early_leaves_no_payloads_behind():

@@ -1,4 +1,4 @@
-"""What is known of an engine's devices: whether each can run, found out once."""
+"""Record about an engine's devices: whether each can run, found out once."""
 
 import logging
 import threading

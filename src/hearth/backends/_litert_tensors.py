@@ -39,7 +39,7 @@ class Quantisation(NamedTuple):
         return ((numbers.astype(np.float64) - self.zero_point) * self.scale).astype(np.float32)
 
 
-class Tensor(NamedTuple):
+class InterpreterTensor(NamedTuple):
     """One input or output of an interpreter."""
 
     handle: int
@@ -61,7 +61,7 @@ class Tensor(NamedTuple):
         return array if self.quantisation is None else self.quantisation.floats(array)
 
 
-def describe(details: Sequence[Mapping[str, Any]], *, raw: bool) -> tuple[Tensor, ...]:
+def describe(details: Sequence[Mapping[str, Any]], *, raw: bool) -> tuple[InterpreterTensor, ...]:
     """Describe the tensors behind ``get_input_details`` or ``get_output_details``.
 
     With ``raw`` quantised ones keep their whole numbers. A tensor without a name of its own
@@ -74,7 +74,7 @@ def describe(details: Sequence[Mapping[str, Any]], *, raw: bool) -> tuple[Tensor
     )
 
 
-def _tensor(detail: Mapping[str, Any], name: str, raw: bool) -> Tensor:
+def _tensor(detail: Mapping[str, Any], name: str, raw: bool) -> InterpreterTensor:
     shape = tuple(int(size) for size in detail["shape"])
     # -1 is a free size; old files have no such signature.
     signature = [int(size) for size in detail["shape_signature"]] or shape
@@ -85,11 +85,11 @@ def _tensor(detail: Mapping[str, Any], name: str, raw: bool) -> Tensor:
         tuple(size if size >= 0 else None for size in signature),
         dtype if quantisation is None else np.dtype(np.float32),
     )
-    return Tensor(int(detail["index"]), spec, shape, quantisation)
+    return InterpreterTensor(int(detail["index"]), spec, shape, quantisation)
 
 
 def _quantisation(detail: Mapping[str, Any], dtype: np.dtype[Any]) -> Quantisation | None:
-    """How a tensor is quantised; None where it holds floats, or whole numbers without a scale."""
+    """Read how a tensor is quantised; None for floats, and for whole numbers without a scale."""
     told = detail["quantization_parameters"]
     if dtype.kind not in "iu" or len(told["scales"]) != 1 or not told["scales"][0] > 0:
         return None

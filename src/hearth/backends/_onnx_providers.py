@@ -24,8 +24,8 @@ _CLOUD = "AzureExecutionProvider"
 """No device: it sends the work to that company's cloud."""
 
 _AUTO = (CUDA, "MIGraphXExecutionProvider", "ROCMExecutionProvider")
-"""What ``auto`` takes, first choice first. CoreML isn't among them: it computes in half
-precision, and that is for the user to choose."""
+"""Providers that ``auto`` takes, first choice first. CoreML isn't among them: it computes in
+half precision, and that is for the user to choose."""
 
 _DEVICES = {CPU: "cpu", CUDA: "cuda", _MPS: "mps", "TensorrtExecutionProvider": "cuda"}
 
@@ -36,7 +36,8 @@ _MISSING = (
     re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file"),
     re.compile(r'depends on "([^"]+)" which is missing'),
 )
-"""What dlopen says on Linux, and what ONNX Runtime says on Windows."""
+"""Words of an error about a missing library: says on Linux, and what ONNX Runtime says on Windows.
+"""
 
 
 class Provider(NamedTuple):
@@ -111,10 +112,10 @@ class Providers:
         lacking = bool(faults) and (not good or good[0] != asked[0])
         if options.require_device and lacking:
             raise BackendUnavailable(faults[0])
-        instead = "the CPU" if on_cpu else short_name(good[0].name)
         if ON_CPU not in good:
             good.append(ON_CPU)
-        return Choice(tuple(good), f"{faults[0]}: using {instead}" if lacking else "")
+        fallback = f"{faults[0]}: using {in_words(good[0].name)}" if lacking else ""
+        return Choice(tuple(good), fallback)
 
     def log_once(self, choice: Choice) -> None:
         """Warn of a fallback, in the first session that it happens to."""
@@ -199,13 +200,18 @@ def short_name(provider: str) -> str:
     return provider.removesuffix("ExecutionProvider")
 
 
+def in_words(provider: str) -> str:
+    """Name a provider in a sentence: ``the CPU``, ``CUDA``."""
+    return "the CPU" if provider == CPU else short_name(provider)
+
+
 def told(error: Exception) -> str:
     """Put what ONNX Runtime raises in one line, without its code's number and name."""
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))
 
 
 def _full_name(name: str, listed: Sequence[str]) -> str:
-    """The full name of a provider, however it is spelt; raises BackendUnavailable."""
+    """Find the full name of a provider, however it is spelt; raises BackendUnavailable."""
     for candidate in listed:
         if short_name(candidate).lower() == name.lower().removesuffix("executionprovider"):
             return candidate

@@ -1,4 +1,4 @@
-"""What an ONNX file's weights are made of, read without loading them.
+"""Composition of an ONNX file's weights, read without loading them.
 
 ONNX Runtime doesn't tell, and ``onnx.load`` reads what lies inside a file as well: of 600 MB it
 takes 0.5 s and 1.2 GB of memory at every start. The file is one protobuf message; this walks over
@@ -53,7 +53,7 @@ def weight_precision(path: Path) -> str | None:
 
 
 def _count(data: _Data) -> Counter[str]:
-    """How many numbers there are of each precision."""
+    """Count the numbers of each precision."""
     counts: Counter[str] = Counter()
     for start, end in _tensors(data):
         kind, size = _tensor(data, start, end)
@@ -63,7 +63,7 @@ def _count(data: _Data) -> Counter[str]:
 
 
 def _tensors(data: _Data) -> Iterator[tuple[int, int]]:
-    """Where the initialisers and the tensors of Constant nodes are."""
+    """Find where the initialisers and the tensors of Constant nodes are."""
     for graph in _messages(data, (0, len(data)), _MODEL_GRAPH):
         yield from _messages(data, graph, _GRAPH_INITIALIZER)
         for node in _messages(data, graph, _GRAPH_NODE):
@@ -72,7 +72,7 @@ def _tensors(data: _Data) -> Iterator[tuple[int, int]]:
 
 
 def _tensor(data: _Data, start: int, end: int) -> tuple[int, int]:
-    """The data type of a TensorProto and how many numbers it holds."""
+    """Read the data type of a TensorProto and how many numbers it holds."""
     kind, dims = 0, []
     for number, wire, first, last in _fields(data, start, end):
         if number == _TENSOR_TYPE and wire == _VARINT:
@@ -93,7 +93,7 @@ def _messages(data: _Data, span: tuple[int, int], wanted: int) -> Iterator[tuple
 
 
 def _fields(data: _Data, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Each field's number, wire type, and where its content starts and ends."""
+    """Yield each field's number, wire type, and where its content starts and ends."""
     while start < end:
         tag, start = _varint(data, start)
         number, wire = tag >> 3, tag & 7
@@ -113,7 +113,7 @@ def _fields(data: _Data, start: int, end: int) -> Iterator[tuple[int, int, int, 
 
 
 def _varint(data: _Data, at: int) -> tuple[int, int]:
-    """The number at ``at``, and where the next field starts."""
+    """Read the number at ``at``, and where the next field starts."""
     value = shift = 0
     while True:
         byte = data[at]

@@ -1,4 +1,4 @@
-"""What every engine can do: say what it runs on, and open a file as a session."""
+"""Protocol of every engine: it says what it runs on, and opens a file as a session."""
 
 import importlib.util
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class Placement(NamedTuple):
     device: str
     """Name of the device: ``cpu``, ``cuda:0``, …"""
     provider: str
-    """What runs them there, in the engine's own words."""
+    """Name of the provider that runs them there, in the engine's own words."""
     fallback: str = ""
     """Why that isn't what was asked for or, with ``auto``, the best listed; empty: it is."""
 

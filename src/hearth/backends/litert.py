@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hearth.backends._litert_tensors import Tensor, check_feeds, describe, weight_precision
+from hearth.backends._litert_tensors import (
+    InterpreterTensor,
+    check_feeds,
+    describe,
+    weight_precision,
+)
 from hearth.backends._memory import is_out_of_memory
 from hearth.backends.backend import Backend, Device, Placement, require_precision
 from hearth.backends.session import DEFAULTS, Array, BatchSizes, Session, SessionOptions, TensorSpec
@@ -172,7 +177,7 @@ class LiteRtSession:
         return [tensor.given(interpreter.get_tensor(tensor.handle)) for tensor in self._outputs]
 
     def _fitted(self, shapes: _Shapes) -> Any:
-        """The interpreter, with inputs of these shapes."""
+        """Return the interpreter with inputs of these shapes."""
         if self._interpreter is None:
             assert self._content is not None  # or it would be closed
             self._interpreter = _open(self._content, self._open_threads)
@@ -191,7 +196,7 @@ class LiteRtSession:
         return self._interpreter
 
     def _runs_batches(self) -> bool:
-        """Whether each of two rows comes out of a batch as it does alone."""
+        """Tell whether each of two rows comes out of a batch as it does alone."""
         if not all(tensor.shape[:1] == (1,) for tensor in (*self._inputs, *self._outputs)):
             return False
         first, second = ([_sample(tensor, row) for tensor in self._inputs] for row in range(2))
@@ -226,7 +231,7 @@ def _open(content: bytes, threads: int) -> Any:
 
 
 def _import_interpreter() -> Any:
-    """The class ``Interpreter``; raises BackendUnavailable where it can't be imported."""
+    """Import the class ``Interpreter``; raises BackendUnavailable where it can't be imported."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:  # its library may lack something here, too
@@ -246,18 +251,18 @@ def _provider(interpreter: Any) -> str:
     return "CPU"
 
 
-def _rows(inputs: Sequence[Tensor]) -> int:
+def _rows(inputs: Sequence[InterpreterTensor]) -> int:
     return inputs[0].shape[0] if inputs and inputs[0].shape else 1
 
 
-def _spec(tensor: Tensor, free: bool) -> TensorSpec:
+def _spec(tensor: InterpreterTensor, free: bool) -> TensorSpec:
     """Give a tensor's spec, with a free number of rows where it can be had."""
     spec = tensor.spec
     return spec._replace(shape=(None, *spec.shape[1:])) if free else spec
 
 
-def _sample(tensor: Tensor, row: int) -> Array:
-    """One of two different inputs for a model of which nothing is known."""
+def _sample(tensor: InterpreterTensor, row: int) -> Array:
+    """Make one of two different inputs for a model of which nothing is known."""
     shape, dtype = tensor.shape, tensor.spec.dtype
     random = np.random.default_rng(0)
     if dtype.kind == "f":
@@ -269,7 +274,7 @@ def _sample(tensor: Tensor, row: int) -> Array:
 
 
 def _alike(first: Array, second: Array) -> bool:
-    """Whether the two have one shape and, but for rounding, the same values."""
+    """Tell whether the two have one shape and, but for rounding, the same values."""
     if first.shape != second.shape:
         return False
     if first.dtype.kind != "f":

@@ -99,7 +99,7 @@ class LiteRtPool:
             self._helpers = []
 
     def _helped(self, rows: int) -> Sequence["_Helper"]:
-        """Those beside the caller that there are rows for."""
+        """Choose the helpers that there are rows for, beside the caller."""
         wanted = min(rows, self._width) - 1
         while len(self._helpers) < wanted:
             number = len(self._helpers) + 1

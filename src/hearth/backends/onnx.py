@@ -19,6 +19,7 @@ from hearth.backends._onnx_providers import (
     Providers,
     as_asked,
     import_onnxruntime,
+    in_words,
     short_name,
     told,
 )
@@ -119,7 +120,7 @@ class OnnxSession:
             self.fallback = f"{path.name} can't run on {first.name}{why}"
             if options.require_device:
                 raise BackendUnavailable(self.fallback)
-            self.fallback += f": using {short_name(self.provider)}"
+            self.fallback += f": using {in_words(self.provider)}"
             log.warning("%s", self.fallback)
         self.placed = next(p for p in (*choice.providers, ON_CPU) if p.name == self.provider)
         """Provider that the session runs on, with its options."""
@@ -187,7 +188,7 @@ def _engine_options(ort: Any, weights: str | None, wanted: SessionOptions) -> An
 
 
 def _confinement() -> int:
-    """How many cores this process is confined to (taskset, a cpuset); 0 where it may use all.
+    """Count the cores this process is confined to (taskset, a cpuset); 0 where it may use all.
 
     ONNX Runtime's own choice, a thread for each physical core of the machine, overlooks
     such bounds, and even pins threads to cores outside them.
@@ -201,7 +202,9 @@ def _confinement() -> int:
 def _open(
     path: Path, choice: Choice, options: SessionOptions, weights: str | None
 ) -> tuple[Any, str]:
-    """The session, and why it isn't on the first provider where the engine says that."""
+    """Open the session; return it with the reason why it isn't on the first provider, where the
+    engine gives one.
+    """
     ort = import_onnxruntime()
     engine_options = _engine_options(ort, weights, options)
 

@@ -33,7 +33,7 @@ def taking_pixels(
 
 
 def _takes_floats(spec: TensorSpec, height: int, width: int) -> bool:
-    """Whether it is float32 (n, 3, height, width), any of them free."""
+    """Tell whether it is float32 (n, 3, height, width), any of them free."""
     if spec.dtype != np.float32 or len(spec.shape) != 4 or spec.shape[-1] == _CHANNELS:
         return False
     sizes = zip(spec.shape[1:], (_CHANNELS, height, width), strict=True)
@@ -94,7 +94,7 @@ class PixelSession:
 
 
 def _place(session: OnnxSession) -> tuple[str, int]:
-    """Where a session's outputs may stay, as ONNX Runtime names it."""
+    """Tell where a session's outputs may stay, as ONNX Runtime names it."""
     if session.provider == CPU:
         return "cpu", 0
     kind, _, number = session.device.partition(":")

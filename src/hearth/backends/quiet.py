@@ -1,4 +1,4 @@
-"""Other people's packages, kept from talking and from leaving things where nobody asked."""
+"""Keeping other people's packages from talking and from leaving things where nobody asked."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ _CACHE_LOCK = threading.Lock()
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """No warnings, and of the root logger errors alone.
+    """Silence warnings within the block, and of the root logger all but errors.
 
     open_clip tells every step there, torch warns of its own future, and ONNX Runtime's
     converters advise, and warn of every number that they round.
@@ -38,7 +38,8 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def no_compiler_cache() -> Iterator[None]:
-    """No folder of torch's compiler in /tmp: it makes one when it is imported, used or not.
+    """Keep torch from making its compiler's folder in /tmp, which it does when it is imported, used
+    or not.
 
     Whoever has set TORCHINDUCTOR_CACHE_DIR has chosen one. Models that load at once take turns:
     the environment is the whole process's.

@@ -1,4 +1,4 @@
-"""What every engine gives: a session over one loaded graph.
+"""Protocol of a session over one loaded graph, which every engine gives.
 
 A session is small on purpose. It knows arrays; it knows nothing of images,
 queues or gRPC. It isn't thread-safe: one owner thread calls it at a time.

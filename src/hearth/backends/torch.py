@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,13 +60,13 @@ class TorchBackend(Backend):
             raise BackendUnavailable(f"no device {device!r}: choose auto, cpu, cuda, cuda:N or mps")
         here = self._listed()
         if device == "auto":
-            faults = {name: self._proofs.fault(name) for name in here}
-            name = next((name for name in here if not faults[name]), "cpu")
+            faults = list(takewhile(bool, map(self._proofs.fault, here)))
+            name = here[len(faults)]  # the CPU, last, has none
             if name == "cpu" and options.require_device:
-                why = "; ".join(filter(None, faults.values())) or "only the CPU is here"
+                why = "; ".join(faults) or "only the CPU is here"
                 raise BackendUnavailable(f"no accelerator that torch can use: {why}")
-            best = faults[here[0]]
-            return Placement(name, self.name, f"{best}: using {name}" if best else "")
+            instead = "the CPU" if name == "cpu" else name
+            return Placement(name, self.name, f"{faults[0]}: using {instead}" if faults else "")
         name = "cuda:0" if device == "cuda" else device
         fault = f"torch has no device {device}; here are {', '.join(here)}"
         if name in here and not (fault := self._proofs.fault(name)):
@@ -164,7 +165,7 @@ def import_torch() -> Any:
 
 
 def _devices_here() -> tuple[str, ...]:
-    """The devices of this machine that torch lists, best first."""
+    """Return the devices of this machine that torch lists, best first."""
     torch = import_torch()
     cuda = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
     mps = ["mps"] if torch.backends.mps.is_available() else []
@@ -184,7 +185,7 @@ def _prove(device: str) -> str:
 
 
 def _label(device: str) -> str:
-    """A device for people: ``cuda (NVIDIA L4)``."""
+    """Return a device for people: ``cuda (NVIDIA L4)``."""
     torch = import_torch()
     if not device.startswith("cuda"):
         return device

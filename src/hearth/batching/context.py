@@ -1,5 +1,6 @@
-"""What travels with an item through the queues: the facts of its request, and its answer's way
-back to the loop."""
+"""Context of an item in the queues: the facts of its request, and its answer's way back to the
+loop.
+"""
 
 import asyncio
 import logging
@@ -15,10 +16,10 @@ log = logging.getLogger(__name__)
 class Timings:
     """Where a request's time went, in seconds; every queue that it passes adds to it."""
 
-    __slots__ = ("batch", "decode", "encode", "run", "wait")
+    __slots__ = ("batch", "encode", "preprocess", "run", "wait")
 
     def __init__(self) -> None:
-        self.decode = 0.0
+        self.preprocess = 0.0
         """Being prepared, in a worker thread."""
         self.wait = 0.0
         """Waiting: to be prepared, and for the model."""
@@ -76,7 +77,7 @@ class QueueEntry:
     ) -> None:
         self.deadline, self.source, self.interactive, self.timings = context
         self.item = item
-        """What ``prepare`` takes, and then what it gave."""
+        """Argument of ``prepare``, and then its result."""
         self.key = key
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()

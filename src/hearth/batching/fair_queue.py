@@ -12,7 +12,7 @@ MOST_OVERTAKEN = 8
 
 
 class Queueable(Protocol):
-    """What a fair queue looks at in an entry."""
+    """Entry as a fair queue looks at it."""
 
     @property
     def key(self) -> Hashable: ...

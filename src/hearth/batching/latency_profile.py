@@ -134,7 +134,7 @@ def measure_latency(
 
 
 def _is_flat(times: Mapping[int, float]) -> bool:
-    """Whether the last three sizes were no better than one before them."""
+    """Tell whether the last three sizes were no better than one before them."""
     sizes = list(times)
     return len(sizes) > 3 and LatencyProfile(times).best() not in sizes[-3:]
 
@@ -162,7 +162,7 @@ class IdleMeasurement:
         return QUIET_SECONDS
 
     def was_quiet(self) -> bool:
-        """Whether the process has done next to nothing since ``pause``."""
+        """Tell whether the process has done next to nothing since ``pause``."""
         return time.process_time() - self._cpu < QUIET_SHARE * QUIET_SECONDS
 
     def advance(self, disturbed: Callable[[], bool]) -> LatencyProfile | None:

@@ -89,7 +89,7 @@ class Preprocessor:
             failure = as_failure(error, self._name)
         entry.since = time.monotonic()
         if entry.timings is not None:
-            entry.timings.decode += entry.since - began
+            entry.timings.preprocess += entry.since - began
         outcomes: list[tuple[QueueEntry, Any]] = []
         with self._lock:
             if failure is None and self._scheduler.closed:

@@ -20,7 +20,7 @@ class Workers:
     then a supplier's own. A supplier calls ``wake`` with none of its locks held.
     """
 
-    def __init__(self, threads: int, name: str = "decode") -> None:
+    def __init__(self, threads: int, name: str = "preprocess") -> None:
         self.threads = threads
         self._name = name
         self._supplies: deque[Supply] = deque()

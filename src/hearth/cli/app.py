@@ -43,4 +43,4 @@ def root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """The inference node for a home or office network, and its client."""
+    """Return the inference node for a home or office network, and its client."""

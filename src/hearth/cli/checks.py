@@ -35,7 +35,7 @@ class State(StrEnum):
     NOTE = "note"
     """A thing worth knowing; nothing that was configured fails for it."""
     BAD = "bad"
-    """Something that was configured can't work."""
+    """Mark of a configured thing that can't work."""
 
 
 class Check(NamedTuple):
@@ -111,7 +111,7 @@ def _engines(settings: Settings) -> Iterator[Check]:
 
 
 def _devices(backend: "Backend") -> Iterator[Check]:
-    """What an engine runs on, and what it lists that can't run; raises BackendUnavailable."""
+    """Say what an engine runs on, and what it lists that can't run; raises BackendUnavailable."""
     devices = backend.devices()
     able = ", ".join(device.label for device in devices if not device.fault)
     yield Check("engine", backend.name, State.OK, f"{backend.title} {backend.version()}: {able}")
@@ -218,7 +218,7 @@ def services(settings: Settings) -> Iterator[Check]:
 
 
 def _fallback(settings: Settings, service: str) -> str:
-    """Why a service won't run on the device that its settings name; raises HearthError."""
+    """Tell why a service won't run on the device that its settings name; raises HearthError."""
     from hearth.backends.registry import require_backend
     from hearth.models.sessions import session_options
 

@@ -90,7 +90,7 @@ def _service(message: Capability) -> Service:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Everything that is known of a node at a moment."""
+    """Node as it is known at one moment."""
 
     target: str
     """``HOST:PORT``."""

@@ -10,7 +10,7 @@ STOOD_STILL_SECONDS = 0.2
 
 
 class Due(Protocol):
-    """Something that has a deadline."""
+    """Work with a deadline."""
 
     deadline: float
     """Time, of the loop's clock; may be infinite."""

@@ -21,7 +21,7 @@ class AtNode(Protocol):
 
 
 class Asker(Protocol):
-    """Whoever waits for what a node makes of a request."""
+    """Caller that waits for what a node makes of a request."""
 
     deadline: float
     """Time, of the loop's clock, until which it waits."""

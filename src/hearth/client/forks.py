@@ -9,7 +9,7 @@ import os
 
 
 class _Process:
-    """This process, as far as forks matter."""
+    """Facts about the running process that matter in forks."""
 
     def __init__(self) -> None:
         self.forks = 0

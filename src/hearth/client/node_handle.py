@@ -110,7 +110,7 @@ class NodeHandle:
 
     @property
     def snapshot(self) -> Node:
-        """Everything that is known of it now."""
+        """Snapshot of all that is known of it now."""
         return Node(
             self.target,
             self.name,

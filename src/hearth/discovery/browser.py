@@ -58,7 +58,7 @@ _Key = tuple[str, str]  # a service type, and the whole name of an instance
 
 
 class NodeEvent(NamedTuple):
-    """Something that happened to one node; a removed one is shown as it was last known."""
+    """Event of one node; a removed one is shown as it was last known."""
 
     kind: Literal["added", "updated", "removed"]
     node: NodeRecord

@@ -53,7 +53,7 @@ class CachedService:
 
     @property
     def server(self) -> str:
-        """Its host's name; empty while it isn't known."""
+        """Name of its host; empty while it isn't known."""
         return self.place.server_key if self.place else ""
 
     def record(

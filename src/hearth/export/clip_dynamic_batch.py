@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class _Impossible(ModelUnavailable):
-    """Neither graph can be rewritten."""
+    """Raised where neither graph can be rewritten."""
 
 
 def make_dynamic_copy(

@@ -45,7 +45,7 @@ IMAGE_INPUT = "image"
 
 
 class ExportReport(NamedTuple):
-    """What was made, and how near it is to torch."""
+    """Report on an export: its files, and how near it is to torch."""
 
     folder: Path
     model_id: str

@@ -1,4 +1,4 @@
-"""What an export is worth: its vectors beside torch's, or another precision's."""
+"""Proof of an export: its vectors beside torch's, or another precision's."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

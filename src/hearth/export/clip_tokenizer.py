@@ -1,4 +1,4 @@
-"""What open_clip does to a text before it splits it, as normalisers of ``tokenizers``.
+"""Rules by which open_clip cleans a text before it splits it, as normalisers of ``tokenizers``.
 
 An export carries it in its ``tokenizer.json``, so that any program gets the ids that the model was
 trained with. A node itself cleans with ``tokenizer.clean``, which is exact, and sets these aside.
@@ -26,7 +26,7 @@ _FINAL_SIGMA = rf"(?<=[{_CASED}])Σ(?![\p{{Mn}}\p{{Cf}}'’.·:]*[{_CASED}])"
 """A sigma that ends a word: lower-cased it is ς (Unicode, table 3-17)."""
 
 _SPACES = r"[\s\x1c-\x1f]+"
-"""What ``str.split`` takes for spaces."""
+"""Characters that ``str.split`` takes for spaces."""
 
 
 def write_tokenizer(tokenizer: JsonTokenizer, settings: Mapping[str, Any], folder: Path) -> None:

@@ -24,19 +24,19 @@ _KEPT = ("logit_scale", "logit_bias", "embedding_dim", "image_input")
 
 
 class VariantReport(NamedTuple):
-    """What was made, and how near it is to the graphs in fp32."""
+    """Report on a precision: its files, and how near it is to the graphs in fp32."""
 
     folder: Path
     source: Path
     """The folder of the graphs in fp32."""
     model_id: str
-    """The same model's id: vectors of all its precisions may be compared."""
+    """Id of the model, which all its precisions share: their vectors may be compared."""
     precision: Precision
     image_cosine: float
     """The smallest cosine between vectors in both precisions, over all samples."""
     text_cosine: float
     megabytes: tuple[float, float]
-    """Of the graphs in fp32, and of these."""
+    """Sizes of the graphs in fp32, and of these."""
 
 
 def export_variant(name: str, precision: Precision, options: ExportOptions) -> VariantReport:

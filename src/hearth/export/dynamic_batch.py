@@ -87,7 +87,7 @@ def _free(model: Any) -> None:
     static = Static(model)
     [taken] = _inputs(model)
     batch_axes = _follow(static, taken.name, [value.name for value in model.graph.output])
-    writer = _Writer(model, taken.name)
+    writer = _BatchedGraphWriter(model, taken.name)
     for node in static.nodes:
         step = _step(static, batch_axes, node)
         if any(step.batch_axes):
@@ -153,7 +153,7 @@ def _follow(static: Static, taken: str, given: Sequence[str]) -> dict[str, Batch
     raise ModelUnavailable(f"the batch can't be followed through {complaint}")
 
 
-class _Writer:
+class _BatchedGraphWriter:
     """The new graph, node by node."""
 
     def __init__(self, model: Any, taken: str) -> None:

@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 _GRAPH = IN_LAYOUT[RECOGNITION]
 
 _OPSET = 13
-"""What ``make_batch_dynamic`` understands; insightface's graphs are of version 11."""
+"""Version of the operators that ``make_batch_dynamic`` understands; insightface's graphs are of
+version 11."""
 
 
 def make_recognition_dynamic(

@@ -1,4 +1,4 @@
-"""What a rewritten graph is worth: its numbers beside the original's."""
+"""Proof of a rewritten graph: its numbers beside the original's."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a node calls of this room: the makers of a dynamic batch, by family.
+"""Registry of this room for a node: the makers of a dynamic batch, by family.
 
 What rewrites graphs is imported where a download has come, not with every node.
 """

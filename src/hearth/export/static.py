@@ -1,4 +1,4 @@
-"""What is known of a graph before it runs: shapes, and values that don't depend on its input.
+"""Facts about a graph before it runs: shapes, and values that don't depend on its input.
 
 For graphs whose sizes are all fixed. Then even the shape of what the input turns into is a
 constant, and everything that is computed from shapes is one too.

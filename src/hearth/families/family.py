@@ -1,4 +1,4 @@
-"""What a family declares of itself: its services with their settings and loaders, its tasks.
+"""Declaration of a family: its services with their settings and loaders, its tasks.
 
 Declarations are read wherever settings are, a client's installation among them: they import
 neither models nor engines. Functions that make something import it when they are called.

@@ -24,7 +24,10 @@ TEXT_GENERATION_V1 = SchemaInfo(
 
 SCHEMAS: dict[str, SchemaInfo] = {
     schema.name: schema
-    for schema in (*(task.schema for task in TASKS), TEXT_GENERATION_V1)
+    for schema in (
+        *(schema for task in TASKS for schema in (task.schema, task.delta_schema)),
+        TEXT_GENERATION_V1,
+    )
     if schema is not None
 }
-"""Schemas of all answers by name, each once."""
+"""Schemas of all answers and of their deltas by name, each once."""

@@ -36,12 +36,12 @@ def with_int8_products(graph: bytes) -> bytes | None:
     model = require_onnx().load_model_from_string(graph)
     if weight_files(model):
         return None
-    writer = _Writer(model)
+    writer = _ProductsWriter(model)
     writer.rewrite()
     return bytes(model.SerializeToString()) if writer.count else None
 
 
-class _Writer:
+class _ProductsWriter:
     """Rewrites a graph in place, node by node."""
 
     def __init__(self, model: Any) -> None:
@@ -148,7 +148,7 @@ def _constants_of(graph: Any) -> Mapping[str, NDArray[Any]]:
 
 
 def _is_pointwise(node: Any, weights: _Weights) -> bool:
-    """Whether a convolution sees one pixel at a time, and all channels of it."""
+    """Tell whether a convolution sees one pixel at a time, and all channels of it."""
     from onnx import helper
 
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}

@@ -18,7 +18,7 @@ from hearth.hub.integrity import old_place, sweep
 from hearth.hub.layout import ABOUT
 
 _TRIES = 3
-"""Others may put a folder back that was moved away a moment ago."""
+"""Number of tries: others may put a folder back that was moved away a moment ago."""
 
 
 @contextmanager

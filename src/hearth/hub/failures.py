@@ -19,7 +19,7 @@ _OF_STATUS = {
 }
 
 NONSENSE = (ValueError, KeyError, TypeError, AttributeError)
-"""What a page that is no hub's answer ends in: the log-in page of a hotel, say."""
+"""Errors of a page that is no hub's answer: the log-in page of a hotel, say."""
 
 
 def of_answer(error: BaseException) -> str:

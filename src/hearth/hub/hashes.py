@@ -1,4 +1,4 @@
-"""What an export's files were when it was made, and whether they still are.
+"""Hashes of an export's files from when it was made, and whether they still hold.
 
 Needs no more than the standard library: whoever checks files needs no node's packages.
 """

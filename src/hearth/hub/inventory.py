@@ -1,4 +1,4 @@
-"""What model files lie in a data folder: found, checked against what they should hold, removed.
+"""Model files in a data folder: found, checked against what they should hold, removed.
 
 Whoever lists files, checks or removes them needs none of a node's packages but ``filelock``.
 """
@@ -30,9 +30,9 @@ class Verification:
 
     state: Literal["right", "wrong", "unchecked"]
     problems: Sequence[str] = ()
-    """What is wrong with its own files, a line each."""
+    """Faults of its own files, a line each."""
     copies: dict[Path, list[str]] = field(default_factory=dict)
-    """What was wrong with copies beside a download; they were removed."""
+    """Faults of copies beside a download; they were removed."""
     by_ends: bool = False
     """Whether only the sizes and both ends of files could be compared, for want of hashes."""
 

@@ -36,7 +36,7 @@ _NEEDED: dict[ModelLayout, tuple[tuple[str, ...], ...]] = {
         ),
     ),
 }
-"""What each layout can't do without: one of each group, the first that is there."""
+"""Files that each layout can't do without: one of each group, the first that is there."""
 
 _TOKENIZER = frozenset(
     {
@@ -56,7 +56,8 @@ _TOKENIZER = frozenset(
 """Beside open_clip's weights: whatever the model's tokenizer may be made from."""
 
 _FOREIGN = frozenset({".armnn", ".engine", ".mlmodel", ".onnx", ".rknn", ".tflite", ".xml"})
-"""The same graph for other engines; an ``.onnx`` other than the model is another precision."""
+"""Names of the same graph for other engines; an ``.onnx`` other than the model is another
+precision."""
 
 
 def files_in(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the store's folders hold: told, checked against their hashes, and removed."""
+"""Maintenance of the store's folders: told, checked against their hashes, and removed."""
 
 import shutil
 from collections.abc import Iterable

@@ -14,7 +14,7 @@ from hearth.hub.repository_listing import Listing, RemoteFile
 
 @dataclass
 class Manifest:
-    """What the hub lists at the commit in use, and which of it is here, verified."""
+    """List of the hub's files at the commit in use, and which of them are here, verified."""
 
     folder: Path
     """The repository's folder in the store."""
@@ -22,7 +22,7 @@ class Manifest:
     listing: Listing
     verified: set[str] = field(default_factory=set)
     damaged: set[str] = field(default_factory=set)
-    """What was verified once and has been found wrong since: it is to be fetched anew."""
+    """Files that were verified once and have been found wrong since: to be fetched anew."""
 
     @property
     def begun(self) -> bool:
@@ -102,7 +102,7 @@ def made_of(snapshot: Path, what: str) -> Path:
 
 
 DYNAMIC_BATCH = "free-batch"
-"""What ``made_of`` calls copies of graphs whose batch axis was fixed, and is free in the copy."""
+"""Value of ``made_of`` for copies of graphs whose batch axis was fixed, and is free in the copy."""
 
 
 def impossible_mark(snapshot: Path, what: str) -> Path:

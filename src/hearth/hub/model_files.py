@@ -78,13 +78,13 @@ class ModelFiles:
     """How the files are, going by sizes and manifests."""
     path: Path
     reference: str = ""
-    """Of an export: the full name of the model that it was made of, where it tells."""
+    """Full name of the model that an export was made of, where it tells."""
     copies: tuple[Path, ...] = ()
-    """Of a download: folders within its own of what was made of it here."""
+    """Folders within a download's own of what was made of it here."""
     fault: str = ""
-    """Of an export that is damaged: what is wrong with it."""
+    """Fault of an export that is damaged."""
     packaged: PackagedFiles | None = None
-    """Of what comes with a package: who checks and removes it."""
+    """Package that the files come with: who checks and removes them."""
 
     @property
     def base(self) -> str:

@@ -44,7 +44,7 @@ _REASONS = (
     (r"timed out|Timeout", "the package index doesn't answer in time"),
     (r"connection broken|Connection aborted|IncompleteRead", "the connection broke off"),
 )
-"""What pip writes somewhere in its pages, and what that means."""
+"""Phrases that pip writes somewhere in its pages, and what they mean."""
 
 _NOT_FOUND = "No matching distribution found"
 

@@ -3,11 +3,11 @@
 from typing import Literal, Protocol
 
 Unit = Literal["steps", "bytes"]
-"""What is counted: anything, or the bytes of a file that comes over the network."""
+"""Unit of what is counted: anything, or the bytes of a file that comes over the network."""
 
 
 class Progress(Protocol):
-    """What is called with how far a piece of work is; from any thread.
+    """Callback that hears how far a piece of work is; from any thread.
 
     ``total`` is None where it isn't known. An exception that it raises ends the work: the way
     to stop a download, whose bytes so far are kept for the next try.

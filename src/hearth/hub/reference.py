@@ -1,4 +1,4 @@
-"""What a user may write where a model is asked for."""
+"""References to models: everything that a user may write where one is asked for."""
 
 import hashlib
 import re
@@ -37,7 +37,7 @@ class ModelReference:
 
     kind: Literal["folder", "repository", "open_clip"]
     text: str
-    """As the user wrote it."""
+    """Text that the user wrote."""
     folder: Path | None = None
     repository: str | None = None
     architecture: str | None = None

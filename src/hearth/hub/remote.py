@@ -34,7 +34,7 @@ class RepositoryMissing(ModelUnavailable):
 
 
 class Damaged(ModelUnavailable):
-    """What came isn't the file that was listed."""
+    """Raised where a file that came isn't the one that was listed."""
 
 
 class Remote:

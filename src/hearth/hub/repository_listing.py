@@ -1,4 +1,4 @@
-"""What a repository of the hub holds at one commit."""
+"""Listing of a repository of the hub at one commit."""
 
 import hashlib
 import re

@@ -9,7 +9,7 @@ from typing import Literal
 from hearth.errors import SettingsError
 
 DATA_SETS = "datasets/"
-"""What the name of a data set begins with."""
+"""Prefix of the name of a data set."""
 
 _NAME = re.compile(r"(datasets/)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)", re.ASCII)
 _SLASH = "--"

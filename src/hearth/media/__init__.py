@@ -2,7 +2,19 @@
 
 from hearth.media.formats import FilePage
 from hearth.media.forms import PixelForm
-from hearth.media.images import HeavyImage, ImageReader
-from hearth.media.picture import File, Picture
+from hearth.media.images import ImageReader
+from hearth.media.medium import Decodable, Decoder, HeavyPayload, Medium
+from hearth.media.picture import IMAGE, ImagePayload, Picture
 
-__all__ = ["File", "FilePage", "HeavyImage", "ImageReader", "Picture", "PixelForm"]
+__all__ = [
+    "IMAGE",
+    "Decodable",
+    "Decoder",
+    "FilePage",
+    "HeavyPayload",
+    "ImagePayload",
+    "ImageReader",
+    "Medium",
+    "Picture",
+    "PixelForm",
+]

@@ -40,7 +40,7 @@ _NAMES = {
     b"samsung": "SRW", b"hasselblad": "3FR", b"phase one": "IIQ", b"leica": "RWL",
     b"olympus": "ORF", b"kodak": "DCR",
 }  # fmt: skip
-"""What makers call their files."""
+"""Names of the formats, as makers call their files."""
 
 
 MIMES = (
@@ -59,12 +59,12 @@ class Preview(NamedTuple):
 
 
 def is_raw_tiff(payload: bytes, directories: Directories) -> bool:
-    """Whether a file that is built like a TIFF holds what a sensor has seen."""
+    """Tell whether a file that is built like a TIFF holds what a sensor has seen."""
     return payload[8:10] == b"CR" or any(map(_holds_sensor, directories.all()))
 
 
 def preview_of_tiff(payload: bytes, directories: Directories) -> Preview:
-    """The preview in a DNG, NEF, CR2, ARW, PEF or their like; raises InvalidInput."""
+    """Find the preview in a DNG, NEF, CR2, ARW, PEF or their like; raises InvalidInput."""
     head = directories.top[0]
     places = (place for each in directories.all() for place in _jpegs_of(each))
     jpegs = [memoryview(payload)[place] for place in islice(places, _MOST_JPEGS)]
@@ -74,7 +74,7 @@ def preview_of_tiff(payload: bytes, directories: Directories) -> Preview:
 
 
 def preview_of_panasonic(payload: bytes) -> Preview:
-    """The preview in an RW2; raises InvalidInput."""
+    """Find the preview in an RW2; raises InvalidInput."""
     head = tiff.first_directory(payload)
     length = max(head.number(_SENSOR_WIDTH), head.number(_SENSOR_HEIGHT))
     orientation = head.number(tiff.ORIENTATION) or None
@@ -82,7 +82,7 @@ def preview_of_panasonic(payload: bytes) -> Preview:
 
 
 def preview_of_fuji(payload: bytes) -> Preview:
-    """The preview in a RAF; raises InvalidInput."""
+    """Find the preview in a RAF; raises InvalidInput."""
     try:
         at, size, records, _ = struct.unpack_from(">4I", payload, 84)
         length = _fuji_length(payload, records)
@@ -124,7 +124,7 @@ def _holds_sensor(directory: Directory) -> bool:
 
 
 def _jpegs_of(directory: Directory) -> Iterator[slice]:
-    """Where the JPEGs of one directory are, each whole and in one piece."""
+    """Find where the JPEGs of one directory are, each whole and in one piece."""
     places = [(_JPEG_OFFSET, _JPEG_LENGTH)]
     if directory.number(_COMPRESSION) in _JPEGS and not _holds_sensor(directory):
         places.append((_STRIP_OFFSETS, _STRIP_BYTE_COUNTS))
@@ -148,7 +148,7 @@ def _exif_length(head: Directory) -> int:
 
 
 def _frame(jpeg: memoryview) -> FrameHeader | None:
-    """The head of a JPEG's frame; None where there is none."""
+    """Find the head of a JPEG's frame; None where there is none."""
     if jpeg[:3].tobytes() != b"\xff\xd8\xff":
         return None
     try:

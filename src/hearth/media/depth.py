@@ -22,12 +22,12 @@ white paper, and come out white."""
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether the image is grey with 16 or 32 bits, integer or floating point."""
+    """Tell whether the image is grey with 16 or 32 bits, integer or floating point."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def to_eight_bit(image: Image.Image) -> Image.Image:
-    """A deep image in mode L: 0 stays black, the top of its scale becomes 255.
+    """Convert a deep image in mode L: 0 stays black, the top of its scale becomes 255.
 
     The scale of 16-bit files ends at 65535, of others where ``scale_of`` finds it.
     """
@@ -57,7 +57,7 @@ def to_bytes(values: Samples, top: float) -> Pixels:
 
 
 def scale_of(parts: Iterable[Samples], *, is_float: bool) -> float:
-    """The number that shows as white, of samples that come in parts and don't say it.
+    """Find the number that shows as white, of samples that come in parts and don't say it.
 
     The first of 1 (floats only), 255, 65535 that none of the samples passes, else the largest of
     them. Of floats one in a hundred may pass it.
@@ -74,6 +74,6 @@ def scale_of(parts: Iterable[Samples], *, is_float: bool) -> float:
 
 
 def _parts(image: Image.Image) -> Iterator[tuple[slice, Samples]]:
-    """The pixels in strips: a scan in floats would be four times its own size."""
+    """Yield the pixels in strips: a scan in floats would be four times its own size."""
     for top, bottom in strips(*image.size):
         yield slice(top, bottom), np.asarray(image.crop((0, top, image.width, bottom)))

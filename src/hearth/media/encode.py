@@ -9,7 +9,7 @@ _LONGEST_JPEG = 65_500
 """Pixels of a side; the format's own limit is 65,535, libjpeg's is this (JPEG_MAX_DIMENSION)."""
 
 QUALITY = 90
-"""Of a JPEG, where nobody says otherwise."""
+"""Quality of a JPEG, where nobody says otherwise."""
 
 
 def jpeg(pixels: Pixels, quality: int = QUALITY) -> bytes:

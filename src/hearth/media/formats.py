@@ -55,7 +55,7 @@ class FilePage(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What is to be read of a file."""
+    """Part of a file that is to be read."""
 
     opener: Opener
     payload: bytes
@@ -65,7 +65,7 @@ class Source(NamedTuple):
 
 
 def find_source(payload: bytes, page: int = 1) -> Source:
-    """What to read of a file for one of its pages, from 1.
+    """Find what to read of a file for one of its pages, from 1.
 
     Raises InvalidInput where there is no such page, and for all that isn't read here.
     """
@@ -85,7 +85,7 @@ def find_source(payload: bytes, page: int = 1) -> Source:
 
 
 def page_count(payload: bytes) -> int:
-    """How many pages a file has: 1 but for TIFF files with more, and for what is broken."""
+    """Count the pages of a file: 1 but for TIFF files with more, and for what is broken."""
     if payload[:4] not in tiff.MAGIC:
         return 1
     try:
@@ -96,7 +96,7 @@ def page_count(payload: bytes) -> int:
 
 
 def is_read(mime: str) -> bool:
-    """Whether the files of a mime can be read with what is installed."""
+    """Tell whether the files of a mime can be read with what is installed."""
     name = next((name for name, (mimes, _) in PACKAGES.items() if mime in mimes), "")
     return name not in PACKAGES or _IS_THERE[name]()
 
@@ -114,7 +114,7 @@ def import_decoders() -> None:
 
 
 def names() -> str:
-    """The formats that are read here, for people."""
+    """List the formats that are read here, for people."""
     more = [name for name, is_there in _IS_THERE.items() if is_there()]
     return ", ".join(("JPEG", "PNG", "WebP", "AVIF", "BMP", "GIF", *more)) + " or TIFF"
 

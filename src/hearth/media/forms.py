@@ -1,4 +1,4 @@
-"""What becomes of transparency and colour profiles: each task has pixels as it needs them."""
+"""Forms of pixels: what becomes of transparency and colour profiles, as each task needs it."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -37,7 +37,7 @@ class Decoded:
     alpha: Pixels | None = None
     """uint8 (height, width), 255 where the picture hides everything; None: it does everywhere."""
     colours: Colours | None = None
-    """What its numbers mean; None: sRGB."""
+    """Colour space of its numbers; None: sRGB."""
 
     def pixels(self, form: PixelForm) -> Pixels:
         """RGB uint8 (height, width, 3); ``rgb`` itself where the form makes no difference."""

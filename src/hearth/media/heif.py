@@ -33,7 +33,7 @@ Coding = Literal["HEVC", "AV1"]
 
 
 def brands_of(payload: bytes) -> list[bytes]:
-    """The brands of a file, its own first; none where it doesn't begin with them."""
+    """Read the brands of a file, its own first; none where it doesn't begin with them."""
     if payload[4:8] != b"ftyp":
         return []
     end = min(int.from_bytes(payload[:4], "big"), len(payload), 1024)
@@ -41,7 +41,7 @@ def brands_of(payload: bytes) -> list[bytes]:
 
 
 def coding_of(payload: bytes) -> Coding:
-    """How the images of a HEIF file are coded; raises InvalidInput for what isn't read."""
+    """Tell how the images of a HEIF file are coded; raises InvalidInput for what isn't read."""
     items = set(_item_types(payload))
     if {b"hvc1", b"hev1", b"lhv1"} & items:
         return "HEVC"
@@ -59,7 +59,7 @@ def coding_of(payload: bytes) -> Coding:
 
 
 def branded_avif(payload: bytes) -> bytes:
-    """An AVIF file that says so by its brands, which Pillow goes by."""
+    """Make an AVIF file that says so by its brands, which Pillow goes by."""
     if _AV1 & set(brands_of(payload)):
         return payload
     return b"".join((payload[:8], b"avif", payload[12:]))
@@ -87,7 +87,9 @@ def check_items(payload: bytes) -> None:
 
 @cache
 def heic_opener() -> type[ImageFile.ImageFile] | None:
-    """What opens HEIC images, as Pillow's own classes do; None where ``pi_heif`` is missing."""
+    """Return the opener of HEIC images, like Pillow's own classes; None where ``pi_heif`` is
+    missing.
+    """
     try:
         from pi_heif import options
         from pi_heif.as_plugin import HeifImageFile  # without registering it for all of Pillow
@@ -104,7 +106,7 @@ def _broken_item() -> InvalidInput:
 
 
 def _item_types(payload: bytes) -> Iterator[bytes]:
-    """The types of all items: what they are coded as, or how they are made of others."""
+    """Read the types of all items: what they are coded as, or how they are made of others."""
     # A file has one box of either kind: 8.11.1 and 8.11.6 of ISO/IEC 14496-12.
     meta = next(_boxes(payload, b"meta"), memoryview(b""))
     info = next(_boxes(meta[4:], b"iinf"), memoryview(b""))

@@ -16,6 +16,7 @@ from hearth.errors import InvalidInput, Overloaded, one_line
 from hearth.media import jpeg
 from hearth.media.formats import FilePage, find_source
 from hearth.media.forms import Decoded, PixelForm
+from hearth.media.medium import HeavyPayload
 from hearth.media.opened import Opened, OpenedJpeg, open_image
 from hearth.media.raw import Pixels
 
@@ -26,15 +27,11 @@ _LONGEST_EDGE = 1_000_000
 """Pixels: libpng's own limit. Decoders keep something for each row, and hold whole rows."""
 
 
-class HeavyImage(Exception):
-    """The image takes hundreds of megabytes while it is read, and that wasn't allowed for."""
-
-
 class ImageReader:
-    """Reads image files; any number of threads may share one reader.
+    """Reader of image files, for any number of threads; satisfies ``Decoder``.
 
-    Heavy images (see ``HeavyImage``) are read one at a time: a call waits for that, and one
-    of the reader ``light`` raises HeavyImage at once.
+    Heavy images (see ``HeavyPayload``) are read one at a time: a call waits for that, and one
+    of the reader ``light`` raises HeavyPayload at once.
     """
 
     def __init__(self, max_pixels: int) -> None:
@@ -48,7 +45,7 @@ class ImageReader:
 
     @cached_property
     def light(self) -> "ImageReader":
-        """The same reader for those who must not wait with a heavy image."""
+        """Reader for those who must not wait with a heavy image."""
         light = copy.copy(self)
         light._waits = False
         return light
@@ -60,7 +57,7 @@ class ImageReader:
         at_least: int | None = None,
         form: PixelForm = PixelForm.STORED,
     ) -> Image.Image:
-        """The first frame as an upright image of mode RGB.
+        """Read the first frame as an upright image of mode RGB.
 
         With ``at_least`` a JPEG may come smaller than it is (by 2, 4 or 8), its shortest
         edge no less than twice ``at_least`` pixels: made for a resize to ``at_least``, at
@@ -78,7 +75,8 @@ class ImageReader:
                 return Image.fromarray(opened.decoded(form).pixels(form))
 
     def pixels(self, file: bytes | FilePage, form: PixelForm = PixelForm.STORED) -> Pixels:
-        """What ``read`` gives as uint8 (height, width, 3), contiguous; raises as it does.
+        """Read an image as ``read`` does, as uint8 (height, width, 3), contiguous; raises as it
+        does.
 
         A JPEG that stands upright takes half the time and a quarter of the memory of Pillow's
         image and its copy: 42 ms and 36 MB for 12 megapixels.
@@ -89,7 +87,7 @@ class ImageReader:
                 return opened.decoded(form).pixels(form)
 
     def decoded(self, file: bytes | FilePage) -> Decoded:
-        """An image file from which pixels of any form can be had; raises as ``read`` does."""
+        """Open an image file from which pixels of any form can be had; raises as ``read`` does."""
         with _refusing():
             opened = self._open(file)
             with self._turn(opened, None):
@@ -148,7 +146,7 @@ class ImageReader:
         if pixels <= _HEAVY_PIXELS:
             return nullcontext()
         if not self._waits:
-            raise HeavyImage
+            raise HeavyPayload
         return self._heavy
 
 
@@ -161,7 +159,7 @@ def _refusing() -> Iterator[None]:
     _silence_pillow()
     try:
         yield
-    except (InvalidInput, HeavyImage):
+    except (InvalidInput, HeavyPayload):
         raise
     except MemoryError:
         raise Overloaded("the node has no memory left to read the image: try again later") from None

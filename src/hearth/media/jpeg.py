@@ -29,7 +29,7 @@ class ShortData(ValueError):
 
 
 def decode_into(out: Pixels, payload: bytes) -> bool:
-    """Whether the JPEG could be decoded into ``out``, contiguous (height, width, 3), RGB.
+    """Decode the JPEG into ``out``, contiguous (height, width, 3), RGB; tell whether it could be.
 
     False for anything that isn't a flawless JPEG of just that size: whether it is broken
     or only unusual is for ``decode`` to say. ``out`` may hold rubbish then.

@@ -43,7 +43,8 @@ _ICC = b"ICC_PROFILE\0"
 _MARKER = re.compile(rb"\xff[^\0\xff]")
 
 _FILLER = 16
-"""This many equal bytes are hardly the end of coded data, but something that stands behind it."""
+"""Number of equal bytes that are hardly the end of coded data, but something that stands behind it.
+"""
 
 
 class Segment(NamedTuple):
@@ -71,7 +72,7 @@ class FrameHeader(NamedTuple):
 
 
 def frame_header(payload: bytes | memoryview) -> FrameHeader | None:
-    """The head of a JPEG's first frame; None where none precedes the coded data.
+    """Find the head of a JPEG's first frame; None where none precedes the coded data.
 
     Raises InvalidInput for more segments than any file has.
     """
@@ -108,7 +109,7 @@ class JpegFile:
         self.exif = self.xmp = b""
         self._profile: list[tuple[int, Segment]] = []
         self._parts: list[Segment] = []
-        """What the picture is made of."""
+        """Parts that the picture is made of."""
         self._complete = 0
         """Number of ``_parts`` that hold each coefficient once; 0 where all of them don't."""
         self._missing: dict[int, int] = {}

@@ -51,7 +51,7 @@ class JpegXlFile(ImageFile.ImageFile):
 
 @cache  # Python doesn't remember imports that failed
 def is_installed() -> bool:
-    """Whether JPEG XL can be read."""
+    """Tell whether JPEG XL can be read."""
     try:
         import pillow_jxl  # noqa: F401
     except ImportError:
@@ -76,7 +76,7 @@ def _length(bits: "_Bits", by_eight: int) -> int:
 
 
 def _head(payload: bytes) -> bytes:
-    """The first bytes of the codestream, which may stand in a box (ISO/IEC 18181-2)."""
+    """Find the first bytes of the codestream, which may stand in a box (ISO/IEC 18181-2)."""
     at = 0
     for _ in range(100):
         if payload.startswith(_CODESTREAM, at):
@@ -104,7 +104,7 @@ class _Bits:
         self._value = int.from_bytes(content, "little")
 
     def take(self, count: int) -> int:
-        """The next ``count`` bits as a number."""
+        """Read the next ``count`` bits as a number."""
         value = self._value & ((1 << count) - 1)
         self._value >>= count
         return value

@@ -31,7 +31,7 @@ class SoftMask(NamedTuple):
         return stretched(self.small, (self.width, self.height), top, bottom)
 
     def eight_bit(self, threshold: float | None = None) -> tuple[Pixels, float]:
-        """The mask as uint8 (height, width), and which share of its pixels is in front.
+        """Give the mask as uint8 (height, width), and which share of its pixels is in front.
 
         Soft, 0 to 255; with ``threshold`` (0 to 1) 255 where it is more than that, else 0.
         In front is what is more than the threshold, or than ``IN_FRONT``.
@@ -73,7 +73,7 @@ def stretched(small: Floats, size: tuple[int, int], top: int, bottom: int) -> Fl
 
 
 def runs(mask: Pixels) -> NDArray[np.uint32]:
-    """How many pixels of a kind follow each other, row by row from the top left.
+    """Count how many pixels of a kind follow each other, row by row from the top left.
 
     The kinds take turns, and the first is the background (0), of which there may be none: a
     0 comes first then. All of them add up to the number of pixels.

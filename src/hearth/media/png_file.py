@@ -122,7 +122,7 @@ class PngFile:
         return b"".join(pieces)
 
     def last_pixels(self) -> tuple[int, slice]:
-        """Where the pixels are that the data ends with: their row and their columns."""
+        """Find where the pixels are that the data ends with: their row and their columns."""
         width, height = self._dimensions
         passes = [
             (top + (height - 1 - top) // down * down, slice(left, None, across))
@@ -132,7 +132,7 @@ class PngFile:
         return passes[-1]
 
     def is_whole(self) -> bool:
-        """Whether the data, unpacked, is enough for the picture; as slow as decoding it.
+        """Tell whether the data, unpacked, is enough for the picture; as slow as decoding it.
 
         Data that the file's end cuts has no checksum of the file's, so its own must be there.
         """

@@ -20,7 +20,7 @@ FORMATS = tuple(_BYTES)
 
 
 class RawForm(NamedTuple):
-    """What the bytes of a raw frame are: rows from the top, nothing between them.
+    """Layout of a raw frame's bytes: rows from the top, nothing between them.
 
     ``yuv420`` is planar 4:2:0 (I420): the whole of Y, then U, then V, of BT.601's limited
     range, as cameras and video decoders give it; width and height are even. Y below 16 counts as
@@ -38,12 +38,12 @@ class RawForm(NamedTuple):
 
 
 def is_raw(mime: str) -> bool:
-    """Whether a mime says that the payload is a raw frame."""
+    """Tell whether a mime says that the payload is a raw frame."""
     return mime.partition(";")[0].strip().lower() == MIME
 
 
 def raw_form(mime: str) -> RawForm:
-    """The form that a raw frame's mime tells; raises InvalidInput."""
+    """Read the form that a raw frame's mime tells; raises InvalidInput."""
     told = {}
     for parameter in mime.lower().split(";")[1:]:
         name, _, value = parameter.partition("=")
@@ -65,12 +65,12 @@ def _length(told: Mapping[str, str], name: str) -> int:
 
 
 def _shown(text: str) -> str:
-    """What a client wrote, on one line that isn't too long."""
+    """Show a client's words on one line that isn't too long."""
     return ascii(text[:40])[1:-1]
 
 
 def read_raw(payload: bytes, form: RawForm, max_pixels: int) -> Pixels:
-    """A raw frame as RGB uint8 (height, width, 3), which may be a view of the payload.
+    """Read a raw frame as RGB uint8 (height, width, 3), which may be a view of the payload.
 
     Raises InvalidInput where the bytes are not just one frame of that form.
     """

@@ -74,7 +74,7 @@ _TEXTS = _marks(
 
 
 def what_it_is(payload: bytes) -> str:
-    """A file that is no image we read, as the beginning of a sentence."""
+    """Describe a file that is no image we read, as the beginning of a sentence."""
     start = payload[:_HEAD]
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     # TGA files begin with nothing of their own.

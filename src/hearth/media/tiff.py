@@ -101,7 +101,7 @@ class Directory:
         return self._field(tag) is not None
 
     def _field(self, tag: int) -> _Field | None:
-        """The first entry of a tag."""
+        """Find the first entry of a tag."""
         matches = np.flatnonzero(self._tags == tag)
         if not len(matches):
             return None
@@ -112,7 +112,7 @@ class Directory:
         return _Field(kind, length, *struct.unpack(self._place, value))
 
     def values(self, tag: int) -> NDArray[np.generic]:
-        """The numbers of a field; empty where it is missing, of another type, or past the end."""
+        """Read the numbers of a field; empty if it is missing, of another type, or past the end."""
         field = self._field(tag)
         if field is None or field.type not in _NUMBERS:
             return np.empty(0, np.uint8)
@@ -122,26 +122,26 @@ class Directory:
         return np.frombuffer(self.payload, kind, field.length, field.at)
 
     def count(self, tag: int) -> int:
-        """How many values a field is said to have, of whatever type; 0 where it is missing."""
+        """Count the values that a field is said to have, of whatever type; 0 if it is missing."""
         field = self._field(tag)
         return field.length if field else 0
 
     def numbers(self, tag: int) -> NDArray[Any]:
-        """The values of a field whose type has no sign, such as offsets; empty for others."""
+        """Read the values of a field whose type has no sign, such as offsets; empty for others."""
         values = self.values(tag)
         return values if values.dtype.kind == "u" else np.empty(0, np.uint8)
 
     def number(self, tag: int, default: int = 0) -> int:
-        """The first of ``numbers``."""
+        """Read the first of ``numbers``."""
         values = self.numbers(tag)
         return int(values[0]) if len(values) else default
 
     def content(self, tag: int) -> bytes:
-        """The bytes of a field."""
+        """Read the bytes of a field."""
         return self.values(tag).tobytes()
 
     def inside(self, tag: int) -> "Directory | None":
-        """The directory that a field points to; None where there is none."""
+        """Read the directory that a field points to; None where there is none."""
         if not (offset := self.number(tag)):
             return None
         try:
@@ -170,18 +170,19 @@ class Directories(NamedTuple):
     """Directories inside of others (SubIFDs)."""
 
     def all(self) -> Iterator[Directory]:
-        """Each of them."""
+        """Return each of them."""
         return chain(self.top, self.inside)
 
 
 def first_directory(payload: bytes) -> Directory:
-    """The first of a TIFF file's directories; raises InvalidInput where it is broken."""
+    """Find the first of a TIFF file's directories; raises InvalidInput where it is broken."""
     header = _header(payload)
     return next(_chain(payload, header, header.first, set()))
 
 
 def read_directories(payload: bytes) -> Directories:
-    """All directories of a TIFF file; raises InvalidInput where its chain is broken, or endless.
+    """Read all directories of a TIFF file; raises InvalidInput where its chain is broken, or
+    endless.
 
     What is broken inside of others is passed over, as are those that are too many.
     """
@@ -202,7 +203,7 @@ def read_directories(payload: bytes) -> Directories:
 
 
 def pages(directories: Directories) -> list[Directory]:
-    """The pictures of a TIFF file: at full size, and no masks.
+    """Find the pictures of a TIFF file: at full size, and no masks.
 
     Where the chain has none, it may hold smaller versions of pictures that are inside. Raises
     InvalidInput where there are none.
@@ -214,7 +215,9 @@ def pages(directories: Directories) -> list[Directory]:
 
 
 def starting_with(directory: Directory) -> bytes:
-    """The file with ``directory`` as the first of its chain, for readers who look no further."""
+    """Rewrite the file with ``directory`` as the first of its chain, for readers who look no
+    further.
+    """
     start, size = (8, 8) if directory.is_big else (4, 4)
     offset = directory.offset.to_bytes(size, "little" if directory.order == "<" else "big")
     payload = directory.payload

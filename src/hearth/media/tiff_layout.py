@@ -100,7 +100,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(page: Directory) -> Layout:
-    """The layout of a picture; raises InvalidInput where it has none that is sound."""
+    """Read the layout of a picture; raises InvalidInput where it has none that is sound."""
     width, height = page.size
     if not width or not height:
         raise tiff.broken("it has no size")

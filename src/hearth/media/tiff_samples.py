@@ -139,7 +139,7 @@ class _Samples:
         return out
 
     def _scale(self, channels: slice) -> float:
-        """The number that shows as white."""
+        """Find the number that shows as white."""
         layout = self._layout
         if layout.format != FLOAT and layout.bits <= 16:
             return float(2 ** (layout.bits - (layout.format == INT)) - 1)
@@ -151,7 +151,7 @@ class _Samples:
         return scale_of(values, is_float=layout.format == FLOAT)
 
     def _blocks(self) -> Iterator[_Block]:
-        """All of the picture, in parts."""
+        """Yield all of the picture, in parts."""
         layout, segments = self._layout, self._segments
         group = max(1, min(_GROUP_SEGMENTS, _GROUP // segments.size))
         per_plane = segments.across * segments.down
@@ -171,7 +171,7 @@ class _Samples:
                 start = end
 
     def _undone(self, numbers: range) -> Pixels:
-        """The bytes of these strips or tiles, one after another, uncompressed."""
+        """Unpack the bytes of these strips or tiles, one after another, uncompressed."""
         segments, compression = self._segments, self._layout.compression
         parts, rows = [], [segments.rows_of(number) for number in numbers]
         # No compression takes so much: strips that overlap are to fill no memory.
@@ -212,7 +212,7 @@ class _Samples:
 
 
 def _has_alpha(layout: Layout) -> bool:
-    """Whether the first channel behind the colours says how much of a pixel is there."""
+    """Tell whether the first channel behind the colours says how much of a pixel is there."""
     return layout.photometric != CMYK and layout.extra[:1] in ((ASSOCIATED,), (UNASSOCIATED,))
 
 

@@ -52,7 +52,7 @@ class Segments:
 
 
 def segments_of(page: Directory, layout: Layout) -> Segments:
-    """The strips or tiles of a picture; raises InvalidInput where some aren't there.
+    """Find the strips or tiles of a picture; raises InvalidInput where some aren't there.
 
     Of what is uncompressed all pixels are there. Where sizes are missing, or too small for it, as
     some programs write them, one ends where the next begins.

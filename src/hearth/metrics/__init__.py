@@ -3,7 +3,7 @@
 Imported only where metrics are switched on.
 """
 
-from hearth.metrics.reading import Reading
 from hearth.metrics.server import MetricsServer
+from hearth.metrics.snapshot import MetricsSnapshot
 
-__all__ = ["MetricsServer", "Reading"]
+__all__ = ["MetricsServer", "MetricsSnapshot"]

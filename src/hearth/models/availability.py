@@ -23,7 +23,7 @@ class Availability:
 
     description: ModelDescription
     files: Sequence[ModelFiles]
-    """Its folders in the data folder, the one that is taken first."""
+    """Folders in the data folder, the one that is taken first in front."""
     state: State
     """``here``: it can be loaded; ``unavailable``: never as things stand; else how files lie."""
     reason: str = ""
@@ -36,7 +36,7 @@ class Availability:
 
     @property
     def damage(self) -> str:
-        """What is wrong with the first of its folders that is damaged; empty: none is known."""
+        """Fault of the first of its folders that is damaged; empty: none is known."""
         return next((files.fault for files in self.files if files.fault), "")
 
     @property

@@ -30,7 +30,7 @@ class FetchesFiles(Protocol):
     """A loader whose files may have to be fetched first."""
 
     def is_local(self) -> bool:
-        """Whether all files are here already, whole; never touches the network.
+        """Tell whether all files are here already, whole; never touches the network.
 
         Raises BackendUnavailable where the engine isn't installed: nothing is worth fetching
         then.
@@ -72,7 +72,7 @@ class DynamicBatchMaker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What a model is called and where its files are, told before it is loaded."""
+    """Description of a model, its name and where its files are, before it is loaded."""
 
     model: str
     """Name of the model; empty where there is none."""
@@ -85,7 +85,7 @@ class ModelDescription:
     origin: str = ""
     """Where files that aren't here would come from, in words."""
     fault: str = ""
-    """What is wrong with the files and folders that the settings name; empty: nothing."""
+    """Fault of the files and folders that the settings name; empty: none."""
     barred: str = ""
     """Why files that aren't here can't be fetched; empty: nothing forbids it."""
 
@@ -119,7 +119,7 @@ def resolve(loader: ModelLoader) -> str:
 
 
 def is_local(loader: ModelLoader) -> bool:
-    """Whether a loader has all it needs here; raises as ``FetchesFiles.is_local``."""
+    """Tell whether a loader has all it needs here; raises as ``FetchesFiles.is_local``."""
     return not isinstance(loader, FetchesFiles) or loader.is_local()
 
 

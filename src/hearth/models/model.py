@@ -1,4 +1,4 @@
-"""What the node asks of a loaded model: little, and the rest only of a model that has it.
+"""Protocol of a loaded model: little for all, and the rest only for a model that has it.
 
 A model is a plain class made from sessions and files, usable in a notebook without a node. Its
 operations are coroutines that go through its own batch queues: there is no second way into it.

@@ -1,4 +1,4 @@
-"""What a service's settings say of its sessions, and what sessions say of where they run."""
+"""Sessions of a service: what its settings ask for, and where they really run."""
 
 from typing import Protocol
 

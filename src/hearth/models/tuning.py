@@ -24,7 +24,7 @@ from hearth.machine import cpu_model, gpu_models, trim_memory, usable_cores
 log = logging.getLogger(__name__)
 
 FILE = "tuning.json"
-"""Its name in the data folder."""
+"""Name of the file in the data folder."""
 
 LARGEST = 64
 """The largest batch that is measured, unless a model knows better."""
@@ -54,7 +54,7 @@ class CachedProfile(NamedTuple):
     """When: UTC, ISO 8601."""
 
     def answers(self, key: str, facts: Facts, largest: int) -> bool:
-        """Whether measuring ``key`` up to ``largest`` now would give this profile."""
+        """Tell whether measuring ``key`` up to ``largest`` now would give this profile."""
         return self.key == key and self.facts == facts and self.largest >= largest
 
     def to_json(self) -> dict[str, Any]:

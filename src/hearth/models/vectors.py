@@ -80,7 +80,7 @@ class VectorRunner:
 
 
 def _kept(vector: Vector) -> Vector:
-    """A vector that several may share, and that doesn't keep its batch in memory."""
+    """Copy a vector that several may share, so that it doesn't keep its batch in memory."""
     alone = vector.copy()
     alone.setflags(write=False)
     return alone

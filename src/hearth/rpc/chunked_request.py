@@ -46,7 +46,7 @@ class Chunk(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of its payload."""
-        return len(self.whole.payload)
+        return len(self.whole.data)
 
     @property
     def end(self) -> int:
@@ -129,5 +129,5 @@ class ChunkedRequest:
         meta: dict[str, str] = {}
         for part in reversed(parts):
             meta.update(part.meta)
-        payload = b"".join(part.payload for part in parts)
+        payload = b"".join(part.data for part in parts)
         return make_request(self.correlation_id, parts[0].task, payload, parts[0].mime, meta)

@@ -119,6 +119,7 @@ class Assembler:
         return [request.finish() for request in incomplete]
 
     def _checked(self, whole: Request) -> Incoming:
+        assert isinstance(whole.payload, bytes)  # as it came, just now
         size = len(whole.payload)
         if size > self._largest_request:
             return RejectedRequest(whole.correlation_id, self._too_large(), whole.task)

@@ -21,6 +21,9 @@ MOST_IN_FLIGHT = 256
 """Requests of one stream: the largest batch four times over, one that runs, two that are
 prepared meanwhile, and what is on its way. More would only wait elsewhere."""
 
+MOST_IN_PARTS = 4
+"""Answers in parts beside which a stream is read on, however full the node is."""
+
 CHUNKS = 1024 * 1024
 """Bytes that the largest request's chunks may take beside their payloads."""
 
@@ -31,7 +34,7 @@ class AdmissionStatistics(NamedTuple):
     in_flight: int
     """Requests, from when they are whole until their answers are written."""
     held_bytes: int
-    """Their payloads, answers that aren't written yet, and requests that are still incomplete."""
+    """Bytes of payloads, of answers that aren't written yet, and of incomplete requests."""
     streams: int
     """Streams that have something in flight."""
     waiting: int
@@ -57,6 +60,7 @@ class Admission:
     ) -> None:
         self.most_items = most_items
         self.most_bytes = most_bytes
+        self._largest_request = largest_request
         # A single request of the allowed size is possible in chunks too, on an idle node.
         self.most_incomplete = max(most_bytes // 2, largest_request + CHUNKS)
         """Bytes of ``most_bytes`` that incomplete requests may take."""
@@ -70,6 +74,13 @@ class Admission:
         """Streams that aren't read on; the one whose turn it is to be looked at comes first."""
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def resize(self, most_items: int, most_bytes: int) -> None:
+        """Change the bounds; what is held beyond them stays until it is given back."""
+        self.most_items, self.most_bytes = most_items, most_bytes
+        self.most_incomplete = max(most_bytes // 2, self._largest_request + CHUNKS)
+        for budget in list(self.waits):
+            self._look_at(budget)
 
     def open(self) -> "StreamBudget":
         """Give a new stream its budget, of which nothing is taken yet."""
@@ -134,16 +145,22 @@ class StreamBudget:
         self.items = 0
         """Requests in flight."""
         self.bytes = 0
-        """Their payloads, answers that aren't written yet, and incomplete requests."""
+        """Bytes of payloads, of answers that aren't written yet, and of incomplete requests."""
         self.incomplete = 0
         """Bytes of the last alone."""
         self._node = node
         self._exempt = False
+        self._answers_in_parts = self._in_parts = 0
+        """Requests in flight that are being answered in parts, up to MOST_IN_PARTS of them."""
 
     @property
     def is_full(self) -> bool:
-        """Whether the stream isn't to be read on for now; never where nothing is in flight."""
-        if not self.items or self._exempt:
+        """Whether the stream isn't to be read on for now.
+
+        Never where nothing is in flight, or a few answers in parts alone, which may take long:
+        the client must be able to call them off.
+        """
+        if self.items <= self._in_parts or self._exempt:
             return False
         node = self._node
         items, held = node.most_items // 2, node.most_bytes // 2
@@ -233,6 +250,13 @@ class StreamBudget:
         self._node.incomplete += change
         self._node.bytes += change
         if change < 0 and self._node.waits:
+            self._node.wake(self)
+
+    def answer_in_parts(self, change: int) -> None:
+        """Count an answer in parts that begins (1), or is at its end (-1)."""
+        self._answers_in_parts += change
+        self._in_parts = min(self._answers_in_parts, MOST_IN_PARTS)
+        if self._node.waits:
             self._node.wake(self)
 
     def exempt(self, exempt: bool) -> None:

@@ -39,7 +39,7 @@ class PartStream:
         self._task = task
         self._deadline = None if answer.keeps_time else request.deadline
         self._timings = request.timings
-        self._wants_deltas = bool(request.meta) and STREAM.read(request.meta)
+        self._wants_deltas = STREAM.read(request.meta)
         self._budget = budget
         self._metrics = metrics
         self._started = started
@@ -47,6 +47,7 @@ class PartStream:
         self._before = started
         self._code = CANCELLED
         self._closed = False
+        budget.answer_in_parts(1)
 
     def __aiter__(self) -> Self:
         return self
@@ -94,6 +95,7 @@ class PartStream:
         try:
             await self._parts.aclose()
         finally:
+            self._budget.answer_in_parts(-1)
             seconds = time.perf_counter() - self._started
             self._metrics.count(self._task, self._code, seconds, self._timings)
 

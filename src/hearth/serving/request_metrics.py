@@ -39,8 +39,8 @@ class RequestMetrics:
             return
         if timings.encode:
             counts.encode.observe(timings.encode)
-        if timings.decode:
-            counts.decode.observe(timings.decode)
+        if timings.preprocess:
+            counts.decode.observe(timings.preprocess)
         if timings.batch:
             counts.wait.observe(timings.wait)
             counts.run.observe(timings.run)

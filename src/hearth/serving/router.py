@@ -8,12 +8,13 @@ from typing import Any
 
 from hearth.batching import RequestContext, Timings
 from hearth.errors import DeadlinePassed, InvalidInput, NotReady, UnknownTask
-from hearth.media.formats import import_decoders
+from hearth.media import IMAGE
 from hearth.serving.managed_model import ManagedModel
 from hearth.serving.readiness import Readiness
+from hearth.serving.stream_state import StreamStates
 from hearth.tasks.answer import AnswerStream, Result
+from hearth.tasks.images import PAGES, pages_of
 from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, read_all
-from hearth.tasks.prepared import PAGES, pages_of
 from hearth.tasks.task import Call, Request, Task, nothing_missing
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
@@ -36,8 +37,11 @@ class Router:
         self.models = models
         self.readiness = readiness
         self._by_name = {name: task for task in self.tasks for name in task.names}
-        if any(task.takes_pictures for task in self.tasks):
-            import_decoders()  # or the first who asks what can be read waits for it, on the loop
+        self.streams = StreamStates()
+        for medium in {task.medium for task in self.tasks}:
+            if medium is not None:
+                # Or the first who asks what can be read waits for it, on the loop.
+                medium.import_decoders()
 
     def answer(self, task: Task, request: Request) -> Coroutine[Any, Any, Result | AnswerStream]:
         """Answer one request to a task; wait for models that are about to be ready.
@@ -45,7 +49,7 @@ class Router:
         The coroutine raises InvalidInput, NotReady, Overloaded, DeadlinePassed, ModelFailed.
         """
         # Here, and not on the way of requests that say nothing of it.
-        if request.meta and TIMEOUT.name in request.meta:
+        if TIMEOUT.name in request.meta:
             return self._perform_in_time(task, request)
         return self._perform(task, request)
 
@@ -82,11 +86,11 @@ class Router:
         if task.missing is not nothing_missing or others:
             self._require(task, options)
         interactive = task.interactive
-        if meta and (priority := PRIORITY.read(meta)) is not None:
-            interactive = priority == "interactive"
+        if PRIORITY.name in meta:
+            interactive = PRIORITY.read(meta) == "interactive"
         timings = request.timings
         context = RequestContext(request.deadline, request.source, interactive, timings)
-        call = Call(request, options, context, others, self)
+        call = Call(request, options, context, others, self, self.streams)
         answer = await task.call(model, task.parse(model, call), call)
         answered = time.perf_counter()
         rendered = task.render(model, answer, call)
@@ -94,7 +98,7 @@ class Router:
             return rendered
         body, mime, schema, told = rendered
         told = {**told}
-        if task.takes_pictures and (pages := await pages_of(request)) > 1:
+        if task.medium is IMAGE and (pages := await pages_of(request)) > 1:
             told |= {PAGES: str(pages), PAGE.name: str(PAGE.read(meta))}
         ended = time.perf_counter()
         timings.encode = ended - answered

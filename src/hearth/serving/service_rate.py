@@ -29,17 +29,18 @@ class ServiceRate:
         """Requests a second, lately."""
 
     def begin(self, in_flight: int) -> None:
-        """Begin a round: the first one, the first after a rest, or the next."""
+        """Begin the first round, or the first after a rest."""
         self._began = self._clock()
         self._size = self.left = max(1, in_flight)
 
     def over(self, in_flight: int) -> None:
         """End the round, and begin the next one."""
-        took = max(self._clock() - self._began, 1e-6)
-        rate = self._size / took
+        now = self._clock()
+        rate = self._size / max(now - self._began, 1e-6)
         # Not the mean of times: one long round would be remembered for long.
         self._rate = rate if self._rate is None else (self._rate + rate) / 2
-        self.begin(in_flight)
+        self._began = now
+        self._size = self.left = max(1, in_flight)
 
     def retry_after(self, in_flight: int) -> float:
         """Guess the seconds until half of what is in flight is served.

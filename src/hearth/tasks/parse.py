@@ -14,13 +14,14 @@ def text_of(call: Call, longest: int) -> str:
     It is in the ``charset`` of its mime, else in UTF-8; a byte order mark is no part of it.
     Raises InvalidInput, before anything is made of a payload that is too large.
     """
-    size = len(call.request.payload)
+    data = call.request.data
+    size = len(data)
     if size > _WIDEST * (longest + 1):
         raise InvalidInput(f"the text has {size} bytes; at most {longest} characters are taken")
     mime = call.request.mime.partition(";")[0].strip().lower()
     if mime and not mime.startswith("text/"):
         raise InvalidInput(f"{call.request.task} takes text/plain, not {mime}")
-    text = decode(call.request.payload, charset_of(call.request.mime))
+    text = decode(data, charset_of(call.request.mime))
     if len(text) > longest:
         raise InvalidInput(f"the text has {len(text)} characters; at most {longest} are taken")
     return text

@@ -8,7 +8,7 @@ import orjson
 from numpy.typing import NDArray
 
 from hearth.catalog import JSON, RAW, FieldInfo, SchemaInfo
-from hearth.tasks.answer import Result
+from hearth.tasks.answer import AnswerStream, Result
 from hearth.tasks.task import Call
 
 MODEL = FieldInfo("model_id", "name", "the model; only answers of one model can be compared")
@@ -70,3 +70,8 @@ def labels(scored: Sequence[tuple[str, float]], model_id: str) -> Result:
         "model_id": model_id,
     }
     return as_json(content, LABELS_V1, {"labels_count": str(len(scored)), MODEL_ID: model_id})
+
+
+def stream(_: Any, answer: AnswerStream, __: Call) -> AnswerStream:
+    """Hand on an answer whose parts are rendered as they are made: the ``render`` of its task."""
+    return answer

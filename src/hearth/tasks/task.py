@@ -13,14 +13,15 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from hearth.batching import RequestContext, Timings
 from hearth.catalog import JSON, RAW, OptionInfo, SchemaInfo, TaskInfo
-from hearth.media import Picture
-from hearth.media.formats import PICTURES, is_read
+from hearth.media import IMAGE, Decodable, Medium
+from hearth.media.registry import medium_of
 from hearth.tasks.answer import NO_META, AnswerStream, Result
 from hearth.tasks.options import PAGE, PRIORITY, STREAM, TIMEOUT, Option
 
@@ -31,7 +32,8 @@ class Request:
 
     task: str
     """Name or alias of the task."""
-    payload: bytes
+    payload: bytes | Decodable
+    """Bytes as they came, or what several requests look at and decode once."""
     mime: str = ""
     meta: Mapping[str, str] = field(default_factory=lambda: NO_META)
     correlation_id: str = ""
@@ -44,16 +46,20 @@ class Request:
     """Client or stream that it is from: requests of different sources take turns."""
     timings: Timings = field(default_factory=Timings, compare=False)
     """Where its time went; filled in on the way."""
-    picture: Picture | None = None
-    """The payload as a picture that several requests look at."""
     entry: str = ""
     """Name of the entry of a composed request that it is a part of; empty: of none."""
     ready_by: float | None = None
     """Until when a model is waited for that is about to be ready, on the clock of ``deadline``;
     None: for as long as the node lets a request wait."""
 
+    @property
+    def data(self) -> bytes:
+        """Payload as it came."""
+        payload = self.payload
+        return payload if isinstance(payload, bytes) else payload.payload
 
-class Waits(Protocol):
+
+class ModelReadiness(Protocol):
     """A waiter for models that load; ``serving.readiness.Readiness`` is the real one."""
 
     def give_up_at(self) -> float:
@@ -62,6 +68,29 @@ class Waits(Protocol):
 
     async def wait_for_any(self, services: Iterable[str], until: float | None = None) -> None:
         """Wait until one of these models is loaded, or none of them is about to be."""
+        ...
+
+
+class LiveStream(Protocol):
+    """State of one live stream; ``serving.stream_state.StreamState`` is the real one."""
+
+    before: Any
+    """State that the last item that went well has left for the next one; only touched in a turn."""
+
+    def turn(self, *, drop: bool) -> AbstractAsyncContextManager[bool]:
+        """Wait for an item's turn; False: a newer one came meanwhile, so it is dropped."""
+        ...
+
+    def begin(self, moment: float, shape: Hashable) -> Any:
+        """Take what an item of this moment, in seconds, goes on from; only in its turn."""
+        ...
+
+
+class LiveStreams(Protocol):
+    """Keeper of live streams' states; ``serving.stream_state.StreamStates`` is the real one."""
+
+    def of(self, source: Any, key: Hashable) -> LiveStream:
+        """State of a client's stream by its key; a new one where there is none."""
         ...
 
 
@@ -77,7 +106,7 @@ class Asks(Protocol):
         ...
 
     @property
-    def readiness(self) -> Waits:
+    def readiness(self) -> ModelReadiness:
         """Waiter for models that are about to be ready."""
         ...
 
@@ -94,6 +123,8 @@ class Call(NamedTuple):
     """The models of the services that the task uses beside its own."""
     router: Asks | None = None
     """For a task that asks others."""
+    streams: LiveStreams | None = None
+    """For a task that follows videos or sound from request to request."""
 
 
 def nothing_missing(_: Any, __: Mapping[str, Any]) -> str | None:
@@ -120,7 +151,7 @@ class Task:
     aliases: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
     interactive: bool = False
-    """Somebody waits for the answer, unless the request's ``priority`` says otherwise."""
+    """True: somebody waits for the answer, unless the request's ``priority`` says otherwise."""
     missing: Callable[[Any, Mapping[str, Any]], str | None] = nothing_missing
     """Tells why the model can't do this task yet, or None: label vectors still being made. Gets
     the options of a request; none of them where the task itself is meant."""
@@ -132,17 +163,17 @@ class Task:
     delta_schema: SchemaInfo | None = None
     """Schema of the deltas in which it tells of its answer, to those who ask for them; None: it
     has none."""
-    takes_pictures: bool = field(init=False)
-    """Whether image files are what the task is done to."""
+    medium: Medium | None = field(init=False)
+    """Medium of its ``inputs``; None: of none that is decoded, such as text."""
 
     def __post_init__(self) -> None:
-        takes_pictures = not set(PICTURES).isdisjoint(self.inputs)
-        object.__setattr__(self, "takes_pictures", takes_pictures)
+        object.__setattr__(self, "medium", medium_of(self.inputs))
 
     @property
     def readable(self) -> tuple[str, ...]:
         """Mimes of ``inputs`` that can be read with what is installed."""
-        return tuple(mime for mime in self.inputs if is_read(mime))
+        medium = self.medium
+        return tuple(mime for mime in self.inputs if medium is None or medium.is_read(mime))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -151,8 +182,8 @@ class Task:
 
     @property
     def all_options(self) -> tuple[OptionInfo, ...]:
-        """The task's own options, and those of every task, or of every one of pictures."""
-        pages = (PAGE,) if self.takes_pictures else ()
+        """The task's own options, and those of every task, or of every one of images."""
+        pages = (PAGE,) if self.medium is IMAGE else ()
         usual = "interactive" if self.interactive else "bulk"
         streams = () if self.delta_schema is None else (STREAM,)
         return (*self.options, *pages, *streams, replace(PRIORITY, default=usual), TIMEOUT)

@@ -23,7 +23,7 @@ class Configured:
     state: str
     """``here``, ``partial``, ``damaged``, ``not here`` or ``unavailable``."""
     why: str
-    """What keeps it from being used; empty where it is here."""
+    """Reason why it can't be used; empty where it is here."""
     where: str
     """Where it is, or would come from."""
     size: int | None

@@ -1,4 +1,4 @@
-"""What a user may have meant by a name that means nothing."""
+"""Guesses at what a user meant by a name that means nothing."""
 
 import difflib
 from typing import TYPE_CHECKING

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hearth.settings import Settings
 
 EMBEDDINGS = "embeddings/*"
-"""What is fetched of a data set unless its files are chosen: the rest may be terabytes."""
+"""Files that are fetched of a data set unless some are chosen: the rest may be terabytes."""
 
 
 @dataclass(frozen=True)

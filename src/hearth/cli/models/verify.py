@@ -61,7 +61,7 @@ class _Checked:
     state: str
     problems: list[str]
     note: str = ""
-    """What else is to be known: why it wasn't checked, how to mend it."""
+    """Further remarks: why it wasn't checked, how to mend it."""
 
     def to_json(self) -> dict[str, Any]:
         """Make a line of ``--json``."""

@@ -29,11 +29,11 @@ from hearth.models.sessions import session_options
 
 _LONGEST_NAME = 200
 _SMALLEST_SCALE, _LARGEST_SCALE = 1e-4, 1e4
-"""Of logits: trained models end up at 100, SigLIP's at 113."""
+"""Bounds of a scale of logits: trained models end up at 100, SigLIP's at 113."""
 
 SPIN_US = 20
 """Microseconds that a tower's threads stay awake for each other: who waits alone has the answer
-sooner, and two towers on two busy cores take 1.02 of the CPU (benchmarks/spinning.py)."""
+sooner, and two towers on two busy cores take 1.02 to 1.04 of the CPU (benchmarks/spinning.py)."""
 
 IMAGE = Path("visual", "model.onnx")
 TEXT = Path("textual", "model.onnx")
@@ -63,7 +63,7 @@ class GraphFiles:
         return cls(image, text, folder.name if in_layout and folder.name else image.stem)
 
     def load(self, settings: ClipSettings) -> Parts:
-        """The sessions and what goes with them; raises SetupError."""
+        """Open the sessions and find what goes with them; raises SetupError."""
         about = self._read(ABOUT)
         backend = require_backend(settings.backend)
         options = replace(session_options(settings), spin_us=SPIN_US)
@@ -119,7 +119,7 @@ class GraphFiles:
         return tokenizers.clip_tokenizer(), ()
 
     def _read(self, name: str) -> Mapping[str, Any]:
-        """A JSON file beside the image graph or one folder up; empty where there is none."""
+        """Read a JSON file beside the image graph or one folder up; empty where there is none."""
         for folder in (self.image.parent, self.image.parent.parent):
             path = folder / name
             if path.is_file():
@@ -128,7 +128,7 @@ class GraphFiles:
 
 
 def told_name(about: Mapping[str, Any]) -> str | None:
-    """The model id that a ``hearth.json`` tells, if it does; raises ModelUnavailable.
+    """Read the model id that a ``hearth.json`` tells, if it does; raises ModelUnavailable.
 
     It goes to clients, into logs and names of folders.
     """

@@ -69,7 +69,7 @@ class ClipLoader:
         return self._origin.resolve()
 
     def is_local(self) -> bool:
-        """Whether all files are here already; never touches the network.
+        """Tell whether all files are here already; never touches the network.
 
         Raises BackendUnavailable where the engine isn't installed: nothing is worth
         downloading then.

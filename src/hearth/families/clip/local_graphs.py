@@ -40,7 +40,7 @@ class LocalGraphs:
         return files.load(settings)
 
     def _files(self) -> GraphFiles | None:
-        """The graphs of the first ending that there is an image tower of."""
+        """Find the graphs of the first ending that there is an image tower of."""
         folder = self._reference.folder or Path()
         suffixes = BACKENDS[self._backend].suffixes if self._reference.folder else ()
         every = (GraphFiles.in_folder(folder, self._reference.model_id, end) for end in suffixes)

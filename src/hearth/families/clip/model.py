@@ -14,13 +14,13 @@ from hearth.families.clip.labels.index import Scored
 from hearth.families.clip.labels.making.label_store import LabelStore
 from hearth.families.clip.labels.sets.source import LabelSource
 from hearth.families.clip.parts import Parts
-from hearth.families.clip.pictures import Pictures, SharedPicture
-from hearth.families.clip.tensors import Tensor, preprocessing_of
+from hearth.families.clip.preprocess import SharedPicture, TowerPreprocessor
+from hearth.families.clip.tensors import PreparedTensor, preprocessing_of
 from hearth.families.clip.tower import Tower
 from hearth.hub.progress import Progress
-from hearth.media import File, ImageReader
+from hearth.media import ImagePayload, ImageReader
+from hearth.models.media_work import exclusive_when_heavy
 from hearth.models.options import QueueOptions
-from hearth.models.pictures import exclusive_when_heavy
 from hearth.models.rows import BatchRow
 from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest, key_of
@@ -73,7 +73,7 @@ class ClipModel:
         towers = [tower for tower in (self._image, self._text) if tower is not None]
         self.precisions = tuple(dict.fromkeys(tower.session.precision for tower in towers))
         self._reader = reader
-        self._pictures = Pictures(self._image, parts.transform)
+        self._pictures = TowerPreprocessor(self._image, parts.transform)
         self._prepare = exclusive_when_heavy(self._pictures.prepare, reader)
         self._options = options or QueueOptions()
         self._images = self._queue(self._image, workers=self._options.workers)
@@ -106,14 +106,14 @@ class ClipModel:
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
-        """What was computed once for several requests, by tower."""
+        """Statistics of work done once for several requests, by tower."""
         work = {"image": self._image_work, "text": self._text_work}
         counts = {f"{self.service}-{name}": shared.statistics() for name, shared in work.items()}
         return {**counts, **self._classifier.cache_statistics}
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What is true of the model, for people and for capabilities."""
+        """Facts about the model, for people and for capabilities."""
         session = self._image.session
         metadata = {
             "image_size": f"{self.transform.width}x{self.transform.height}",
@@ -135,13 +135,15 @@ class ClipModel:
         return self._dim or self._image.dim or (self._text.dim if self._text else None)
 
     def prepare_image(self, payload: bytes) -> BatchRow:
-        """An image file as the image tower takes it; blocking. Raises InvalidInput."""
+        """Prepare an image file as the image tower takes it; blocking. Raises InvalidInput."""
         return self._pictures.prepare(self._reader, payload)
 
     async def embed_image(
-        self, picture: File | SharedPicture | Tensor, context: RequestContext = NO_CONTEXT
+        self,
+        picture: ImagePayload | SharedPicture | PreparedTensor,
+        context: RequestContext = NO_CONTEXT,
     ) -> Vector:
-        """The unit vector, float32 (dim,), of an image file; it is shared, and read-only.
+        """Compute the unit vector, float32 (dim,), of an image file; it is shared, and read-only.
 
         Or of a picture that a client has prepared (see ``preprocess_id``). Raises
         InvalidInput for anything but a picture, ModelFailed, and what a batch queue raises.
@@ -152,7 +154,7 @@ class ClipModel:
         def embed() -> Awaitable[Vector]:
             return self._images.submit_raw(picture, self._prepare, context=context, handle=handle)
 
-        if not self._options.cache_entries:
+        if not self._options.cache_entries.value:
             return await embed()
         return await self._image_work.get(
             await _key_of(picture),
@@ -162,7 +164,7 @@ class ClipModel:
         )
 
     async def embed_text(self, text: str, context: RequestContext = NO_CONTEXT) -> Vector:
-        """The unit vector, float32 (dim,), of a text; it is shared, and read-only.
+        """Compute the unit vector, float32 (dim,), of a text; it is shared, and read-only.
 
         The empty text has one too. Raises InvalidInput for a text over ``LONGEST_TEXT``,
         NotReady without a text tower, ModelFailed, and what a batch queue raises.
@@ -174,7 +176,7 @@ class ClipModel:
             tokens = await self._tokens([text])
             return await self._text_queue().submit(tokens[0], context=context, handle=handle)
 
-        if not self._options.cache_entries:
+        if not self._options.cache_entries.value:
             return await embed()
         key = await digest(text.encode("utf-8", "surrogatepass"))
         return await self._text_work.get(
@@ -187,22 +189,22 @@ class ClipModel:
     async def embed_texts(
         self, texts: Sequence[str], context: RequestContext = NO_CONTEXT
     ) -> Vector:
-        """The unit vectors, float32 (texts, dim), in order; raises as ``embed_text``."""
+        """Compute the unit vectors, float32 (texts, dim), in order; raises as ``embed_text``."""
         tokens = await self._tokens(texts)
         items = [(row, None) for row in tokens]
         rows = await self._text_queue().submit_all(items, context=context)
         return np.stack(rows)
 
     def has_ranks(self, name: str) -> bool:
-        """Whether a label set can be asked by rank."""
+        """Tell whether a label set can be asked by rank."""
         return self._classifier.has_ranks(name)
 
     def text_missing(self) -> str | None:
-        """Why texts can't be embedded, or None."""
+        """Tell why texts can't be embedded, or None."""
         return None if self._text is not None else f"{self.model_id} has no text tower here"
 
     def labels_missing(self, name: str) -> str | None:
-        """Why nothing can be classified with a label set yet, or None."""
+        """Tell why nothing can be classified with a label set yet, or None."""
         reason = self._classifier.missing(name)
         return reason if reason is None else self.text_missing() or reason
 
@@ -215,7 +217,7 @@ class ClipModel:
         rank: str | None = None,
         context: RequestContext = NO_CONTEXT,
     ) -> Scored:
-        """The likeliest labels of a set with their probabilities, the best first.
+        """Find the likeliest labels of a set with their probabilities, the best first.
 
         ``vector`` is a picture's unit vector; no more than there are labels come back.
         With ``rank`` (one of ``RANKS``) these are names at that rank, each with what all
@@ -233,7 +235,7 @@ class ClipModel:
         count: int,
         context: RequestContext = NO_CONTEXT,
     ) -> Scored:
-        """As ``classify``, among labels that the caller names; raises as ``embed_text`` as well."""
+        """Classify among the caller's own labels; raises as ``classify`` and ``embed_text``."""
         if (reason := self.text_missing()) is not None:
             raise NotReady(reason)
         return await self._classifier.classify_among(vector, labels, count, context=context)
@@ -333,12 +335,12 @@ class ClipModel:
             )
 
 
-async def _key_of(picture: File | SharedPicture | Tensor) -> Hashable:
-    if isinstance(picture, Tensor):
-        return (Tensor, await digest(picture.payload))
+async def _key_of(picture: ImagePayload | SharedPicture | PreparedTensor) -> Hashable:
+    if isinstance(picture, PreparedTensor):
+        return (PreparedTensor, await digest(picture.payload))
     return await key_of(picture.file if isinstance(picture, SharedPicture) else picture)
 
 
-def shared_picture(file: File, *models: ClipModel) -> SharedPicture:
-    """A picture that all these models are to embed, one after another."""
+def shared_picture(file: ImagePayload, *models: ClipModel) -> SharedPicture:
+    """Make a picture that all these models are to embed, one after another."""
     return SharedPicture(file, [model.transform for model in models])

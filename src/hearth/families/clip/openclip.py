@@ -26,7 +26,7 @@ WEIGHTS = (
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
-"""What open_clip calls a model's weights, the safe format first."""
+"""Names that open_clip gives a model's weights, the safe format first."""
 
 _kept_alive: list[Any] = []
 
@@ -36,7 +36,7 @@ class Checkpoint:
     """An open_clip model on the disk."""
 
     name: str
-    """What ``open_clip.create_model`` is asked for: an architecture or ``local-dir:…``."""
+    """Argument of ``open_clip.create_model``: an architecture or ``local-dir:…``."""
     config: Mapping[str, Any]
     """open_clip's model config."""
     weights: Path

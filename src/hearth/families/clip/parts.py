@@ -1,4 +1,4 @@
-"""What a loaded CLIP consists of, whichever engine it came from."""
+"""Parts of a loaded CLIP, whichever engine it came from."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ class Parts:
     tokenizer: Tokenizer | None = None
 
     def with_text(self, text: Session, tokenizer: Tokenizer, files: tuple[Path, ...]) -> "Parts":
-        """The same with a text tower."""
+        """Return these parts with a text tower."""
         return replace(self, text=text, tokenizer=tokenizer, files=(*self.files, *files))
 
     def close(self) -> None:

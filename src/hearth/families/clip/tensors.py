@@ -12,7 +12,7 @@ from hearth.families.clip.tower import Tower
 from hearth.families.clip.transform import OPENAI_MEAN, OPENAI_STD, ImageTransform
 
 
-class Tensor(NamedTuple):
+class PreparedTensor(NamedTuple):
     """A picture that a client has prepared: float32 (3, size, size), little-endian."""
 
     payload: bytes
@@ -27,13 +27,13 @@ _CHANNELS = 3
 
 
 class Preprocessing(NamedTuple):
-    """What a client does to a picture before it sends it, under one id of the contract."""
+    """Preparation of a picture by a client before it sends it, under one id of the contract."""
 
     service: str
     size: int
     """Height and width in pixels."""
     transform: ImageTransform
-    """What models that it is meant for do to pictures themselves; of these, any size."""
+    """Transform that models it is meant for apply to pictures themselves; of these, any size."""
 
 
 _SIGLIP = ImageTransform(mean=_HALF, std=_HALF, resize_mode="squash")
@@ -47,12 +47,13 @@ PREPROCESSINGS: Mapping[str, Preprocessing] = {
 """The contract's table (protocol.md, "Tensor fast path")."""
 
 _OTHER_SIZES = {384: (378, 384)}
-"""Of patches of 14 only 378 pixels fit into 384: open_clip's model takes these, and what was
-sent is resized once more."""
+"""Sizes that are taken as well: of patches of 14 only 378 pixels fit into 384. open_clip's model
+takes these, and what was sent is resized once more."""
 
 
 def preprocessing_of(service: str, transform: ImageTransform, prepared: Tower | None) -> str | None:
-    """The id under which a model of ``service`` takes prepared pictures; None: it takes none.
+    """Return the id under which a model of ``service`` takes prepared pictures; None: it takes
+    none.
 
     ``prepared`` is its tower for such, if it has one.
     How a client filters while it resizes is the id's affair (bilinear for SigLIP 2, where
@@ -73,8 +74,8 @@ def preprocessing_of(service: str, transform: ImageTransform, prepared: Tower | 
     return None
 
 
-def read_tensor(tensor: Tensor, target: Sequence[int]) -> NDArray[np.float32]:
-    """The picture as float32 (3, height, width), resized where ``target`` is another size.
+def read_tensor(tensor: PreparedTensor, target: Sequence[int]) -> NDArray[np.float32]:
+    """Read the picture as float32 (3, height, width), resized where ``target`` is another size.
 
     Raises InvalidInput for a payload of another length, and for numbers that can't be a picture's.
     """

@@ -39,7 +39,7 @@ _WORDS = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"""
 
 
 def clean(text: str, how: str = "lower") -> str:
-    """A text as open_clip's tokenizers see it: ``lower``, ``whitespace`` or ``canonicalize``."""
+    """Clean a text as open_clip's tokenizers do: ``lower``, ``whitespace`` or ``canonicalize``."""
     import ftfy
 
     text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
@@ -72,12 +72,12 @@ class JsonTokenizer:
         clean("")  # imports what it needs now, so that the first text doesn't wait for it
 
     def set_context(self, context: int) -> None:
-        """How many tokens a text is padded or cut to."""
+        """Set the number of tokens a text is padded or cut to."""
         self.context = context
         self.library.enable_truncation(max_length=context)
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
-        """The ids, int64 (texts, context)."""
+        """Return the ids, int64 (texts, context)."""
         tokens = np.full((len(texts), self.context), self.pad_id, np.int64)
         for row, text in zip(tokens, texts, strict=True):
             ids = self.library.encode(clean(text, self.how)).ids
@@ -88,7 +88,7 @@ class JsonTokenizer:
 
 
 def from_folder(folder: Path, model_config: Mapping[str, Any]) -> JsonTokenizer:
-    """The tokenizer of a folder with a ``tokenizer.json``.
+    """Read the tokenizer of a folder with a ``tokenizer.json``.
 
     ``model_config`` is open_clip's model config (its ``text_cfg`` counts). Raises
     ModelUnavailable where the files aren't there or aren't right.
@@ -178,7 +178,7 @@ def byte_pair_tokenizer(vocabulary: Path) -> Any:
 
 
 def _byte_letters() -> list[str]:
-    """A visible letter for each byte, in the order of CLIP's vocabulary.
+    """Choose a visible letter for each byte, in the order of CLIP's vocabulary.
 
     Bytes that are visible in Latin-1 stand for themselves and come first; the others
     get the letters from U+0100 on (GPT-2's ``bytes_to_unicode``).
@@ -188,13 +188,13 @@ def _byte_letters() -> list[str]:
 
 
 def tokenizer_settings(folder: Path) -> Mapping[str, Any]:
-    """The content of a folder's ``tokenizer_config.json``; raises OSError and ValueError."""
+    """Read the content of a folder's ``tokenizer_config.json``; raises OSError and ValueError."""
     path = folder / "tokenizer_config.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def _normalizer(content: object) -> Any:
-    """A normaliser of its JSON, which the library only reads as a part of a tokenizer's."""
+    """Make a normaliser of its JSON, which the library only reads as a part of a tokenizer's."""
     from tokenizers import Tokenizer, models
 
     empty = json.loads(Tokenizer(models.BPE()).to_str())
@@ -202,7 +202,7 @@ def _normalizer(content: object) -> Any:
 
 
 def _id(tokenizer: Any, token: object) -> int | None:
-    """The id of a special token as ``tokenizer_config.json`` writes it."""
+    """Find the id of a special token as ``tokenizer_config.json`` writes it."""
     if isinstance(token, Mapping):
         token = token.get("content")
     return tokenizer.token_to_id(token) if isinstance(token, str) else None

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from hearth.backends import Array, Session
-from hearth.batching import BatchQueue
+from hearth.batching import BatchQueue, Limit
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.models.rows import BatchRow
 from hearth.models.vectors import Vector, VectorRunner
 
 Item = BatchRow | Array
-"""What waits in a queue: a picture or the tokens of a text."""
+"""Item in a queue: a picture or the tokens of a text."""
 
 _COLOURS = 3
 
@@ -46,12 +46,12 @@ class Tower:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the input."""
+        """Dtype of the input."""
         return self._input.dtype
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        """Of the input, with the batch."""
+        """Shape of the input, with the batch."""
         return self._input.shape
 
     @property
@@ -80,11 +80,11 @@ class Tower:
         return len(self.shape) == 4 and self.shape[-1] == _COLOURS != self.shape[1]
 
     def picture_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """One picture of that size as it goes in, without the batch."""
+        """Give the shape of one picture of that size as it goes in, without the batch."""
         return (height, width, _COLOURS) if self.channels_last else (_COLOURS, height, width)
 
     def takes(self, shape: Sequence[int]) -> bool:
-        """Whether an item of this shape goes in; a picture's is (3, height, width) always."""
+        """Tell whether an item of this shape goes in; a picture's is (3, height, width) always."""
         mine = self.shape[1:]
         if self.channels_last:
             mine = (mine[-1], *mine[:-1])
@@ -93,9 +93,9 @@ class Tower:
         )
 
     def queue(
-        self, service: str, max_batch: int, capacity: int, **options: Any
+        self, service: str, max_batch: int, capacity: Limit, **options: Any
     ) -> BatchQueue[Item, Vector]:
-        """A new batch queue, from items to unit vectors, that owns the session from now on.
+        """Make a new batch queue, from items to unit vectors, that owns the session from now on.
 
         ``options`` are BatchQueue's. Vectors are read-only: several requests may share one.
         """

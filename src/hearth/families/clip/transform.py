@@ -18,7 +18,7 @@ from hearth.errors import ModelUnavailable
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of CLIP's training pictures; open_clip's ``constants.py``."""
+"""Standard deviations of CLIP's training pictures; open_clip's ``constants.py``."""
 
 ResizeMode = Literal["shortest", "squash", "longest"]
 
@@ -42,7 +42,7 @@ class ImageTransform:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "ImageTransform":
-        """From an open_clip ``preprocess_cfg``; what it doesn't say is as in CLIP.
+        """Read an open_clip ``preprocess_cfg``; what it doesn't say is CLIP's.
 
         Raises ModelUnavailable where it says something that can't be done.
         """
@@ -79,13 +79,13 @@ class ImageTransform:
 
     @property
     def offset(self) -> tuple[float, ...]:
-        """What is added to a channel: (x / 255 - mean) / std as one product and one sum."""
+        """Offset of a channel: (x / 255 - mean) / std as one product and one sum."""
         return tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
 
     def prepare(
         self, image: Image.Image, out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """The tensor of an RGB picture of any size: float32 (3, height, width), in ``out``."""
+        """Write the tensor of an RGB picture, float32 (3, height, width), to ``out``."""
         if out is None:
             out = np.empty((3, self.height, self.width), np.float32)
         picture = np.asarray(self.resized(image))
@@ -94,11 +94,11 @@ class ImageTransform:
         return out
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The same before it is normalised: uint8 (height, width, 3)."""
+        """Give the pixels before they are normalised: uint8 (height, width, 3)."""
         return np.asarray(self.resized(image))
 
     def resized(self, image: Image.Image) -> Image.Image:
-        """The picture at ``width`` × ``height``."""
+        """Resize the picture to ``width`` × ``height``."""
         if self.resize_mode == "squash":
             return self._resample(image, (self.width, self.height), None)
         if self.resize_mode == "longest":
@@ -106,7 +106,7 @@ class ImageTransform:
         return self._cropped(image)
 
     def _cropped(self, image: Image.Image) -> Image.Image:
-        """The shortest edge to its size, and of that the centre."""
+        """Resize the shortest edge to its size, and cut out the centre of that."""
         whole_width, whole_height = self._covering(image.width, image.height)
         left = round((whole_width - self.width) / 2.0)
         top = round((whole_height - self.height) / 2.0)
@@ -121,7 +121,7 @@ class ImageTransform:
         return self._resample(image, (self.width, self.height), box)
 
     def _covering(self, width: int, height: int) -> tuple[int, int]:
-        """The whole picture's size once it just covers the target."""
+        """Compute the whole picture's size once it just covers the target."""
         if self.width == self.height:
             # torchvision's Resize with one number: the longer edge is truncated.
             if width <= height:
@@ -132,7 +132,7 @@ class ImageTransform:
         return round(width / ratio), round(height / ratio)
 
     def _padded(self, image: Image.Image) -> Image.Image:
-        """The longest edge to its size, and bars around the rest."""
+        """Resize the longest edge to its size, and put bars around the rest."""
         ratio = max(image.height / self.height, image.width / self.width)
         width = max(1, round(image.width / ratio))
         height = max(1, round(image.height / ratio))

@@ -34,7 +34,7 @@ class Place(NamedTuple):
     """A model, and where its exports lie."""
 
     name: str
-    """Its full name: exports tell by it whose they are."""
+    """Name in full: exports tell by it whose they are."""
     export: Path
     """The place of the export in fp32; the variants are beside it."""
 

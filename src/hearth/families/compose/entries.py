@@ -23,7 +23,7 @@ ENTRIES = Option(
 _KEYS = {"id", "task", "options", "needs"}
 
 
-class Entry(NamedTuple):
+class ComposeEntry(NamedTuple):
     """One task of a composed request."""
 
     name: str
@@ -35,8 +35,8 @@ class Entry(NamedTuple):
     """Whose answer it waits for, and the option that takes the answer; empty: none does."""
 
 
-def read_entries(text: str) -> list[Entry]:
-    """The entries in their order; raises InvalidInput, with the entry in the message."""
+def read_entries(text: str) -> list[ComposeEntry]:
+    """Read the entries in their order; raises InvalidInput, with the entry in the message."""
     if not text.strip():
         raise InvalidInput(f'{ENTRIES.name} is missing: a JSON array, such as ["ocr"]')
     try:
@@ -55,7 +55,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _entry(number: int, given: Any) -> Entry:
+def _entry(number: int, given: Any) -> ComposeEntry:
     if isinstance(given, str):
         given = {"task": given}
     where = f"entry {number}"
@@ -70,7 +70,7 @@ def _entry(number: int, given: Any) -> Entry:
     if not isinstance(options, dict):
         raise InvalidInput(f"{where}: its options are no JSON object")
     meta = {key: _text(value) for key, value in options.items()}
-    return Entry(name, task, meta, _needs(where, given.get("needs", [])))
+    return ComposeEntry(name, task, meta, _needs(where, given.get("needs", [])))
 
 
 def _needs(where: str, given: Any) -> dict[str, str]:
@@ -90,7 +90,7 @@ def _needs(where: str, given: Any) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    """An option as meta has it."""
+    """Write an option as meta has it."""
     if isinstance(value, str):
         return value
     try:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 def _loader(_: ServiceSettings, parts: NodeParts) -> "ModelLoader":
     from hearth.families.compose.model import ComposeLoader
+    from hearth.media import IMAGE
 
-    return ComposeLoader(reader=parts.reader, options=parts.options)
+    return ComposeLoader({IMAGE: parts.reader}, options=parts.options)
 
 
 def _tasks() -> "tuple[Task, ...]":

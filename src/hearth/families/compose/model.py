@@ -1,45 +1,53 @@
-"""What composed requests need of a model: none; only room for the pictures they share."""
+"""Model of composed requests: none at all; only room for the payloads that they share."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
-from hearth.media import File, ImageReader, Picture
+from hearth.media import Decodable, Decoder, Medium
+from hearth.models.media_work import MediaWork
 from hearth.models.options import QueueOptions
-from hearth.models.pictures import PictureWork
 
 
 class Composer:
-    """Decoder of the pictures of composed requests; satisfies ``models.model.Model``."""
+    """Decoder of the payloads of composed requests; satisfies ``models.model.Model``.
+
+    ``decoders`` has one for each medium that entries may share.
+    """
 
     model_id = ""
     runtime = ""
     device = "cpu"
     precisions: tuple[str, ...] = ()
 
-    def __init__(self, *, reader: ImageReader, options: QueueOptions | None = None) -> None:
-        self._pictures = PictureWork("compose-pictures", reader, options or QueueOptions())
+    def __init__(
+        self, decoders: Mapping[Medium, Decoder], *, options: QueueOptions | None = None
+    ) -> None:
+        options = options or QueueOptions()
+        self._work = {
+            medium: MediaWork(f"compose-{medium.name}", decoder, options, ahead=medium.most_decoded)
+            for medium, decoder in decoders.items()
+        }
 
-    @asynccontextmanager
-    async def decoded(
-        self, file: File, context: RequestContext = NO_CONTEXT
-    ) -> AsyncIterator[Picture]:
-        """Decode a picture, and hold it while it is worked on; see ``PictureWork.decoded``."""
-        async with self._pictures.decoded(file, context) as picture:
-            yield picture
+    def decoded(
+        self, medium: Medium, payload: Decodable, context: RequestContext = NO_CONTEXT
+    ) -> AbstractAsyncContextManager[Decodable]:
+        """Decode a payload, and hold it while it is worked on; see ``MediaWork.decoded``."""
+        return self._work[medium].decoded(payload, context)
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
-        """Queue of pictures to be decoded."""
-        return (self._pictures.queue,)
+        """Queues of payloads to be decoded, one for each medium."""
+        return tuple(work.queue for work in self._work.values())
 
     async def warm_up(self) -> None:
         """Do nothing: there is nothing that could fail."""
 
     def close(self) -> None:
-        """End the queue."""
-        self._pictures.close()
+        """End the queues."""
+        for work in self._work.values():
+            work.close()
 
 
 class ComposeLoader:
@@ -47,10 +55,12 @@ class ComposeLoader:
 
     service = "compose"
 
-    def __init__(self, *, reader: ImageReader, options: QueueOptions | None = None) -> None:
-        self._reader = reader
+    def __init__(
+        self, decoders: Mapping[Medium, Decoder], *, options: QueueOptions | None = None
+    ) -> None:
+        self._decoders = decoders
         self._options = options
 
     def load(self) -> Composer:
         """Make the decoder."""
-        return Composer(reader=self._reader, options=self._options)
+        return Composer(self._decoders, options=self._options)

@@ -24,11 +24,12 @@ _LEAST_SPREAD = 1e-9
 """Square pixels; below it, five points are one."""
 
 _LEAST_FACTOR = 1e-7
-"""Of a face a billion pixels wide; and of points that are no face, however they are turned."""
+"""Bound of the scale: a face a billion pixels wide; and points that are no face, however they are
+turned."""
 
 
 def similarity(points: NDArray[np.float64], target: NDArray[np.float64] = TEMPLATE) -> Matrix:
-    """The turn, scale and shift that bring ``points`` (n, 2) nearest to ``target`` (n, 2).
+    """Find the turn, scale and shift that bring ``points`` (n, 2) nearest to ``target`` (n, 2).
 
     Nearest by the sum of squared distances, and never mirrored: Umeyama 1991, "Least-squares
     estimation of transformation parameters between two point patterns". In the plane, turn
@@ -43,7 +44,7 @@ def similarity(points: NDArray[np.float64], target: NDArray[np.float64] = TEMPLA
 
 
 def alignable(faces: Sequence[Landmarks]) -> bool:
-    """Whether all of these can be aligned."""
+    """Tell whether all of these can be aligned."""
     points = np.array(faces, np.float64).reshape(-1, p.POINTS, 2)
     return bool(np.all(_alignable(points, TEMPLATE)))
 
@@ -69,7 +70,7 @@ def _centred(points: NDArray[np.float64]) -> NDArray[np.complex128]:
 
 
 def aligned(pixels: Pixels, landmarks: Landmarks) -> Pixels:
-    """The face with these landmarks as ArcFace sees it: RGB (112, 112, 3).
+    """Cut out the face with these landmarks as ArcFace sees it: RGB (112, 112, 3).
 
     Sampled from the picture itself, bilinearly, and black beyond it, as insightface does: the
     vectors of others, who do the same, remain comparable. Raises ModelFailed as
@@ -99,7 +100,7 @@ def aligned(pixels: Pixels, landmarks: Landmarks) -> Pixels:
 
 
 def resized(pixels: Pixels) -> Pixels:
-    """A picture that is an aligned face already, at ArcFace's size."""
+    """Resize a picture that is an aligned face already to ArcFace's size."""
     if pixels.shape[:2] == (p.SIDE, p.SIDE):
         return pixels
     shrinks = pixels.shape[0] > p.SIDE
@@ -110,7 +111,7 @@ def resized(pixels: Pixels) -> Pixels:
 
 
 def outline(landmarks: Landmarks, size: tuple[int, int]) -> Box:
-    """A box about a face of which only the landmarks are known: what is seen of it, aligned.
+    """Draw a box about a face of which only the landmarks are known: what is seen of it, aligned.
 
     Within the picture of this width and height. Raises ModelFailed as ``similarity``.
     """
@@ -124,13 +125,13 @@ def _points(landmarks: Landmarks) -> NDArray[np.float64]:
 
 
 def _corners(matrix: Matrix) -> NDArray[np.float64]:
-    """Where the corners of the aligned face are in the picture, (4, 2)."""
+    """Find where the corners of the aligned face are in the picture, (4, 2)."""
     corners = np.array([(0, 0), (p.SIDE, 0), (0, p.SIDE), (p.SIDE, p.SIDE)], np.float64)
     return np.asarray(np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T).T)
 
 
 def _reach(matrix: Matrix) -> tuple[int, int, int, int]:
-    """The pixels that the aligned face is made of: left, top, and one past right and bottom."""
+    """Find which pixels make the aligned face: left, top, and one past right and bottom."""
     corners = _corners(matrix)
     least = np.floor(corners.min(axis=0)).astype(int) - 1
     most = np.ceil(corners.max(axis=0)).astype(int) + 2

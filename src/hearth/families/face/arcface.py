@@ -10,7 +10,7 @@ from hearth.media.raw import Pixels
 from hearth.models.vectors import VectorRunner, directed
 
 
-class Recogniser:
+class FaceRecogniser:
     """Aligned faces to unit vectors.
 
     ``session`` takes pixels, uint8 (n, 112, 112, 3), and gives one output, (n, 512). Raises

@@ -20,7 +20,7 @@ Landmarks = tuple[float, ...]
 picture; a point may lie outside of it."""
 
 
-class Face(NamedTuple):
+class DetectedFace(NamedTuple):
     """One face."""
 
     box: Box
@@ -31,17 +31,17 @@ class Face(NamedTuple):
 
     @property
     def width(self) -> float:
-        """Of the box, in pixels."""
+        """Width of the box, in pixels."""
         return self.box[2] - self.box[0]
 
     @property
     def height(self) -> float:
-        """Of the box, in pixels."""
+        """Height of the box, in pixels."""
         return self.box[3] - self.box[1]
 
     @property
     def prominence(self) -> float:
-        """What large and sure faces have more of: the box's area times the confidence."""
+        """Measure of how large and sure a face is: the box's area times the confidence."""
         return self.width * self.height * self.confidence
 
 
@@ -54,7 +54,7 @@ class Kept:
         self._pixels: Pixels | None = pixels
 
     def take(self) -> Pixels | None:
-        """The pixels; None from the second time on."""
+        """Take the pixels out; None from the second time on."""
         pixels, self._pixels = self._pixels, None
         return pixels
 
@@ -71,7 +71,7 @@ class Crops(NamedTuple):
 class Embedded(NamedTuple):
     """A face, and whose it is."""
 
-    face: Face
+    face: DetectedFace
     vector: Vector
 
 
@@ -92,15 +92,15 @@ class Wanted(NamedTuple):
         """Faces this sure are looked for: those that others may ask for as well."""
         return min(self.min_confidence, p.LEAST_KEPT)
 
-    def choose(self, faces: Sequence[Face]) -> tuple[Face, ...]:
-        """Those of a picture's faces that are wanted, in the order in which they come."""
+    def choose(self, faces: Sequence[DetectedFace]) -> tuple[DetectedFace, ...]:
+        """Choose those of a picture's faces that are wanted, in the order in which they come."""
         fitting = [face for face in faces if self._fits(face)]
         if 0 < self.max_faces < len(fitting):
             chosen = sorted(range(len(fitting)), key=lambda at: -fitting[at].prominence)
             return tuple(fitting[at] for at in sorted(chosen[: self.max_faces]))
         return tuple(fitting)
 
-    def _fits(self, face: Face) -> bool:
+    def _fits(self, face: DetectedFace) -> bool:
         if face.confidence < self.min_confidence:
             return False
         if min(face.width, face.height) < self.min_size:
@@ -109,4 +109,4 @@ class Wanted(NamedTuple):
 
 
 SURE = Wanted()
-"""As insightface has it: all that are sure enough."""
+"""Least confidence, insightface's: all that are sure enough."""

@@ -51,7 +51,7 @@ def dynamic_copy(snapshot: Path) -> Path | None:
 
 
 def graph_in(folder: Path, role: str) -> Path:
-    """The graph of a role, ``detection`` or ``recognition``, in a folder of the user's.
+    """Find the graph of a role, ``detection`` or ``recognition``, in a folder of the user's.
 
     Raises ModelUnavailable where there is none, or more than one to choose from.
     """
@@ -79,7 +79,7 @@ def graph_in(folder: Path, role: str) -> Path:
 
 
 def role_of(path: Path) -> str | None:
-    """What a graph is, going by its inputs and outputs; None where it is neither.
+    """Tell a graph's role by its inputs and outputs; None where it has neither.
 
     Raises ModelUnavailable for a file that can't be read.
     """
@@ -97,7 +97,7 @@ def role_of(path: Path) -> str | None:
 
 
 def open_detection(path: Path, settings: FaceSettings) -> Session:
-    """The detector's graph as one that takes pixels, where it is one; raises SetupError."""
+    """Open the detector's graph as one that takes pixels, where it is one; raises SetupError."""
     graph = open_session(path, session_options(settings))
     shape = graph.inputs[0].shape if graph.inputs else ()
     height, width = shape[2:] if len(shape) == 4 else (None, None)
@@ -110,7 +110,7 @@ def open_detection(path: Path, settings: FaceSettings) -> Session:
 
 
 def open_recognition(path: Path, settings: FaceSettings) -> Session:
-    """The recogniser's graph as one that takes pixels, where it is one; raises SetupError."""
+    """Open the recogniser's graph as one that takes pixels, where it is one; raises SetupError."""
     return taking_pixels(
         open_session(path, session_options(settings)),
         height=p.SIDE,

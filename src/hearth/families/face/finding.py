@@ -5,12 +5,12 @@ from contextlib import AsyncExitStack
 
 from hearth.backends import Session
 from hearth.batching import BatchQueue, QueueHandle, RequestContext
-from hearth.families.face.faces import Face, Kept, Wanted
-from hearth.families.face.pictures import PICTURES_AHEAD, Look, Pictures
-from hearth.families.face.scrfd import Detector, Found, View
-from hearth.media import File, ImageReader
+from hearth.families.face.faces import DetectedFace, Kept, Wanted
+from hearth.families.face.preprocess import PICTURES_AHEAD, DetectionPreprocessor, Look
+from hearth.families.face.scrfd import DetectedFaces, DetectionInput, FaceDetector
+from hearth.media import ImagePayload, ImageReader
+from hearth.models.media_work import exclusive_when_heavy
 from hearth.models.options import QueueOptions
-from hearth.models.pictures import exclusive_when_heavy
 from hearth.models.single_flight import SingleFlightCache
 
 _FACES_OF_A_VECTOR = 8
@@ -25,11 +25,11 @@ class Finder:
     """
 
     def __init__(
-        self, detector: Detector, session: Session, reader: ImageReader, options: QueueOptions
+        self, detector: FaceDetector, session: Session, reader: ImageReader, options: QueueOptions
     ) -> None:
-        pictures = Pictures(detector.width, detector.height)
+        pictures = DetectionPreprocessor(detector.width, detector.height)
         self._prepare = exclusive_when_heavy(pictures.prepare, reader)
-        self.queue: BatchQueue[View, Found] = BatchQueue(
+        self.queue: BatchQueue[DetectionInput, DetectedFaces] = BatchQueue(
             detector,
             name="face-detection",
             max_batch=session.batch_sizes.limit(options.first_batch),
@@ -39,17 +39,17 @@ class Finder:
             ahead=PICTURES_AHEAD,
             max_delay=options.max_delay,
         )
-        self.work: SingleFlightCache[tuple[Face, ...]] = SingleFlightCache(
+        self.work: SingleFlightCache[tuple[DetectedFace, ...]] = SingleFlightCache(
             options.cache_entries, weigh=lambda faces: 1 + len(faces) // _FACES_OF_A_VECTOR
         )
 
     async def find(
-        self, file: File, key: Hashable, wanted: Wanted, context: RequestContext
-    ) -> tuple[Face, ...]:
-        """The faces of a picture that are wanted, the surest first."""
+        self, file: ImagePayload, key: Hashable, wanted: Wanted, context: RequestContext
+    ) -> tuple[DetectedFace, ...]:
+        """Find the faces of a picture that are wanted, the surest first."""
         handle = QueueHandle()
 
-        async def look() -> tuple[Face, ...]:
+        async def look() -> tuple[DetectedFace, ...]:
             asked = Look(file, wanted, keep=False)
             found = await self.queue.submit_raw(
                 asked, self._prepare, context=context, handle=handle
@@ -60,21 +60,21 @@ class Finder:
 
     async def find_to_cut(
         self,
-        file: File,
+        file: ImagePayload,
         key: Hashable,
         wanted: Wanted,
         context: RequestContext,
         stack: AsyncExitStack,
-    ) -> tuple[tuple[Face, ...], Kept | None]:
-        """The same, and the decoded picture, unless it is too large to be kept, or somebody
-        else's look found the faces.
+    ) -> tuple[tuple[DetectedFace, ...], Kept | None]:
+        """Find the faces, and the decoded picture, unless it is too large to be
+        kept, or somebody else's look found the faces.
 
         ``stack`` holds the picture's place among those under way.
         """
         handle = QueueHandle()
         kept: Kept | None = None
 
-        async def look() -> tuple[Face, ...]:
+        async def look() -> tuple[DetectedFace, ...]:
             nonlocal kept
             asked = Look(file, wanted, keep=True)
             place = self.queue.passing(asked, self._prepare, context=context, handle=handle)
@@ -89,10 +89,10 @@ class Finder:
         self,
         key: Hashable,
         wanted: Wanted,
-        look: Callable[[], Awaitable[tuple[Face, ...]]],
+        look: Callable[[], Awaitable[tuple[DetectedFace, ...]]],
         handle: QueueHandle,
         context: RequestContext,
-    ) -> tuple[Face, ...]:
+    ) -> tuple[DetectedFace, ...]:
         faces = await self.work.get(
             (key, wanted.least, wanted.nms_threshold),
             look,

@@ -10,14 +10,14 @@ from hearth.media.raw import Pixels
 
 
 class Letterbox(NamedTuple):
-    """What the detector sees of a picture: top left in the rectangle, black beyond."""
+    """Picture as the detector sees it: top left in the rectangle, black beyond."""
 
     pixels: Pixels
     """(height, width, 3) of the rectangle."""
     scale: tuple[float, float]
-    """Its pixels for each of the picture's, along x and y. Equal but for whole pixels."""
+    """Pixels here for each of the picture's, along x and y. Equal but for whole pixels."""
     width: int
-    """Of the picture."""
+    """Width of the picture."""
     height: int
 
     def place(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -26,7 +26,7 @@ class Letterbox(NamedTuple):
 
 
 def letterbox(pixels: Pixels, width: int, height: int) -> Letterbox:
-    """A picture of any size in a rectangle, its shape kept; small ones are enlarged.
+    """Put a picture of any size in a rectangle, its shape kept; small ones are enlarged.
 
     As insightface does: as large as it fits, whole pixels, bilinear. It divides both
     coordinates by the scale of the height on the way back; we take each axis by its own,

@@ -85,7 +85,7 @@ class FaceLoader:
         return repository
 
     def is_local(self) -> bool:
-        """Whether all files are here already; never touches the network.
+        """Tell whether all files are here already; never touches the network.
 
         Raises BackendUnavailable where the engine isn't installed.
         """
@@ -155,7 +155,7 @@ class FaceLoader:
         return freed or snapshot / IN_LAYOUT[role]
 
     def _lacking(self, folder: Path) -> str:
-        """What keeps the user's folder from being used; empty: nothing."""
+        """Tell why the user's folder can't be used; empty: nothing is lacking."""
         from hearth.families.face.files import graph_in
 
         try:
@@ -166,7 +166,7 @@ class FaceLoader:
         return ""
 
     def _model_id(self) -> str:
-        """That of the recogniser: vectors of different ones can't be compared."""
+        """Name the recogniser's model: vectors of different ones can't be compared."""
         own = self._own[RECOGNITION]
         if own is None:
             return self._reference.model_id
@@ -175,7 +175,7 @@ class FaceLoader:
 
 
 def _reference(text: str) -> ModelReference:
-    """What ``face.model`` names: a repository, a folder, or one of ``PACKS`` by its name."""
+    """Read ``face.model``: a repository, a folder, or one of ``PACKS`` by its name."""
     if text in PACKS and not Path(text).is_dir():
         text = f"{ONNX_ORGANISATION}/{text}"
     try:

@@ -14,14 +14,14 @@ from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.families.face import parameters as p
 from hearth.families.face.alignment import alignable, outline
-from hearth.families.face.arcface import Recogniser
-from hearth.families.face.faces import SURE, Embedded, Face, Kept, Landmarks, Vector, Wanted
+from hearth.families.face.arcface import FaceRecogniser
+from hearth.families.face.faces import SURE, DetectedFace, Embedded, Kept, Landmarks, Vector, Wanted
 from hearth.families.face.finding import Finder
 from hearth.families.face.letterbox import letterbox
-from hearth.families.face.pictures import Cut
+from hearth.families.face.preprocess import Cut
 from hearth.families.face.recognition import Recognition
-from hearth.families.face.scrfd import Detector, View
-from hearth.media import File, ImageReader
+from hearth.families.face.scrfd import DetectionInput, FaceDetector
+from hearth.media import ImagePayload, ImageReader
 from hearth.models.options import QueueOptions
 from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, key_of
@@ -34,7 +34,7 @@ class _Errand:
     """A picture whose faces are to be recognised, on its way through the steps."""
 
     model: "FaceModel"
-    file: File
+    file: ImagePayload
     wanted: Wanted
     key: Hashable
     context: RequestContext
@@ -45,8 +45,8 @@ class _Errand:
 class FaceModel:
     """A loaded pair of SCRFD and ArcFace; satisfies ``models.model.Model``.
 
-    ``detection`` and ``recognition`` are sessions that take pixels: see ``scrfd.Detector``
-    and ``arcface.Recogniser``. Owns the sessions. ``files`` are theirs, in that order.
+    ``detection`` and ``recognition`` are sessions that take pixels: see ``scrfd.FaceDetector``
+    and ``arcface.FaceRecogniser``. Owns the sessions. ``files`` are theirs, in that order.
     ``min_confidence`` is for requests that name none. Raises ModelUnavailable for other
     graphs.
     """
@@ -72,7 +72,7 @@ class FaceModel:
         self.runtime = detection.runtime
         self.device = detection.device
         self.precisions = tuple(dict.fromkeys(session.precision for session in self._sessions))
-        detector, recogniser = Detector(detection), Recogniser(recognition)
+        detector, recogniser = FaceDetector(detection), FaceRecogniser(recognition)
         self._width, self._height = detector.width, detector.height
         self._finder = Finder(detector, detection, reader, self._options)
         self._recognition = Recognition(recogniser, recognition, reader, self._options)
@@ -89,7 +89,7 @@ class FaceModel:
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
-        """What was found, and recognised, once for several requests."""
+        """Statistics of faces that were found, and recognised, once for several requests."""
         return {
             "face-detection": self._finder.work.statistics(),
             "face-recognition": self._recognition.work.statistics(),
@@ -97,7 +97,7 @@ class FaceModel:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What else is true of the model."""
+        """Further facts about the model."""
         return {
             "provider": self._sessions[0].provider,
             "detection_size": f"{self._width}x{self._height}",
@@ -105,9 +105,9 @@ class FaceModel:
         }
 
     async def detect(
-        self, file: File, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
-    ) -> tuple[Face, ...]:
-        """The faces of a picture that are wanted, the surest first; none is an empty tuple.
+        self, file: ImagePayload, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
+    ) -> tuple[DetectedFace, ...]:
+        """Find the faces of a picture that are wanted, the surest first; none is an empty tuple.
 
         Raises InvalidInput for anything but a picture, ModelFailed, and what a batch queue
         raises.
@@ -115,9 +115,10 @@ class FaceModel:
         return await self._finder.find(file, await self._key(file), wanted, context)
 
     async def recognise(
-        self, file: File, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
+        self, file: ImagePayload, wanted: Wanted = SURE, context: RequestContext = NO_CONTEXT
     ) -> list[Embedded]:
-        """The faces of a picture that are wanted, with their vectors; raises as ``detect``.
+        """Recognise the faces of a picture that are wanted, with their vectors; raises as
+        ``detect``.
 
         Where one of them can't be recognised the whole request fails, and no other does.
         """
@@ -128,9 +129,12 @@ class FaceModel:
         return embedded
 
     async def embed(
-        self, file: File, faces: Sequence[Landmarks] | None, context: RequestContext = NO_CONTEXT
+        self,
+        file: ImagePayload,
+        faces: Sequence[Landmarks] | None,
+        context: RequestContext = NO_CONTEXT,
     ) -> list[Embedded]:
-        """The faces with these landmarks in a picture, in order; raises as ``detect``.
+        """Embed the faces with these landmarks in a picture, in order; raises as ``detect``.
 
         None: the picture is an aligned face itself; it is brought to 112×112 pixels where it
         has others. Confidences are 1, boxes what is seen of each face. InvalidInput for
@@ -144,7 +148,9 @@ class FaceModel:
             vectors, size = await self._recognition.of_faces(cut, key, context, stack)
         if faces is None:
             return [Embedded(_aligned_face(size), vectors[0])]
-        told = [Face(outline(landmarks, size), 1.0, tuple(landmarks)) for landmarks in faces]
+        told = [
+            DetectedFace(outline(landmarks, size), 1.0, tuple(landmarks)) for landmarks in faces
+        ]
         return [Embedded(face, vector) for face, vector in zip(told, vectors, strict=True)]
 
     async def warm_up(self) -> None:
@@ -153,7 +159,7 @@ class FaceModel:
         Raises ModelUnavailable where one of them doesn't give what it should.
         """
         noise = np.random.default_rng(0).integers(0, 256, (p.SIDE, p.SIDE, 3), np.uint8)
-        view = View(letterbox(noise, self._width, self._height), SURE)
+        view = DetectionInput(letterbox(noise, self._width, self._height), SURE)
         try:
             await self._finder.queue.submit(view)
             await self._recognition.queue.submit(noise)
@@ -188,16 +194,16 @@ class FaceModel:
         for session in self._sessions:
             session.close()
 
-    async def _key(self, file: File) -> Hashable:
-        return await key_of(file) if self._options.cache_entries else None
+    async def _key(self, file: ImagePayload) -> Hashable:
+        return await key_of(file) if self._options.cache_entries.value else None
 
-    async def _find(self, errand: _Errand) -> tuple[tuple[Face, ...], Kept | None]:
+    async def _find(self, errand: _Errand) -> tuple[tuple[DetectedFace, ...], Kept | None]:
         return await self._finder.find_to_cut(
             errand.file, errand.key, errand.wanted, errand.context, errand.stack
         )
 
     async def _vectors(
-        self, errand: _Errand, found: tuple[tuple[Face, ...], Kept | None]
+        self, errand: _Errand, found: tuple[tuple[DetectedFace, ...], Kept | None]
     ) -> tuple[Vector, ...]:
         faces, kept = found
         if not faces:
@@ -208,7 +214,7 @@ class FaceModel:
 
 
 async def _join(
-    _: _Errand, found: tuple[tuple[Face, ...], Kept | None], vectors: tuple[Vector, ...]
+    _: _Errand, found: tuple[tuple[DetectedFace, ...], Kept | None], vectors: tuple[Vector, ...]
 ) -> list[Embedded]:
     return [Embedded(face, vector) for face, vector in zip(found[0], vectors, strict=True)]
 
@@ -223,9 +229,9 @@ _RECOGNITION = Plan(
 """From a picture to its faces, and whose they are."""
 
 
-def _aligned_face(size: tuple[int, int]) -> Face:
-    """A picture that is an aligned face: its landmarks are where the template has them."""
+def _aligned_face(size: tuple[int, int]) -> DetectedFace:
+    """Return a picture that is an aligned face: its landmarks are where the template has them."""
     width, height = size
     points = np.array(p.TEMPLATE) * (width / p.SIDE, height / p.SIDE)
     landmarks = tuple(points.round(3).reshape(-1).tolist())
-    return Face((0.0, 0.0, float(width), float(height)), 1.0, landmarks)
+    return DetectedFace((0.0, 0.0, float(width), float(height)), 1.0, landmarks)

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from hearth.backends import Session
 from hearth.batching import BatchQueue, QueueHandle, RequestContext
 from hearth.families.face import parameters as p
-from hearth.families.face.arcface import Recogniser
+from hearth.families.face.arcface import FaceRecogniser
 from hearth.families.face.faces import Vector
-from hearth.families.face.pictures import PICTURES_AHEAD, Cut
+from hearth.families.face.preprocess import PICTURES_AHEAD, Cut
 from hearth.media import ImageReader
 from hearth.media.raw import Pixels
+from hearth.models.media_work import MediaWork
 from hearth.models.options import QueueOptions
-from hearth.models.pictures import PictureWork
 from hearth.models.single_flight import SingleFlightCache
 
 _FACES = 4 * PICTURES_AHEAD * p.MOST_FACES
@@ -22,7 +22,7 @@ A picture is refused before it is looked at, never afterwards."""
 
 
 class Known(NamedTuple):
-    """What is known of faces that were recognised in a picture."""
+    """Faces that were recognised in a picture, as far as they are known."""
 
     vectors: tuple[Vector, ...]
     size: tuple[int, int]
@@ -33,9 +33,13 @@ class Recognition:
     """The queue of a recogniser over ``session``, and the vectors computed last."""
 
     def __init__(
-        self, recogniser: Recogniser, session: Session, reader: ImageReader, options: QueueOptions
+        self,
+        recogniser: FaceRecogniser,
+        session: Session,
+        reader: ImageReader,
+        options: QueueOptions,
     ) -> None:
-        self._crops = PictureWork("face-crops", reader, options, ahead=PICTURES_AHEAD)
+        self._crops = MediaWork("face-crops", reader, options, ahead=PICTURES_AHEAD)
         self.queue: BatchQueue[Pixels, Vector] = BatchQueue(
             recogniser,
             name="face-recognition",
@@ -58,7 +62,7 @@ class Recognition:
     async def of_faces(
         self, cut: Cut, key: Hashable, context: RequestContext, stack: AsyncExitStack
     ) -> Known:
-        """The vectors of faces of a picture, kept or computed now.
+        """Give the vectors of faces of a picture, kept or computed now.
 
         ``key`` tells the picture from others; ``stack`` holds its place among those under way.
         Raises InvalidInput for anything but a picture, ModelFailed where one of the faces has

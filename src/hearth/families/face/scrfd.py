@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hearth.backends import Array, Session
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.families.face import parameters as p
-from hearth.families.face.faces import Face, Kept, Wanted
+from hearth.families.face.faces import DetectedFace, Kept, Wanted
 from hearth.families.face.letterbox import Letterbox
 from hearth.models.rows import BatchBuilder
 
@@ -23,7 +23,7 @@ _WITHOUT_KEYPOINTS = (6, 10)
 """Outputs of a graph with three levels, and with five."""
 
 
-class View(NamedTuple):
+class DetectionInput(NamedTuple):
     """A picture on its way through detection."""
 
     seen: Letterbox
@@ -32,16 +32,16 @@ class View(NamedTuple):
     """The picture itself, where it is wanted again."""
 
 
-class Found(NamedTuple):
-    """What is in a picture."""
+class DetectedFaces(NamedTuple):
+    """Faces in a picture."""
 
-    faces: tuple[Face, ...]
+    faces: tuple[DetectedFace, ...]
     """All that are sure enough for ``Wanted.least``, the surest first."""
     kept: Kept | None = None
     """The picture itself, where it is wanted again."""
 
 
-class Anchors(NamedTuple):
+class LevelOutputs(NamedTuple):
     """One level of a graph's answer for one picture, in pixels of the rectangle."""
 
     scores: NDArray[np.float32]
@@ -53,10 +53,10 @@ class Anchors(NamedTuple):
     centres: NDArray[np.float64]
     """(n, 2)"""
     stride: int
-    """What boxes and keypoints are multiples of."""
+    """Unit of boxes and keypoints, in pixels of the rectangle."""
 
 
-class Detector:
+class FaceDetector:
     """Pictures to the faces in them.
 
     ``session`` takes pixels, uint8 (n, height, width, 3), and gives scores, boxes and
@@ -73,8 +73,8 @@ class Detector:
         assert height and width
         self.height, self.width = height, width
 
-    def __call__(self, views: Sequence[View]) -> list[Found | ModelFailed]:
-        """What is in each picture; a ModelFailed where the graph's numbers aren't finite."""
+    def __call__(self, views: Sequence[DetectionInput]) -> list[DetectedFaces | ModelFailed]:
+        """Find the faces in each picture; a ModelFailed where the graph's numbers aren't finite."""
         # A graph of a fixed batch gets it filled up.
         sizes = self._session.batch_sizes.fixed
         size = next((size for size in sizes if size >= len(views)), len(views))
@@ -85,10 +85,12 @@ class Detector:
             for view, place in zip(views, places, strict=True)
         ]
 
-    def _look(self, view: View, levels: Sequence[Anchors]) -> Found | ModelFailed:
+    def _look(
+        self, view: DetectionInput, levels: Sequence[LevelOutputs]
+    ) -> DetectedFaces | ModelFailed:
         if not all(np.isfinite(part).all() for level in levels for part in level[:3]):
             return ModelFailed("the detection model gave numbers that aren't finite")
-        return Found(faces_of(levels, view.seen, view.wanted), view.kept)
+        return DetectedFaces(faces_of(levels, view.seen, view.wanted), view.kept)
 
 
 def _require(session: Session) -> None:
@@ -110,8 +112,8 @@ def _require(session: Session) -> None:
 
 def levels_of(
     outputs: Mapping[str, Array], pictures: int, height: int, width: int
-) -> list[list[Anchors]]:
-    """What a graph gave for a batch of rectangles: by level, and then by picture.
+) -> list[list[LevelOutputs]]:
+    """Read a graph's outputs for a batch of rectangles: by level, and then by picture.
 
     Which output is which shows in its shape, for they come in any order: the last axis
     tells the kind, the number of anchors the level. Raises ModelFailed for anything else.
@@ -135,7 +137,7 @@ def levels_of(
 
 def _level(
     scores: Array, boxes: Array, keypoints: Array, stride: int, size: tuple[int, int]
-) -> list[Anchors]:
+) -> list[LevelOutputs]:
     rows, columns = size[0] // stride, size[1] // stride
     for_each, rest = divmod(scores.shape[1], max(1, rows * columns))
     if rest or not for_each:
@@ -144,21 +146,25 @@ def _level(
         )
     centres = anchor_centres(rows, columns, stride, for_each)
     return [
-        Anchors(of_scores[:, 0], of_boxes, of_keypoints, centres, stride)
+        LevelOutputs(of_scores[:, 0], of_boxes, of_keypoints, centres, stride)
         for of_scores, of_boxes, of_keypoints in zip(scores, boxes, keypoints, strict=True)
     ]
 
 
 @lru_cache(maxsize=32)
 def anchor_centres(rows: int, columns: int, stride: int, for_each: int) -> NDArray[np.float64]:
-    """Where the anchors of a level are, (rows · columns · for_each, 2): row by row, from (0, 0)."""
+    """Find where the anchors of a level are, (rows · columns · for_each, 2): row by row, from (0,
+    0).
+    """
     down, right = np.mgrid[:rows, :columns]
     places = np.stack([right, down], axis=-1).reshape(-1, 2) * float(stride)
     return np.repeat(places, for_each, axis=0)
 
 
-def faces_of(levels: Sequence[Anchors], seen: Letterbox, wanted: Wanted) -> tuple[Face, ...]:
-    """The faces of one picture that are sure enough for ``wanted.least``, the surest first."""
+def faces_of(
+    levels: Sequence[LevelOutputs], seen: Letterbox, wanted: Wanted
+) -> tuple[DetectedFace, ...]:
+    """Choose a picture's faces that are sure enough for ``wanted.least``, the surest first."""
     picked = [(level, np.flatnonzero(level.scores >= wanted.least)) for level in levels]
     scores = np.concatenate([level.scores[at] for level, at in picked]).astype(np.float64)
     boxes = np.concatenate([_boxes(level, at) for level, at in picked])
@@ -169,21 +175,21 @@ def faces_of(levels: Sequence[Anchors], seen: Letterbox, wanted: Wanted) -> tupl
     return _faces(scores[kept], boxes[kept], keypoints[kept], seen)
 
 
-def _boxes(level: Anchors, at: NDArray[np.intp]) -> NDArray[np.float64]:
+def _boxes(level: LevelOutputs, at: NDArray[np.intp]) -> NDArray[np.float64]:
     """Left, top, right and bottom, (n, 4)."""
     reach = level.boxes[at].astype(np.float64) * level.stride
     centres = level.centres[at]
     return np.concatenate([centres - reach[:, :2], centres + reach[:, 2:]], axis=1)
 
 
-def _keypoints(level: Anchors, at: NDArray[np.intp]) -> NDArray[np.float64]:
+def _keypoints(level: LevelOutputs, at: NDArray[np.intp]) -> NDArray[np.float64]:
     """(n, 5, 2)"""
     offsets = level.keypoints[at].astype(np.float64).reshape(-1, p.POINTS, 2) * level.stride
     return np.asarray(level.centres[at][:, None] + offsets)
 
 
 def suppress(boxes: NDArray[np.float64], threshold: float, most: int) -> list[int]:
-    """Which boxes (n, 4), the surest first, share no more than ``threshold`` with a surer one.
+    """Tell which boxes (n, 4), the surest first, share no more than ``threshold`` with a surer one.
 
     Shared is the intersection over the union. At most ``most``; a box that is left out
     keeps no other from staying.
@@ -200,8 +206,8 @@ def _faces(
     boxes: NDArray[np.float64],
     keypoints: NDArray[np.float64],
     seen: Letterbox,
-) -> tuple[Face, ...]:
-    """The faces of which something is in the picture."""
+) -> tuple[DetectedFace, ...]:
+    """Choose the faces of which something is in the picture."""
     # A thousandth of a pixel: what clients are told is what is aligned.
     corners = np.clip(seen.place(boxes.reshape(-1, 2, 2)), 0, (seen.width, seen.height)).round(3)
     landmarks = seen.place(keypoints).round(3)
@@ -213,6 +219,6 @@ def _faces(
         strict=True,
     )
     return tuple(
-        Face((left, top, right, bottom), score, tuple(points))
+        DetectedFace((left, top, right, bottom), score, tuple(points))
         for (left, top, right, bottom), score, points in rows
     )

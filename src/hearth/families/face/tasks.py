@@ -10,13 +10,13 @@ import orjson
 from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.errors import InvalidInput
 from hearth.families.face import parameters as p
-from hearth.families.face.faces import Box, Embedded, Face, Landmarks, Wanted
-from hearth.media import File
+from hearth.families.face.faces import Box, DetectedFace, Embedded, Landmarks, Wanted
+from hearth.media import ImagePayload
 from hearth.media.formats import PICTURES
 from hearth.tasks import render
 from hearth.tasks.answer import Result
+from hearth.tasks.images import parse_image
 from hearth.tasks.options import Option
-from hearth.tasks.prepared import file_of
 from hearth.tasks.task import Call, Task
 
 if TYPE_CHECKING:  # the model brings OpenCV along
@@ -131,7 +131,7 @@ class Given(NamedTuple):
 class Asked(NamedTuple):
     """A picture, and which of its faces are to be embedded."""
 
-    file: File
+    file: ImagePayload
     given: list[Given] | None = None
     """Faces that the client has found; None: those that are to be found."""
     is_aligned: bool = False
@@ -216,7 +216,7 @@ def _wanted(model: "FaceModel", options: Mapping[str, Any]) -> Wanted:
 
 
 def _parse_to_embed(model: "FaceModel", call: Call) -> Asked:
-    file = file_of(model, call)
+    file = parse_image(model, call)
     is_aligned = call.options[ALIGNED.name]
     text = call.options[FACES.name]
     if text and is_aligned:
@@ -224,11 +224,11 @@ def _parse_to_embed(model: "FaceModel", call: Call) -> Asked:
     return Asked(file, given_faces(text) if text else None, is_aligned)
 
 
-async def _detect(model: "FaceModel", file: File, call: Call) -> Sequence[Face]:
+async def _detect(model: "FaceModel", file: ImagePayload, call: Call) -> Sequence[DetectedFace]:
     return await model.detect(file, _wanted(model, call.options), call.context)
 
 
-async def _recognise(model: "FaceModel", file: File, call: Call) -> list[Embedded]:
+async def _recognise(model: "FaceModel", file: ImagePayload, call: Call) -> list[Embedded]:
     return await model.recognise(file, _wanted(model, call.options), call.context)
 
 
@@ -247,11 +247,11 @@ async def _embed(model: "FaceModel", asked: Asked, call: Call) -> list[Embedded]
     ]
 
 
-def _describe(face: Face) -> dict[str, Any]:
+def _describe(face: DetectedFace) -> dict[str, Any]:
     return {"bbox": face.box, "confidence": face.confidence, "landmarks": face.landmarks}
 
 
-def _render_faces(model: "FaceModel", faces: Sequence[Face], _: Call) -> Result:
+def _render_faces(model: "FaceModel", faces: Sequence[DetectedFace], _: Call) -> Result:
     return _render(model, [_describe(face) for face in faces], {})
 
 
@@ -275,7 +275,7 @@ FACE_TASKS: tuple[Task, ...] = (
         summary="the faces in a picture: boxes and five landmarks each",
         inputs=PICTURES,
         schema=FACE_V1,
-        parse=file_of,
+        parse=parse_image,
         call=_detect,
         render=_render_faces,
         options=DETECTION,
@@ -303,7 +303,7 @@ FACE_TASKS: tuple[Task, ...] = (
         summary="the faces in a picture, and whose each is, as a vector",
         inputs=PICTURES,
         schema=FACE_V1,
-        parse=file_of,
+        parse=parse_image,
         call=_recognise,
         render=_render_embedded,
         options=DETECTION,

@@ -46,5 +46,5 @@ class Backdrops:
 
     @property
     def bytes(self) -> int:
-        """What is kept, with the texts it is known by."""
+        """Bytes that are held, with the texts they are known by."""
         return sum(len(text) + pixels.nbytes for (text, _, _), pixels in self._kept.items())

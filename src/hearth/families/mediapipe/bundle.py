@@ -66,14 +66,14 @@ class Brought(NamedTuple):
     role: str
     """The name of ours that it stands in for."""
     name: str
-    """Of its file, in the bundle."""
+    """Name of its file, in the bundle."""
     content: bytes | None
     """None for a file that is used where it is."""
     path: Path
     """The bundle, or the file."""
 
     def placed(self, folder: Path) -> Path:
-        """Its file, taken out of the bundle where need be; raises OSError."""
+        """Give its file, taken out of the bundle where need be; raises OSError."""
         if self.content is None:
             return self.path
         digest = hashlib.sha256(self.content).hexdigest()
@@ -85,7 +85,7 @@ class Brought(NamedTuple):
 
 
 class Replacement(NamedTuple):
-    """What is used in the place of one of ours."""
+    """Model that is used in the place of one of ours."""
 
     path: Path
     bundle: Path
@@ -93,14 +93,14 @@ class Replacement(NamedTuple):
 
 
 def bundles_in(folder: Path) -> list[Path]:
-    """The bundles that a user has put into the models' folder."""
+    """Find the bundles that a user has put into the models' folder."""
     return sorted(folder.glob("*.task"))
 
 
 def chosen(
     folder: Path, named: Iterable[Path], open_session: Callable[[Path], "Session"]
 ) -> dict[str, Replacement]:
-    """By role: the files to use instead of ours; blocking.
+    """Choose the files to use instead of ours, by role; blocking.
 
     ``named`` are what the settings name; they go before the bundles in ``folder``. What
     can't be used is logged, with the reason. Raises ModelUnavailable where a named one
@@ -120,7 +120,7 @@ def chosen(
 def _usable(
     path: Path, folder: Path, open_session: Callable[[Path], "Session"]
 ) -> dict[str, Replacement]:
-    """The files of one bundle, by role; raises ModelUnavailable where there are none."""
+    """Find the files of one bundle, by role; raises ModelUnavailable where there are none."""
     files, refused = {}, []
     for model in brought_by(path):
         try:
@@ -146,7 +146,7 @@ def _usable(
 
 
 def brought_by(path: Path) -> list[Brought]:
-    """The models in a bundle (or the one that ``path`` is) that have a role.
+    """Find the models in a bundle (or the one that ``path`` is) that have a role.
 
     Raises ModelUnavailable, with one line, for what is no such file, or a hostile one.
     """
@@ -217,7 +217,7 @@ def _require_tflite(path: Path, content: bytes) -> None:
 
 
 def _misfit(own: Path, other: Path, open_session: Callable[[Path], "Session"]) -> str | None:
-    """Why a model can't stand in for ours; None where it can. Raises HearthError."""
+    """Tell why a model can't stand in for ours; None where it can. Raises HearthError."""
     with closing(open_session(own)) as ours, closing(open_session(other)) as theirs:
         if _shapes(theirs.inputs) != _shapes(ours.inputs):
             return f"it takes {_words(theirs.inputs)} instead of {_words(ours.inputs)}"

@@ -14,7 +14,7 @@ from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.logits import sigmoid
 from hearth.families.mediapipe.region import Box, Points, Region, of_box, whole
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 Floats = NDArray[np.float32]
 
@@ -37,11 +37,11 @@ class Detection(NamedTuple):
         return of_box(self.box)
 
 
-class Anchors(NamedTuple):
+class AnchorGrid(NamedTuple):
     """Where a detector's answers stand: ``layers`` of (stride, answers a cell)."""
 
     size: int
-    """Of the model's input, in pixels."""
+    """Size of the model's input, in pixels."""
     layers: tuple[tuple[int, int], ...]
 
     def centres(self) -> Floats:
@@ -61,17 +61,19 @@ class DetectorReader:
     Outputs are (anchors, 4 + 2 · keypoints) and (anchors, 1).
     """
 
-    def __init__(self, anchors: Anchors, wants: Input) -> None:
+    def __init__(self, anchors: AnchorGrid, wants: Input) -> None:
         self.wants = wants
         self._centres = anchors.centres()
         self._scale = np.float32(1 / anchors.size)
 
     def region(self, frame: Frame) -> Region:
-        """What the detector looks at: the whole frame, padded to the model's shape."""
+        """Return the region that the detector looks at: the whole frame, padded to the model's
+        shape.
+        """
         return whole(frame.width, frame.height, self.wants.width / self.wants.height)
 
-    def read(self, outputs: Outputs, view: View[float]) -> list[Detection]:
-        """The detections of at least the score ``view.asked``, the best first."""
+    def read(self, outputs: Outputs, view: RegionView[float]) -> list[Detection]:
+        """Read the detections of at least the score ``view.asked``, the best first."""
         regressors, logits = outputs
         # The calculator clips logits at ±100 first (score_clipping_thresh), to no effect here.
         scores = sigmoid(logits[:, 0])
@@ -93,7 +95,7 @@ class DetectorReader:
         return np.concatenate([middle - half, middle + half, keypoints], axis=1)
 
 
-class Detector:
+class RegionDetector:
     """One detector, by the name of its model's file.
 
     It looks for what isn't followed yet, so it seldom runs: it has one interpreter, which
@@ -112,7 +114,7 @@ class Detector:
         *,
         within: Region | None = None,
     ) -> list[Detection]:
-        """What it finds on a frame, or within a region, of at least this score; best first.
+        """Find what is on a frame, or within a region, of at least this score; best first.
 
         Raises ModelFailed, and what a batch queue raises.
         """
@@ -153,10 +155,10 @@ def _placed(place: Floats, score: float, region: Region) -> Detection:
 
 
 FACE_SHORT = DetectorReader(
-    Anchors(128, ((8, 2), (16, 6))), Input(128, 128, -1, 1, zero_border=True)
+    AnchorGrid(128, ((8, 2), (16, 6))), Input(128, 128, -1, 1, zero_border=True)
 )
-FACE_FULL = DetectorReader(Anchors(192, ((4, 1),)), Input(192, 192, -1, 1, zero_border=True))
-PALM = DetectorReader(Anchors(192, ((8, 2), (16, 6))), Input(192, 192, 0, 1, zero_border=True))
+FACE_FULL = DetectorReader(AnchorGrid(192, ((4, 1),)), Input(192, 192, -1, 1, zero_border=True))
+PALM = DetectorReader(AnchorGrid(192, ((8, 2), (16, 6))), Input(192, 192, 0, 1, zero_border=True))
 PERSON = DetectorReader(
-    Anchors(224, ((8, 2), (16, 2), (32, 6))), Input(224, 224, -1, 1, zero_border=True)
+    AnchorGrid(224, ((8, 2), (16, 2), (32, 6))), Input(224, 224, -1, 1, zero_border=True)
 )

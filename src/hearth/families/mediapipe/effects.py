@@ -17,8 +17,8 @@ Color = tuple[int, int, int]
 """Red, green, blue; 0 to 255."""
 
 _INNER_SIGMA = 3
-"""Of a Gaussian on a reduced picture, in its pixels: the result differs from the full one's by
-4 of 255 steps at most then (PSNR 60 dB), and with 2, as from ``_HALVED`` on, by little more."""
+"""Sigma of a Gaussian on a reduced picture, in its pixels: the result differs from the full one's
+by 4 of 255 steps at most then (PSNR 60 dB), and with 2, as from ``_HALVED`` on, by little more."""
 
 _HALVED = 4
 """From this sigma on, in pixels, a picture is at least halved."""
@@ -28,7 +28,7 @@ _NOTHING = 1e-20
 
 
 def blurred(pixels: Pixels, mask: SoftMask, sigma: float) -> Pixels:
-    """What is in front as it is, the rest blurred by a Gaussian of ``sigma`` > 0 pixels.
+    """Blur all but what is in front by a Gaussian of ``sigma`` > 0 pixels.
 
     At most as many as the picture's shorter side: of a mere line of pixels a wide Gaussian
     would take gigabytes, or minutes, and show nothing more.
@@ -49,7 +49,7 @@ def blurred(pixels: Pixels, mask: SoftMask, sigma: float) -> Pixels:
 
 
 def replaced(pixels: Pixels, mask: SoftMask, background: Pixels | Color) -> Pixels:
-    """What is in front as it is, before a colour or another picture of the same shape."""
+    """Put what is in front before a colour or another picture of the same shape."""
     result = np.empty_like(pixels)
     plain: Pixels | None = None
     for top, bottom in strips(mask.width, mask.height):
@@ -91,7 +91,7 @@ def _mixed(
 
 
 def _blurred_behind(pixels: Pixels, mask: SoftMask, sigma: float) -> tuple[Floats, int]:
-    """The background, float32 (h, w, 3), each side smaller by the whole number that comes too.
+    """Blur the background, float32 (h, w, 3), each side smaller by the whole number that comes too.
 
     A wide Gaussian costs next to nothing on a reduced picture. Reducing takes the mean of
     squares, and enlarging again draws straight lines between them: both blur by themselves,

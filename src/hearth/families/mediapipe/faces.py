@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.families.mediapipe import detector
-from hearth.families.mediapipe.detector import Detection, Detector
+from hearth.families.mediapipe.detector import Detection, RegionDetector
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.stage import StageOf
 
@@ -39,14 +39,16 @@ class FaceFinder:
 
     def __init__(self, stage_of: StageOf) -> None:
         self._detectors = {
-            "short": Detector("face_detection_short_range", detector.FACE_SHORT, stage_of),
-            "full": Detector("face_detection_full_range_sparse", detector.FACE_FULL, stage_of),
+            "short": RegionDetector("face_detection_short_range", detector.FACE_SHORT, stage_of),
+            "full": RegionDetector(
+                "face_detection_full_range_sparse", detector.FACE_FULL, stage_of
+            ),
         }
 
     async def find(
         self, frame: Frame, wanted: WantedFaces = ANY_FACE, context: RequestContext = NO_CONTEXT
     ) -> list[Detection]:
-        """The faces in a frame, the surest first, with ``KEYPOINTS``.
+        """Find the faces in a frame, the surest first, with ``KEYPOINTS``.
 
         Raises ModelFailed, and what a batch queue raises.
         """

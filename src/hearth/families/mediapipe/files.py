@@ -34,16 +34,16 @@ class ModelFile:
     """One of the files."""
 
     name: str
-    """Its name without the ending: what MediaPipeModel asks for."""
+    """Name without the ending: what MediaPipeModel asks for."""
     module: str
-    """Its folder among the wheel's modules."""
+    """Name of its folder among the wheel's modules."""
     size: int
     digest: str
     """SHA-256 of its content."""
 
     @property
     def member(self) -> str:
-        """Its path in the wheel."""
+        """Path in the wheel."""
         return f"{FOLDER}/modules/{self.module}/{self.name}.tflite"
 
     @property
@@ -155,12 +155,12 @@ FILES = (
 
 
 def missing_in(folder: Path) -> list[ModelFile]:
-    """The files that aren't in a folder, going by their sizes."""
+    """List the files that aren't in a folder, going by their sizes."""
     return [file for file in FILES if not _has_size(folder / file.local.path, file.size)]
 
 
 def damaged_in(folder: Path) -> Iterator[ModelFile]:
-    """The files in a folder that are there and wrong; reads them all, 29 MB."""
+    """List the files in a folder that are there and wrong; reads them all, 29 MB."""
     for file in FILES:
         path = folder / file.local.path
         if path.exists() and not file.local.matches(path):

@@ -63,7 +63,7 @@ class Gaze(NamedTuple):
     """Where an eye looks, seen from the camera: x to the right, y down, z away from it."""
 
     direction: tuple[float, float, float]
-    """Of length 1."""
+    """Vector of length 1."""
     yaw_degrees: float
     """0: at the camera; positive: to the picture's right, which is the subject's left."""
     pitch_degrees: float
@@ -77,7 +77,7 @@ def gaze(
     iris: NDArray[np.floating],
     diameter: float,
 ) -> Gaze:
-    """Where an eye looks.
+    """Tell where an eye looks.
 
     ``mesh`` is the face's (468, 3); ``corners`` of the eye, outer and inner, are (2, 2 or 3)
     and ``iris`` is its centre (2 or 3), all in pixels, as is the iris' ``diameter``.
@@ -103,7 +103,7 @@ def gaze(
 
 
 def head_axes(mesh: Points) -> tuple[Vector, Vector, Vector]:
-    """A head's own directions in the picture: to its left, down and backwards.
+    """Find a head's own directions in the picture: to its left, down and backwards.
 
     Each is of length 1 and square to the others. They are x, y and z of the picture for a
     head that is upright and faces the camera.
@@ -117,7 +117,7 @@ def head_axes(mesh: Points) -> tuple[Vector, Vector, Vector]:
 
 
 def _turned(seen: float, straight: float, radius: float) -> float:
-    """The sine of the angle by which an eye is turned in the head, along one direction."""
+    """Compute the sine of the angle by which an eye is turned in the head, along one direction."""
     return (seen - straight) / (1 - FOLLOWS) / radius
 
 

@@ -1,4 +1,4 @@
-"""What a hand signs, from the angles and distances between its 21 points.
+"""Signs of a hand, told from the angles and distances between its 21 points.
 
 Only what stays the same when a hand is turned, moved, enlarged or mirrored is looked at: so a
 Thumb_Up is a fist with its thumb stretched out, wherever the thumb points, and a left hand
@@ -39,7 +39,7 @@ _LEAST = 1e-12
 
 
 class Gesture(NamedTuple):
-    """What a hand signs."""
+    """Sign that a hand makes."""
 
     name: str
     """One of GESTURES, or NONE."""
@@ -48,7 +48,7 @@ class Gesture(NamedTuple):
 
 
 class _Features(NamedTuple):
-    """What gestures are made of; each is 0 to 1."""
+    """Features that gestures are made of; each is 0 to 1."""
 
     straight: tuple[float, float, float, float]
     """Index to little finger; a bent one is the rest to 1."""
@@ -62,13 +62,13 @@ class _Features(NamedTuple):
     thumb_away: float
     """The thumb's tip is clear of all fingers."""
     thumb_far: float
-    """The same, but by more."""
+    """Thumb that is away as ``thumb_out`` says, but by more."""
     thumb_beside: float
     """The thumb's tip isn't across the palm."""
 
 
 def gesture_of(points: NDArray[np.floating]) -> Gesture:
-    """The gesture of a hand's points (21, 3) in MediaPipe's order.
+    """Tell the gesture of a hand's points (21, 3) in MediaPipe's order.
 
     World points are best; any unit and any direction will do, as long as it is the same for
     x, y and z. Between two gestures the score falls until, at LEAST_SCORE, it is none of them.
@@ -83,7 +83,7 @@ def gesture_of(points: NDArray[np.floating]) -> Gesture:
 
 
 def _scores(of: _Features) -> dict[str, float]:
-    """How well each gesture fits: as well as the worst of its conditions."""
+    """Tell how well each gesture fits: as well as the worst of its conditions."""
     index, middle, ring, little = of.straight
     thumb_in = 1 - of.thumb_far
     return {
@@ -98,7 +98,7 @@ def _scores(of: _Features) -> dict[str, float]:
 
 
 def _features(points: Floats) -> _Features | None:
-    """None where the hand has no size."""
+    """Compute the features; None where the hand has no size."""
     palm = _length(points[_MIDDLE_KNUCKLE] - points[_WRIST])
     if palm < _LEAST:
         return None
@@ -132,7 +132,7 @@ def _bends(points: Floats) -> Floats:
 
 
 def _spread(points: Floats) -> float:
-    """How far index and middle finger point apart, sideways; negative where they cross.
+    """Tell how far index and middle finger point apart, sideways; negative where they cross.
 
     About the angle between them, in radians; how far they are bent makes no difference.
     """
@@ -142,7 +142,7 @@ def _spread(points: Floats) -> float:
 
 
 def _thumb_distance(points: Floats) -> float:
-    """From the thumb's tip to the nearest bone of the fingers, knuckle to tip."""
+    """Measure from the thumb's tip to the nearest bone of the fingers, knuckle to tip."""
     starts = points[_CHAINS[1:, 1:-1]].reshape(-1, 3)
     bones = points[_CHAINS[1:, 2:]].reshape(-1, 3) - starts
     to_tip = points[_THUMB_TIP] - starts
@@ -152,7 +152,7 @@ def _thumb_distance(points: Floats) -> float:
 
 
 def _thumb_side(points: Floats) -> float:
-    """How far the thumb's tip is beside the palm, from the index finger's knuckle outwards.
+    """Tell how far the thumb's tip is beside the palm, from the index finger's knuckle outwards.
 
     Negative: across the palm.
     """
@@ -160,7 +160,9 @@ def _thumb_side(points: Floats) -> float:
 
 
 def _outward(points: Floats) -> Floats:
-    """From the little finger's side of the palm to the index finger's, as a way of length 1."""
+    """Return the direction from the little finger's side of the palm to the index finger's, of
+    length 1.
+    """
     forward = points[_MIDDLE_KNUCKLE] - points[_WRIST]
     across = points[_INDEX_KNUCKLE] - points[_LITTLE_KNUCKLE]
     across = across - forward * (across @ forward) / (forward @ forward)
@@ -173,5 +175,5 @@ def _length(vector: Floats) -> float:
 
 
 def _ramp(value: float, none: float, full: float) -> float:
-    """0 at ``none``, 1 at ``full``, evenly between."""
+    """Rise evenly from 0 at ``none`` to 1 at ``full``."""
     return min(max((value - none) / (full - none), 0.0), 1.0)

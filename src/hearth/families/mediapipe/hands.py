@@ -13,12 +13,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from hearth.batching import NO_CONTEXT, RequestContext
-from hearth.families.mediapipe.detector import PALM, Detection, Detector
+from hearth.families.mediapipe.detector import PALM, Detection, RegionDetector
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.gestures import Gesture, gesture_of
 from hearth.families.mediapipe.region import Box, Points, Region, around, overlap, rotation_of
 from hearth.families.mediapipe.smoothing import Filters, Smoothing, smoothing
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 Model = Literal["full", "lite"]
 MODELS: tuple[Model, Model] = ("full", "lite")
@@ -56,13 +56,13 @@ class Hand(NamedTuple):
     region: Region
     """Where it is looked for in the next frame of a video."""
     seen: Points
-    """Its points as they were seen, before any smoothing."""
+    """Points as they were seen, before any smoothing."""
     filters: Filters | None = None
-    """What the next frame's points are smoothed with."""
+    """Filters that smooth the next frame's points."""
 
     @property
     def box(self) -> Box:
-        """Of its points."""
+        """Box of its points."""
         return around(self.points).box
 
 
@@ -72,9 +72,9 @@ class WantedHands(NamedTuple):
     max_hands: int = MAX_HANDS
     """1 or more."""
     min_confidence: float = MIN_CONFIDENCE
-    """Of a palm."""
+    """Least confidence in a palm."""
     min_tracking_confidence: float = MIN_TRACKING_CONFIDENCE
-    """Of a hand's presence, in every frame."""
+    """Least presence of a hand, in every frame."""
     model: Model = "full"
     smooth: bool = True
     """In a video."""
@@ -91,7 +91,7 @@ class Hands:
 
     def __init__(self, stage_of: StageOf) -> None:
         self._palms = {
-            model: Detector(f"palm_detection_{model}", PALM, stage_of) for model in MODELS
+            model: RegionDetector(f"palm_detection_{model}", PALM, stage_of) for model in MODELS
         }
         self._landmarks = {
             model: stage_of(f"hand_landmark_{model}", _WANTS, read_hand) for model in MODELS
@@ -105,7 +105,7 @@ class Hands:
         wanted: WantedHands = TWO_HANDS,
         context: RequestContext = NO_CONTEXT,
     ) -> tuple[list[Hand], Sequence[Hand]]:
-        """The hands in a frame, and what the next frame of the same video goes on from.
+        """Find the hands in a frame, and what the next frame of the same video goes on from.
 
         Those that are followed come first and keep their order, and palms are only looked for
         while there are fewer than ``max_hands``. ``before`` is what the frame before has left,
@@ -130,7 +130,7 @@ class Hands:
         model: Model = "full",
         context: RequestContext = NO_CONTEXT,
     ) -> list[Hand]:
-        """What the landmark model sees in each region, in order, however unsure it is.
+        """Read the landmark model for each region, in order, however unsure it is.
 
         A region is to hold one hand with its fingers up, as ``region_of_palm`` makes it. Raises
         ModelFailed, and what a batch queue raises.
@@ -138,8 +138,8 @@ class Hands:
         return await self._landmarks[model].look_all(frame, regions, context)
 
 
-def read_hand(outputs: Outputs, view: View[Smoothing | None]) -> Hand:
-    """A hand of what the landmark model gives for a region.
+def read_hand(outputs: Outputs, view: RegionView[Smoothing | None]) -> Hand:
+    """Read a hand of what the landmark model gives for a region.
 
     Outputs are 63 coordinates in pixels of the model's input, presence, handedness, and 63
     coordinates in metres. Presence and handedness have been through a sigmoid in the model.
@@ -172,14 +172,14 @@ def _calmed(hand: Hand, how: Smoothing) -> Hand:
 
 
 def region_of_palm(palm: Detection) -> Region:
-    """Where the hand of a palm is: turned so that its middle finger points up."""
+    """Tell where the hand of a palm is: turned so that its middle finger points up."""
     wrist, middle_knuckle = palm.keypoints[0], palm.keypoints[2]
     upright = palm.region._replace(rotation=rotation_of(wrist, middle_knuckle, 90))
     return upright.shifted(0, -0.5).square_long().scaled(2.6)
 
 
 def region_of_points(points: Points) -> Region:
-    """Where a hand with these points (21, 2 or 3) will be in the next frame."""
+    """Tell where a hand with these points (21, 2 or 3) will be in the next frame."""
     # From the wrist to the knuckles of index, middle (twice) and ring finger.
     knuckles = (points[5, :2] + points[13, :2] + 2 * points[9, :2]) / 4
     rotation = rotation_of(points[0], knuckles, 90)
@@ -192,7 +192,7 @@ def region_of_points(points: Points) -> Region:
 
 
 def _distinct(hands: Sequence[Points]) -> list[int]:
-    """Which hands (21, 3) there are without those that are nearly an earlier one.
+    """Tell which hands (21, 3) there are without those that are nearly an earlier one.
 
     That is where at least 10 points are within a fifth of the palm's size, as
     HandLandmarksDeduplicationCalculator of MediaPipe's newer Tasks has it; mp.solutions
@@ -213,7 +213,7 @@ def _distinct(hands: Sequence[Points]) -> list[int]:
 
 
 def _new(palms: Iterable[Detection], known: Sequence[Region]) -> list[Region]:
-    """Where the hands of palms are that are of none of the known regions, nor of a surer palm."""
+    """Find the hands of palms that belong to no known region, nor to a surer palm."""
     regions = list(known)
     for palm in palms:
         region = region_of_palm(palm)

@@ -11,14 +11,14 @@ from typing import Literal, NamedTuple
 
 from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.families.mediapipe import detector, roi
-from hearth.families.mediapipe.detector import Detector
+from hearth.families.mediapipe.detector import RegionDetector
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.hands import Hand, Hands
-from hearth.families.mediapipe.mesh import Face, FaceMesh
+from hearth.families.mediapipe.mesh import FaceMesh, TrackedFace
 from hearth.families.mediapipe.pose import ANY_POSE, Followed, Pose, PoseFinder, WantedPose
 from hearth.families.mediapipe.region import Region
 from hearth.families.mediapipe.smoothing import Smoothing, smoothing
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 from hearth.plan import Plan, Step
 
 POINTS = 543
@@ -32,27 +32,27 @@ _ARMS: dict[Side, tuple[int, int, int]] = {"left_hand": (15, 17, 19), "right_han
 _LEAST_WRIST = 0.1
 """The wrist's visibility from which a hand is searched."""
 _LEAST_FACE = 0.5
-"""Of the face detector's score and of the mesh's presence."""
+"""Least score of the face detector, and least presence of the mesh."""
 _LEAST_HAND = 0.5
-"""Of a hand's presence."""
+"""Least presence of a hand."""
 _SIDE = 256
-"""Of hand_recrop's input, in pixels: its points are in that unit."""
+"""Side of hand_recrop's input, in pixels: its points are in that unit."""
 
 
 class Whole(NamedTuple):
     """A person's parts; None where one wasn't found. Left and right are the subject's."""
 
     pose: Pose | None
-    face: Face | None
+    face: TrackedFace | None
     left_hand: Hand | None
     right_hand: Hand | None
 
 
 class Before(NamedTuple):
-    """What a video's frame goes on from; parts as the frame before had them."""
+    """State that a video's frame goes on from; parts as the frame before had them."""
 
     pose: Followed | None = None
-    face: Face | None = None
+    face: TrackedFace | None = None
     left_hand: Hand | None = None
     right_hand: Hand | None = None
 
@@ -61,7 +61,7 @@ _NOTHING = Before()
 
 
 class _Scene(NamedTuple):
-    """What all steps of one frame know."""
+    """Scene that all steps of one frame share."""
 
     frame: Frame
     before: Before
@@ -70,8 +70,8 @@ class _Scene(NamedTuple):
     wanted: WantedPose
     context: RequestContext
 
-    def smoothing(self, part: Face | Hand | None) -> Smoothing | None:
-        """How what was ``part`` in the frame before is smoothed."""
+    def smoothing(self, part: TrackedFace | Hand | None) -> Smoothing | None:
+        """Tell how what was ``part`` in the frame before is smoothed."""
         return smoothing(part and part.filters, self.moment, self.wanted.smooth)
 
 
@@ -84,7 +84,7 @@ class Holistic:
 
     def __init__(self, pose: PoseFinder, mesh: FaceMesh, hands: Hands, stage_of: StageOf) -> None:
         self._pose, self._mesh, self._hands = pose, mesh, hands
-        self._faces = Detector("face_detection_short_range", detector.FACE_SHORT, stage_of)
+        self._faces = RegionDetector("face_detection_short_range", detector.FACE_SHORT, stage_of)
         # Never run as a batch of several, which changes its answers: the sessions of stages
         # are pools, and those run row by row.
         self._recrop = stage_of("hand_recrop", Input(_SIDE, _SIDE), _read_recrop)
@@ -103,7 +103,7 @@ class Holistic:
         wanted: WantedPose = ANY_POSE,
         context: RequestContext = NO_CONTEXT,
     ) -> tuple[Whole, Before]:
-        """The parts of a person in a frame, and what the next frame of the video goes on from.
+        """Find the parts of a person in a frame, and what the next frame of the video goes on from.
 
         All parts are None where there is nobody; the confidences are those of the pose.
         ``before`` is what the frame before has left, and ``moment`` when this one was taken, in
@@ -120,7 +120,7 @@ class Holistic:
         frame, before, moment, wanted, context = scene
         return await self._pose.follow(frame, before.pose, moment, wanted, context)
 
-    async def _find_face(self, scene: _Scene, posed: Posed) -> Face | None:
+    async def _find_face(self, scene: _Scene, posed: Posed) -> TrackedFace | None:
         pose, _ = posed
         if pose is None:
             return None
@@ -150,8 +150,8 @@ class Holistic:
         return hand if hand.presence >= _LEAST_HAND else None
 
 
-def _read_recrop(outputs: Outputs, view: View[None]) -> Region:
-    """Where a hand is: outputs are (1, 1, 4), two points in pixels of the model's input."""
+def _read_recrop(outputs: Outputs, view: RegionView[None]) -> Region:
+    """Read where a hand is: outputs are (1, 1, 4), two points in pixels of the model's input."""
     [numbers] = outputs
     middle, edge = view.region.place(numbers.reshape(2, 2) / _SIDE)
     return roi.hand_of_recrop(middle, edge)

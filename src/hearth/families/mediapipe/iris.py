@@ -16,13 +16,13 @@ import numpy as np
 from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.gaze import Gaze, Side, gaze
-from hearth.families.mediapipe.mesh import ONE_FACE, Face, FaceMesh, WantedMeshes
+from hearth.families.mediapipe.mesh import ONE_FACE, FaceMesh, TrackedFace, WantedMeshes
 from hearth.families.mediapipe.region import Points, Region, around, of_box, rotation_of
 from hearth.families.mediapipe.smoothing import Filters, Smoothing, smoothing
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 SIZE = 64
-"""Of the model's input, in pixels; its points are in pixels of that."""
+"""Side of the model's input, in pixels; its points are in pixels of that."""
 
 CONTOUR, IRIS = 71, 5
 
@@ -49,30 +49,31 @@ class Eye(NamedTuple):
     """(71, 3): from the outer corner along the lower lid to the inner one (0 to 8), the upper
     lid (9 to 15), and lines around up to the brow, as in MediaPipe's model."""
     diameter: float
-    """Of the iris: the mean of its width and height (MediaPipe's IrisToDepthCalculator)."""
+    """Diameter of the iris: the mean of its width and height (MediaPipe's IrisToDepthCalculator).
+    """
     gaze: Gaze
     filters: Filters | None = None
-    """What the next frame's points are smoothed with."""
+    """Filters that smooth the next frame's points."""
 
 
 class Eyes(NamedTuple):
     """A face and its eyes; right and left are the subject's."""
 
-    face: Face
+    face: TrackedFace
     right: Eye
     left: Eye
 
     def of(self, side: Side) -> Eye:
-        """The eye of that side."""
+        """Return the eye of that side."""
         return self.right if side == "right" else self.left
 
 
 SIDES: tuple[Side, Side] = ("right", "left")
 
 
-class _Asked(NamedTuple):
+class _EyeRequest(NamedTuple):
     side: Side
-    face: Face
+    face: TrackedFace
     smoothing: Smoothing | None
 
 
@@ -91,7 +92,7 @@ class IrisTracker:
         wanted: WantedMeshes = ONE_FACE,
         context: RequestContext = NO_CONTEXT,
     ) -> tuple[list[Eyes], Sequence[Eyes]]:
-        """The eyes of the faces that ``FaceMesh.follow`` gives; asked and answered as that."""
+        """Find the eyes of the faces of ``FaceMesh.follow``; takes and gives what that does."""
         known = before or ()
         faces, _ = await self._mesh.follow(
             frame, [eyes.face for eyes in known], moment, wanted, context
@@ -101,7 +102,7 @@ class IrisTracker:
             past = None if face.follows is None else known[face.follows]
             for side in SIDES:
                 filters = None if past is None else past.of(side).filters
-                one = _Asked(side, face, smoothing(filters, moment, wanted.smooth))
+                one = _EyeRequest(side, face, smoothing(filters, moment, wanted.smooth))
                 asked.append((region_of(face.points, side), one))
         eyes = iter(await self._stage.look_all(frame, asked, context))
         found = [Eyes(face, right=next(eyes), left=next(eyes)) for face in faces]
@@ -109,7 +110,7 @@ class IrisTracker:
 
 
 def region_of(mesh: Points, side: Side) -> Region:
-    """Where the iris model looks for an eye; a negative width mirrors what it sees."""
+    """Tell where the iris model looks for an eye; a negative width mirrors what it sees."""
     corners = mesh[list(CORNERS[side])]
     # From the picture's left to its right.
     start, end = corners if side == "right" else corners[::-1]
@@ -118,7 +119,7 @@ def region_of(mesh: Points, side: Side) -> Region:
     return region._replace(width=width, rotation=rotation_of(start, end, 0))
 
 
-def _read(outputs: Outputs, view: View[_Asked]) -> Eye:
+def _read(outputs: Outputs, view: RegionView[_EyeRequest]) -> Eye:
     """Outputs are (213,) and (15,): the contour's points and the iris', one after another."""
     side, face, calming = view.asked
     shares = np.concatenate([part.reshape(-1, 3) for part in outputs]) / np.float32(SIZE)

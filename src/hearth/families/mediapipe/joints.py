@@ -27,7 +27,7 @@ _CORNERS = np.array(list(JOINTS.values()))
 def angles(
     points: NDArray[np.floating], visibility: NDArray[np.floating], least: float = VISIBLE
 ) -> dict[str, float | None]:
-    """The angles at ``JOINTS`` in space, in degrees: 180 is straight, 0 is folded.
+    """Measure the angles at ``JOINTS`` in space, in degrees: 180 is straight, 0 is folded.
 
     ``points`` (33, 3) in metres and ``visibility`` (33,), 0 to 1. None where one of an angle's
     three points is less visible than ``least``, or where two of them coincide.

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 ENGINE = "litert"
 
 MOST_INTERPRETERS = 4
-"""Of a model, unless the settings say more: each takes memory of its own."""
+"""Largest number of interpreters of a model, unless the settings say more: each takes memory of its
+own."""
 
 
 class MediaPipeLoader:
@@ -70,7 +71,7 @@ class MediaPipeLoader:
         return description.origin
 
     def is_local(self) -> bool:
-        """Whether all files are here, going by sizes.
+        """Tell whether all files are here, going by sizes.
 
         Raises BackendUnavailable where the engine isn't installed: nothing is worth
         fetching then.
@@ -117,7 +118,7 @@ class MediaPipeLoader:
 
 
 def _cure(path: Path, found: bundle.Replacement | None) -> str:
-    """What brings back a file that was there when the node began."""
+    """Say how to bring back a file that was there when the node began."""
     if found is None:
         return "`hearth models pull mediapipe` brings it back"
     if path == found.bundle:

@@ -7,7 +7,7 @@ Floats = NDArray[np.float32]
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """0 to 1, of the same shape."""
+    """Squash to 0 to 1, of the same shape."""
     # exp of no more than 80 stays within float32.
     odds: Floats = np.reciprocal(1 + np.exp(np.minimum(-logits, 80)))
     return odds

@@ -20,17 +20,17 @@ from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.logits import sigmoid
 from hearth.families.mediapipe.region import Box, Points, Region, around, overlap, rotation_of
 from hearth.families.mediapipe.smoothing import Filters, Smoothing, smoothing
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 POINTS = 468
 SIZE = 192
-"""Of the model's input, in pixels; its points are in pixels of that."""
+"""Side of the model's input, in pixels; its points are in pixels of that."""
 
 MIN_TRACKING_CONFIDENCE = 0.5
 """MediaPipe's: its graph's threshold on the face's presence."""
 
 MOST_FACES = 16
-"""That one request may ask for."""
+"""Largest number of faces that one request may ask for."""
 
 RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263
 """Points whose line tells how far a face is turned (rotation_vector_…_keypoint_index)."""
@@ -42,7 +42,7 @@ _SAME = 0.5
 """Intersection over union from which two squares show one face (min_similarity_threshold)."""
 
 
-class Face(NamedTuple):
+class TrackedFace(NamedTuple):
     """A face; coordinates in pixels of the upright picture."""
 
     points: Points
@@ -52,13 +52,13 @@ class Face(NamedTuple):
     presence: float
     """How sure it is that there is a face: 0 to 1."""
     box: Box
-    """Of the points."""
+    """Box of the points."""
     region: Region
     """Where the face is looked for in the next frame of a video."""
     seen: Points
     """The points as they were seen, before any smoothing."""
     filters: Filters | None = None
-    """What the next frame's points are smoothed with."""
+    """Filters that smooth the next frame's points."""
     follows: int | None = None
     """Which of the faces before it is, by its place there; None: it is new."""
 
@@ -69,9 +69,9 @@ class WantedMeshes(NamedTuple):
     max_faces: int = 1
     """1 or more."""
     min_confidence: float = MIN_CONFIDENCE
-    """Of the detector."""
+    """Least confidence of the detector."""
     min_tracking_confidence: float = MIN_TRACKING_CONFIDENCE
-    """Of a face's presence, in every frame."""
+    """Least presence of a face, in every frame."""
     range: Range = "short"
     """The detector's; MediaPipe's is short."""
     smooth: bool = True
@@ -91,12 +91,12 @@ class FaceMesh:
     async def follow(
         self,
         frame: Frame,
-        before: Sequence[Face] | None = None,
+        before: Sequence[TrackedFace] | None = None,
         moment: float | None = None,
         wanted: WantedMeshes = ONE_FACE,
         context: RequestContext = NO_CONTEXT,
-    ) -> tuple[list[Face], Sequence[Face]]:
-        """The faces in a frame, and what the next frame of the same video goes on from.
+    ) -> tuple[list[TrackedFace], Sequence[TrackedFace]]:
+        """Find the faces in a frame, and what the next frame of the same video goes on from.
 
         Those followed come first, in their order, then new ones by confidence. ``before`` is
         what the frame before has left, and ``moment`` when this one was taken, in seconds;
@@ -128,8 +128,8 @@ class FaceMesh:
         frame: Frame,
         regions: Sequence[tuple[Region, Smoothing | None]],
         context: RequestContext = NO_CONTEXT,
-    ) -> list[Face]:
-        """What the model sees in each region, whether it is a face (``presence``) or not.
+    ) -> list[TrackedFace]:
+        """Read the model in each region, whether it shows a face (``presence``) or not.
 
         A region is a square half as large again as the face, turned with it. Raises as
         ``follow`` does.
@@ -138,13 +138,13 @@ class FaceMesh:
 
 
 def region_of(face: Detection) -> Region:
-    """Where the mesh of a detected face is looked for: turned so that its eyes are level."""
+    """Tell where the mesh of a detected face is looked for: turned so that its eyes are level."""
     right_eye, left_eye = face.keypoints[:2]
     return _enlarged(face.region, rotation_of(right_eye, left_eye, 0))
 
 
 def _next_region(points: Points, upright: Region) -> Region:
-    """Where the mesh is looked for in the next frame; ``upright`` just holds the points."""
+    """Tell where the mesh is looked for in the next frame; ``upright`` just holds the points."""
     return _enlarged(upright, rotation_of(points[RIGHT_EYE_OUTER], points[LEFT_EYE_OUTER], 0))
 
 
@@ -153,7 +153,7 @@ def _enlarged(region: Region, rotation: float) -> Region:
 
 
 def _distinct(regions: Sequence[Region]) -> list[int]:
-    """Those that show no face that one before them shows; by their places."""
+    """Choose, by their places, faces that no earlier one shows already."""
     kept: list[int] = []
     for at, region in enumerate(regions):
         if all(overlap(region, regions[other]) <= _SAME for other in kept):
@@ -161,7 +161,7 @@ def _distinct(regions: Sequence[Region]) -> list[int]:
     return kept
 
 
-def _read(outputs: Outputs, view: View[Smoothing | None]) -> Face:
+def _read(outputs: Outputs, view: RegionView[Smoothing | None]) -> TrackedFace:
     """Outputs are (1, 1, 1404) and (1, 1, 1): the points one after another, and a logit."""
     numbers, logit = outputs
     seen = view.region.place(numbers.reshape(POINTS, 3) / np.float32(SIZE))
@@ -169,7 +169,7 @@ def _read(outputs: Outputs, view: View[Smoothing | None]) -> Face:
     upright = around(seen)
     region = _next_region(seen, upright)
     if view.asked is None:
-        return Face(seen, presence, upright.box, region, seen)
+        return TrackedFace(seen, presence, upright.box, region, seen)
     filters, moment = view.asked
     points, later = filters.points.apply(seen, moment, upright.extent)
-    return Face(points, presence, around(points).box, region, seen, Filters(later))
+    return TrackedFace(points, presence, around(points).box, region, seen, Filters(later))

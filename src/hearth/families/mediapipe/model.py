@@ -17,10 +17,9 @@ from hearth.families.mediapipe.mesh import FaceMesh
 from hearth.families.mediapipe.pose import PoseFinder
 from hearth.families.mediapipe.selfie import Selfie
 from hearth.families.mediapipe.stage import Answer, Asked, Input, Read, Stage
-from hearth.families.mediapipe.streams import Videos
-from hearth.media import File, ImageReader, PixelForm
+from hearth.media import IMAGE, ImagePayload, ImageReader, Picture, PixelForm
+from hearth.models.media_work import MediaWork
 from hearth.models.options import QueueOptions
-from hearth.models.pictures import PictureWork
 
 _PROOF = "face_detection_short_range"
 """The smallest model, which shows that the engine works."""
@@ -38,7 +37,7 @@ class MediaPipeModel:
     runtime = "litert"
     device = "cpu"
     precisions: tuple[str, ...] = ()
-    """Those of the models that ran in ``warm_up``."""
+    """Precisions of the models that ran in ``warm_up``."""
 
     def __init__(
         self,
@@ -56,9 +55,10 @@ class MediaPipeModel:
         self._interpreters = interpreters
         self._keep_ready = keep_ready
         self._reader = reader
-        self.videos = Videos()
         self._stages: dict[str, Stage[Any, Any]] = {}
-        self._frames = PictureWork("mediapipe-frames", reader, self._options)
+        self._frames = MediaWork(
+            "mediapipe-frames", reader, self._options, ahead=IMAGE.most_decoded
+        )
         self.faces = FaceFinder(self._stage)
         self.mesh = FaceMesh(self.faces, self._stage)
         self.iris = IrisTracker(self.mesh, self._stage)
@@ -67,22 +67,29 @@ class MediaPipeModel:
         self.holistic = Holistic(self.pose, self.mesh, self.hands, self._stage)
         self.selfie = Selfie(self._stage)
         self.backdrops = Backdrops()
-        self.making = PictureWork("mediapipe-pictures", reader, self._options)
+        self.making = MediaWork(
+            "mediapipe-pictures", reader, self._options, ahead=IMAGE.most_decoded
+        )
 
     @asynccontextmanager
     async def frame(
-        self, file: File, context: RequestContext = NO_CONTEXT, form: PixelForm = PixelForm.STORED
+        self,
+        file: ImagePayload,
+        context: RequestContext = NO_CONTEXT,
+        form: PixelForm = PixelForm.STORED,
     ) -> AsyncIterator[Frame]:
-        """The decoded picture in a form, while it is worked on; bounds how many there are at once.
+        """Give the decoded picture in a form, while it is worked on; bounds how many there are at
+        once.
 
         Raises InvalidInput for anything but a picture, and what a batch queue raises.
         """
-        async with self._frames.decoded(file, context, form) as picture:
-            yield Frame(picture.pixels(self._reader, form))
+        picture = file if isinstance(file, Picture) else Picture(file)
+        async with self._frames.decoded(picture, context, form):
+            yield Frame(picture.decode(self._reader, form))
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
-        """That of decoded frames, one for each model, and that of pictures that are made."""
+        """Queues of decoded frames, of each model, and of pictures that are made."""
         stages = (stage.queue for stage in self._stages.values())
         return (self._frames.queue, *stages, self.making.queue)
 

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.families.mediapipe import detector
-from hearth.families.mediapipe.detector import Detector
+from hearth.families.mediapipe.detector import RegionDetector
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.heatmap import refined
 from hearth.families.mediapipe.logits import sigmoid
 from hearth.families.mediapipe.region import Box, Points, Region, around
 from hearth.families.mediapipe.roi import circle
 from hearth.families.mediapipe.smoothing import Filters, OneEuro, Smoothing, smoothing
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 
 POINTS = 33
 
@@ -25,11 +25,11 @@ MIN_CONFIDENCE = 0.5
 """MediaPipe's min_detection_confidence and min_tracking_confidence."""
 
 _ALL_POINTS = 39
-"""What the model gives: a body's, two that say where to look next, and four unused ones."""
+"""Points that the model gives: a body's, two that say where to look next, and four unused ones."""
 _NUMBERS = 5
-"""Of each: x, y, z, and logits of visibility and presence."""
+"""Numbers of each point: x, y, z, and logits of visibility and presence."""
 _SIDE = 256
-"""Of the landmark model's input, in pixels: its points are in that unit."""
+"""Side of the landmark model's input, in pixels: its points are in that unit."""
 _MARGIN = 1.25
 """How much larger than the circle around a body its region is (RectTransformation)."""
 
@@ -50,12 +50,12 @@ class Pose(NamedTuple):
 
     @property
     def box(self) -> Box:
-        """Of all points."""
+        """Box of all points."""
         return around(self.points).box
 
 
 class Followed(NamedTuple):
-    """What a video's next frame goes on from; never changed."""
+    """State that a video's next frame goes on from; never changed."""
 
     region: Region
     """Where the person is."""
@@ -71,9 +71,9 @@ class WantedPose(NamedTuple):
     """Whose pose is wanted, and how."""
 
     min_confidence: float = MIN_CONFIDENCE
-    """Of the detector."""
+    """Least confidence of the detector."""
     min_tracking_confidence: float = MIN_CONFIDENCE
-    """Of the pose, in every frame."""
+    """Least presence of the pose, in every frame."""
     smooth: bool = True
     """In a video."""
 
@@ -81,7 +81,7 @@ class WantedPose(NamedTuple):
 ANY_POSE = WantedPose()
 
 
-class _Asked(NamedTuple):
+class _PoseRequest(NamedTuple):
     before: Followed | None
     moment: float | None
     wanted: WantedPose
@@ -91,7 +91,7 @@ class PoseFinder:
     """Finds the one person that stands out most."""
 
     def __init__(self, stage_of: StageOf) -> None:
-        self._people = Detector("pose_detection", detector.PERSON, stage_of)
+        self._people = RegionDetector("pose_detection", detector.PERSON, stage_of)
         self._points = stage_of("pose_landmark_full", Input(_SIDE, _SIDE), _read)
 
     async def follow(
@@ -102,7 +102,7 @@ class PoseFinder:
         wanted: WantedPose = ANY_POSE,
         context: RequestContext = NO_CONTEXT,
     ) -> tuple[Pose | None, Followed | None]:
-        """The pose in a frame, and what the next frame of the same video goes on from.
+        """Find the pose in a frame, and what the next frame of the same video goes on from.
 
         Looks where the person was in the frame before, and only searches the whole frame
         where there is nothing to go on from: so who is lost is missing for one frame at least.
@@ -113,18 +113,20 @@ class PoseFinder:
         region = before.region if before else await self._found(frame, wanted, context)
         if region is None:
             return None, None
-        return await self._points.look(frame, region, _Asked(before, moment, wanted), context)
+        return await self._points.look(frame, region, _PoseRequest(before, moment, wanted), context)
 
     async def _found(
         self, frame: Frame, wanted: WantedPose, context: RequestContext
     ) -> Region | None:
-        """Where to look for the person that stands out most."""
+        """Find where to look for the person that stands out most."""
         people = await self._people.find(frame, wanted.min_confidence, context)
         return _circle(people[0].keypoints).scaled(_MARGIN) if people else None
 
 
-def _followed(pose: Pose, guides: Points, asked: _Asked, moment: float) -> tuple[Pose, Followed]:
-    """The pose of a video's frame, smoothed, and what to go on from.
+def _followed(
+    pose: Pose, guides: Points, asked: _PoseRequest, moment: float
+) -> tuple[Pose, Followed]:
+    """Smooth the pose of a video's frame; return it with what to go on from.
 
     ``guides`` (2, 2) are the middle of the body, and a point of the circle around it.
     """
@@ -147,12 +149,12 @@ def _calmed(pose: Pose, how: Smoothing, scale: float) -> tuple[Pose, Filters]:
 
 
 def _circle(guides: NDArray[np.floating]) -> Region:
-    """The square around a body: of its middle, amid the hips, and a point straight above."""
+    """Return the square around a body: of its middle, amid the hips, and a point straight above."""
     return circle(guides[0], guides[1], 90)
 
 
-def _read(outputs: Outputs, view: View[_Asked]) -> tuple[Pose | None, Followed | None]:
-    """What the landmark model says of a region, if it is as sure of a person as is asked."""
+def _read(outputs: Outputs, view: RegionView[_PoseRequest]) -> tuple[Pose | None, Followed | None]:
+    """Read the landmark model's answer for a region, if it is as sure of a person as is asked."""
     numbers, flag, _, heat, world = outputs
     confidence, asked = float(flag[0]), view.asked
     if confidence < asked.wanted.min_tracking_confidence:

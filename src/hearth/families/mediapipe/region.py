@@ -24,7 +24,7 @@ class Region(NamedTuple):
     """A rectangle, turned about its centre."""
 
     x: float
-    """Of the centre."""
+    """Horizontal place of the centre, in pixels."""
     y: float
     width: float
     height: float
@@ -33,7 +33,7 @@ class Region(NamedTuple):
 
     @property
     def box(self) -> Box:
-        """As if it weren't turned."""
+        """Box of the region as if it weren't turned."""
         half, high = self.width / 2, self.height / 2
         return self.x - half, self.y - high, self.x + half, self.y + high
 
@@ -43,7 +43,7 @@ class Region(NamedTuple):
         return (self.width + self.height) / 2
 
     def square_long(self) -> "Region":
-        """A square as long as the longer side."""
+        """Return a square as long as the longer side."""
         side = max(self.width, self.height)
         return self._replace(width=side, height=side)
 
@@ -90,7 +90,7 @@ class Region(NamedTuple):
 
 
 def whole(width: int, height: int, ratio: float | None = None) -> Region:
-    """The whole picture; with ``ratio`` (width by height), padded to it evenly."""
+    """Return the whole picture; with ``ratio`` (width by height), padded to it evenly."""
     wide, high = float(width), float(height)
     if ratio is not None:
         if wide < high * ratio:
@@ -101,14 +101,14 @@ def whole(width: int, height: int, ratio: float | None = None) -> Region:
 
 
 def around(points: NDArray[np.floating]) -> Region:
-    """The upright rectangle that just holds the points."""
+    """Return the upright rectangle that just holds the points."""
     # Column by column: four times as fast as along axis 0.
     x, y = points[:, 0], points[:, 1]
     return of_box((float(x.min()), float(y.min()), float(x.max()), float(y.max())))
 
 
 def of_box(box: Box) -> Region:
-    """A box as a region."""
+    """Return a box as a region."""
     left, top, right, bottom = box
     return Region((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
 
@@ -127,7 +127,8 @@ def overlap(one: Region, other: Region) -> float:
 def rotation_of(
     start: NDArray[np.floating], end: NDArray[np.floating], target_degrees: float
 ) -> float:
-    """How far a thing is turned whose ``start`` to ``end`` points to ``target_degrees`` upright.
+    """Tell how far a thing is turned whose ``start`` to ``end`` points to ``target_degrees``
+    upright.
 
     Degrees count anticlockwise from the right, as MediaPipe's options give them; the answer
     is in radians, from -π to π.
@@ -149,7 +150,7 @@ _FARTHEST = 32_000
 def cut(
     pixels: Pixels, region: Region, width: int, height: int, *, zero_border: bool = False
 ) -> Pixels:
-    """What a region shows, as uint8 (height, width, 3).
+    """Cut out a region, uint8 (height, width, 3).
 
     Bilinear, and to the 32nd of a pixel, as MediaPipe 0.10.21 turns images into tensors.
     Beyond the picture it is black with ``zero_border``, else the nearest pixel's colour.
@@ -171,7 +172,7 @@ def cut(
 
 
 def _maps(region: Region, width: int, height: int) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
-    """Where each pixel of a crop lies in the picture, as cv2.remap has it.
+    """Compute where each pixel of a crop lies in the picture, as cv2.remap has it.
 
     The pixel to its top left, (height, width, 2), and what it is away from that: rows of a
     table of 32 by 32 weights, (height, width).

@@ -19,7 +19,7 @@ _RIGHT_EYE, _LEFT_EYE = 5, 2
 
 
 def circle(middle: Floats, edge: Floats, degrees: float) -> Region:
-    """The square around a circle, turned so that ``edge`` is where ``degrees`` say.
+    """Return the square around a circle, turned so that ``edge`` is where ``degrees`` say.
 
     ``middle`` and ``edge`` are points (2 or more numbers); degrees count anticlockwise from
     the right (AlignmentPointsRectsCalculator).
@@ -30,20 +30,20 @@ def circle(middle: Floats, edge: Floats, degrees: float) -> Region:
 
 
 def face_of_pose(points: Floats) -> Region:
-    """Where a face is searched, of a pose's points (33, 2 or 3)."""
+    """Tell where a face is searched, of a pose's points (33, 2 or 3)."""
     turned = rotation_of(points[_RIGHT_EYE], points[_LEFT_EYE], 0)
     return around(points[:_FACE])._replace(rotation=turned).square_long().scaled(3)
 
 
 def face_of_detection(keypoints: Floats) -> Region:
-    """Where the mesh of a face is looked for, of its six keypoints, the eyes first."""
+    """Tell where the mesh of a face is looked for, of its six keypoints, the eyes first."""
     turned = rotation_of(keypoints[0], keypoints[1], 0)
     region = around(keypoints)._replace(rotation=turned)
     return region.shifted(0, -0.1).square_long().scaled(2)
 
 
 def hand_of_pose(wrist: Floats, pinky: Floats, index: Floats) -> Region:
-    """Where a hand is searched, of a pose's points (HandDetectionsFromPoseToRectsCalculator).
+    """Tell where a hand is searched, of a pose's points (HandDetectionsFromPoseToRectsCalculator).
 
     The circle is about where the middle finger begins, and goes through the wrist.
     """
@@ -53,7 +53,7 @@ def hand_of_pose(wrist: Floats, pinky: Floats, index: Floats) -> Region:
 
 
 def hand_of_recrop(middle: Floats, edge: Floats) -> Region:
-    """Where a hand is looked for, of the two points that the model hand_recrop gives."""
+    """Tell where a hand is looked for, of the two points that the model hand_recrop gives."""
     return circle(middle, edge, -90).shifted(0, -0.1)
 
 
@@ -75,7 +75,7 @@ HAND = Limits(40, 0.2, 0.4, 0.1)
 
 
 def same(before: Region, points: Floats, now: Region, limits: Limits) -> bool:
-    """Whether a thing is still where it was, as far as a coarse look tells.
+    """Tell whether a thing is still where it was, as far as a coarse look tells.
 
     ``before`` is the region made of its ``points`` (n, 2 or 3) in the last frame; ``now`` is
     that of the coarse look.

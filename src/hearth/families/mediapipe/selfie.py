@@ -7,7 +7,7 @@ import numpy as np
 from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.region import whole
-from hearth.families.mediapipe.stage import Input, Outputs, StageOf, View
+from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 from hearth.media.mask import SoftMask
 
 Model = Literal["general", "landscape"]
@@ -34,7 +34,7 @@ class Selfie:
     async def find(
         self, frame: Frame, *, model: Model = "general", context: RequestContext = NO_CONTEXT
     ) -> SoftMask:
-        """The mask of a frame; every frame by itself, as MediaPipe has it.
+        """Find the mask of a frame; every frame by itself, as MediaPipe has it.
 
         Raises ModelFailed, and what a batch queue raises.
         """
@@ -42,7 +42,7 @@ class Selfie:
         return await self._stages[model].look(frame, region, None, context)
 
 
-def _read(outputs: Outputs, view: View[None]) -> SoftMask:
-    """Of one output (h, w, 1), 0 to 1."""
+def _read(outputs: Outputs, view: RegionView[None]) -> SoftMask:
+    """Read one output (h, w, 1), 0 to 1."""
     small = np.clip(outputs[0][..., 0], 0, 1)  # a copy: what else was in the batch may go
     return SoftMask(small, view.frame.width, view.frame.height)

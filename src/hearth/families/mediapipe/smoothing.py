@@ -19,7 +19,7 @@ LEAST_SCALE = 1e-6
 
 
 class _Past(NamedTuple):
-    """What a OneEuro goes on from; arrays are (n, d)."""
+    """State that a OneEuro goes on from; arrays are (n, d)."""
 
     moment: float
     raw: NDArray[np.float64]
@@ -86,15 +86,15 @@ class LowPass(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """What the parts of a thing are smoothed with, as its last frame left it.
+    """Filters that smooth the parts of a thing, as its last frame left them.
 
     As they are here, for a thing that is new; parameters are those of pose_landmark_cpu.
     """
 
     points: OneEuro = OneEuro(0.05, 80)
-    """Of points in pixels."""
+    """Filter of points in pixels."""
     metres: OneEuro = OneEuro(0.1, 40)
-    """Of points in metres; their scale is 1."""
+    """Filter of points in metres; their scale is 1."""
     visibility: LowPass = LowPass(0.1)
 
 
@@ -103,11 +103,11 @@ class Smoothing(NamedTuple):
 
     filters: Filters
     moment: float
-    """Of the frame, in seconds."""
+    """Time of the frame, in seconds."""
 
 
 def smoothing(before: Filters | None, moment: float | None, smooth: bool) -> Smoothing | None:
-    """How a thing is smoothed that the frame before left ``before``; None where it is not."""
+    """Tell how a thing is smoothed that the frame before left ``before``; None where it is not."""
     return Smoothing(before or Filters(), moment) if smooth and moment is not None else None
 
 

@@ -24,22 +24,22 @@ class Input(NamedTuple):
     width: int
     height: int
     low: float = 0.0
-    """What black is; what white is, is ``high``."""
+    """Value of black; that of white is ``high``."""
     high: float = 1.0
     zero_border: bool = False
     """Black beyond the picture, instead of its last pixels."""
 
 
-class View(NamedTuple, Generic[Asked]):
+class RegionView(NamedTuple, Generic[Asked]):
     """A region of a frame, and what is asked of it."""
 
     frame: Frame
     region: Region
     asked: Asked
-    """What else ``read`` is to know: a detector's least score, for one."""
+    """Further argument of ``read``: a detector's least score, for one."""
 
 
-Read = Callable[[Outputs, View[Asked]], Answer]
+Read = Callable[[Outputs, RegionView[Asked]], Answer]
 
 
 class StageOf(Protocol):
@@ -77,7 +77,7 @@ class Stage(Generic[Asked, Answer]):
         """None until it was needed."""
         self._open = open_session
         self._read = read
-        self.queue: BatchQueue[View[Asked] | None, Any] = BatchQueue(
+        self.queue: BatchQueue[RegionView[Asked] | None, Any] = BatchQueue(
             self._run,
             name=name,
             max_batch=interpreters,
@@ -89,8 +89,8 @@ class Stage(Generic[Asked, Answer]):
     async def look(
         self, frame: Frame, region: Region, asked: Asked, context: RequestContext = NO_CONTEXT
     ) -> Answer:
-        """What the model says of a region; raises ModelFailed, and what a batch queue raises."""
-        answer: Answer = await self.queue.submit(View(frame, region, asked), context=context)
+        """Run the model on a region; raises ModelFailed, and what a batch queue raises."""
+        answer: Answer = await self.queue.submit(RegionView(frame, region, asked), context=context)
         return answer
 
     async def look_all(
@@ -99,10 +99,10 @@ class Stage(Generic[Asked, Answer]):
         regions: Sequence[tuple[Region, Asked]],
         context: RequestContext = NO_CONTEXT,
     ) -> list[Answer]:
-        """Of several regions, in order; they share batches, with others' as well."""
+        """Run the model on several regions, in order; they share batches, with others' as well."""
         if not regions:
             return []
-        views = [(View(frame, *each), None) for each in regions]
+        views = [(RegionView(frame, *each), None) for each in regions]
         return await self.queue.submit_all(views, context=context)
 
     async def try_out(self) -> None:
@@ -115,7 +115,7 @@ class Stage(Generic[Asked, Answer]):
         if self.session is not None:
             self.session.close()
 
-    def _run(self, views: Sequence[View[Asked] | None]) -> list[Answer | ModelFailed | None]:
+    def _run(self, views: Sequence[RegionView[Asked] | None]) -> list[Answer | ModelFailed | None]:
         if self.session is None:
             self.session = self._open()
         session = self.session
@@ -125,8 +125,8 @@ class Stage(Generic[Asked, Answer]):
         return [self._answer(view, [array[row] for array in arrays])
                 for row, view in enumerate(views)]  # fmt: skip
 
-    def _batch(self, views: Sequence[View[Asked] | None]) -> Array:
-        """What the model is to see, float32 (n, height, width, 3)."""
+    def _batch(self, views: Sequence[RegionView[Asked] | None]) -> Array:
+        """Cut out what the model is to see, float32 (n, height, width, 3)."""
         # Cut out here and not by the workers: it takes some 50 µs for a model's few pixels,
         # and each hop from thread to thread takes as long.
         wants = self.wants
@@ -148,7 +148,9 @@ class Stage(Generic[Asked, Answer]):
             batch += np.float32(wants.low)
         return batch
 
-    def _answer(self, view: View[Asked] | None, outputs: list[Any]) -> Answer | ModelFailed | None:
+    def _answer(
+        self, view: RegionView[Asked] | None, outputs: list[Any]
+    ) -> Answer | ModelFailed | None:
         if not all(np.isfinite(output).all() for output in outputs):
             return ModelFailed(f"the model {self.name} gave numbers that aren't finite")
         return None if view is None else self._read(outputs, view)

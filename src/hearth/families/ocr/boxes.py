@@ -58,7 +58,7 @@ def boxes_of(heat: Heat) -> Iterator[Box]:
 
 
 def _levelled(angle: float, length: float) -> float:
-    """The angle in degrees of a line of some pixels; the level one where they can't tell."""
+    """Measure the angle of a line of some pixels in degrees; level where they can't tell."""
     level = 90.0 * round(angle / 90)
     return level if abs(math.radians(angle - level)) * length < _LEVEL else angle
 
@@ -89,7 +89,7 @@ def fill(mask: NDArray[np.uint8], corners: Corners) -> None:
 
 
 def share_within(mask: NDArray[np.uint8], corners: Corners) -> float:
-    """The mean of a mask within corners that are in its pixels."""
+    """Compute the mean of a mask within corners that are in its pixels."""
     height, width = mask.shape
     left, top = np.clip(np.floor(corners.min(0)), 0, (width - 1, height - 1)).astype(int)
     right, bottom = np.clip(np.ceil(corners.max(0)), 0, (width - 1, height - 1)).astype(int)

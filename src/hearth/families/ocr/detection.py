@@ -14,7 +14,7 @@ from hearth.families.ocr.outputs import run_one
 from hearth.families.ocr.page import Page, Polygon, polygon
 from hearth.families.ocr.scales import (
     Mask,
-    View,
+    ScaledPage,
     densest,
     detail_of,
     on_grid,
@@ -26,31 +26,31 @@ from hearth.families.ocr.search import Search
 from hearth.media.raw import Pixels
 
 
-class Found(NamedTuple):
+class PageLines(NamedTuple):
     """The lines of a page in reading order."""
 
     boxes: list[Polygon]
     """Where they stand in the image that was sent."""
     lines: list[Pixels]
-    """Each line cut out and laid flat: BGR, (height, width, 3)."""
+    """Lines, each cut out and laid flat: BGR, (height, width, 3)."""
 
 
-class Detector:
+class LineDetector:
     """Pages to the lines on them; ``session`` takes (1, 3, height, width)."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def __call__(self, pages: Sequence[Page]) -> list[Found | ModelFailed]:
+    def __call__(self, pages: Sequence[Page]) -> list[PageLines | ModelFailed]:
         """Find the lines of each page."""
         return [self._look(page) for page in pages]
 
-    def _look(self, page: Page) -> Found | ModelFailed:
+    def _look(self, page: Page) -> PageLines | ModelFailed:
         try:
             boxes = in_reading_order(self._find(page.pixels))
         except ModelFailed as failure:
             return failure
-        return Found(
+        return PageLines(
             [polygon(page, box.corners) for box in boxes],
             [cut_tightly(page.pixels, box.corners) for box in boxes],
         )
@@ -85,7 +85,7 @@ class Detector:
         return search.boxes
 
     def _has_print(self, pixels: Pixels, silent: Mask) -> bool:
-        """Whether samples of a page show print, where the mask says that it has detail."""
+        """Tell whether samples of a page show print, where the mask says that it has detail."""
         for rows, columns in densest(silent, pixels.shape[:2]):
             sample = view_at(pixels[rows, columns], 1.0)
             heat = self._heat(sample, np.ones((1, 1), np.uint8))
@@ -93,7 +93,7 @@ class Detector:
                 return True
         return False
 
-    def _heat(self, view: View, wanted: Mask) -> Heat:
+    def _heat(self, view: ScaledPage, wanted: Mask) -> Heat:
         """Map where text is, in the pixels of the view; nothing where nothing is wanted."""
         heat = np.zeros(view.pixels.shape[:2], np.uint8)
         for tile in tiles(view, wanted):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hearth.backends import Session, SessionOptions
 from hearth.backends.registry import open_session, require_backend
 from hearth.errors import ModelUnavailable, SetupError, how_to_install
-from hearth.families.ocr.catalogue import (
+from hearth.families.ocr.recogniser_names import (
     RecognitionName,
     alphabet_beside,
     layout_in,
@@ -103,7 +103,7 @@ class OcrLoader:
         return ", ".join(dict.fromkeys(name.repository for name, _ in self._remote()))
 
     def is_local(self) -> bool:
-        """Whether the package and all recognisers are here; never touches the network.
+        """Tell whether the package and all recognisers are here; never touches the network.
 
         Raises BackendUnavailable where a recogniser is wanted and the engine isn't installed.
         """
@@ -226,7 +226,7 @@ class OcrLoader:
                 yield name, self._hub
 
     def _found(self, name: RecognitionName) -> Path | None:
-        """The snapshot with a repository's files, where they are here."""
+        """Find the snapshot with a repository's files, where they are here."""
         assert self._hub is not None
         found = (self._hub.find(name.repository, layout) for layout in name.layouts)
         return next(filter(None, found), None)
@@ -243,14 +243,14 @@ class OcrLoader:
 
 
 def _runs_single_lines(session: Session) -> bool:
-    """Whether lines are best read side by side, each by one thread of a CPU."""
+    """Tell whether lines are best read side by side, each by one thread of a CPU."""
     fixed = session.batch_sizes.fixed
     return session.device == "cpu" and (not fixed or 1 in fixed)
 
 
 def _complete(graph: Path, session: Session) -> None:
     """Give a recogniser the alphabet beside it; raises ModelUnavailable where it can't read."""
-    from hearth.families.ocr.recognition import Recogniser, require_lines
+    from hearth.families.ocr.recognition import LineRecogniser, require_lines
 
     try:
         require_lines(session)
@@ -262,13 +262,13 @@ def _complete(graph: Path, session: Session) -> None:
                     "inference.yml there, or a text file with a character on each line"
                 )
             session.metadata = {**session.metadata, "character": listed}
-        Recogniser(session)
+        LineRecogniser(session)
     except ModelUnavailable as error:
         raise ModelUnavailable(f"{graph}: {error}") from error
 
 
 def _fault_in(paths: tuple[Path, ...]) -> str:
-    """What keeps the user's files from being used; empty: nothing."""
+    """Tell why the user's files can't be used; empty: nothing is wrong."""
     try:
         for path in paths:
             recogniser_in(path)
@@ -278,7 +278,7 @@ def _fault_in(paths: tuple[Path, ...]) -> str:
 
 
 def _folder() -> Path:
-    """The folder of the models; found without importing the package."""
+    """Find the folder of the models; found without importing the package."""
     spec = find_spec("rapidocr")
     if spec is None or not spec.submodule_search_locations:
         raise ModelUnavailable(f"the package rapidocr isn't installed: {_CURE}")
@@ -291,7 +291,7 @@ def _require_package() -> None:
 
 
 def _missing() -> str | None:
-    """What is missing and what to do about it, in one line; None where all is there."""
+    """Say in one line what is missing and what to do about it; None where all is there."""
     try:
         folder = _folder()
     except ModelUnavailable as error:

@@ -10,18 +10,18 @@ import numpy as np
 from hearth.backends import Session
 from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
 from hearth.families.ocr import parameters
-from hearth.families.ocr.detection import Detector, Found
+from hearth.families.ocr.detection import LineDetector, PageLines
 from hearth.families.ocr.memory import IdleTrim
 from hearth.families.ocr.orientation import Orienter, read_either_way, telling
 from hearth.families.ocr.page import Page, Polygon, page_of
 from hearth.families.ocr.readers import LineReader
-from hearth.families.ocr.recognition import Reading, Recogniser, padded_width
+from hearth.families.ocr.recognition import LineReading, LineRecogniser, padded_width
 from hearth.families.ocr.rereading import read_again
 from hearth.families.ocr.scripts import ScriptClassifier
-from hearth.media import File, ImageReader, Picture, PixelForm
+from hearth.media import ImagePayload, ImageReader, Picture, PixelForm
 from hearth.media.raw import Pixels
+from hearth.models.media_work import exclusive_when_heavy
 from hearth.models.options import QueueOptions
-from hearth.models.pictures import exclusive_when_heavy
 from hearth.models.sessions import fallback_of
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, key_of
 from hearth.models.tuning import facts_of, tune
@@ -39,7 +39,7 @@ MOST_LINES = 16
 """Lines that are recognised together at most; more in one run are no faster on a CPU."""
 
 _LINE = (48, 320, 3)
-"""What is measured: a line of ordinary length."""
+"""Size of the line that is measured: an ordinary length."""
 
 
 class Line(NamedTuple):
@@ -51,7 +51,7 @@ class Line(NamedTuple):
     confidence: float
 
     def is_read(self, min_confidence: float) -> bool:
-        """Whether it says something, with at least this confidence."""
+        """Tell whether it says something, with at least this confidence."""
         return bool(self.text.strip()) and self.confidence >= min_confidence
 
 
@@ -89,15 +89,15 @@ class OcrModel:
         self.runtime = detection.runtime
         self.device = detection.device
         self.precisions = tuple(dict.fromkeys(session.precision for session in self._sessions))
-        find, turn = Detector(detection), Orienter(orientation)
-        recognisers = [Recogniser(session) for session in (recognition, *further)]
+        find, turn = LineDetector(detection), Orienter(orientation)
+        recognisers = [LineRecogniser(session) for session in (recognition, *further)]
         self._scripts = tuple(
             dict.fromkeys(script for reader in recognisers for script in reader.scripts)
         )
         read = LineReader(recognisers, None if scripts is None else ScriptClassifier(scripts))
         self._key = read.key
         # A page has a size of its own: two of them seldom fit into one batch.
-        self._pages = BatchQueue[Page, Found](
+        self._pages = BatchQueue[Page, PageLines](
             find,
             name="ocr-detection",
             max_batch=1,
@@ -108,7 +108,7 @@ class OcrModel:
         self._orientation: BatchQueue[Pixels, bool] = self._for_lines(
             turn, orientation, "ocr-orientation"
         )
-        self._recognition: BatchQueue[Pixels, Reading] = self._for_lines(
+        self._recognition: BatchQueue[Pixels, LineReading] = self._for_lines(
             read, recognition, "ocr-recognition"
         )
         self._work: SingleFlightCache[tuple[Line, ...]] = SingleFlightCache(
@@ -128,22 +128,22 @@ class OcrModel:
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
-        """What was read once for several requests."""
+        """Statistics of texts that were read once for several requests."""
         return {"ocr": self._work.statistics()}
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What else is true of the model."""
+        """Further facts about the model."""
         return {"provider": self._sessions[0].provider, "scripts": ", ".join(self._scripts)}
 
     async def read(
         self,
-        file: File,
+        file: ImagePayload,
         *,
         min_confidence: float = parameters.TEXT_SCORE,
         context: RequestContext = NO_CONTEXT,
     ) -> list[Line]:
-        """The text lines of a picture, from top to bottom and left to right.
+        """Read the text lines of a picture, from top to bottom and left to right.
 
         Lines with less than ``min_confidence`` (0 to 1), and those that turn out to say
         nothing, are left out; no line at all is an empty list. Raises as ``read_all``.
@@ -151,7 +151,9 @@ class OcrModel:
         lines = await self.read_all(file, context)
         return [line for line in lines if line.is_read(min_confidence)]
 
-    async def read_all(self, file: File, context: RequestContext = NO_CONTEXT) -> tuple[Line, ...]:
+    async def read_all(
+        self, file: ImagePayload, context: RequestContext = NO_CONTEXT
+    ) -> tuple[Line, ...]:
         """Read every line of a picture, however uncertain, and if it says nothing.
 
         Raises InvalidInput for anything but a picture, ModelFailed, and what a batch queue
@@ -162,7 +164,7 @@ class OcrModel:
         def read() -> Awaitable[tuple[Line, ...]]:
             return self._read(file, context, handle)
 
-        if not self._options.cache_entries:
+        if not self._options.cache_entries.value:
             return await read()
         return await self._work.get(
             await key_of(file),
@@ -172,7 +174,7 @@ class OcrModel:
         )
 
     async def _read(
-        self, file: File, context: RequestContext, handle: QueueHandle
+        self, file: ImagePayload, context: RequestContext, handle: QueueHandle
     ) -> tuple[Line, ...]:
         looking = self._pages.passing(file, self._prepare, context=context, handle=handle)
         with self._idle.busy():
@@ -185,8 +187,8 @@ class OcrModel:
 
     async def read_lines(
         self, lines: Sequence[Pixels], context: RequestContext = NO_CONTEXT
-    ) -> list[Reading]:
-        """What lines of any size say, in order; each BGR (height, width, 3), uint8.
+    ) -> list[LineReading]:
+        """Read lines of any size, in order; each BGR (height, width, 3), uint8.
 
         A line that stands on its head is read the other way round. Raises ModelFailed, and
         what a batch queue raises.
@@ -194,7 +196,7 @@ class OcrModel:
         if not lines:
             return []
 
-        def recognise(lines: Sequence[Pixels]) -> Awaitable[list[Reading]]:
+        def recognise(lines: Sequence[Pixels]) -> Awaitable[list[LineReading]]:
             return read_again(lines, lambda lines: self._recognise(lines, context))
 
         return await read_either_way(
@@ -207,7 +209,9 @@ class OcrModel:
         guesses = await self._orientation.submit_all(asked, context=context) if asked else []
         return sum(guesses) > parameters.TELLING_SHARE * len(asked)
 
-    async def _recognise(self, upright: Sequence[Pixels], context: RequestContext) -> list[Reading]:
+    async def _recognise(
+        self, upright: Sequence[Pixels], context: RequestContext
+    ) -> list[LineReading]:
         widths = [padded_width(line) for line in upright]
         # Longest first: none is left for the end, when the other cores have nothing to do.
         order = sorted(range(len(upright)), key=widths.__getitem__, reverse=True)
@@ -268,13 +272,13 @@ class OcrModel:
             session.close()
 
 
-def _page(reader: ImageReader, file: File) -> Page:
-    """A picture as detection takes it; blocking. Raises as the reader does."""
+def _page(reader: ImageReader, file: ImagePayload) -> Page:
+    """Prepare a picture as detection takes it; blocking. Raises as the reader does."""
     if isinstance(file, Picture):
-        return page_of(file.pixels(reader, PixelForm.READABLE))
+        return page_of(file.decode(reader, PixelForm.READABLE))
     return page_of(reader.pixels(file, PixelForm.READABLE))
 
 
 def _lines_of(page: Sequence[Line]) -> int:
-    """What a page counts in the cache, where a line takes about as much as a vector."""
+    """Count a page's lines for the cache, where a line takes about as much as a vector."""
     return max(1, len(page))

@@ -16,7 +16,7 @@ from hearth.backends import Array, Session
 from hearth.errors import ModelFailed
 from hearth.families.ocr import parameters as p
 from hearth.families.ocr.outputs import finite_rows, run_one
-from hearth.families.ocr.recognition import Reading
+from hearth.families.ocr.recognition import LineReading
 from hearth.media.raw import Pixels
 
 
@@ -63,10 +63,10 @@ def telling(lines: Sequence[Pixels]) -> list[Pixels]:
 
 async def read_either_way(
     lines: Sequence[Pixels],
-    recognise: Callable[[Sequence[Pixels]], Awaitable[Sequence[Reading]]],
+    recognise: Callable[[Sequence[Pixels]], Awaitable[Sequence[LineReading]]],
     *,
     upside_down: bool,
-) -> list[Reading]:
+) -> list[LineReading]:
     """Read lines the right way up; ``upside_down``: most of them stand on their heads.
 
     Lines that are read poorly are read the other way round as well, and those that read
@@ -94,7 +94,7 @@ async def read_either_way(
     return readings
 
 
-def _is_surer(other: Reading, reading: Reading) -> bool:
+def _is_surer(other: LineReading, reading: LineReading) -> bool:
     """Tell whether the other way round is the right one."""
     if reading.confidence < p.DISBELIEVED:
         return other.confidence >= p.SURE

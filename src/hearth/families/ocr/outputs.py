@@ -1,4 +1,4 @@
-"""What a model's numbers are before anything is read of them.
+"""Numbers of a model, checked before anything is read of them.
 
 Where a model's numbers for an item aren't finite, the item's answer is a ModelFailed: rapidocr
 would find nothing there, and say nothing of it.
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 
 def run_one(session: Session, batch: Array) -> Array:
-    """The one output of a session for its one input."""
+    """Run a session of one input and one output."""
     [answer] = session.run({session.inputs[0].name: batch}).values()
     return answer
 
@@ -24,7 +24,7 @@ def run_one(session: Session, batch: Array) -> Array:
 def finite_rows(
     numbers: Array, model: str, read: Callable[[Array], Sequence[Answer]]
 ) -> list[Answer | ModelFailed]:
-    """What is ``read`` of the rows of a model's ``numbers``, where they all are finite.
+    """Apply ``read`` to the rows of a model's ``numbers``, where they all are finite.
 
     Looking costs a percent of what recognition takes (measured).
     """

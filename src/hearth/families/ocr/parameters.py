@@ -57,7 +57,7 @@ LOOSE = 3
 """Pixels of the map by which a box is higher than its line, and reaches into its neighbours."""
 
 FAINT = 0.1
-"""What the map of text shows at least where there is print of 3 pixels."""
+"""Value that the map of text shows at least where there is print of 3 pixels."""
 
 FAINT_PRINT = 3
 LEAST_PRINT = 9

@@ -13,7 +13,13 @@ from hearth.backends import Array
 from hearth.backends.parallel import ParallelSession
 from hearth.errors import ModelFailed
 from hearth.families.ocr import parameters as p
-from hearth.families.ocr.recognition import Draft, Reading, Recogniser, batch_of, padded_width
+from hearth.families.ocr.recognition import (
+    Draft,
+    LineReading,
+    LineRecogniser,
+    batch_of,
+    padded_width,
+)
 from hearth.families.ocr.scripts import ScriptClassifier, stray_share
 from hearth.media.raw import Pixels
 
@@ -42,7 +48,7 @@ class LineReader:
     """
 
     def __init__(
-        self, recognisers: Sequence[Recogniser], classifier: ScriptClassifier | None
+        self, recognisers: Sequence[LineRecogniser], classifier: ScriptClassifier | None
     ) -> None:
         """``recognisers``: the preferred first. Without a classifier it reads, and is believed."""
         self._recognisers = tuple(recognisers)
@@ -57,7 +63,7 @@ class LineReader:
         """
         return padded_width(line) if self._side_by_side is None else None
 
-    def __call__(self, lines: Sequence[Pixels]) -> list[Reading | ModelFailed]:
+    def __call__(self, lines: Sequence[Pixels]) -> list[LineReading | ModelFailed]:
         """Read lines of one ``key``; each BGR (height, width, 3), uint8."""
         if self._side_by_side is not None:
             readings = self._side_by_side.map(lambda line: self._read_together([line]), lines)
@@ -66,20 +72,20 @@ class LineReader:
         parts = [lines[start : start + at_once] for start in range(0, len(lines), at_once)]
         return [reading for part in parts for reading in self._read_together(part)]
 
-    def _read_together(self, lines: Sequence[Pixels]) -> list[Reading | ModelFailed]:
+    def _read_together(self, lines: Sequence[Pixels]) -> list[LineReading | ModelFailed]:
         return self._read(batch_of(lines, padded_width(lines[0])))
 
-    def _read(self, batch: Array) -> list[Reading | ModelFailed]:
+    def _read(self, batch: Array) -> list[LineReading | ModelFailed]:
         if self._classifier is None:
             drafts = self._recognisers[0].read(batch)
             return [
-                d if isinstance(d, ModelFailed) else Reading(d.text, d.confidence, d.least)
+                d if isinstance(d, ModelFailed) else LineReading(d.text, d.confidence, d.least)
                 for d in drafts
             ]
         shares = self._classifier(batch)
         columns = [self._classifier.writable(reader.scripts) for reader in self._recognisers]
         writable = np.stack([shares[:, mask].sum(1) for mask in columns], 1)
-        readings: list[Reading | ModelFailed] = [ModelFailed("not read")] * len(batch)
+        readings: list[LineReading | ModelFailed] = [ModelFailed("not read")] * len(batch)
         asked = _first_asked(writable)
         self._ask(asked, batch, writable, readings)
         if len(self._recognisers) > 1:
@@ -90,7 +96,7 @@ class LineReader:
         return readings
 
     def _ask(
-        self, asked: Array, batch: Array, writable: Array, readings: list[Reading | ModelFailed]
+        self, asked: Array, batch: Array, writable: Array, readings: list[LineReading | ModelFailed]
     ) -> None:
         """Have each line read by the recogniser of its number; -1: by none. Keeps the surer."""
         for index, recogniser in enumerate(self._recognisers):
@@ -106,24 +112,24 @@ class LineReader:
 
 
 def _first_asked(writable: Array) -> Array:
-    """For each line the first recogniser to which it is clear, or else the likeliest: (n)."""
+    """Choose for each line the first recogniser it is clear to, else the likeliest: (n)."""
     clear = writable >= CLEAR_SHARE
     asked: Array = np.where(clear.any(1), clear.argmax(1), writable.argmax(1))
     return asked
 
 
-def _is_unsure(reading: Reading | ModelFailed) -> bool:
-    return isinstance(reading, Reading) and reading.confidence < p.TEXT_SCORE
+def _is_unsure(reading: LineReading | ModelFailed) -> bool:
+    return isinstance(reading, LineReading) and reading.confidence < p.TEXT_SCORE
 
 
-def _confidence(reading: Reading | ModelFailed) -> float:
-    return reading.confidence if isinstance(reading, Reading) else 0
+def _confidence(reading: LineReading | ModelFailed) -> float:
+    return reading.confidence if isinstance(reading, LineReading) else 0
 
 
 def believed(
     draft: Draft | ModelFailed, line: Array, unwritable: float, scripts: Sequence[str]
-) -> Reading | ModelFailed:
-    """A reading with the confidence that it deserves.
+) -> LineReading | ModelFailed:
+    """Lower a reading's confidence to what it deserves.
 
     It is 0 where nothing but spaces was read. A reading isn't believed where more of the line
     can't be written than the reading is sure of, after what it leaves out.
@@ -136,7 +142,7 @@ def believed(
         left_out = max(unread_share(line, draft.letters), stray_share(draft.text, scripts))
         if unwritable >= confidence - left_out:
             confidence *= max(0.0, 1 - unwritable - left_out)
-    return Reading(draft.text, confidence, draft.least)
+    return LineReading(draft.text, confidence, draft.least)
 
 
 def unread_share(line: Array, letters: Array) -> float:

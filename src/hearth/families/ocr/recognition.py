@@ -18,8 +18,8 @@ from hearth.graphs.best_class import CLASSES
 from hearth.media.raw import Pixels
 
 
-class Reading(NamedTuple):
-    """What a line says."""
+class LineReading(NamedTuple):
+    """Text of a line as it was read."""
 
     text: str
     confidence: float
@@ -29,7 +29,7 @@ class Reading(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """What a recogniser makes of a line."""
+    """Text of a line as one recogniser reads it."""
 
     text: str
     confidence: float
@@ -40,7 +40,7 @@ class Draft(NamedTuple):
     """0 to 1: the confidence of the least sure character."""
 
 
-class Recogniser:
+class LineRecogniser:
     """Lines to their texts; ``session`` takes (n, 3, 48, width) and carries its alphabet.
 
     The alphabet stands in the graph's metadata, ``character``, a character on each line. It answers
@@ -58,7 +58,7 @@ class Recogniser:
         self._decode = CTCLabelDecode(character=characters)
 
     def read(self, batch: Array) -> list[Draft | ModelFailed]:
-        """What each line says; ``batch`` is float32 (n, 3, 48, width), see ``batch_of``."""
+        """Read each line; ``batch`` is float32 (n, 3, 48, width), see ``batch_of``."""
         at_once = self.session.batch_sizes.limit(len(batch))
         drafts: list[Draft | ModelFailed] = []
         for start in range(0, len(batch), at_once):
@@ -88,7 +88,7 @@ class Recogniser:
 
 
 def alphabet_of(session: Session) -> list[str]:
-    """The characters that a recognition graph can write; raises ModelUnavailable."""
+    """Read the characters that a recognition graph can write; raises ModelUnavailable."""
     listed = session.metadata.get("character")
     if not listed:
         raise ModelUnavailable("the text recognition model carries no list of characters")
@@ -146,7 +146,7 @@ _LEFT_TO_RIGHT = re.compile(r"[A-Za-z0-9]+(?:[ .,:/*%+@_-]+[A-Za-z0-9]+)*")
 
 
 def in_logical_order(text: str) -> str:
-    """A text that was read from left to right, as it is spoken and stored.
+    """Put a text that was read from left to right into the order in which it is spoken and stored.
 
     Arabic and Hebrew come the wrong way round, their numbers and Latin words don't: PP-OCR's
     own decoding turns them likewise.

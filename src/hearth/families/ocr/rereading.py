@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Sequence
 import cv2
 
 from hearth.families.ocr import parameters as p
-from hearth.families.ocr.recognition import Reading
+from hearth.families.ocr.recognition import LineReading
 from hearth.media.raw import Pixels
 
 
 async def read_again(
     lines: Sequence[Pixels],
-    recognise: Callable[[Sequence[Pixels]], Awaitable[Sequence[Reading]]],
-) -> list[Reading]:
+    recognise: Callable[[Sequence[Pixels]], Awaitable[Sequence[LineReading]]],
+) -> list[LineReading]:
     """Read lines, and small ones with a doubtful letter again, wider: the surer letter decides.
 
     What is doubtful in both is read at one width more. Lines are BGR (height, width, 3), uint8.
@@ -38,7 +38,7 @@ async def read_again(
     return readings
 
 
-def _is_doubtful(reading: Reading) -> bool:
+def _is_doubtful(reading: LineReading) -> bool:
     return reading.confidence >= p.SURE and reading.least < p.DOUBTFUL
 
 

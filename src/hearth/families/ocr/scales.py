@@ -25,13 +25,13 @@ _GRID = 32
 """Detection takes edges of a multiple of this many pixels."""
 
 
-class View(NamedTuple):
+class ScaledPage(NamedTuple):
     """A page at one scale."""
 
     pixels: Pixels
     """RGB, (height, width, 3)."""
     scale: float
-    """Its pixels for one of the page."""
+    """Pixels here for one of the page."""
 
 
 class Tile(NamedTuple):
@@ -44,7 +44,7 @@ class Tile(NamedTuple):
 
 
 def overview_scale(width: int, height: int) -> float:
-    """The scale at which a page is looked at first: 1, or smaller.
+    """Choose the scale at which a page is looked at first: 1, or smaller.
 
     The page has ``OVERVIEW_PIXELS`` then, or is as long as may be, whatever it is wide.
     """
@@ -52,14 +52,14 @@ def overview_scale(width: int, height: int) -> float:
     return min(1.0, by_area, p.LONGEST / max(width, height))
 
 
-def view_at(pixels: Pixels, scale: float) -> View:
+def view_at(pixels: Pixels, scale: float) -> ScaledPage:
     """Scale a page; edges have at least one pixel."""
     height, width = pixels.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return View(resized(pixels, *size), scale)
+    return ScaledPage(resized(pixels, *size), scale)
 
 
-def detail_of(pixels: Pixels, overview: View) -> Mask:
+def detail_of(pixels: Pixels, overview: ScaledPage) -> Mask:
     """Mark where a page has more to show than its overview does.
 
     There its pixels differ much from the overview's, over more than the thickness of a
@@ -93,7 +93,7 @@ def densest(mask: Mask, size: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
         yield slice(top, top + p.SAMPLE), slice(left, left + p.SAMPLE)
 
 
-def tiles(view: View, wanted: Mask) -> Iterator[Tile]:
+def tiles(view: ScaledPage, wanted: Mask) -> Iterator[Tile]:
     """Cut what is ``wanted`` of a view into tiles, each no larger than it must be."""
     height, width = view.pixels.shape[:2]
     down, across = height / wanted.shape[0], width / wanted.shape[1]
@@ -123,7 +123,7 @@ def tiles(view: View, wanted: Mask) -> Iterator[Tile]:
 
 
 def _widened(first: float, last: float, least: int, most: int) -> slice:
-    """A range with a margin on both sides, within bounds."""
+    """Widen a range by a margin on both sides, within bounds."""
     return slice(
         max(least, int(first) - p.TILE_MARGIN), min(most, int(np.ceil(last)) + p.TILE_MARGIN)
     )

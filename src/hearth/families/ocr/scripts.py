@@ -57,7 +57,7 @@ _OF_CLASSIFIER: Mapping[str, str] = {"Kana": "Hiragana"}
 
 
 def scripts_of(alphabet: Iterable[str]) -> tuple[str, ...]:
-    """The scripts that can be written with an alphabet, a list of characters.
+    """Find the scripts that can be written with an alphabet, a list of characters.
 
     A few letters of a script, as signs of mathematics or units, don't make it one of them.
     """
@@ -95,7 +95,7 @@ class ScriptClassifier:
         self._scripts = tuple(_OF_CLASSIFIER.get(name, name) for name in names)
 
     def __call__(self, batch: Array) -> Array:
-        """For each line and script, the share of the line's letters: float32 (n, scripts).
+        """Return for each line and script the share of the line's letters: float32 (n, scripts).
 
         ``batch`` is what recognition takes: float32 (n, 3, 48, width).
         """
@@ -105,6 +105,6 @@ class ScriptClassifier:
         return run_one(self._session, batch)
 
     def writable(self, scripts: Iterable[str]) -> Array:
-        """Which columns of an answer are scripts among these, or need none: bool (scripts)."""
+        """Tell which columns of an answer are scripts among these, or need none: bool (scripts)."""
         wanted = {COMMON, *scripts}
         return np.array([script in wanted for script in self._scripts])

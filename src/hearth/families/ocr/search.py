@@ -1,4 +1,4 @@
-"""What a search for lines has found so far, and what is still to be looked at."""
+"""Search for lines: those found so far, and the places still to be looked at."""
 
 import cv2
 import numpy as np
@@ -65,7 +65,7 @@ class Search:
         return found
 
     def _is_one_line(self, box: Box) -> bool:
-        """Whether a box holds a line, and not several that flowed together."""
+        """Tell whether a box holds a line, and not several that flowed together."""
         ways = [box.corners]
         if length_to_height(box.corners) < _STOUT:
             # A paragraph's box may lean where its lines don't.
@@ -74,13 +74,13 @@ class Search:
         return all(is_one_line(cut(self._pixels, way, 10 * p.REC_IMAGE_SHAPE[1])) for way in ways)
 
     def _place(self, box: Box) -> Corners:
-        """The box's corners in pixels of the overview."""
+        """Give the box's corners in pixels of the overview."""
         down, across = np.array(self._covered.shape) / self._pixels.shape[:2]
         return box.scaled(float(across), float(down)).corners
 
 
 def is_one_line(line: Pixels) -> bool:
-    """Whether a cut-out box (height, width, 3) holds one line of print, and not several.
+    """Tell whether a cut-out box (height, width, 3) holds one line of print, and not several.
 
     Lines are rows with ink, apart by rows without. Two of them must have a good part of
     the height each: a mark above letters or a rule below them is no line. Three are a

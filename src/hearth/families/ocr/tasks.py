@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 from hearth.catalog import FieldInfo, SchemaInfo
 from hearth.families.ocr import parameters
-from hearth.media import File
+from hearth.media import ImagePayload
 from hearth.media.formats import PICTURES
 from hearth.tasks import render
 from hearth.tasks.answer import Result
+from hearth.tasks.images import parse_image
 from hearth.tasks.options import Option
-from hearth.tasks.prepared import file_of
 from hearth.tasks.task import Call, Task
 
 if TYPE_CHECKING:  # the model brings OpenCV and rapidocr along
@@ -55,7 +55,7 @@ MIN_CONFIDENCE = Option(
 )
 
 
-async def _read(model: "OcrModel", file: File, call: Call) -> "tuple[Line, ...]":
+async def _read(model: "OcrModel", file: ImagePayload, call: Call) -> "tuple[Line, ...]":
     return await model.read_all(file, call.context)
 
 
@@ -81,7 +81,7 @@ OCR_TASKS: tuple[Task, ...] = (
         summary="the lines of text in a picture, and where they stand",
         inputs=PICTURES,
         schema=OCR_V1,
-        parse=file_of,
+        parse=parse_image,
         call=_read,
         render=_render,
         options=(MIN_CONFIDENCE,),

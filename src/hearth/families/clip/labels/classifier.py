@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
+from hearth.batching import NO_CONTEXT, BatchQueue, Limit, RequestContext
 from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, one_line
 from hearth.families.clip.labels.index import LabelIndex, Query, Scored
@@ -53,8 +53,8 @@ class Classifier:
         store: LabelStore | None = None,
         dtype: Dtype = "float32",
         name: str = "labels",
-        capacity: int = 1024,
-        cache_entries: int = 0,
+        capacity: int | Limit = 1024,
+        cache_entries: int | Limit = 0,
         batch: Callable[[], int] = lambda: _USUAL_BATCH,
     ) -> None:
         self.sets: Mapping[str, LabelSource] = {source.name: source for source in sets}
@@ -82,7 +82,7 @@ class Classifier:
 
     @property
     def cache_statistics(self) -> Mapping[str, SharedStatistics]:
-        """What was computed once for several requests that brought the same labels."""
+        """Statistics of work done once for several requests that brought the same labels."""
         return {self._name: self._among.statistics()}
 
     @property
@@ -94,7 +94,7 @@ class Classifier:
         }
 
     def missing(self, name: str) -> str | None:
-        """Why nothing can be classified with a set yet, or None."""
+        """Tell why nothing can be classified with a set yet, or None."""
         if name not in self.sets:
             return f"no label set {name!r}"
         if name in self._indexes:
@@ -102,7 +102,7 @@ class Classifier:
         return self._why_not.get(name) or _still_made(0, 1)
 
     def has_ranks(self, name: str) -> bool:
-        """Whether a set's answers can be asked by rank."""
+        """Tell whether a set's answers can be asked by rank."""
         return name in self.sets and self.sets[name].ranked
 
     async def classify(
@@ -114,7 +114,7 @@ class Classifier:
         rank: str | None = None,
         context: RequestContext = NO_CONTEXT,
     ) -> Scored:
-        """The likeliest labels of a set with their probabilities, the best first.
+        """Find the likeliest labels of a set with their probabilities, the best first.
 
         ``vector`` is a picture's unit vector, float32 (dim,); no more than there are labels
         come back, and no more than ``MOST_ANSWERS``. With a ``rank`` (one of RANKS) it is
@@ -137,7 +137,7 @@ class Classifier:
         *,
         context: RequestContext = NO_CONTEXT,
     ) -> Scored:
-        """As ``classify``, with labels that the caller brings ("a photo of a …").
+        """Classify among labels that the caller brings ("a photo of a …"); raises as ``classify``.
 
         At least one, and each once: what reads the request sees to that, and to
         ``MOST_LABELS``. Raises what ``embed`` raises.
@@ -219,7 +219,7 @@ class Classifier:
 
 
 def _answers(asked: Sequence[Asked]) -> Sequence[Scored]:
-    """One batch, all for the same index."""
+    """Answer one batch, all of it for the same index."""
     return asked[0][0].answers([query for _, query in asked])
 
 

@@ -20,7 +20,7 @@ _CHUNK = 64
 
 
 class Query(NamedTuple):
-    """What is asked of an index."""
+    """Query to an index."""
 
     vector: Vector
     """A picture's unit vector, float32 (dim,)."""
@@ -51,7 +51,7 @@ class LabelIndex:
         return len(self.vectors)
 
     def answers(self, queries: Sequence[Query]) -> list[Scored]:
-        """The likeliest labels, or groups of them, for each query; in one matrix product.
+        """Find the likeliest labels, or groups of them, for each query; in one matrix product.
 
         No more than there are come back, and no more than ``MOST_ANSWERS``. Equal scores
         come in the order of the labels. Raises InvalidInput for a rank where there are none,
@@ -85,7 +85,7 @@ class LabelIndex:
 
 
 def best(scores: NDArray[Any], count: int) -> NDArray[np.intp]:
-    """The indices of the ``count`` highest of (n,), the highest first; of equals the first.
+    """Find the indices of the ``count`` highest of (n,), the highest first; of equals the first.
 
     Nothing but a few candidates is sorted: of the maxima of chunks, the one in the place
     ``count`` is a bound that so many scores reach.

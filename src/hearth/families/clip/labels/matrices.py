@@ -25,7 +25,7 @@ class Matrix(Protocol):
         ...
 
     def block(self, start: int, end: int) -> Vector:
-        """Some of them, float32 (end - start, dim), which are the caller's.
+        """Copy some of them, float32 (end - start, dim), for the caller to keep.
 
         Raises whatever stands in the way: files may come from anywhere.
         """
@@ -95,7 +95,7 @@ class HeldMatrix:
         return np.array(self._vectors[start:end], np.float32)
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Do nothing: there is nothing to let go."""
 
 
 def picked(matrix: Matrix, rows: Sequence[int]) -> Vector:

@@ -43,7 +43,7 @@ def stored(vectors: Vector, dtype: Dtype) -> Stored:
 
 
 def products(vectors: Stored, queries: Vector) -> Vector:
-    """Every vector (n, dim) with every query (queries, dim): float32 (queries, n).
+    """Multiply every vector (n, dim) with every query (queries, dim): float32 (queries, n).
 
     Block by block on all cores; of float16 never more than a block is converted. One query
     of a small set takes no second thread: see below.
@@ -68,7 +68,7 @@ def products(vectors: Stored, queries: Vector) -> Vector:
 
 
 def _float_part(vectors: Stored, columns: Vector, made: Vector, start: int, end: int) -> None:
-    """The products of some rows."""
+    """Multiply some rows."""
     for part in _blocks(start, end, columns):
         made[:, part] = (vectors[part] @ columns).T
 
@@ -76,7 +76,7 @@ def _float_part(vectors: Stored, columns: Vector, made: Vector, start: int, end:
 def _half_part(
     halves: NDArray[np.int16], columns: Vector, made: Vector, start: int, end: int
 ) -> None:
-    """As ``_float_part``, of halves; ``columns`` are already scaled.
+    """Multiply some rows of halves, as ``_float_part`` does; ``columns`` are already scaled.
 
     A half's bits, moved to where a float has them, are the number divided by 2¹¹²: three
     operations that numpy vectorises, five times as fast as its conversion.

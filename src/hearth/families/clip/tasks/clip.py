@@ -7,7 +7,7 @@ from hearth.families.clip.tasks import vectors
 from hearth.families.clip.tasks.vectors import LABELS, TOP_K
 from hearth.media.formats import PICTURES
 from hearth.tasks import render
-from hearth.tasks.prepared import file_of
+from hearth.tasks.images import parse_image
 from hearth.tasks.task import Task
 
 CLIP_TASKS: tuple[Task, ...] = (
@@ -17,7 +17,7 @@ CLIP_TASKS: tuple[Task, ...] = (
         summary="what is in a picture, out of ImageNet's 1000 classes or labels of your own",
         inputs=PICTURES,
         schema=render.LABELS_V1,
-        parse=file_of,
+        parse=parse_image,
         call=vectors.classify,
         render=vectors.render_labels,
         options=(TOP_K, LABELS),
@@ -30,7 +30,7 @@ CLIP_TASKS: tuple[Task, ...] = (
         summary="what kind of scene a picture shows",
         inputs=PICTURES,
         schema=render.LABELS_V1,
-        parse=file_of,
+        parse=parse_image,
         call=vectors.classify_with(SCENES),
         render=vectors.render_labels,
         options=(replace(TOP_K, default=3),),

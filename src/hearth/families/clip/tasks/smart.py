@@ -7,15 +7,15 @@ from hearth.batching import RequestContext
 from hearth.families.clip.labels.index import Scored
 from hearth.families.clip.labels.sets.source import SCENES
 from hearth.families.clip.model import ClipModel, shared_picture
-from hearth.families.clip.pictures import SharedPicture
+from hearth.families.clip.preprocess import SharedPicture
 from hearth.families.clip.tasks import vectors
 from hearth.families.clip.tasks.vectors import TOP_K
-from hearth.media import File
+from hearth.media import ImagePayload
 from hearth.media.formats import PICTURES
 from hearth.plan import Plan, Step
 from hearth.tasks import render
 from hearth.tasks.answer import Result
-from hearth.tasks.prepared import file_of
+from hearth.tasks.images import parse_image
 from hearth.tasks.task import Call, Task
 
 ANIMAL_LIKE = frozenset({"animal", "bird", "insect"})
@@ -32,21 +32,23 @@ class SourcedLabels(NamedTuple):
     source: str
 
 
-class _Asked(NamedTuple):
+class _SmartRequest(NamedTuple):
     clip: ClipModel
     bioclip: ClipModel
     most: int
     context: RequestContext
 
 
-async def _scene(asked: _Asked, picture: SharedPicture) -> SourcedLabels:
+async def _scene(asked: _SmartRequest, picture: SharedPicture) -> SourcedLabels:
     clip, _, most, context = asked
     vector = await clip.embed_image(picture, context)
     scored = await clip.classify(vector, SCENES, most, context=context)
     return SourcedLabels(scored, clip.model_id, "scene_classification")
 
 
-async def _species(asked: _Asked, picture: SharedPicture, scene: SourcedLabels) -> SourcedLabels:
+async def _species(
+    asked: _SmartRequest, picture: SharedPicture, scene: SourcedLabels
+) -> SourcedLabels:
     """Ask for the species of an animal; any other picture keeps its scene."""
     if scene.scored[0][0] not in ANIMAL_LIKE:
         return scene
@@ -62,9 +64,9 @@ SMART = Plan(
 )
 
 
-async def _classify(clip: ClipModel, file: File, call: Call) -> SourcedLabels:
+async def _classify(clip: ClipModel, file: ImagePayload, call: Call) -> SourcedLabels:
     bioclip: ClipModel = call.others["bioclip"]
-    asked = _Asked(clip, bioclip, call.options[TOP_K.name], call.context)
+    asked = _SmartRequest(clip, bioclip, call.options[TOP_K.name], call.context)
     answers = await SMART.run(asked, {"picture": shared_picture(file, clip, bioclip)})
     answer: SourcedLabels = answers["species"]
     return answer
@@ -84,7 +86,7 @@ SMART_TASKS: tuple[Task, ...] = (
         summary="which species a picture of an animal shows, and of any other picture the scene",
         inputs=PICTURES,
         schema=render.LABELS_V1,
-        parse=file_of,
+        parse=parse_image,
         call=_classify,
         render=_render,
         options=(replace(TOP_K, default=3),),

@@ -6,9 +6,9 @@ import orjson
 
 from hearth.errors import InvalidInput
 from hearth.families.clip.model import ClipModel
-from hearth.families.clip.tensors import PREPROCESSINGS, Tensor
-from hearth.media import File
-from hearth.tasks.prepared import is_tensor, picture_of
+from hearth.families.clip.tensors import PREPROCESSINGS, PreparedTensor
+from hearth.media import ImagePayload
+from hearth.tasks.images import image_of, is_tensor
 from hearth.tasks.task import Call
 
 SHAPE = "lumen.tensor.shape"
@@ -24,11 +24,11 @@ _ONLY = {
 """Further keys of a tensor's meta, each with the one value that is taken, also when left out."""
 
 
-def file_or_tensor_of(model: ClipModel, call: Call) -> File | Tensor:
+def parse_image_or_tensor(model: ClipModel, call: Call) -> ImagePayload | PreparedTensor:
     """Return an image file, or a tensor as the meta describes it; raises InvalidInput."""
     meta = call.request.meta
     if not is_tensor(meta):
-        return picture_of(call)
+        return image_of(call)
     if model.preprocess_id is None:
         raise InvalidInput(f"{model.model_id} takes image files, no tensors")
     for key, only in _ONLY.items():
@@ -39,7 +39,7 @@ def file_or_tensor_of(model: ClipModel, call: Call) -> File | Tensor:
     size = PREPROCESSINGS[model.preprocess_id].size
     if _shape(meta.get(SHAPE, "")) != [1, 3, size, size]:
         raise InvalidInput(f"{SHAPE} = {meta.get(SHAPE, '')!r}: [1,3,{size},{size}] is taken")
-    return Tensor(call.request.payload, size)
+    return PreparedTensor(call.request.data, size)
 
 
 def _shape(text: str) -> Any:

@@ -10,16 +10,16 @@ from hearth.families.clip.labels.limits import MOST_ANSWERS, MOST_LABELS
 from hearth.families.clip.labels.ranks import RANKS
 from hearth.families.clip.labels.sets.source import PROMPT
 from hearth.families.clip.model import LONGEST_TEXT, ClipModel
-from hearth.families.clip.tasks.tensors import file_or_tensor_of
-from hearth.families.clip.tensors import Tensor
-from hearth.media import File
+from hearth.families.clip.tasks.tensors import parse_image_or_tensor
+from hearth.families.clip.tensors import PreparedTensor
+from hearth.media import ImagePayload
 from hearth.media.formats import PICTURES
 from hearth.models.vectors import Vector
 from hearth.tasks import render
 from hearth.tasks.answer import Result
+from hearth.tasks.images import parse_image
 from hearth.tasks.options import RAW_VECTOR, Option
 from hearth.tasks.parse import text_of
-from hearth.tasks.prepared import file_of
 from hearth.tasks.task import Call, Task
 
 TOP_K = Option(
@@ -63,17 +63,19 @@ def parse_text(_: ClipModel, call: Call) -> str:
     return text_of(call, LONGEST_TEXT)
 
 
-def parse_to_classify(model: ClipModel, call: Call) -> File | Tensor:
+def parse_to_classify(model: ClipModel, call: Call) -> ImagePayload | PreparedTensor:
     """Return the picture; refuse options that don't go together before anything runs."""
     rank = call.options.get(RANK.name)
     if rank and call.options.get(LABELS.name):
         raise InvalidInput("rank is of the node's own labels: send rank or labels, not both")
     if rank and not model.has_ranks(model.classes):
         raise InvalidInput(f"rank = {rank!r}: the labels here have no ranks")
-    return file_or_tensor_of(model, call)
+    return parse_image_or_tensor(model, call)
 
 
-async def embed_image(model: ClipModel, picture: File | Tensor, call: Call) -> Vector:
+async def embed_image(
+    model: ClipModel, picture: ImagePayload | PreparedTensor, call: Call
+) -> Vector:
     return await model.embed_image(picture, call.context)
 
 
@@ -81,7 +83,7 @@ async def embed_text(model: ClipModel, text: str, call: Call) -> Vector:
     return await model.embed_text(text, call.context)
 
 
-async def classify(model: ClipModel, picture: File | Tensor, call: Call) -> Scored:
+async def classify(model: ClipModel, picture: ImagePayload | PreparedTensor, call: Call) -> Scored:
     """Classify among the labels of the request, or else the model's own."""
     vector = await model.embed_image(picture, call.context)
     count = call.options[TOP_K.name]
@@ -91,10 +93,10 @@ async def classify(model: ClipModel, picture: File | Tensor, call: Call) -> Scor
     return await model.classify(vector, model.classes, count, rank=rank, context=call.context)
 
 
-def classify_with(name: str) -> Callable[[ClipModel, File, Call], Awaitable[Scored]]:
+def classify_with(name: str) -> Callable[[ClipModel, ImagePayload, Call], Awaitable[Scored]]:
     """Make the ``call`` of a task that always classifies with one label set."""
 
-    async def call_it(model: ClipModel, picture: File, call: Call) -> Scored:
+    async def call_it(model: ClipModel, picture: ImagePayload, call: Call) -> Scored:
         vector = await model.embed_image(picture, call.context)
         return await model.classify(vector, name, call.options[TOP_K.name], context=call.context)
 
@@ -137,7 +139,7 @@ def picture_task(
         inputs=PICTURES,
         outputs=(JSON, RAW),
         schema=render.EMBEDDING_V1,
-        parse=file_or_tensor_of if tensors else file_of,
+        parse=parse_image_or_tensor if tensors else parse_image,
         call=embed_image,
         render=render_vector,
         options=(RAW_VECTOR,),

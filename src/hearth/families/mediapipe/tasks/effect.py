@@ -14,7 +14,7 @@ from hearth.families.mediapipe import effects
 from hearth.families.mediapipe.backdrops import Backdrops
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.model import MediaPipeModel
-from hearth.families.mediapipe.tasks.formats import ACCEPT, chosen, format_option
+from hearth.families.mediapipe.tasks.accept import ACCEPT, chosen, format_option
 from hearth.families.mediapipe.tasks.frames import Past, frame_task
 from hearth.families.mediapipe.tasks.options import SEGMENTER
 from hearth.families.mediapipe.tasks.shapes import Size

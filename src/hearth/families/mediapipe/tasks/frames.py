@@ -9,12 +9,12 @@ from hearth.errors import InvalidInput
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.model import MediaPipeModel
 from hearth.families.mediapipe.tasks.shapes import Size
-from hearth.media import File, PixelForm
+from hearth.media import ImagePayload, PixelForm
 from hearth.media.formats import PICTURES
 from hearth.tasks import render
 from hearth.tasks.answer import Result
+from hearth.tasks.images import parse_image
 from hearth.tasks.options import PRIORITY, Option
-from hearth.tasks.prepared import file_of
 from hearth.tasks.task import Call, Task
 
 SERVICE = "mediapipe"
@@ -106,7 +106,7 @@ def frame_task(
         summary=summary,
         inputs=PICTURES,
         schema=schema,
-        parse=file_of,
+        parse=parse_image,
         call=_caller(name, follow, form),
         render=_renderer(schema, describe),
         options=(*options, *VIDEO),
@@ -117,8 +117,8 @@ def frame_task(
 
 def _caller(
     name: str, follow: Follow, form: PixelForm
-) -> Callable[[MediaPipeModel, File, Call], Awaitable[Seen]]:
-    async def see(model: MediaPipeModel, picture: File, call: Call) -> Seen:
+) -> Callable[[MediaPipeModel, ImagePayload, Call], Awaitable[Seen]]:
+    async def see(model: MediaPipeModel, picture: ImagePayload, call: Call) -> Seen:
         stream_id = call.options[STREAM_ID.name]
         if not stream_id:
             async with model.frame(picture, call.context, form) as frame:
@@ -127,15 +127,16 @@ def _caller(
         if len(stream_id) > LONGEST_ID:
             raise InvalidInput(f"{STREAM_ID.name} has {len(stream_id)} characters: {LONGEST_ID} do")
         moment = _moment(call)
-        video = model.videos.video(call.request.source, (name, stream_id, call.request.entry))
+        assert call.streams is not None
+        video = call.streams.of(call.request.source, (name, stream_id, call.request.entry))
         if PRIORITY.name not in call.request.meta:
             # Whoever films waits for the answer, whatever the node does for others overnight.
             call = call._replace(context=call.context._replace(interactive=True))
-        async with video.turn(drop=call.options[DROP.name] == "oldest") as mine:
-            if not mine:
+        async with video.turn(drop=call.options[DROP.name] == "oldest") as has_turn:
+            if not has_turn:
                 return Seen()
             async with model.frame(picture, call.context, form) as frame:
-                past = Past(video.begin(moment, frame.width, frame.height), moment)
+                past = Past(video.begin(moment, (frame.width, frame.height)), moment)
                 # Left for the next frame only when all has gone well.
                 seen, video.before = await look(model, frame, past, call)
                 return seen

@@ -5,7 +5,7 @@ from typing import Any
 
 from hearth.catalog import FieldInfo
 from hearth.families.mediapipe.frame import Frame
-from hearth.families.mediapipe.mesh import MOST_FACES, POINTS, Face, WantedMeshes
+from hearth.families.mediapipe.mesh import MOST_FACES, POINTS, TrackedFace, WantedMeshes
 from hearth.families.mediapipe.model import MediaPipeModel
 from hearth.families.mediapipe.tasks import shapes
 from hearth.families.mediapipe.tasks.frames import Past, frame_task
@@ -48,23 +48,23 @@ def wanted_of(call: Call) -> WantedMeshes:
     )
 
 
-def face_of(face: Face, size: Size, call: Call) -> dict[str, Any]:
+def face_of(face: TrackedFace, size: Size, call: Call) -> dict[str, Any]:
     """Write a face as JSON has it."""
     return {**shapes.points("points", face.points, size, call), **outline_of(face, size, call)}
 
 
-def outline_of(face: Face, size: Size, call: Call) -> dict[str, Any]:
+def outline_of(face: TrackedFace, size: Size, call: Call) -> dict[str, Any]:
     """Write what JSON tells of a face beside its points."""
     return {**shapes.box(face.box, size, call), "presence": shapes.certainty(face.presence)}
 
 
 async def _follow(
     model: MediaPipeModel, frame: Frame, past: Past, call: Call
-) -> tuple[list[Face], Any]:
+) -> tuple[list[TrackedFace], Any]:
     return await model.mesh.follow(frame, *past, wanted_of(call), call.context)
 
 
-def _describe(found: list[Face], size: Size, call: Call) -> Mapping[str, Any]:
+def _describe(found: list[TrackedFace], size: Size, call: Call) -> Mapping[str, Any]:
     return {"faces": [face_of(face, size, call) for face in found], "count": len(found)}
 
 

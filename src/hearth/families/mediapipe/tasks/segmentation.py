@@ -8,7 +8,7 @@ import orjson
 from hearth.catalog import JSON, RAW, FieldInfo
 from hearth.families.mediapipe.frame import Frame
 from hearth.families.mediapipe.model import MediaPipeModel
-from hearth.families.mediapipe.tasks.formats import ACCEPT, chosen, format_option
+from hearth.families.mediapipe.tasks.accept import ACCEPT, chosen, format_option
 from hearth.families.mediapipe.tasks.frames import Past, frame_task
 from hearth.families.mediapipe.tasks.options import SEGMENTER
 from hearth.families.mediapipe.tasks.shapes import Size

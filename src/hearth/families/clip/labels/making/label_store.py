@@ -46,7 +46,8 @@ _FORMAT = 1
 _WAIT_SECONDS = 1.0
 
 _LEFT = re.compile(r"\..+\.\d+(-\d+)?")
-"""What files and folders are called that are being written or removed: by a process, a thread."""
+"""Pattern of names of files and folders that are being written or removed: by a process, a thread.
+"""
 _ABANDONED = 24 * 3600
 """Seconds after which nobody is at it any more."""
 

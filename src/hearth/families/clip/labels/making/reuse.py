@@ -58,7 +58,7 @@ class Reusable(NamedTuple):
     name: str
     matrix: Matrix
     blocks: Blocks
-    """They as unit vectors; raises Unfit, and what ``embed`` raises."""
+    """Blocks of them as unit vectors; raises Unfit, and what ``embed`` raises."""
 
 
 async def reusable_vectors(

@@ -30,12 +30,12 @@ class Catalogue:
         return cls(Names.of(labels))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """For an npz file."""
+        """Return the arrays for an npz file."""
         taxonomy = self.taxonomy.arrays() if self.taxonomy is not None else {}
         return {**self.labels.arrays("label"), **taxonomy}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> "Catalogue":
-        """As ``arrays`` gave them; raises KeyError or ValueError for anything else."""
+        """Read what ``arrays`` gave; raises KeyError or ValueError for anything else."""
         taxonomy = Taxonomy.from_arrays(arrays) if "species_codes" in arrays else None
         return cls(Names.from_arrays(arrays, "label"), taxonomy)

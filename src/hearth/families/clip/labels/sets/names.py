@@ -26,7 +26,7 @@ class Names:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "Names":
-        """From strings; what can't be written in UTF-8 becomes a question mark."""
+        """Make names from strings; what can't be written in UTF-8 becomes a question mark."""
         text, offsets = bytearray(), array("Q", [0])
         for name in names:
             text += name.encode("utf-8", "replace")
@@ -36,11 +36,11 @@ class Names:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, prefix: str) -> "Names":
-        """As ``arrays`` gave them; raises KeyError or ValueError for anything else."""
+        """Read what ``arrays`` gave; raises KeyError or ValueError for anything else."""
         return cls(arrays[f"{prefix}_text"], arrays[f"{prefix}_offsets"])
 
     def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """For an npz file."""
+        """Return the arrays for an npz file."""
         return {f"{prefix}_text": self._text, f"{prefix}_offsets": self._offsets}
 
     def __len__(self) -> int:

@@ -71,7 +71,7 @@ def _without_prompts(content: Any) -> Iterable[tuple[str, Any]] | None:
 
 
 def _prompts(path: Path, label: str, prompts: Any) -> list[str]:
-    """A prompt or a list of them, as a list."""
+    """List the prompts in a prompt or a list of them."""
     made = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(made, list) or not all(isinstance(one, str) and one.strip() for one in made):
         raise SettingsError(f"{path}: the prompts of {label!r} must be a text or a list of texts")

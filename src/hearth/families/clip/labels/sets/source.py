@@ -26,7 +26,7 @@ class LabelSource(Protocol):
 
     @property
     def name(self) -> str:
-        """What the set is called, also in names of files."""
+        """Name of the set, also in names of files."""
         ...
 
     @property
@@ -45,7 +45,7 @@ class LabelSource(Protocol):
 
     @property
     def origin(self) -> str:
-        """What the prompts are made from, for people."""
+        """Origin of the prompts, for people."""
         ...
 
     @property
@@ -59,7 +59,7 @@ class LabelSource(Protocol):
         ...
 
     def is_local(self) -> bool:
-        """Whether ``catalogue`` and ``prompts`` need no download."""
+        """Tell whether ``catalogue`` and ``prompts`` need no download."""
         ...
 
     def download(self, progress: Progress) -> None:
@@ -71,7 +71,7 @@ class LabelSource(Protocol):
         ...
 
     def prompts(self, start: int = 0) -> Iterator[Sequence[str]]:
-        """The texts that stand for each label, from label ``start`` on, at least one each.
+        """Return the texts that stand for each label, from label ``start`` on, at least one each.
 
         What is skipped is read before this returns. Raises ModelUnavailable.
         """
@@ -93,7 +93,7 @@ class LabelSet:
     labels: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]
     origin: str
-    """What the prompts were made from, for people."""
+    """Origin of the prompts, for people."""
 
     version = None
     """The key says all."""
@@ -112,11 +112,11 @@ class LabelSet:
         return hashlib.sha256(content.encode()).hexdigest()
 
     def is_local(self) -> bool:
-        """They are here."""
+        """Return True: the labels are here."""
         return True
 
     def download(self, progress: Progress) -> None:
-        """Nothing to fetch."""
+        """Do nothing: there is nothing to fetch."""
 
     def catalogue(self) -> Catalogue:
         """See ``LabelSource``."""
@@ -127,5 +127,5 @@ class LabelSet:
         return islice(self.texts, start, None)
 
     def shipped(self) -> Matrix | None:
-        """No vectors come with them."""
+        """Return None: no vectors come with them."""
         return None

@@ -18,7 +18,7 @@ class Rank(NamedTuple):
     """The groups of one rank."""
 
     codes: NDArray[Any]
-    """Each label's group, unsigned (labels,): 0 where it has none at this rank, else 1 and up."""
+    """Group of each label, unsigned (labels,): 0 where it has none at this rank, else 1 and up."""
     names: Names | None
     """The groups' names; None: ``labels`` names them."""
     labels: NDArray[Any]
@@ -44,7 +44,7 @@ class Taxonomy:
         return len(self._ranks["species"].codes)
 
     def sums(self, rank: str, probabilities: NDArray[Any]) -> NDArray[np.float64]:
-        """What the labels of each group have together: (labels,) to float64 (groups,).
+        """Sum over the labels of each group: (labels,) to float64 (groups,).
 
         Labels that have no name at this rank count for nobody.
         """
@@ -53,14 +53,14 @@ class Taxonomy:
         return np.asarray(sums[1:], np.float64)
 
     def name(self, rank: str, group: int, labels: Names) -> str:
-        """The name of a group, by its index in ``sums``."""
+        """Find the name of a group, by its index in ``sums``."""
         chosen = self._ranks[rank]
         if chosen.names is None:
             return labels[int(chosen.labels[group])]
         return chosen.names[group]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """For an npz file."""
+        """Return the arrays for an npz file."""
         made: dict[str, NDArray[Any]] = {}
         for name, rank in self._ranks.items():
             made[f"{name}_codes"] = rank.codes
@@ -70,7 +70,7 @@ class Taxonomy:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> "Taxonomy":
-        """As ``arrays`` gave them; raises KeyError or ValueError for anything else."""
+        """Read what ``arrays`` gave; raises KeyError or ValueError for anything else."""
         nobody = np.zeros(0, np.uint8)
         ranks = {
             name: Rank(arrays[f"{name}_codes"], Names.from_arrays(arrays, name), nobody)
@@ -93,7 +93,7 @@ class TaxonomyBuilder:
         self._has_common = bytearray()
 
     def add(self, taxon: Sequence[str], common: str) -> None:
-        """One label: the names at the seven ranks (the last one is the epithet), "" for none."""
+        """Add one label: its names at the seven ranks (the last is the epithet), "" for none."""
         kingdom = 0  # of the kingdom itself, and where none is named
         for table, codes, name in zip(self._tables, self._codes, taxon[:-1], strict=True):
             code = table.setdefault((kingdom, name), len(table) + 1) if name else 0
@@ -105,7 +105,7 @@ class TaxonomyBuilder:
         self._has_common.append(bool(common))
 
     def done(self) -> Taxonomy:
-        """The taxonomy of all labels added."""
+        """Make the taxonomy of all labels added."""
         nobody = np.zeros(0, np.uint8)
         ranks = {}
         for name, table, codes in zip(_NAMED, self._tables, self._codes, strict=True):

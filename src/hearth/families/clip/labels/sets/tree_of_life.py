@@ -30,7 +30,9 @@ _NAMELESS = "unnamed"
 
 
 def tree_of_life(hub: HubStore, repository: str, model_id: str) -> LabelSource:
-    """The species in a data set of the hub, for one model; nothing is read or fetched yet."""
+    """Return a source of the species in a data set of the hub, for one model; nothing is read or
+    fetched until it is asked.
+    """
     return _TreeOfLife(hub, repository, model_id)
 
 
@@ -50,7 +52,7 @@ class _TreeOfLife:
 
     @property
     def version(self) -> str | None:
-        """What the hub lists as the digest of the names that are here."""
+        """Digest of the names that are here, as the hub lists it."""
         found = manifest.load(
             self._hub.folder / repository_names.folder_name(self._repository), "main"
         )
@@ -60,7 +62,7 @@ class _TreeOfLife:
         return listed.digest if listed is not None and found.has(listed) else None
 
     def is_local(self) -> bool:
-        """Whether the names are here, and the vectors that were listed with them."""
+        """Tell whether the names are here, and the vectors that were listed with them."""
         return self._folder() is not None
 
     def download(self, progress: Progress) -> None:
@@ -105,7 +107,9 @@ class _TreeOfLife:
         return matrix
 
     def _wanted(self) -> list[str]:
-        """The names and, where they are listed, the vectors; asks the hub if nothing is here."""
+        """List the files of names and, where they are listed, of vectors; asks the hub if nothing
+        is here.
+        """
         return self._files_of(self._hub.files(self._repository))
 
     def _files_of(self, paths: Iterable[str]) -> list[str]:
@@ -115,7 +119,7 @@ class _TreeOfLife:
         return [f"{stem}.json", *([vectors] if vectors in listed else [])]
 
     def _folder(self) -> Path | None:
-        """Where all that is wanted is; never touches the network."""
+        """Find the folder where all that is wanted is; never touches the network."""
         stems = (self._own, _SPECIES)
         if all(self._hub.find(self._repository, [f"{stem}.json"]) is None for stem in stems):
             return None
@@ -139,7 +143,9 @@ class _TreeOfLife:
 
 
 def label_of(taxon: Sequence[str], common: str) -> str:
-    """For people: ``Genus epithet (common name)``, or what is most specific of the rest."""
+    """Word a label for people: ``Genus epithet (common name)``, or what is most specific of the
+    rest.
+    """
     *above, genus, epithet = taxon
     name = " ".join(part for part in (genus, epithet) if part)
     name = name or next((part for part in reversed(above) if part), "")
@@ -149,7 +155,7 @@ def label_of(taxon: Sequence[str], common: str) -> str:
 
 
 def prompt_of(taxon: Sequence[str], common: str) -> str:
-    """What the model is told of a species: all that BioCLIP is trained with, as one sentence."""
+    """Word a prompt about a species: all that BioCLIP is trained with, as one sentence."""
     name = " ".join(part for part in taxon if part)
     if not name:
         return f"a photo of {common or _NAMELESS}."
@@ -157,7 +163,7 @@ def prompt_of(taxon: Sequence[str], common: str) -> str:
 
 
 def _checked(row: object) -> Row:
-    """A row of the list; raises ValueError for anything else."""
+    """Check a row of the list; raises ValueError for anything else."""
     if isinstance(row, list | tuple) and len(row) == 2:
         taxon, common = row
         if isinstance(taxon, list | tuple) and len(taxon) == len(RANKS):

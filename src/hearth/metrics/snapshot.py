@@ -1,4 +1,4 @@
-"""Everything that the node tells in numbers, read at one moment."""
+"""Metrics of the node: everything that it tells in numbers, read at one moment."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -19,7 +19,7 @@ STATUSES = ("starting", "ready", "draining")
 """Values of a node's status."""
 
 
-class Reading(Collector):
+class MetricsSnapshot(Collector):
     """A node at one moment. Made on the node's loop; asked for its metrics in any thread."""
 
     def __init__(

@@ -28,7 +28,8 @@ _LANGUAGES = (
 )  # fmt: skip
 
 NAMES = (*_SIZES, *(f"{language}_PP-OCRv5_mobile" for language in _LANGUAGES))
-"""What PaddlePaddle calls its models, without ``_rec``: by size, and by language or script."""
+"""Names that PaddlePaddle gives its models, without ``_rec``: by size, and by language or script.
+"""
 
 LAYOUTS = (
     ("inference.onnx", "inference.y*ml"),
@@ -73,7 +74,7 @@ class RecognitionName(NamedTuple):
 
 
 def named(text: str) -> RecognitionName:
-    """What a name means: one of ``NAMES``, a repository of the hub, or a local file or folder.
+    """Read a name: one of ``NAMES``, a repository of the hub, or a local file or folder.
 
     Names are understood as PaddlePaddle, rapidocr and Immich write them. Of a repository,
     ORG/NAME/FOLDER and ORG/NAME/FILE.onnx name a part. Raises SettingsError.
@@ -99,7 +100,7 @@ def named(text: str) -> RecognitionName:
 
 
 def layout_in(name: RecognitionName, files: Sequence[str]) -> tuple[str, ...]:
-    """The layout of a repository that holds these files; raises ModelUnavailable for none."""
+    """Find the layout of a repository that holds these files; raises ModelUnavailable for none."""
     found = next((layout for layout in name.layouts if layout[0] in files), None)
     if found is None:
         graphs = [path for path in files if path.endswith(".onnx")]
@@ -110,7 +111,7 @@ def layout_in(name: RecognitionName, files: Sequence[str]) -> tuple[str, ...]:
 
 
 def recogniser_in(path: Path) -> Path:
-    """The recognition graph in a folder, or at a path; raises ModelUnavailable."""
+    """Find the recognition graph in a folder, or at a path; raises ModelUnavailable."""
     if path.suffix == ".onnx" and not path.is_dir():
         if not path.is_file():
             raise ModelUnavailable(f"no such file: {path} (ocr.recognition)")
@@ -134,7 +135,8 @@ def recogniser_in(path: Path) -> Path:
 
 
 def alphabet_beside(graph: Path) -> str | None:
-    """The alphabet in a file beside a graph, a character on each line; None where there is none.
+    """Read the alphabet in a file beside a graph, a character on each line; None where there is
+    none.
 
     Of several text files, the one whose name has ``dict`` or ``keys`` in it. Raises
     ModelUnavailable for a file that is none, or too large to be one.
@@ -153,7 +155,7 @@ def alphabet_beside(graph: Path) -> str | None:
 
 
 def _known(text: str) -> str | None:
-    """The name out of NAMES that is meant: en_PP-OCRv5_rec_mobile, EN__PP-OCRv5_mobile, …"""
+    """Find the name out of NAMES that is meant: en_PP-OCRv5_rec_mobile, EN__PP-OCRv5_mobile, …"""
     parts = re.split(r"_+", text.lower().replace("-small", "_small"))
     for spare in ("rec", "onnx", "infer", "ch", "multi"):
         if spare in parts:
@@ -170,7 +172,7 @@ def _id_of(path: Path) -> str:
 
 
 def _plain(name: str) -> str:
-    """A repository's or file's name without what says only that it is a recogniser in ONNX."""
+    """Shorten a repository's or file's name by what only says that it is a recogniser."""
     return re.sub(r"(_onnx|_infer|_rec)+$", "", name) or "model"
 
 

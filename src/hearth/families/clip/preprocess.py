@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from hearth.families.clip.tensors import Tensor, read_tensor
+from hearth.families.clip.tensors import PreparedTensor, read_tensor
 from hearth.families.clip.tower import Tower
 from hearth.families.clip.transform import ImageTransform
-from hearth.media import File, ImageReader, Picture
+from hearth.media import ImagePayload, ImageReader, Picture
 from hearth.models.rows import BatchRow, Slab
 
 _SLAB_BYTES = 32 * 2**20
@@ -23,13 +23,15 @@ class SharedPicture:
     What is kept of a file is the picture as each of ``transforms`` wants it, never the whole.
     """
 
-    def __init__(self, file: File, transforms: Sequence[ImageTransform]) -> None:
+    def __init__(self, file: ImagePayload, transforms: Sequence[ImageTransform]) -> None:
         self.file = file
         self._transforms = transforms
         self._resized: dict[ImageTransform, Image.Image] = {}
 
     def resized(self, transform: ImageTransform, reader: ImageReader) -> Image.Image:
-        """The picture at the size of one of the transforms; blocking. Raises as the reader does."""
+        """Give the picture at the size of one of the transforms; blocking. Raises as the reader
+        does.
+        """
         if not self._resized:
             at_least = max(each.at_least for each in self._transforms)
             image = _read(self.file, reader, at_least)
@@ -37,7 +39,7 @@ class SharedPicture:
         return self._resized[transform]
 
 
-class Pictures:
+class TowerPreprocessor:
     """Makes rows for ``tower``'s queue of image files; any number of threads may.
 
     About ``rows`` of them are expected to be held at a time; more only cost a little more.
@@ -50,12 +52,14 @@ class Pictures:
         row_bytes = math.prod(shape) * tower.dtype.itemsize
         self._slab = Slab(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
 
-    def prepare(self, reader: ImageReader, picture: File | SharedPicture | Tensor) -> BatchRow:
-        """A picture as the tower takes it; blocking. Raises as the reader does.
+    def prepare(
+        self, reader: ImageReader, picture: ImagePayload | SharedPicture | PreparedTensor
+    ) -> BatchRow:
+        """Prepare a picture as the tower takes it; blocking. Raises as the reader does.
 
-        A Tensor is for a tower that takes such alone (``Tower.prepared``).
+        A PreparedTensor is for a tower that takes such alone (``Tower.prepared``).
         """
-        if isinstance(picture, Tensor):
+        if isinstance(picture, PreparedTensor):
             return self._tensor(picture)
         row, at_least = self._slab.take(), self._transform.at_least
         if isinstance(picture, SharedPicture):
@@ -70,12 +74,12 @@ class Pictures:
         return row
 
     def blank(self) -> BatchRow:
-        """A black picture, for proofs and measurements."""
+        """Make a black picture, for proofs and measurements."""
         row = self._slab.take()
         self._write(Image.new("RGB", (self._transform.width, self._transform.height)), row)
         return row
 
-    def _tensor(self, tensor: Tensor) -> BatchRow:
+    def _tensor(self, tensor: PreparedTensor) -> BatchRow:
         prepared = self._tower.prepared
         assert prepared is not None
         planes = read_tensor(tensor, (self._transform.height, self._transform.width))
@@ -97,7 +101,7 @@ class Pictures:
             channels_first[...] = self._transform.prepare(image)
 
 
-def _read(file: File, reader: ImageReader, at_least: int) -> Image.Image:
+def _read(file: ImagePayload, reader: ImageReader, at_least: int) -> Image.Image:
     if isinstance(file, Picture):
         return file.image(reader)
     return reader.read(file, at_least=at_least)

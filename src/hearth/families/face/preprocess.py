@@ -6,8 +6,8 @@ from hearth.errors import InvalidInput
 from hearth.families.face.alignment import aligned, resized
 from hearth.families.face.faces import Crops, Kept, Landmarks, Wanted
 from hearth.families.face.letterbox import letterbox
-from hearth.families.face.scrfd import View
-from hearth.media import File, ImageReader, Picture
+from hearth.families.face.scrfd import DetectionInput
+from hearth.media import ImagePayload, ImageReader, Picture
 from hearth.media.raw import Pixels
 
 PICTURES_AHEAD = 4
@@ -22,7 +22,7 @@ when its faces are cut out, one such picture at a time."""
 class Look(NamedTuple):
     """A picture that is to be looked at."""
 
-    file: File
+    file: ImagePayload
     wanted: Wanted
     keep: bool
     """Whether its pixels are wanted again, to cut out its faces."""
@@ -31,14 +31,14 @@ class Look(NamedTuple):
 class Cut(NamedTuple):
     """A picture of which faces are to be cut out."""
 
-    file: File
+    file: ImagePayload
     faces: tuple[Landmarks, ...] | None
     """None: it is an aligned face itself."""
     kept: Kept | None = None
     """The picture, where it is decoded already."""
 
     def crops(self, reader: ImageReader) -> Crops:
-        """The faces; blocking. Raises ModelFailed, and as the reader does."""
+        """Cut out the faces; blocking. Raises ModelFailed, and as the reader does."""
         kept = self.kept.take() if self.kept is not None else None
         pixels = _pixels(reader, self.file) if kept is None else kept
         height, width = pixels.shape[:2]
@@ -49,19 +49,19 @@ class Cut(NamedTuple):
         return Crops([resized(pixels)], (width, height))
 
 
-class Pictures:
+class DetectionPreprocessor:
     """Decodes pictures for a detector of this size; any number of threads may."""
 
     def __init__(self, width: int, height: int) -> None:
         self._width, self._height = width, height
 
-    def prepare(self, reader: ImageReader, look: Look) -> View:
-        """A picture as detection takes it; blocking. Raises as the reader does."""
+    def prepare(self, reader: ImageReader, look: Look) -> DetectionInput:
+        """Prepare a picture as detection takes it; blocking. Raises as the reader does."""
         pixels = _pixels(reader, look.file)
         seen = letterbox(pixels, self._width, self._height)
         is_kept = look.keep and seen.width * seen.height <= LARGEST_KEPT
-        return View(seen, look.wanted, Kept(pixels) if is_kept else None)
+        return DetectionInput(seen, look.wanted, Kept(pixels) if is_kept else None)
 
 
-def _pixels(reader: ImageReader, file: File) -> Pixels:
-    return file.pixels(reader) if isinstance(file, Picture) else reader.pixels(file)
+def _pixels(reader: ImageReader, file: ImagePayload) -> Pixels:
+    return file.decode(reader) if isinstance(file, Picture) else reader.pixels(file)
