@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import signal
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +12,7 @@ from hearth.errors import SettingsError
 from hearth.families.tasks import TASKS
 from hearth.hub.progress import Progress, no_progress
 from hearth.models.loader import ModelLoader
+from hearth.reload import Reload, reload
 from hearth.rpc.server import MIB, Server
 from hearth.rpc.servicer import InferenceServicer
 from hearth.serving.admission import Admission
@@ -35,6 +34,7 @@ from hearth.wiring import (
     common_loaders_of,
     identity_of,
     loaders_of,
+    queue_options_of,
     workers_of,
 )
 
@@ -71,19 +71,20 @@ class InferenceNode:
         """The port of the metrics; 0 without them."""
         self.status = "starting"
         self._workers = workers_of(settings)
+        self._options = queue_options_of(settings, self._workers)
         if loaders is None:
-            loaders = loaders_of(settings, self._workers)
+            loaders = loaders_of(settings, self._options)
         self._changes = Changes()
         self.models = {
             loader.service: ManagedModel(loader, changed=self._changes.notify, progress=progress)
-            for loader in (*loaders, *common_loaders_of(settings, self._workers))
+            for loader in (*loaders, *common_loaders_of(settings, self._options))
         }
         readiness = Readiness(self.models, self._changes, wait_seconds=wait_seconds)
         router = Router(tasks, self.models, readiness)
-        # A single request of the allowed size always finds room on an idle node.
-        held = max(settings.max_held_mb, settings.max_payload_mb + 1) * MIB
         largest = settings.max_payload_mb * MIB
-        admission = Admission(settings.queue_capacity, held, largest_request=largest)
+        admission = Admission(
+            settings.queue_capacity, _most_bytes(settings), largest_request=largest
+        )
         self.service = InferenceService(router, admission, RequestMetrics())
         self._door = InProcessDoor(self.service)
         servicer = InferenceServicer(
@@ -145,6 +146,15 @@ class InferenceNode:
         await self._close_models()
         self._workers.close()
         log.info("stopped")
+
+    async def reload(self, fresh: Settings) -> Reload:
+        """Take over what may change of settings that were read anew; tells what was changed."""
+        change = reload(self.settings, fresh)
+        self.settings = settings = change.settings
+        self._options.capacity.value = settings.queue_capacity
+        self._options.cache_entries.value = settings.cache_entries
+        self.service.admission.resize(settings.queue_capacity, _most_bytes(settings))
+        return change
 
     async def infer(
         self, task: str, payload: bytes | str, *, mime: str = "", **options: Any
@@ -250,53 +260,20 @@ class InferenceNode:
         """Show the state where it is looked for; it lives here and in the models alone."""
         if self._server is not None:
             stays = self.status != "draining"
-            up = {
-                name: stays and managed.model is not None for name, managed in self.models.items()
-            }
+            up = {each.service: stays and each.model is not None for each in self.models.values()}
             await self._server.report(self.status == "ready", up)
         if self._presence is not None:
-            loaded = [
-                managed.model for managed in self.models.values() if managed.model is not None
-            ]
+            loaded = [each.model for each in self.models.values() if each.model is not None]
             await self._presence.set_runtime(one_runtime(model.runtime for model in loaded))
             await self._presence.set_status(self.status)
+
+
+def _most_bytes(settings: Settings) -> int:
+    """Bytes held at most: a single request of the allowed size finds room on an idle node."""
+    return max(settings.max_held_mb, settings.max_payload_mb + 1) * MIB
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:
     """Log the end of work beside the requests, which must not end unheard."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("background work of the node ended", exc_info=error)
-
-
-def serve(settings: Settings, *, progress: Progress = no_progress) -> int:
-    """Run a node until SIGTERM, SIGINT or SIGHUP; a second one ends it at once. Give the exit code.
-
-    Native code may still run afterwards, a model that was loading for one: leave the
-    process by ``os._exit``, or it may crash when libraries are torn down under it.
-    """
-    try:
-        import uvloop
-    except ImportError:  # no wheel for this platform: the standard loop does
-        loop_factory = None
-    else:
-        loop_factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(_serve(settings, progress))
-
-
-async def _serve(settings: Settings, progress: Progress) -> int:
-    told = asyncio.Event()
-
-    def stop(signum: int) -> None:
-        if told.is_set():
-            log.warning("stopped at once")
-            os._exit(128 + signum)
-        log.info("stopping: requests in flight are answered first")
-        told.set()
-
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(signum, stop, signum)
-    async with InferenceNode(settings, progress=progress):
-        await told.wait()
-    return 0

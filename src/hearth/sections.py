@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, JsonValue
 from pydantic_core import PydanticCustomError
 
 
@@ -23,6 +23,10 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """Texts; one text has commas between."""
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]
 """Files or folders; one text has commas between."""
+
+
+RELOADABLE: dict[str, JsonValue] = {"reload": True}
+"""Mark, as a field's ``json_schema_extra``, of a setting that a running node takes anew."""
 
 
 class Section(BaseModel):

@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
     create_model,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hearth.discovery.settings import MdnsSettings
@@ -34,9 +35,12 @@ from hearth.environment import (
 )
 from hearth.errors import SettingsError
 from hearth.families.registry import OPTIONAL_SERVICES, SERVICES
-from hearth.sections import Names, Section, ServiceSettings
+from hearth.sections import RELOADABLE, Names, Section, ServiceSettings
 
 CONFIG_FILE = "hearth.toml"
+
+ON_RELOAD = "; taken anew on SIGHUP"
+"""Ends the meaning of a setting that a running node takes anew."""
 
 log = logging.getLogger(__name__)
 
@@ -86,30 +90,39 @@ class Settings(BaseSettings):
     queue_capacity: PositiveInt = Field(
         1024,
         description="requests in flight at once, of all clients; clients share half of it evenly",
+        json_schema_extra=RELOADABLE,
     )
     cache_entries: NonNegativeInt = Field(
-        4096, description="vectors and lines of text kept for payloads that come again; 0: none"
+        4096,
+        description="vectors and lines of text kept for payloads that come again; 0: none",
+        json_schema_extra=RELOADABLE,
     )
     decode_threads: PositiveInt | None = Field(
         None, description="threads that decode images; unset: one a core"
     )
     max_payload_mb: PositiveInt = Field(64, description="the largest request, in MiB", le=1024)
     max_held_mb: PositiveInt = Field(
-        512, description="payloads that the node holds at once, of all clients together, in MiB"
+        512,
+        description="payloads that the node holds at once, of all clients together, in MiB",
+        json_schema_extra=RELOADABLE,
     )
     max_image_pixels: PositiveInt = Field(
         178_956_970, description="the largest image, in pixels (Pillow's own limit)"
     )
     grace_seconds: NonNegativeFloat = Field(
-        10, description="how long a stop waits for requests in flight"
+        10,
+        description="how long a stop waits for requests in flight, in seconds",
+        json_schema_extra=RELOADABLE,
     )
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="serve Prometheus metrics on this port; 0: any free one"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="debug, info, warning or error"
+        "info", description="debug, info, warning or error", json_schema_extra=RELOADABLE
     )
-    log_format: Literal["text", "json"] = Field("text", description="text or json")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text or json", json_schema_extra=RELOADABLE
+    )
 
     mdns: MdnsSettings = MdnsSettings()
     hub: HubSettings = HubSettings()
@@ -175,18 +188,28 @@ def load(
 def describe() -> Iterator[tuple[str, str, str, str]]:
     """List rows of (path, environment names, default, meaning), for the README and the help."""
     seed = {path: name for name, path in SEED_NAMES.items()}
-    for path, field in _fields(Settings):
+    for path, field in all_fields():
         names = setting_name(path)
         if path in seed:
             names = f"{names}, {seed[path]}"
-        yield path, names, _show(field.default), field.description or ""
+        meaning = field.description or ""
+        yield path, names, _show(field.default), meaning + ON_RELOAD * is_reloadable(field)
 
 
-def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def is_reloadable(field: FieldInfo) -> bool:
+    """Whether a running node takes a setting anew on SIGHUP; others need a restart."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("reload"))
+
+
+def all_fields(
+    model: type[BaseModel] = Settings, prefix: str = ""
+) -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every setting's path and field."""
     for name, field in model.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
-            yield from _fields(section, f"{prefix}{name}.")
+            yield from all_fields(section, f"{prefix}{name}.")
         else:
             yield prefix + name, field
 
@@ -239,7 +262,7 @@ def _from_environment(
     for name, path in SEED_NAMES.items():
         if own.get(name):
             yield path, own[name], name
-    known = {setting_name(path): path for path, _ in _fields(Settings)}
+    known = {setting_name(path): path for path, _ in all_fields()}
     unknown = []
     for name, value in own.items():
         if not name.startswith(PREFIX) or name in CLIENT_NAMES:

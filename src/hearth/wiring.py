@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hearth._version import __version__
-from hearth.batching import Workers
+from hearth.batching import Limit, Workers
 from hearth.errors import SettingsError
 from hearth.families.family import NodeParts, ServiceDeclaration
 from hearth.families.registry import OPTIONAL_SERVICES, SERVICES
@@ -53,20 +53,20 @@ def workers_of(settings: Settings) -> Workers:
     return Workers(settings.decode_threads or usable_cores())
 
 
-def loaders_of(settings: Settings, workers: Workers | None = None) -> list[ModelLoader]:
+def loaders_of(settings: Settings, options: "QueueOptions | None" = None) -> list[ModelLoader]:
     """Make the loaders of the services that the settings name; raises SettingsError.
 
-    Their pictures are decoded by ``workers``, or by threads of their own.
+    Their queues are made with ``options``, or with the settings' own and threads of their own.
     """
-    parts = _parts(settings, workers or workers_of(settings))
+    parts = _parts(settings, options or queue_options_of(settings, workers_of(settings)))
     # Whoever names what every node has, means no harm.
     named = (_declaration(name) for name in dict.fromkeys(settings.services))
     return [_loader(service, parts) for service in named if service.is_optional]
 
 
-def common_loaders_of(settings: Settings, workers: Workers) -> list[ModelLoader]:
+def common_loaders_of(settings: Settings, options: "QueueOptions") -> list[ModelLoader]:
     """Make the loaders of the services that every node has."""
-    parts = _parts(settings, workers)
+    parts = _parts(settings, options)
     return [_loader(each, parts) for each in SERVICES.values() if not each.is_optional]
 
 
@@ -76,7 +76,8 @@ def loader_of(settings: Settings, service: str, *, patience: float = PATIENCE) -
     ``patience`` is how many seconds of silence of the hub's are borne. Raises SettingsError.
     """
     declaration = _declaration(service)
-    return _loader(declaration, _parts(settings, workers_of(settings), patience))
+    options = queue_options_of(settings, workers_of(settings))
+    return _loader(declaration, _parts(settings, options, patience))
 
 
 def _declaration(service: str) -> ServiceDeclaration[Any]:
@@ -91,7 +92,7 @@ def _loader(service: ServiceDeclaration[Any], parts: NodeParts) -> ModelLoader:
     return service.make_loader(section, parts)
 
 
-def _parts(settings: Settings, workers: Workers, patience: float = PATIENCE) -> NodeParts:
+def _parts(settings: Settings, options: "QueueOptions", patience: float = PATIENCE) -> NodeParts:
     from hearth.export.registry import DYNAMIC_BATCH_MAKERS
     from hearth.hub.store import HubStore
     from hearth.media.images import ImageReader
@@ -105,22 +106,23 @@ def _parts(settings: Settings, workers: Workers, patience: float = PATIENCE) -> 
             timeout=patience,
         ),
         reader=ImageReader(settings.max_image_pixels),
-        options=_queue_options(settings, workers),
+        options=options,
         sections=settings.sections,
         dynamic_batch_makers=DYNAMIC_BATCH_MAKERS,
     )
 
 
-def _queue_options(settings: Settings, workers: Workers) -> "QueueOptions":
+def queue_options_of(settings: Settings, workers: Workers) -> "QueueOptions":
+    """Make the options of all queues, with limits that can be changed later."""
     from hearth.models.options import QueueOptions
     from hearth.models.tuning import FILE, ProfileCache
 
     return QueueOptions(
         workers=workers,
-        capacity=settings.queue_capacity,
+        capacity=Limit(settings.queue_capacity),
         max_batch=settings.batch_size,
         max_delay=settings.max_delay_ms / 1000,
-        cache_entries=settings.cache_entries,
+        cache_entries=Limit(settings.cache_entries),
         profiles=ProfileCache(settings.data_dir / FILE),
     )
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hearth.batching import Limit
 from hearth.errors import (
     DeadlinePassed,
     InvalidInput,
@@ -394,3 +395,23 @@ def test_everybody_gets_the_right_answer_once(plan, capacity):
 async def test_a_digest_is_the_sha_256_whatever_the_size(size):
     payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
     assert await digest(payload) == hashlib.sha256(payload).digest()
+
+
+async def test_a_cache_whose_limit_changes_keeps_no_more_than_that():
+    limit = Limit(3)
+    shared = SingleFlightCache(limit)
+
+    async def make() -> str:
+        return "made"
+
+    for key in "abc":
+        await shared.get(key, make)
+    limit.value = 1
+    await shared.get("d", make)
+    assert shared.statistics()._replace(misses=0) == SharedStatistics(0, 0, 0, 1, 1)
+    limit.value = 0
+    await shared.get("d", make)
+    limit.value = 3
+    assert shared.statistics().entries == 0
+    await shared.get("d", make)
+    assert shared.statistics().hits == 0

@@ -15,7 +15,7 @@ from PIL import Image
 
 from batch_kit import until, until_measured
 from face_kit import PATTERN, READER, Mark, drawn, expected, file, loaded, pack, shrunk
-from hearth.batching import BatchQueue, RequestContext
+from hearth.batching import BatchQueue, Limit, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
 from hearth.families.face import pictures
 from hearth.families.face.alignment import aligned
@@ -27,7 +27,7 @@ from hearth.models.model import TakesTensors
 from hearth.models.options import QueueOptions
 from hearth.models.tuning import FILE, ProfileCache
 
-KEEPING = QueueOptions(cache_entries=1000, max_batch=16)
+KEEPING = QueueOptions(cache_entries=Limit(1000), max_batch=16)
 MARKS = (Mark(3, 3, 2), Mark(12, 5, 3), Mark(6, 10, 2.5))
 SIZE = (800, 600)
 

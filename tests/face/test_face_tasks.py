@@ -15,6 +15,7 @@ from PIL import Image
 
 from batch_kit import until, until_measured
 from face_kit import Mark, WatchedLoader, drawn, expected, file, pack
+from hearth.batching import Limit
 from hearth.contract import ml_service_pb2 as pb
 from hearth.families.face.alignment import aligned
 from hearth.families.face.preprocess import PICTURES_AHEAD
@@ -332,7 +333,7 @@ async def test_ten_clients_at_once_share_batches_of_recognition(folder, tmp_path
         batches.append(len(batch))
         gate.wait(30)
 
-    options = QueueOptions(max_batch=32, cache_entries=64)
+    options = QueueOptions(max_batch=32, cache_entries=Limit(64))
     source = WatchedLoader(folder, options=options, recognition=watch)
     async with InferenceNode(settings_of(tmp_path), loaders=[source], tasks=FACE_TASKS) as node:
         gate.set()

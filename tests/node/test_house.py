@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 import hearth
+from hearth.families.registry import FAMILIES, SERVICES
+from hearth.families.tasks import TASKS
+from hearth.settings import Settings
 
 ROOT = Path(hearth.__file__).parent
 
@@ -77,7 +80,11 @@ MAY_IMPORT = {
         "settings",
         "batching",
     },
+    "reload": {"settings"},
+    # A node's signals.
+    "process": {*BASE, "hub", "logs", "node", "settings"},
     "node": {
+        "reload",
         *BASE,
         "wiring",
         "families",
@@ -136,6 +143,16 @@ def test_no_family_imports_another():
     for path in (ROOT / "families").rglob("*/*.py"):
         family = path.relative_to(ROOT / "families").parts[0]
         assert families_of(path) <= {family}, path
+
+
+def test_every_family_is_registered_and_its_services_are_its_own():
+    folders = {path.parent.name for path in (ROOT / "families").glob("*/family.py")}
+    assert sorted(family.name for family in FAMILIES) == sorted(folders)
+    services = [service for family in FAMILIES for service in family.services]
+    assert len(services) == len(SERVICES)
+    own = {service.name: service.settings for service in services if service.is_optional}
+    assert own == {name: type(section) for name, section in Settings().sections.items()}
+    assert {task.service for task in TASKS} <= set(SERVICES)
 
 
 def loaded_by(code: str) -> set[str]:

@@ -1,11 +1,7 @@
 """`hearth serve` as a process: signals, exit codes, errors of settings."""
 
 import io
-import os
-import re
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +17,7 @@ from PIL import Image
 from cli_kit import hearth_here
 from hearth.contract import ml_service_pb2 as pb
 from hearth.contract import ml_service_pb2_grpc as pb_grpc
+from process_kit import Serving, serving
 
 PAGE = Path(skimage.__file__).parent / "data" / "page.png"
 
@@ -33,55 +30,6 @@ def half_a_page() -> bytes:
         made = io.BytesIO()
         page.crop((0, 0, side, side)).save(made, "PNG")
     return made.getvalue()
-
-
-class Serving:
-    """A `hearth serve` with ocr alone."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        self.log = ""
-
-    def read_until(self, pattern: str) -> "re.Match[str]":
-        """Read the log until a line matches."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.log += line
-            if match := re.search(pattern, line):
-                return match
-        raise AssertionError(f"no {pattern!r} in the log:\n{self.log}")
-
-    def send(self, signum: int) -> None:
-        self.process.send_signal(signum)
-
-    def wait(self) -> int:
-        """The exit code."""
-        try:
-            self.log += self.process.communicate(timeout=20)[1]
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"it doesn't end:\n{self.log}") from None
-        return self.process.returncode
-
-
-@contextmanager
-def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Serving]:
-    command = [sys.executable, "-m", "hearth", "serve", "--port", "0", "--service", "ocr",
-               "--no-mdns", "--host", "127.0.0.1", *arguments]  # fmt: skip
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    watchdog = threading.Timer(60, process.kill)
-    watchdog.start()
-    try:
-        yield Serving(process)
-    finally:
-        watchdog.cancel()
-        process.kill()
-        process.communicate()
 
 
 @contextmanager

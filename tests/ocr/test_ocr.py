@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageOps
 from rapidocr import RapidOCR
 
-from hearth.batching import RequestContext
+from hearth.batching import Limit, RequestContext
 from hearth.errors import DeadlinePassed, InvalidInput, NotReady, Overloaded
 from hearth.families.ocr import parameters
 from hearth.families.ocr.memory import IdleTrim
@@ -184,7 +184,7 @@ async def test_what_waits_too_long_is_dropped(model: OcrModel) -> None:
 
 async def test_pages_past_the_queue_are_refused_at_once() -> None:
     page = png(Image.new("RGB", (700, 700), "white"))
-    with loaded(QueueOptions(capacity=1)) as small:
+    with loaded(QueueOptions(capacity=Limit(1))) as small:
         pages = (small.read(page) for _ in range(6))
         outcomes = await asyncio.gather(*pages, return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, Overloaded)]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from batch_kit import until, until_measured
-from hearth.batching import BatchQueue, LatencyProfile, RequestContext, Timings
+from hearth.batching import BatchQueue, LatencyProfile, Limit, RequestContext, Timings
 from hearth.errors import ModelFailed
 from hearth.families.ocr.detection import LineDetector
 from hearth.families.ocr.model import PAGES_AHEAD
@@ -185,7 +185,7 @@ async def test_the_times_of_a_page_of_many_lines_come_to_no_more_than_it_took():
 
 async def test_pages_are_kept_by_the_lines_they_have():
     four, two, blank = png(drawn()), png(drawn(TEXT[:2])), png(Image.new("RGB", (99, 99), "white"))
-    with loaded(QueueOptions(cache_entries=6)) as model:
+    with loaded(QueueOptions(cache_entries=Limit(6))) as model:
 
         async def entries_after(page: bytes) -> int:
             await model.read(page)
@@ -196,7 +196,7 @@ async def test_pages_are_kept_by_the_lines_they_have():
 
 
 async def test_a_page_of_more_lines_than_are_kept_isnt_kept():
-    with loaded(QueueOptions(cache_entries=3)) as model:
+    with loaded(QueueOptions(cache_entries=Limit(3))) as model:
         page = png(drawn())
         assert await model.read(page) == await model.read(page)
         assert model.cache_statistics["ocr"].hits == model.cache_statistics["ocr"].entries == 0

@@ -3,6 +3,7 @@
 from hearth.batching.batch_policy import BatchWindow, WindowState, adaptive_window
 from hearth.batching.context import NO_CONTEXT, QueueHandle, RequestContext, Timings
 from hearth.batching.latency_profile import LatencyProfile
+from hearth.batching.limit import Limit
 from hearth.batching.preprocess import Exclusive
 from hearth.batching.queue import BatchQueue
 from hearth.batching.statistics import SECONDS, Histogram, HistogramSnapshot, QueueStatistics
@@ -17,6 +18,7 @@ __all__ = [
     "Histogram",
     "HistogramSnapshot",
     "LatencyProfile",
+    "Limit",
     "QueueHandle",
     "QueueStatistics",
     "RequestContext",

@@ -24,6 +24,7 @@ from hearth.batching.context import (
     resolve,
 )
 from hearth.batching.latency_profile import LatencyProfile
+from hearth.batching.limit import Limit, as_limit
 from hearth.batching.preprocess import Preprocessor
 from hearth.batching.runner import BatchRunner
 from hearth.batching.scheduler import Scheduler
@@ -57,7 +58,7 @@ class BatchQueue(Generic[Item, Answer]):
         *,
         name: str,
         max_batch: int,
-        capacity: int = 1024,
+        capacity: int | Limit = 1024,
         sizes: Sequence[int] = (),
         max_delay: float = 0.01,
         window: BatchWindow = adaptive_window,
@@ -65,13 +66,13 @@ class BatchQueue(Generic[Item, Answer]):
         ahead: int | None = None,
     ) -> None:
         self.name = name
-        self.capacity = capacity
+        self._capacity = as_limit(capacity)
         self._lock = threading.Lock()  # `with` on a lock is C, on a condition Python
         self._changed = threading.Condition(self._lock)
         self._sizer = BatchSizer(max_batch, sizes)
         self._metrics = QueueMetrics()
         self._scheduler = Scheduler(
-            name, capacity=capacity, ahead=ahead, sizer=self._sizer, metrics=self._metrics
+            name, capacity=self._capacity, ahead=ahead, sizer=self._sizer, metrics=self._metrics
         )
         self._preprocessor = None if workers is None else Preprocessor(
             name,
@@ -237,6 +238,11 @@ class BatchQueue(Generic[Item, Answer]):
         """Form batches by a profile: up to ``max_batch``, or to the best size it shows."""
         with self._lock:
             self._sizer.tune(profile, max_batch)
+
+    @property
+    def capacity(self) -> int:
+        """Items that may wait before more are refused."""
+        return self._capacity.value
 
     def statistics(self) -> QueueStatistics:
         """Return a consistent reading, cheap enough for every scrape; from any thread."""

@@ -8,6 +8,7 @@ from typing import Any
 from hearth.batching.batch_policy import BatchSizer
 from hearth.batching.context import QueueEntry, RequestContext
 from hearth.batching.fair_queue import FairQueue
+from hearth.batching.limit import Limit
 from hearth.batching.statistics import QueueMetrics
 from hearth.errors import DeadlinePassed, NotReady, Overloaded
 
@@ -30,12 +31,12 @@ class Scheduler:
         self,
         name: str,
         *,
-        capacity: int,
+        capacity: Limit,
         ahead: int | None,
         sizer: BatchSizer,
         metrics: QueueMetrics,
     ) -> None:
-        self.capacity = capacity
+        self._capacity = capacity
         self.closed = False
         self.raw: FairQueue[QueueEntry] = FairQueue()
         """Entries that wait to be prepared, but for the exclusive ones."""
@@ -64,7 +65,7 @@ class Scheduler:
             raise self.closing()
         # A request of many items (the lines of a page) may pass the mark when it
         # comes to a queue with room: it could never be served otherwise.
-        if (waiting := self.waiting) >= self.capacity:
+        if (waiting := self.waiting) >= self._capacity.value:
             self._metrics.refused += len(entries)
             raise Overloaded(
                 f"the queue of {self._name} is full ({waiting} waiting)",

@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,7 @@ from hearth.known import SETTINGS, TASKS
 
 def _meaning(setting: str, of: str = "") -> str:
     """Describe a flag by its setting: as a sentence, or as the values of something."""
-    text = SETTINGS[setting].partition("; unset")[0]
+    text = SETTINGS[setting].removesuffix("; taken anew on SIGHUP").partition("; unset")[0]
     return f"{of}: {text}." if of else f"{text[0].upper()}{text[1:]}."
 
 
@@ -61,11 +63,11 @@ def serve(  # noqa: PLR0917
         ),
     ] = None,
 ) -> int:
-    """Run a node until Ctrl-C or SIGTERM."""
+    """Run a node until Ctrl-C or SIGTERM; SIGHUP has it read its settings anew."""
     from hearth.cli.progress import ProgressView
     from hearth.cpu import CURE, missing_features
     from hearth.logs import configure
-    from hearth.settings import load
+    from hearth.settings import Settings, load
 
     flags: dict[str, Any] = {
         "host": host,
@@ -85,12 +87,16 @@ def serve(  # noqa: PLR0917
     }
     warnings: list[str] = []
     flags |= assignments(others or [])
-    settings = load(flags, config=config, warn=warnings.append)
+
+    def read(warn: Callable[[str], None]) -> Settings:
+        return load(flags, config=config, warn=warn)
+
+    settings = read(warnings.append)
     missing = missing_features()
     if missing.required:
         raise SetupError(f"{missing.sentence}; {CURE}")
     try:
-        from hearth.node import serve as run
+        from hearth.process import serve as run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "hearth":
             raise
@@ -104,10 +110,10 @@ def serve(  # noqa: PLR0917
         log.warning("%s", warning)
     # A line among those of the log, in the log's own format.
     with ProgressView(say=log.info) as bar:
-        code = run(settings, progress=bar.progress)
+        code = run(settings, progress=bar.progress, read_anew=partial(read, log.warning))
     logging.shutdown()
     sys.stdout.flush()
-    # Not by the usual way: see `hearth.node.serve`.
+    # Not by the usual way: see `hearth.process.serve`.
     os._exit(code)
 
 

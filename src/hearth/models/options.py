@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hearth.batching import Workers
+from hearth.batching import Limit, Workers
 from hearth.machine import usable_cores
 from hearth.models.tuning import ProfileCache
 
@@ -20,13 +20,13 @@ class QueueOptions:
 
     workers: Workers = field(default_factory=_own_workers)
     """The threads that pictures are decoded in; a node's models share them."""
-    capacity: int = 1024
+    capacity: Limit = field(default_factory=lambda: Limit(1024))
     """Requests that may wait in one queue."""
     max_batch: int | None = None
     """The largest batch; None: what measuring finds best."""
     max_delay: float = 0.01
     """Seconds that a batch may wait for company."""
-    cache_entries: int = 0
+    cache_entries: Limit = field(default_factory=lambda: Limit(0))
     """Results that a tower keeps; 0: none, and identical requests aren't joined."""
     profiles: ProfileCache | None = None
     """Store in which measured latency profiles are kept between starts."""

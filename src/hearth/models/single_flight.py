@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from hearth.batching.limit import Limit, as_limit
 from hearth.errors import HearthError, InvalidInput, ModelFailed
 from hearth.media import FilePage, ImagePayload, Picture
 
@@ -71,8 +72,8 @@ class SingleFlightCache(Generic[Value]):
     time; the statistics may be read from any thread.
     """
 
-    def __init__(self, capacity: int, weigh: Callable[[Value], int] = lambda _: 1) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: int | Limit, weigh: Callable[[Value], int] = lambda _: 1) -> None:
+        self._capacity = as_limit(capacity)
         self._weigh = weigh
         self._weight = 0
         self._kept: OrderedDict[Hashable, Value] = OrderedDict()
@@ -97,7 +98,9 @@ class SingleFlightCache(Generic[Value]):
         queue) is that caller's own affair: the next who waits takes over. Errors are
         not kept.
         """
-        if not self._capacity:
+        if not self._capacity.value:
+            self._kept.clear()
+            self._weight = 0
             return await make()
         if key in self._kept:
             self._hits += 1
@@ -128,7 +131,7 @@ class SingleFlightCache(Generic[Value]):
     def statistics(self) -> SharedStatistics:
         """Return five numbers; each is right, taken together they may be a moment apart."""
         return SharedStatistics(
-            self._hits, self._misses, self._joined, self._weight, self._capacity
+            self._hits, self._misses, self._joined, self._weight, self._capacity.value
         )
 
     async def _turn(self, key: Hashable, flight: _Flight[Value]) -> _Done[Value] | None:
@@ -168,11 +171,11 @@ class SingleFlightCache(Generic[Value]):
 
     def _keep(self, key: Hashable, value: Value) -> None:
         weight = self._weigh(value)
-        if weight > self._capacity:
+        if weight > self._capacity.value:
             return  # it would only drive everything else out
         self._kept[key] = value
         self._weight += weight
-        while self._weight > self._capacity:
+        while self._weight > self._capacity.value:
             _, oldest = self._kept.popitem(last=False)
             self._weight -= self._weigh(oldest)
 

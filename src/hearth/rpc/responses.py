@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from hearth.contract import ml_service_pb2 as pb
-from hearth.serving.status import Status
-from hearth.tasks.answer import Result
+from hearth.serving.status import Status, status_of
+from hearth.tasks.answer import Part, Result
 
 # Clients receive at most 4 MiB a message; the rest of the message needs some room too.
 LARGEST_SINGLE = 4 * 1024 * 1024 - 64 * 1024
@@ -12,6 +12,10 @@ CHUNK = 1024 * 1024
 
 IN_BAND = {name.removeprefix("ERROR_CODE_"): code for name, code in pb.ErrorCode.items()}
 """The contract's error codes by name."""
+
+
+Answer = tuple[Iterable[pb.InferResponse], int]
+"""Messages of an answer, and how many bytes they have, near enough."""
 
 
 def responses(
@@ -66,3 +70,14 @@ def failure(
             ),
         ),
     )
+
+
+def part_responses(correlation_id: str, part: Part) -> Answer:
+    """Write a part of an answer as messages."""
+    if part.result is not None:
+        result = part.result._replace(meta={**part.result.meta, **part.meta})
+        return responses(correlation_id, result, final=part.is_last), len(result.body)
+    status = status_of(part.error or AssertionError("a part without an answer"))
+    status = status._replace(meta={**status.meta, **part.meta})
+    size = len(correlation_id) + len(status.message)
+    return failure(correlation_id, status, final=part.is_last), size

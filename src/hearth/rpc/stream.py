@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
 from contextlib import aclosing
 
 from google.protobuf.message import DecodeError
@@ -13,12 +12,12 @@ from hearth.rpc.cancellation import CANCEL, TARGET, Cancellation
 from hearth.rpc.chunked_request import Incoming, RejectedRequest
 from hearth.rpc.framing import Assembler
 from hearth.rpc.response_writer import Context, ResponseWriter, Window
-from hearth.rpc.responses import failure, responses
+from hearth.rpc.responses import Answer, failure, part_responses, responses
 from hearth.rpc.timeouts import StreamTimeouts
 from hearth.serving.part_stream import PartStream
 from hearth.serving.service import InferenceService
 from hearth.serving.status import OK, Status, code_of, is_the_end, status_of
-from hearth.tasks.answer import Delta, Part, Result
+from hearth.tasks.answer import Delta, Result
 from hearth.tasks.task import Request
 
 LOOKS = 10
@@ -31,9 +30,6 @@ LARGEST_HELD = 256 * MIB
 
 
 NO_RESULT = Result(b"", "", "")
-
-Answer = tuple[Iterable[pb.InferResponse], int]
-"""The last messages of an answer, and how many bytes they have, near enough."""
 
 
 class StreamSource:
@@ -239,7 +235,7 @@ class InferStream:
                     if isinstance(part, Delta):
                         self._writer.put_delta(correlation_id, part, window)
                     else:
-                        messages, size = _messages(correlation_id, part)
+                        messages, size = part_responses(correlation_id, part)
                         if part.is_last:
                             return messages, size
                         self._writer.put_part(messages, size, window)
@@ -298,14 +294,3 @@ class InferStream:
             except TimeoutError:
                 continue
             return
-
-
-def _messages(correlation_id: str, part: Part) -> Answer:
-    """Write a part of an answer as messages."""
-    if part.result is not None:
-        result = part.result._replace(meta={**part.result.meta, **part.meta})
-        return responses(correlation_id, result, final=part.is_last), len(result.body)
-    status = status_of(part.error or AssertionError("a part without an answer"))
-    status = status._replace(meta={**status.meta, **part.meta})
-    size = len(correlation_id) + len(status.message)
-    return failure(correlation_id, status, final=part.is_last), size

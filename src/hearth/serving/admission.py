@@ -60,6 +60,7 @@ class Admission:
     ) -> None:
         self.most_items = most_items
         self.most_bytes = most_bytes
+        self._largest_request = largest_request
         # A single request of the allowed size is possible in chunks too, on an idle node.
         self.most_incomplete = max(most_bytes // 2, largest_request + CHUNKS)
         """Bytes of ``most_bytes`` that incomplete requests may take."""
@@ -73,6 +74,13 @@ class Admission:
         """Streams that aren't read on; the one whose turn it is to be looked at comes first."""
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def resize(self, most_items: int, most_bytes: int) -> None:
+        """Change the bounds; what is held beyond them stays until it is given back."""
+        self.most_items, self.most_bytes = most_items, most_bytes
+        self.most_incomplete = max(most_bytes // 2, self._largest_request + CHUNKS)
+        for budget in list(self.waits):
+            self._look_at(budget)
 
     def open(self) -> "StreamBudget":
         """Give a new stream its budget, of which nothing is taken yet."""

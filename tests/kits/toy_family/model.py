@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hearth.families.toy.family import ToySettings
-
 from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
+from hearth.families.toy.family import ToySettings
 from hearth.models.options import QueueOptions
 
 
@@ -15,7 +14,7 @@ class ToyModel:
     model_id = "toy-1"
     runtime = "python"
     device = "cpu"
-    precisions = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32",)
 
     def __init__(self, settings: ToySettings, options: QueueOptions) -> None:
         self._mark = settings.mark

@@ -3,9 +3,8 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from hearth.families.toy.model import ToyModel
-
 from hearth.catalog import TEXT, FieldInfo, SchemaInfo
+from hearth.families.toy.model import ToyModel
 from hearth.tasks import render
 from hearth.tasks.answer import AnswerStream, Delta, Part, Result
 from hearth.tasks.options import Option

@@ -154,7 +154,7 @@ class ClipModel:
         def embed() -> Awaitable[Vector]:
             return self._images.submit_raw(picture, self._prepare, context=context, handle=handle)
 
-        if not self._options.cache_entries:
+        if not self._options.cache_entries.value:
             return await embed()
         return await self._image_work.get(
             await _key_of(picture),
@@ -176,7 +176,7 @@ class ClipModel:
             tokens = await self._tokens([text])
             return await self._text_queue().submit(tokens[0], context=context, handle=handle)
 
-        if not self._options.cache_entries:
+        if not self._options.cache_entries.value:
             return await embed()
         key = await digest(text.encode("utf-8", "surrogatepass"))
         return await self._text_work.get(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hearth.backends import Array, Session
-from hearth.batching import BatchQueue
+from hearth.batching import BatchQueue, Limit
 from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.models.rows import BatchRow
 from hearth.models.vectors import Vector, VectorRunner
@@ -93,7 +93,7 @@ class Tower:
         )
 
     def queue(
-        self, service: str, max_batch: int, capacity: int, **options: Any
+        self, service: str, max_batch: int, capacity: Limit, **options: Any
     ) -> BatchQueue[Item, Vector]:
         """Make a new batch queue, from items to unit vectors, that owns the session from now on.
 

@@ -195,7 +195,7 @@ class FaceModel:
             session.close()
 
     async def _key(self, file: ImagePayload) -> Hashable:
-        return await key_of(file) if self._options.cache_entries else None
+        return await key_of(file) if self._options.cache_entries.value else None
 
     async def _find(self, errand: _Errand) -> tuple[tuple[DetectedFace, ...], Kept | None]:
         return await self._finder.find_to_cut(

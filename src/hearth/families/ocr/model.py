@@ -164,7 +164,7 @@ class OcrModel:
         def read() -> Awaitable[tuple[Line, ...]]:
             return self._read(file, context, handle)
 
-        if not self._options.cache_entries:
+        if not self._options.cache_entries.value:
             return await read()
         return await self._work.get(
             await key_of(file),

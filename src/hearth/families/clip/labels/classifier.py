@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hearth.batching import NO_CONTEXT, BatchQueue, RequestContext
+from hearth.batching import NO_CONTEXT, BatchQueue, Limit, RequestContext
 from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, one_line
 from hearth.families.clip.labels.index import LabelIndex, Query, Scored
@@ -53,8 +53,8 @@ class Classifier:
         store: LabelStore | None = None,
         dtype: Dtype = "float32",
         name: str = "labels",
-        capacity: int = 1024,
-        cache_entries: int = 0,
+        capacity: int | Limit = 1024,
+        cache_entries: int | Limit = 0,
         batch: Callable[[], int] = lambda: _USUAL_BATCH,
     ) -> None:
         self.sets: Mapping[str, LabelSource] = {source.name: source for source in sets}
