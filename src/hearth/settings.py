@@ -197,7 +197,7 @@ def describe() -> Iterator[tuple[str, str, str, str]]:
 
 
 def is_reloadable(field: FieldInfo) -> bool:
-    """Whether a running node takes a setting anew on SIGHUP; others need a restart."""
+    """Tell whether a running node takes a setting anew on SIGHUP; others need a restart."""
     extra = field.json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("reload"))
 
