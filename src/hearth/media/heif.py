@@ -106,4 +106,4 @@ def _item_types(payload: bytes) -> Iterator[bytes]:
 
 def _contents(content: bytes | memoryview, kind: bytes) -> Iterator[memoryview]:
     """Find the boxes of one kind; gives their contents."""
-    return (box.content for box in boxes(content) if box.kind == kind)
+    return (box.content for box in boxes(content, "HEIF") if box.kind == kind)

@@ -83,7 +83,7 @@ def _head(payload: bytes) -> bytes:
     head = payload[:_HEAD]
     if not head.startswith(_CODESTREAM):
         head = b""
-        for kind, content in boxes(payload):
+        for kind, content in boxes(payload, "JPEG XL"):
             if kind == b"jxlc":
                 head = bytes(content[:_HEAD])
             elif kind == b"jxlp":  # a part, behind its number
