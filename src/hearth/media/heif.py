@@ -22,7 +22,7 @@ _SHORTEST_ITEM, _LONGEST_ITEM = 12, 4096
 """Bytes of an item's entry: its head, numbers, a short name and the name of a type."""
 
 _TYPE_AT = {2: 8, 3: 10}
-"""Where an item's type stands in its entry, by the version of that."""
+"""Place of an item's type in its entry, by the version of that."""
 
 Coding = Literal["HEVC", "AV1"]
 

@@ -29,7 +29,7 @@ class QueueOptions:
     cache_entries: Limit = field(default_factory=lambda: Limit(0))
     """Results that a tower keeps; 0: none, and identical requests aren't joined."""
     profiles: ProfileCache | None = None
-    """Where measured latency profiles are kept between starts."""
+    """Store in which measured latency profiles are kept between starts."""
 
     @property
     def first_batch(self) -> int:
