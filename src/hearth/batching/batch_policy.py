@@ -27,7 +27,7 @@ class WindowState(NamedTuple):
 
     free_since: float
     eldest: Callable[[], float]
-    """Tells since when the first of them waits."""
+    """Callback that tells since when the first of them waits."""
     waiting: int
     """Entries that are ready to run."""
     expected: int
@@ -39,7 +39,7 @@ class WindowState(NamedTuple):
 
 
 BatchWindow = Callable[[WindowState], float]
-"""Tells until when to wait for more; a time that has passed means: go."""
+"""Callback that tells until when to wait for more; a time that has passed means: go."""
 
 
 def adaptive_window(state: WindowState) -> float:

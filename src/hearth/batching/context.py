@@ -24,7 +24,7 @@ class Timings:
         self.wait = 0.0
         """Waiting: to be prepared, and for the model."""
         self.run = 0.0
-        """In batches that ran."""
+        """Seconds in batches that ran."""
         self.batch = 0
         """The size of the largest batch it was part of; 0: of none."""
         self.encode = 0.0
@@ -88,7 +88,7 @@ class QueueEntry:
         self.passing = False
         """Whether it goes on to a next stage, and counts as ahead until that is done."""
         self.since = time.monotonic()
-        """When it came into the queue where it stands."""
+        """Time at which it came into the queue where it stands."""
         self.waited = 0.0
         """Seconds in queues that it has left."""
 

@@ -17,7 +17,7 @@ Run = Callable[[Sequence[Item]], Sequence[Answer | BaseException]]
 _MEMORY = 128
 """Items after which a culprit is forgotten by two thirds."""
 _SUSPICION = 0.02
-"""Below this rate batches stay as they are."""
+"""Rate below which batches stay as they are."""
 
 
 class BatchOutcome(NamedTuple, Generic[Answer]):
