@@ -1,4 +1,4 @@
-"""How large batches are, how long they take, and whether a free session waits for company."""
+"""Policies of a queue: sizes of batches, their times, and waiting for company."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

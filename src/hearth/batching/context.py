@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Timings:
-    """Where a request's time went, in seconds; every queue that it passes adds to it."""
+    """Times of a request by stage, in seconds; every queue that it passes adds to them."""
 
     __slots__ = ("batch", "encode", "preprocess", "run", "wait")
 
@@ -82,7 +82,7 @@ class QueueEntry:
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.prepare = prepare
-        """None once the item is ready."""
+        """Function that makes the item; None once the item is ready."""
         self.exclusive = False
         """Whether it is to be prepared alone."""
         self.passing = False

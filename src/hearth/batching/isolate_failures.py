@@ -88,7 +88,7 @@ def _is_memory(error: object) -> bool:
 
 
 class FailureRate:
-    """How many items broke their batch lately, and how large batches should be for it."""
+    """Rate of items that broke their batch lately, and the size that batches should have for it."""
 
     def __init__(self) -> None:
         self.rate = 0.0
