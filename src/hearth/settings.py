@@ -186,7 +186,7 @@ def load(
 
 
 def describe() -> Iterator[tuple[str, str, str, str]]:
-    """Rows of (path, environment names, default, meaning), for the README and the help."""
+    """List rows of (path, environment names, default, meaning), for the README and the help."""
     seed = {path: name for name, path in SEED_NAMES.items()}
     for path, field in all_fields():
         names = setting_name(path)
@@ -197,7 +197,7 @@ def describe() -> Iterator[tuple[str, str, str, str]]:
 
 
 def is_reloadable(field: FieldInfo) -> bool:
-    """Whether a running node takes a setting anew on SIGHUP; others need a restart."""
+    """Tell whether a running node takes a setting anew on SIGHUP; others need a restart."""
     extra = field.json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("reload"))
 

@@ -97,7 +97,8 @@ def _quantisation(detail: Mapping[str, Any], dtype: np.dtype[Any]) -> Quantisati
 
 
 def weight_precision(details: Sequence[Mapping[str, Any]]) -> str:
-    """``fp32``, ``fp16`` or ``int8``, from the tensors between a model's inputs and outputs.
+    """Tell the precision, ``fp32``, ``fp16`` or ``int8``, by the tensors between a model's inputs
+    and outputs.
 
     TFLite computes in fp32 or in quantised whole numbers, so fp16 is only found in weights,
     and int8 with a scale in a quantised model.

@@ -1,4 +1,4 @@
-"""How large batches are, how long they take, and whether a free session waits for company."""
+"""Policies of a queue: sizes of batches, their times, and waiting for company."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class WindowState(NamedTuple):
 
     free_since: float
     eldest: Callable[[], float]
-    """Tells since when the first of them waits."""
+    """Callback that tells since when the first of them waits."""
     waiting: int
     """Entries that are ready to run."""
     expected: int
@@ -39,7 +39,7 @@ class WindowState(NamedTuple):
 
 
 BatchWindow = Callable[[WindowState], float]
-"""Tells until when to wait for more; a time that has passed means: go."""
+"""Callback that tells until when to wait for more; a time that has passed means: go."""
 
 
 def adaptive_window(state: WindowState) -> float:

@@ -184,4 +184,4 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     Texts.__name__: _texts,
     Faces.__name__: _faces,
 }
-"""By the class that a schema's answers are read as."""
+"""Readers by the class that a schema's answers are read as."""

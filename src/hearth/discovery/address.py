@@ -95,7 +95,7 @@ def multicast_addresses(advertised: str) -> list[str]:
 
 
 def link_local_addresses() -> list[str]:
-    """IPv6 addresses to speak mDNS on as well: one for each interface to a LAN that is up."""
+    """List IPv6 addresses to speak mDNS on as well: one for each interface to a LAN that is up."""
     found: dict[str, str] = {}
     for adapter in ifaddr.get_adapters():
         for entry in adapter.ips:
@@ -117,7 +117,7 @@ def _is_ours(address: str, zone: int) -> bool:
 
 
 def _interfaces() -> Iterator[tuple[str, str]]:
-    """Names and IPv4 addresses of what is up, loopback left out, in the kernel's order."""
+    """List names and IPv4 addresses of what is up, loopback left out, in the kernel's order."""
     for adapter in ifaddr.get_adapters():
         for entry in adapter.ips:
             if not isinstance(entry.ip, str) or ipaddress.ip_address(entry.ip).is_loopback:

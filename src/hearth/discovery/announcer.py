@@ -96,7 +96,7 @@ class Announcer:
         await self._on_air.wait()
 
     async def set_status(self, status: str) -> None:
-        """``starting``, ``ready`` or ``draining``; settings may have fixed it."""
+        """Announce ``starting``, ``ready`` or ``draining``; settings may have fixed it."""
         self._status = status
         self._changed.set()
 
@@ -153,7 +153,7 @@ class Announcer:
         await self._responder.use(interfaces)
 
     def _contest(self, rival: str) -> None:
-        """Another host announces our name: one has to give way (RFC 6762 §9)."""
+        """Contest our name, which another host announces: one has to give way (RFC 6762 §9)."""
         self._rival = rival
         self._changed.set()
 

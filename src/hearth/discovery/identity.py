@@ -57,7 +57,7 @@ def instance_label(name: str | None, node: str) -> str:
 
 
 def _clean(text: str, longest: int) -> str:
-    """``text`` without dots and control characters, cut to ``longest`` bytes of UTF-8."""
+    """Return ``text`` without dots and control characters, cut to ``longest`` bytes of UTF-8."""
     text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text).replace(".", "-"))
     text = "".join(char for char in text if unicodedata.category(char) not in {"Cc", "Cs"})
     text = text.strip(" -")

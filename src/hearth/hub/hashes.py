@@ -16,7 +16,8 @@ from hearth.hub.repository_listing import SHA256, RemoteFile
 
 
 def content(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of an export's files, by path: all but ``hearth.json``, which lists them.
+    """Compute size and SHA-256 of an export's files, by path: all but ``hearth.json``, which lists
+    them.
 
     Reads every byte. Raises OSError.
     """

@@ -13,7 +13,7 @@ from hearth.hub.progress import Progress
 from hearth.hub.repository_listing import RemoteFile
 
 PARTIAL = ".partial"
-"""In a repository's folder, for as long as a download isn't finished."""
+"""Name of a file in a repository's folder, for as long as a download isn't finished."""
 
 
 class Condition(StrEnum):
@@ -129,7 +129,7 @@ def sweep(folder: Path) -> None:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder; those that go away meanwhile don't count."""
+    """Count the bytes of all files below a folder; those that go away meanwhile don't count."""
     size = 0
     for path in folder.rglob("*"):
         try:

@@ -26,7 +26,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """``python -m pip`` that never outlives us, not even where we are killed."""
 
 _LOOK_SECONDS = 0.2
-"""How often the growing file is looked at while pip runs."""
+"""Seconds between looks at the growing file while pip runs."""
 
 _REASONS = (
     (r"No space left|Disk quota exceeded|Errno 28", "the disk is full"),

@@ -51,7 +51,7 @@ class FilePage(NamedTuple):
 
     payload: bytes
     page: int
-    """From 1."""
+    """Number of the page, from 1."""
 
 
 class Source(NamedTuple):

@@ -21,13 +21,14 @@ BRANDS = _HEVC | _AV1 | {b"mif1", b"mif2", b"msf1", b"miaf"}
 """Brands of files with still images, and with sequences of them."""
 
 _MOST_BOXES = 10_000
-"""In one other, or one after another: an image of 100 megapixels has some 400 tiles."""
+"""Number of boxes in one other, or one after another: an image of 100 megapixels has some 400
+tiles."""
 
 _SHORTEST_ITEM, _LONGEST_ITEM = 12, 4096
 """Bytes of an item's entry: its head, numbers, a short name and the name of a type."""
 
 _TYPE_AT = {2: 8, 3: 10}
-"""Where an item's type stands in its entry, by the version of that."""
+"""Place of an item's type in its entry, by the version of that."""
 
 Coding = Literal["HEVC", "AV1"]
 

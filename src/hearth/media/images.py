@@ -152,7 +152,7 @@ class ImageReader:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Parsers of hostile bytes raise whatever they trip over: InvalidInput, all of it.
+    """Raise InvalidInput for whatever parsers of hostile bytes trip over.
 
     A lack of memory is no fault of an image that has passed the limits: Overloaded.
     """

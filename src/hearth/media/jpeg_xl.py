@@ -60,7 +60,7 @@ def is_installed() -> bool:
 
 
 def size_of(payload: bytes) -> tuple[int, int]:
-    """Width and height in pixels, as they are coded; raises SyntaxError where there is no head."""
+    """Read width and height in pixels, as coded; raises SyntaxError where there is no head."""
     bits = _Bits(_head(payload))
     by_eight = bits.take(1)
     height = _length(bits, by_eight)

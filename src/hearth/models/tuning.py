@@ -30,8 +30,8 @@ LARGEST = 64
 """The largest batch that is measured, unless a model knows better."""
 
 LARGEST_ON_CPU = 16
-"""There, larger ones fall out of the processor's cache (ViT-B-32: no faster from 8 on), and the
-memory that an engine takes for one run it keeps."""
+"""Largest batch on a CPU: there, larger ones fall out of the processor's cache (ViT-B-32: no faster
+from 8 on), and the memory that an engine takes for one run it keeps."""
 
 _FORMAT = 1
 _KEPT = 8
@@ -49,9 +49,9 @@ class CachedProfile(NamedTuple):
     facts: Facts
     profile: LatencyProfile
     largest: int
-    """Up to this batch size was it to be measured; it may end earlier where more doesn't pay."""
+    """Batch size up to which it was to be measured; it may end earlier where more doesn't pay."""
     measured: str
-    """When: UTC, ISO 8601."""
+    """Time of the measurement: UTC, ISO 8601."""
 
     def answers(self, key: str, facts: Facts, largest: int) -> bool:
         """Tell whether measuring ``key`` up to ``largest`` now would give this profile."""
@@ -88,8 +88,8 @@ class ProfileCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.turn = threading.Lock()
-        """Held while something is measured: two at once would slow one another down, and
-        the wrong profiles would be kept."""
+        """Lock that is held while something is measured: two at once would slow one another down,
+        and the wrong profiles would be kept."""
 
     def load(self, key: str, facts: Facts, *, largest: int = 1) -> LatencyProfile | None:
         """Return the profile of ``key`` under these very facts, measured up to ``largest``."""

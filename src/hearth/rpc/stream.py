@@ -21,8 +21,8 @@ from hearth.tasks.answer import Delta, Result
 from hearth.tasks.task import Request
 
 LOOKS = 10
-"""In how many parts a stream waits for its half-close: a loop that stands still takes the time
-of one part alone, and what has come meanwhile is seen in the next."""
+"""Number of parts in which a stream waits for its half-close: a loop that stands still takes the
+time of one part alone, and what has come meanwhile is seen in the next."""
 
 MIB = 1024 * 1024
 LARGEST_HELD = 256 * MIB

@@ -43,7 +43,7 @@ class Part(NamedTuple):
     seconds: float = 0.0
     """Seconds that this took."""
     timings: Timings | None = None
-    """Where that time went."""
+    """Parts into which that time went."""
 
 
 class Delta(ABC):
@@ -75,8 +75,9 @@ class AnswerStream(NamedTuple):
 
     parts: AsyncGenerator[Part | Delta, None]
     so_far: Callable[[], Result | None] = _nothing
-    """Makes a whole result of what there is when a client calls its request off, or the deadline
-    passes; None where such an answer is of no use. Asked after ``parts`` are closed."""
+    """Function that makes a whole result of what there is when a client calls its request off, or
+    the deadline passes; None where such an answer is of no use. Asked after ``parts`` are
+    closed."""
     keeps_time: bool = False
     """Whether its parts end by the request's deadline of themselves, each with its own error."""
 

@@ -12,7 +12,7 @@ from hearth.client import Outcome
 from hearth.known import SCHEMAS
 
 FIRST_VALUES = 4
-"""How many numbers of a vector are shown."""
+"""Number of a vector's first values that are shown."""
 LONGEST_JSON = 2000
 """Characters of an unknown answer that are shown."""
 

@@ -26,7 +26,7 @@ class _Wish:
     name: str
     fetch: "Callable[[Progress], object]"
     loader: "ModelLoader | None" = None
-    """Tells where the files are afterwards; None for what no service uses."""
+    """Loader that tells where the files are afterwards; None for what no service uses."""
 
 
 def pull(

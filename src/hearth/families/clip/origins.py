@@ -207,7 +207,7 @@ class OnnxModel:
         return f" ({'; '.join(damaged)})" if damaged else ""
 
     def _damaged(self) -> list[str]:
-        """Complain of the exports of this model, in any precision, that are damaged."""
+        """Describe the exports of this model, in any precision, that are damaged."""
         export, name = self._place.export, self._place.name
         places = {"fp32": export, **{p: variant_folder(export, p) for p in ("int8", "fp16")}}
         told = (what_is_damaged(place, name, precision) for precision, place in places.items())

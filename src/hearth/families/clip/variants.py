@@ -19,7 +19,7 @@ from hearth.hub.integrity import is_sound
 from hearth.models.sessions import session_options
 
 LEAST_COSINE = 0.99
-"""Below it a variant is no stand-in for the original: it is refused, and never chosen."""
+"""Cosine below which a variant is no stand-in for the original: it is refused, and never chosen."""
 
 _MOST_COSINE = 1.0001
 """Rounding alone can take a cosine above 1: what is above this was never measured."""

@@ -30,7 +30,7 @@ _DECODED = ""
 """The step that decodes; an entry's name is never empty."""
 
 _SHARE: Mapping[Medium, Callable[[Call], Decodable]] = {IMAGE: shared_image}
-"""Makes a request's payload one that its entries share; one line for each medium."""
+"""Functions that make a request's payload one that its entries share; one line for each medium."""
 
 
 class _Composition:

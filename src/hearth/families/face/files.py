@@ -26,7 +26,7 @@ _NAMES: Mapping[str, re.Pattern[str]] = {
     DETECTION: re.compile(r"(det_|scrfd|retinaface).*", re.IGNORECASE),
     RECOGNITION: re.compile(r"(w600k_|glintr|ms1mv|arcface).*", re.IGNORECASE),
 }
-"""How the graphs of insightface's packs are called."""
+"""Names by which the graphs of insightface's packs are called."""
 
 _MOST_LOOKED_INTO = 20
 """Graphs of a folder that are opened to see what they are."""
@@ -120,7 +120,7 @@ def open_recognition(path: Path, settings: FaceSettings) -> Session:
 
 
 def _normalising(mean: float, scale: float) -> dict[str, Sequence[float]]:
-    """(pixel - mean) / scale as a factor and an offset for each channel."""
+    """Write (pixel - mean) / scale as a factor and an offset for each channel."""
     return {"scale": (1 / scale,) * 3, "offset": (-mean / scale,) * 3}
 
 
@@ -129,5 +129,5 @@ def _has_known_name(path: Path) -> bool:
 
 
 def _shape(value: Any) -> list[int]:
-    """Sizes of a graph's input or output; 0 where one is free."""
+    """Read the sizes of a graph's input or output; 0 where one is free."""
     return [dim.dim_value for dim in value.type.tensor_type.shape.dim]

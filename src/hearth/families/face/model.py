@@ -39,7 +39,7 @@ class _Errand:
     key: Hashable
     context: RequestContext
     stack: AsyncExitStack
-    """Holds the picture's place among those under way."""
+    """Stack that holds the picture's place among those under way."""
 
 
 class FaceModel:
@@ -226,7 +226,7 @@ _RECOGNITION = Plan(
         Step("embedded", _join, ("found", "vectors")),
     )
 )
-"""From a picture to its faces, and whose they are."""
+"""Plan from a picture to its faces, and whose they are."""
 
 
 def _aligned_face(size: tuple[int, int]) -> DetectedFace:

@@ -22,7 +22,7 @@ from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 from hearth.plan import Plan, Step
 
 POINTS = 543
-"""When everything is seen: 33 of the pose, 468 of the face, 21 of each hand."""
+"""Number of points when everything is seen: 33 of the pose, 468 of the face, 21 of each hand."""
 
 Side = Literal["left_hand", "right_hand"]
 

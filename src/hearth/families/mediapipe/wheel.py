@@ -179,7 +179,7 @@ def _is_busy() -> NoReturn:
 
 
 def _beside(folder: Path) -> list[Path]:
-    """Folders of ours beside the files."""
+    """List folders of ours beside the files."""
     return [path for name in (PARTIAL, CACHE) if (path := folder / name).is_dir()]
 
 

@@ -30,7 +30,7 @@ class PageLines(NamedTuple):
     """The lines of a page in reading order."""
 
     boxes: list[Polygon]
-    """Where they stand in the image that was sent."""
+    """Places where they stand in the image that was sent."""
     lines: list[Pixels]
     """Lines, each cut out and laid flat: BGR, (height, width, 3)."""
 

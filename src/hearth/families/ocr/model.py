@@ -46,7 +46,7 @@ class Line(NamedTuple):
     """One line of text."""
 
     box: Polygon
-    """In pixels of the upright image."""
+    """Box in pixels of the upright image."""
     text: str
     confidence: float
 

@@ -10,7 +10,7 @@ TEXT_SCORE = 0.5
 DET_THRESH = 0.3
 DET_BOX_THRESH = 0.5
 DET_MAX_CANDIDATES = 1000
-"""Also the most lines that an image can have."""
+"""Largest number of candidates, and so of lines in an image."""
 DET_UNCLIP_RATIO = 1.6
 
 # Cls: (channels, height, width)
@@ -89,7 +89,7 @@ SURE = 0.9
 0.97 and more, those upside down 0.78 at most (measured)."""
 
 SURER = 0.1
-"""How much more confidence turns a line: noise reads as well either way."""
+"""Gain in confidence that turns a line: noise reads as well either way."""
 
 DISBELIEVED = 0.3
 """A reading that wasn't believed, for its script, has less confidence: only what is SURE the other

@@ -113,7 +113,7 @@ class LabelBuilder:
     async def _first_that_fits(
         self, job: LabelJob, use: Callable[[_Origin], Awaitable[CachedLabels]]
     ) -> CachedLabels:
-        """Vectors that are there already, the cheapest first; or new ones."""
+        """Find vectors that are there already, the cheapest first; or new ones."""
         async with aclosing(reusable_vectors(job, self._store, self._prompts)) as candidates:
             async for found in candidates:
                 with closing(found.matrix):

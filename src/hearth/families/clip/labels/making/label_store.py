@@ -59,7 +59,7 @@ class CachedLabels(NamedTuple):
     """Unit rows; of large sets mapped, or in memory where there is no disk for them."""
     catalogue: Catalogue
     origin: str
-    """Where the vectors come from: ``computed``, or what they were taken over from."""
+    """Origin of the vectors: ``computed``, or what they were taken over from."""
 
 
 class LabelStore:
@@ -195,7 +195,7 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def _read(folder: Path, meta: Mapping[str, Any]) -> CachedLabels:
-    """Vectors and names that a meta vouches for; raises whatever is wrong with them."""
+    """Read the vectors and names that a meta vouches for; raises whatever is wrong with them."""
     paths = {what: folder / name for what, name in files_of(meta["set"]).items()}
     # Small sets are scored on the event loop, where a page that was evicted would be a read.
     mapped: Literal["r"] | None = "r" if meta["labels"] > LARGE else None

@@ -17,7 +17,7 @@ from hearth.files import write_atomic
 from hearth.models.vectors import Vector
 
 _LOOSE = 0.01
-"""How far from 1 a vector may be that was rounded to float16."""
+"""Distance from 1 that a vector may be that was rounded to float16."""
 
 
 class ResumableVectors:

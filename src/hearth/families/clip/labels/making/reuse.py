@@ -40,7 +40,7 @@ class LabelJob(NamedTuple):
     """The length of the model's vectors, where it is known."""
     dtype: Dtype
     made: Callable[[int, int], None]
-    """Told how many labels have their vectors, and of how many."""
+    """Callback that hears how many labels have their vectors, and of how many."""
 
     @property
     def total(self) -> int:
