@@ -212,11 +212,11 @@ class InferStream:
                     return responses(correlation_id, answer), len(answer.body)
                 return await self._send_parts(number, correlation_id, answer)
         except BaseException as error:  # also a panic in a native library
-            told = self._cancellation.as_called_off(number, error)
-            if is_the_end(told):
+            called_off = self._cancellation.as_called_off(number, error)
+            if is_the_end(called_off):
                 raise
-            status = status_of(told)
-            del told  # its traceback holds this frame, and that the payload
+            status = status_of(called_off)
+            del called_off  # its traceback holds this frame, and that the payload
         finally:
             self._cancellation.done(number)
         if not await self._alone():
@@ -245,14 +245,14 @@ class InferStream:
                     while window.is_full:
                         await parts.in_time(window.room())
         except (DeadlinePassed, asyncio.CancelledError) as error:
-            told = self._cancellation.as_called_off(number, error)
+            called_off = self._cancellation.as_called_off(number, error)
             try:
-                if isinstance(told, asyncio.CancelledError):
+                if isinstance(called_off, asyncio.CancelledError):
                     raise
                 if (result := parts.so_far()) is None:
-                    raise told from None
+                    raise called_off from None
             finally:
-                del told  # as above
+                del called_off  # as above
             return responses(correlation_id, result), len(result.body)
         raise AssertionError("a streamed answer had no last part")
 

@@ -12,7 +12,7 @@ from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
 from hearth.families.ocr import parameters
 from hearth.families.ocr.detection import LineDetector, PageLines
 from hearth.families.ocr.memory import IdleTrim
-from hearth.families.ocr.orientation import Orienter, read_either_way, telling
+from hearth.families.ocr.orientation import Orienter, lines_for_orientation, read_either_way
 from hearth.families.ocr.page import Page, Polygon, page_of
 from hearth.families.ocr.readers import LineReader
 from hearth.families.ocr.recognition import LineReading, LineRecogniser, padded_width
@@ -205,9 +205,9 @@ class OcrModel:
 
     async def _stand_on_heads(self, lines: Sequence[Pixels], context: RequestContext) -> bool:
         """Guess whether most lines of a page stand on their heads."""
-        asked = [(line, None) for line in telling(lines)]
+        asked = [(line, None) for line in lines_for_orientation(lines)]
         guesses = await self._orientation.submit_all(asked, context=context) if asked else []
-        return sum(guesses) > parameters.TELLING_SHARE * len(asked)
+        return sum(guesses) > parameters.UPSIDE_DOWN_SHARE * len(asked)
 
     async def _recognise(
         self, upright: Sequence[Pixels], context: RequestContext
