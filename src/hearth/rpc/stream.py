@@ -73,6 +73,7 @@ class InferStream:
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._number = 0
         self._cancellation = Cancellation(self._requests)
+        self._aside: asyncio.Task[None] | None = None
         self._company = asyncio.Event()  # half-closed, or more than one request
         self._half_closed = False
         self._stall_watch: asyncio.TimerHandle | None = None
@@ -113,6 +114,7 @@ class InferStream:
         # gRPC takes no status while a write is cancelled half-way: it is waited for, without
         # its part of the room, until the client takes it or leaves.
         spared = self._writer.writer if self._cut_off is not None else None
+        self._aside = None
         for request in list(self._requests.values()):
             if request is not spared:
                 request.cancel()
@@ -203,7 +205,7 @@ class InferStream:
                 status = status_of(incoming.error)
             elif incoming.task == CANCEL:
                 self._call_off(incoming.meta.get(TARGET, ""))
-                return responses(correlation_id, NO_RESULT), 0
+                return responses(correlation_id, NO_RESULT), len(correlation_id)
             else:
                 answer = await self._service.infer(incoming, self._budget)
                 if isinstance(answer, Result):
@@ -255,9 +257,10 @@ class InferStream:
         raise AssertionError("a streamed answer had no last part")
 
     def _write_aside(self) -> None:
-        if self._writer.writer is None:
+        # Once for all that a producer gives before it lets anybody else run.
+        if self._writer.writer is None and (self._aside is None or self._aside.done()):
             self._number = number = self._number + 1
-            self._requests[number] = self._loop.create_task(self._write(number))
+            self._aside = self._requests[number] = self._loop.create_task(self._write(number))
 
     async def _write(self, number: int) -> None:
         try:
@@ -268,7 +271,8 @@ class InferStream:
     def _call_off(self, target: str) -> None:
         code = OK
         try:
-            self._cancellation.call_off(target)
+            if not self._cancellation.call_off(target):
+                self._begin(self._assembler.call_off(target))
         except InvalidInput as error:
             code = code_of(error).grpc
             raise
