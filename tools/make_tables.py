@@ -103,10 +103,10 @@ TASKS = {services!r}
 """All names of tasks, by service."""
 
 SETTINGS = {meanings!r}
-"""What each setting of a node means."""
+"""Meaning of each setting of a node."""
 
 SCHEMAS = {{each.name: each for each in ({", ".join(map(_written, SCHEMAS.values()))},)}}
-"""What answers in JSON hold, by the schema's name."""
+"""Fields of answers in JSON, by the schema's name."""
 '''
     formatting = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(KNOWN), "-"]
     done = subprocess.run(

@@ -112,7 +112,7 @@ class TaskInfo:
     """Schema of the JSON among the answers; None: none of its own, or not known."""
     options: tuple[OptionInfo, ...] = ()
     missing: str = ""
-    """Why it can't be done yet; empty: it can."""
+    """Reason why it can't be done yet; empty: it can."""
     preprocess_id: str = ""
     """Preparation under which pictures are taken as tensors; empty: they aren't."""
     batches_tensors: bool = False
@@ -152,7 +152,7 @@ class ServiceInfo:
     state: str
     """``absent``, ``downloading``, ``loading``, ``ready`` or ``failed``."""
     reason: str = ""
-    """Why it is not ready, or not wholly."""
+    """Reason why it is not ready, or not wholly."""
     model: ModelInfo | None = None
     """Model that answers now; None until one is ready."""
     tasks: tuple[TaskInfo, ...] = ()

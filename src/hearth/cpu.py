@@ -20,7 +20,8 @@ _REQUIRED: Mapping[str, Mapping[str, str]] = {
                "ssse3": "SSSE3", "sse4_1": "SSE4.1", "sse4_2": "SSE4.2"},
     "aarch64": {"asimd": "ASIMD"},
 }  # fmt: skip
-"""By machine: /proc/cpuinfo's names of features without which nothing runs, and the usual ones."""
+"""Features by machine, in /proc/cpuinfo's names: those without which nothing runs, and the usual
+ones."""
 
 _FAST: Mapping[str, Mapping[str, str]] = {
     "x86_64": {"avx": "AVX", "avx2": "AVX2", "fma": "FMA", "f16c": "F16C"},

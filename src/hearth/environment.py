@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, MutableMapping
 
 PREFIX = "HEARTH_"
-"""Begins the name of every setting: ``HEARTH_CLIP__BACKEND`` is ``clip.backend``."""
+"""Prefix of the name of every setting: ``HEARTH_CLIP__BACKEND`` is ``clip.backend``."""
 
 NODES, NODE = "HEARTH_NODES", "HEARTH_NODE"
 """Addresses of nodes for the client, the first of the two that is set counts; no settings."""

@@ -26,7 +26,7 @@ def cpu_model() -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: its affinity, and its container's quota; at least 1."""
+    """Count the cores for this process by its affinity and its container's quota; at least 1."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
@@ -64,7 +64,7 @@ def trim_memory() -> None:
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    """``name : value`` lines."""
+    """Yield the pairs in ``name : value`` lines."""
     for name, value in re.findall(r"^([^:\n]+?)[ \t]*:[ \t]*(.*)$", text, re.MULTILINE):
         yield name, value.strip()
 

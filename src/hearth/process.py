@@ -93,7 +93,7 @@ async def _reload_at(
 
 
 def _has_terminal() -> bool:
-    """Whether the process has a controlling terminal, which is still there."""
+    """Tell whether the process has a controlling terminal, which is still there."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:

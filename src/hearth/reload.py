@@ -7,7 +7,7 @@ from hearth.settings import Settings, all_fields, is_reloadable
 
 
 class Reload(NamedTuple):
-    """What becomes of settings that were read anew."""
+    """Outcome of reading settings anew."""
 
     settings: Settings
     """Settings in force from now on: the old ones, but for those that may change."""

@@ -186,7 +186,7 @@ def load(
 
 
 def describe() -> Iterator[tuple[str, str, str, str]]:
-    """Rows of (path, environment names, default, meaning), for the README and the help."""
+    """List rows of (path, environment names, default, meaning), for the README and the help."""
     seed = {path: name for name, path in SEED_NAMES.items()}
     for path, field in all_fields():
         names = setting_name(path)
@@ -197,7 +197,7 @@ def describe() -> Iterator[tuple[str, str, str, str]]:
 
 
 def is_reloadable(field: FieldInfo) -> bool:
-    """Whether a running node takes a setting anew on SIGHUP; others need a restart."""
+    """Tell whether a running node takes a setting anew on SIGHUP; others need a restart."""
     extra = field.json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("reload"))
 
@@ -280,7 +280,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     location = [str(part) for part in first["loc"]]
     path = ".".join(part for part in location if not part.isdigit())
     origin = next((where for at, where in origins.items() if at.startswith(path)), "")
-    given = f" (from {origin})" if origin else ""
+    source = f" (from {origin})" if origin else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown setting {path}{given}; the README lists them all"
-    return f"{path} = {first['input']!r}{given}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        return f"unknown setting {path}{source}; the README lists them all"
+    return f"{path} = {first['input']!r}{source}: {first['msg'][0].lower()}{first['msg'][1:]}"

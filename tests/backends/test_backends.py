@@ -21,8 +21,8 @@ from hearth.backends import BatchSizes, Session, SessionOptions, TensorSpec, rel
 from hearth.backends._memory import is_out_of_memory
 from hearth.backends._onnx_providers import Providers
 from hearth.backends._onnx_weights import weight_precision
-from hearth.backends.litert import LiteRtSession
 from hearth.backends.litert_pool import LiteRtPool
+from hearth.backends.litert_session import LiteRtSession
 from hearth.backends.parallel import ParallelSession
 from hearth.backends.registry import BACKENDS, require_backend
 from hearth.backends.torch import TorchBackend, TorchSession

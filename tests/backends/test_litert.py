@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from hearth.backends import BatchSizes, TensorSpec
-from hearth.backends.litert import LiteRtSession
 from hearth.backends.litert_pool import LiteRtPool
+from hearth.backends.litert_session import LiteRtSession
 from hearth.backends.registry import BACKENDS
 from hearth.cli.checks import _devices
 from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable

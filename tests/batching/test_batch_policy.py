@@ -180,7 +180,7 @@ STEEP = LatencyProfile({1: 0.0001, 28: 0.0156})
 def test_sizes_are_chosen_by_what_a_batch_was_seen_to_cost_beside_its_run(gap, best):
     sizer = BatchSizer(8)
     ran(sizer, gap)
-    assert sizer.overhead == pytest.approx(gap)
+    assert gap < sizer.overhead <= 2 * gap  # the loop's part counts as the owner's
     sizer.tune(STEEP, None)
     assert sizer.max_batch == best
 

@@ -17,7 +17,7 @@ from batch_kit import until, until_measured
 from face_kit import PATTERN, READER, Mark, drawn, expected, file, loaded, pack, shrunk
 from hearth.batching import BatchQueue, Limit, RequestContext
 from hearth.errors import InvalidInput, ModelFailed, ModelUnavailable
-from hearth.families.face import pictures
+from hearth.families.face import preprocess
 from hearth.families.face.alignment import aligned
 from hearth.families.face.faces import Kept, Wanted
 from hearth.families.face.model import FaceModel
@@ -190,7 +190,7 @@ async def test_a_picture_too_large_to_be_kept_is_decoded_again_for_its_faces(mod
     monkeypatch.setattr(ImageReader, "pixels", counting)
     expectation = await model.recognise(picture())
     assert len(decoded) == 1
-    monkeypatch.setattr(pictures, "LARGEST_KEPT", 100_000)
+    monkeypatch.setattr(preprocess, "LARGEST_KEPT", 100_000)
     found = await model.recognise(picture())
     assert len(decoded) == 3
     for mine, theirs in zip(found, expectation, strict=True):

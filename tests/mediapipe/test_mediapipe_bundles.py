@@ -49,7 +49,7 @@ def loaded(folder: Path, **settings: object) -> Iterator[MediaPipeModel]:
 
 def chosen(folder: Path, *named: Path) -> dict[str, bytes]:
     """By role: the content of what is used instead of ours."""
-    from hearth.backends.litert import LiteRtSession
+    from hearth.backends.litert_session import LiteRtSession
 
     found = bundles.chosen(folder, named, lambda path: LiteRtSession(path, batched=False))
     return {role: instead.path.read_bytes() for role, instead in found.items()}

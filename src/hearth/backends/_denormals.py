@@ -18,7 +18,8 @@ _MODES = {
     "x86_64": (7, 0x8040),  # MXCSR: flush to zero, denormals are zero (Intel's manual, 10.2.3)
     "aarch64": (0, 1 << 24),  # FPCR.FZ (Arm's architecture manual, C5.2.8)
 }
-"""By machine: which 32-bit word of C's ``fenv_t`` the mode is in, and its bits (glibc, musl)."""
+"""Mode by machine: which 32-bit word of C's ``fenv_t`` the mode is in, and its bits (glibc,
+musl)."""
 
 _WORDS = ctypes.c_uint32 * 16
 

@@ -67,7 +67,8 @@ class Choice(NamedTuple):
 
     providers: tuple[Provider, ...]
     fallback: str = ""
-    """Why the first isn't what was asked for or, with ``auto``, the best listed; empty: it is."""
+    """Reason why the first isn't what was asked for or, with ``auto``, the best listed; empty: it
+    is."""
 
 
 class Providers:

@@ -17,7 +17,7 @@ class Device(NamedTuple):
     label: str
     """Name for people."""
     fault: str = ""
-    """Why it can't run, though it is listed; empty where it can."""
+    """Reason why it can't run, though it is listed; empty where it can."""
 
 
 class Placement(NamedTuple):
@@ -28,7 +28,7 @@ class Placement(NamedTuple):
     provider: str
     """Name of the provider that runs them there, in the engine's own words."""
     fallback: str = ""
-    """Why that isn't what was asked for or, with ``auto``, the best listed; empty: it is."""
+    """Reason why that isn't what was asked for or, with ``auto``, the best listed; empty: it is."""
 
 
 class Backend(ABC):

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from hearth.backends._litert_tensors import check_feeds
-from hearth.backends.litert import LiteRtSession, read_model
+from hearth.backends.litert_session import LiteRtSession, read_model
 from hearth.backends.session import Array, BatchSizes, TensorSpec
 from hearth.errors import HearthError, ModelFailed, ModelUnavailable, OutOfMemory
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Timings:
-    """Where a request's time went, in seconds; every queue that it passes adds to it."""
+    """Times of a request by stage, in seconds; every queue that it passes adds to them."""
 
     __slots__ = ("batch", "encode", "preprocess", "run", "wait")
 
@@ -24,7 +24,7 @@ class Timings:
         self.wait = 0.0
         """Waiting: to be prepared, and for the model."""
         self.run = 0.0
-        """In batches that ran."""
+        """Seconds in batches that ran."""
         self.batch = 0
         """The size of the largest batch it was part of; 0: of none."""
         self.encode = 0.0
@@ -82,13 +82,13 @@ class QueueEntry:
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.prepare = prepare
-        """None once the item is ready."""
+        """Function that makes the item; None once the item is ready."""
         self.exclusive = False
         """Whether it is to be prepared alone."""
         self.passing = False
         """Whether it goes on to a next stage, and counts as ahead until that is done."""
         self.since = time.monotonic()
-        """When it came into the queue where it stands."""
+        """Time at which it came into the queue where it stands."""
         self.waited = 0.0
         """Seconds in queues that it has left."""
 

@@ -17,7 +17,7 @@ Run = Callable[[Sequence[Item]], Sequence[Answer | BaseException]]
 _MEMORY = 128
 """Items after which a culprit is forgotten by two thirds."""
 _SUSPICION = 0.02
-"""Below this rate batches stay as they are."""
+"""Rate below which batches stay as they are."""
 
 
 class BatchOutcome(NamedTuple, Generic[Answer]):
@@ -88,7 +88,7 @@ def _is_memory(error: object) -> bool:
 
 
 class FailureRate:
-    """How many items broke their batch lately, and how large batches should be for it."""
+    """Rate of items that broke their batch lately, and the size that batches should have for it."""
 
     def __init__(self) -> None:
         self.rate = 0.0

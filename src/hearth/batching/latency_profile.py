@@ -1,4 +1,4 @@
-"""How long a batch takes, by its size: measured once, and asked whenever a batch forms.
+"""Times of batches by their size: measured once, and asked whenever a batch forms.
 
 Measuring holds nobody up: it goes on only while the process has nothing else to do.
 """

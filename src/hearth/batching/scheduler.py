@@ -13,7 +13,7 @@ from hearth.batching.statistics import QueueMetrics
 from hearth.errors import DeadlinePassed, NotReady, Overloaded
 
 _DELIVERY_SECONDS = 0.02
-"""From the end of a batch until the client has its answer, on a node under load."""
+"""Seconds from the end of a batch until the client has its answer, on a node under load."""
 
 Late = list[tuple[QueueEntry, Any]]
 """Entries that were dropped because of their deadlines, and what to tell them."""
@@ -52,7 +52,7 @@ class Scheduler:
         self._preparing = 0
         self._passing: set[QueueEntry] = set()
         self._held: dict[Hashable, int] = {}
-        """By source: entries in preparation, ready or passing."""
+        """Count by source of entries in preparation, ready or passing."""
 
     @property
     def waiting(self) -> int:

@@ -10,7 +10,8 @@ log = logging.getLogger(__name__)
 
 Job = Callable[[], None]
 Supply = Callable[[], Job | None]
-"""Gives the next job, or None where there is none to do now; called under the workers' lock."""
+"""Callback that gives the next job, or None where there is none to do now; called under the
+workers' lock."""
 
 
 class Workers:

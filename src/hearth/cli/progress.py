@@ -23,7 +23,7 @@ from hearth.hub.progress import Unit
 
 REDRAW_SECONDS = 0.1
 LINE_SECONDS = 10.0
-"""Between two lines where there is no terminal for a bar."""
+"""Seconds between two lines where there is no terminal for a bar."""
 
 
 class Words(ProgressColumn):
@@ -98,7 +98,9 @@ class ProgressView:
         console: Console | None = None,
         say: Callable[[str], None] | None = hint,
     ) -> None:
-        """``of_bytes`` is for what is counted in bytes; ``say`` writes the lines, None: nothing."""
+        """Show progress, with ``of_bytes`` that of bytes; ``say`` writes lines (None: nothing
+        does).
+        """
         self.seen: dict[str, None] = {}
         """Pieces of work that were heard of, in order."""
         self._columns = columns

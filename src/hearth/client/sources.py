@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, Union, cast
 
 from hearth.blocking import run_blocking
 from hearth.catalog import RAW, TaskInfo
+from hearth.iso_media import ANY_CODING, AV1, HEVC, brands_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,9 +71,9 @@ _MAGIC_BY_FIRST = {
 
 _BRANDS = (
     # Brands of ISO's media files: which coding they name goes before that they are images.
-    ({b"avif", b"avis"}, "image/avif"),
-    ({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}, "image/heic"),
-    ({b"mif1", b"mif2", b"msf1"}, "image/heif"),
+    (AV1, "image/avif"),
+    (HEVC, "image/heic"),
+    (ANY_CODING, "image/heif"),
     ({b"crx "}, "image/x-canon-cr3"),
 )
 
@@ -219,10 +220,7 @@ def _ending(name: str) -> str:
 
 def _by_brand(head: bytes) -> str:
     """Return the mime of an image in ISO's container; empty for films, and for what is none."""
-    if head[4:8] != b"ftyp":
-        return ""
-    end = min(int.from_bytes(head[:4], "big"), len(head))
-    brands = {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
+    brands = set(brands_of(head))
     return next((mime for known, mime in _BRANDS if known & brands), "")
 
 

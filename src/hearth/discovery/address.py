@@ -95,15 +95,15 @@ def multicast_addresses(advertised: str) -> list[str]:
 
 
 def link_local_addresses() -> list[str]:
-    """IPv6 addresses to speak mDNS on as well: one for each interface to a LAN that is up."""
-    found: dict[str, str] = {}
+    """List IPv6 addresses to speak mDNS on as well: one for each interface to a LAN that is up."""
+    addresses: dict[str, str] = {}
     for adapter in ifaddr.get_adapters():
         for entry in adapter.ips:
             if isinstance(entry.ip, tuple) and is_lan(entry.nice_name):
                 address, _, zone = entry.ip
                 if ipaddress.IPv6Address(address).is_link_local and _is_ours(address, zone):
-                    found.setdefault(entry.nice_name, address)
-    return list(found.values())
+                    addresses.setdefault(entry.nice_name, address)
+    return list(addresses.values())
 
 
 def _is_ours(address: str, zone: int) -> bool:
@@ -117,7 +117,7 @@ def _is_ours(address: str, zone: int) -> bool:
 
 
 def _interfaces() -> Iterator[tuple[str, str]]:
-    """Names and IPv4 addresses of what is up, loopback left out, in the kernel's order."""
+    """List names and IPv4 addresses of what is up, loopback left out, in the kernel's order."""
     for adapter in ifaddr.get_adapters():
         for entry in adapter.ips:
             if not isinstance(entry.ip, str) or ipaddress.ip_address(entry.ip).is_loopback:

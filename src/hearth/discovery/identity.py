@@ -57,7 +57,7 @@ def instance_label(name: str | None, node: str) -> str:
 
 
 def _clean(text: str, longest: int) -> str:
-    """``text`` without dots and control characters, cut to ``longest`` bytes of UTF-8."""
+    """Return ``text`` without dots and control characters, cut to ``longest`` bytes of UTF-8."""
     text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text).replace(".", "-"))
     text = "".join(char for char in text if unicodedata.category(char) not in {"Cc", "Cs"})
     text = text.strip(" -")
@@ -101,8 +101,8 @@ def _lock(path: Path) -> bool:
 
 def _read(path: Path) -> str | None:
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))["uuid"]
-        return str(uuid.UUID(kept))
+        stored = json.loads(path.read_text(encoding="utf-8"))["uuid"]
+        return str(uuid.UUID(stored))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -26,7 +26,7 @@ Question = tuple[str, int]
 
 
 async def open_zeroconf(addresses: list[str], links: Sequence[str] = ()) -> AsyncZeroconf:
-    """zeroconf on the interfaces with these IPv4 addresses.
+    """Open zeroconf on the interfaces with these IPv4 addresses.
 
     And on those with the link-local IPv6 addresses ``links``, where the machine can do both.
     Raises OSError, in one line, where mDNS can't be used.

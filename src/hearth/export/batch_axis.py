@@ -1,4 +1,4 @@
-"""Where the batch is in a tensor, and where a reshape takes it."""
+"""Axis of the batch in a tensor, and where a reshape takes it."""
 
 from math import prod
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class BatchAxis(NamedTuple):
 
 
 FIRST = BatchAxis(0)
-"""Where the batch is in a graph's inputs and outputs."""
+"""Axis of the batch in a graph's inputs and outputs."""
 
 
 def after_reshape(batch: BatchAxis, old: Shape, new: Shape) -> list[BatchAxis]:

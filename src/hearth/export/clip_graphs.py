@@ -34,11 +34,11 @@ from hearth.hub.reference import ModelReference, parse
 from hearth.hub.store import HubStore
 
 OPSET = 17
-"""Understood by every ONNX Runtime since 1.14; the exporter needs a tenth of the time
-that the newer one takes."""
+"""Version of the operators that is understood by every ONNX Runtime since 1.14; the exporter needs
+a tenth of the time that the newer one takes."""
 
 LEAST_COSINE = 0.999
-"""Below it an export is refused: fp32 graphs come to 0.999999."""
+"""Cosine below which an export is refused: fp32 graphs come to 0.999999."""
 
 IMAGE_INPUT = "image"
 """The image graph's input: float32 (batch, 3, height, width), normalised."""
@@ -49,7 +49,7 @@ class ExportReport(NamedTuple):
 
     folder: Path
     model_id: str
-    """Under this name a node serves it: ``hearth serve`` with ``clip.model`` set to it."""
+    """Name under which a node serves it: ``hearth serve`` with ``clip.model`` set to it."""
     dim: int
     image_size: tuple[int, int]
     """Height and width in pixels."""

@@ -73,7 +73,7 @@ def _replace(pattern: str, content: str) -> Any:
 
 
 def _entities() -> Iterator[tuple[str, str]]:
-    """Character references of HTML, as ``html.unescape`` reads them."""
+    """List the character references of HTML, as ``html.unescape`` reads them."""
     yield _AMPERSANDS, "&"
     names: dict[str, list[str]] = {}
     for name, character in html5.items():
@@ -91,7 +91,7 @@ def _entities() -> Iterator[tuple[str, str]]:
 
 
 def _characters() -> Iterator[tuple[str, str]]:
-    """Characters for which ftfy puts others, and those that it leaves out."""
+    """List the characters for which ftfy puts others, and those that it leaves out."""
     from ftfy import chardata
 
     for code in range(0x80, 0xA0):  # meant as Windows-1252, where that has them
@@ -105,5 +105,5 @@ def _characters() -> Iterator[tuple[str, str]]:
 
 
 def _escaped(characters: Iterable[str]) -> str:
-    """Characters as they stand in a class of a regular expression."""
+    """Write characters as they stand in a class of a regular expression."""
     return "".join(f"\\x{{{ord(character):x}}}" for character in characters)

@@ -22,7 +22,7 @@ from hearth.export.static import Static
 from hearth.graphs.graph_io import copy_weights, load_graph, save_graph
 
 _OLDEST_OPSET = 13
-"""Before it, Softmax, Squeeze and others meant something else."""
+"""Version of the operators before which Softmax, Squeeze and others meant something else."""
 
 _TRIES = 100_000
 """Steps to look at before a graph is given up; one of 3,000 nodes takes as many."""

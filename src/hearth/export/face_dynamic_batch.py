@@ -114,7 +114,7 @@ def _opset(model: Any) -> int:
 
 
 def _samples() -> NDArray[np.float32]:
-    """Four pictures that are no faces, as the graph takes them."""
+    """Make four pictures that are no faces, as the graph takes them."""
     shape = (4, 3, p.SIDE, p.SIDE)
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 

@@ -67,6 +67,6 @@ def _to_fp16(source: Path, target: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a graph and its weights."""
+    """Count the bytes of a graph and its weights."""
     beside = (path.parent / name for name in weight_files(load_graph(path)))
     return path.stat().st_size + sum(file.stat().st_size for file in beside)

@@ -56,19 +56,19 @@ def _broadcast(step: GraphStep) -> BatchAxes:
 
 
 def _along(step: GraphStep) -> BatchAxes:
-    """Works along one axis, and on each line by itself."""
+    """Follow a node that works along one axis, and on each line by itself."""
     batch = _of_data(step)
     return (batch,) if batch and batch.axis != step.axis(-1) else ()
 
 
 def _from_axis(step: GraphStep) -> BatchAxes:
-    """Works on all axes from one on."""
+    """Follow a node that works on all axes from one on."""
     batch = _of_data(step)
     return (batch,) if batch and batch.axis < step.axis(-1) else ()
 
 
 def _on_images(step: GraphStep) -> BatchAxes:
-    """Works on each sample by itself: (n, channels, …)."""
+    """Follow a node that works on each sample by itself: (n, channels, …)."""
     return (FIRST,) if _of_data(step) == FIRST else ()
 
 

@@ -68,9 +68,10 @@ class Family:
     services: tuple[ServiceDeclaration[Any], ...]
     """Services, in the order in which lists have them."""
     tasks: "Callable[[], tuple[Task, ...]]"
-    """Gives the declarations of all its tasks."""
+    """Function that gives the declarations of all its tasks."""
     packaged_files: "Callable[[Path], Sequence[PackagedFiles]]" = _no_files
-    """Gives, for a data folder, the model files that neither the hub nor an export brought."""
+    """Function that gives, for a data folder, the model files that neither the hub nor an export
+    brought."""
     verify_labels: Callable[[Path], list[str]] | None = None
-    """Tells what is wrong with a folder of label vectors that its services keep in
+    """Function that tells what is wrong with a folder of label vectors that its services keep in
     ``SERVICE/RUNTIME/MODEL`` of the data folder, a line each; None: they keep none."""

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from hearth.errors import ModelUnavailable
 
 ABOUT = "hearth.json"
-"""Beside graphs that were made here: what they are, and of what they were made."""
+"""File beside graphs that were made here: what they are, and of what they were made."""
 
 
 class ModelLayout(StrEnum):
@@ -53,7 +53,7 @@ _TOKENIZER = frozenset(
         "vocab.txt",
     }
 )
-"""Beside open_clip's weights: whatever the model's tokenizer may be made from."""
+"""Files beside open_clip's weights: whatever the model's tokenizer may be made from."""
 
 _FOREIGN = frozenset({".armnn", ".engine", ".mlmodel", ".onnx", ".rknn", ".tflite", ".xml"})
 """Names of the same graph for other engines; an ``.onnx`` other than the model is another

@@ -75,7 +75,7 @@ class ModelFiles:
     size: int
     """Bytes of all its files."""
     condition: Condition
-    """How the files are, going by sizes and manifests."""
+    """Condition of the files, going by sizes and manifests."""
     path: Path
     reference: str = ""
     """Full name of the model that an export was made of, where it tells."""

@@ -26,7 +26,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """``python -m pip`` that never outlives us, not even where we are killed."""
 
 _LOOK_SECONDS = 0.2
-"""How often the growing file is looked at while pip runs."""
+"""Seconds between looks at the growing file while pip runs."""
 
 _REASONS = (
     (r"No space left|Disk quota exceeded|Errno 28", "the disk is full"),
@@ -111,8 +111,8 @@ def _bundled_pip() -> Path | None:
     folders = [sysconfig.get_config_var("WHEEL_PKG_DIR")]
     if (spec := find_spec("ensurepip")) is not None and spec.origin is not None:
         folders.append(str(Path(spec.origin).with_name("_bundled")))
-    found = (path for folder in folders if folder for path in Path(folder).glob("pip-*.whl"))
-    return next(found, None)
+    wheels = (path for folder in folders if folder for path in Path(folder).glob("pip-*.whl"))
+    return next(wheels, None)
 
 
 def _arguments(filename: str, wanted: Path, into: Path) -> list[str]:

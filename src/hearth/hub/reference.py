@@ -17,7 +17,8 @@ _TAG = re.compile(_NAME)
 _BARE = re.compile(r"ViT-[A-Za-z]+/\d+(@\d+px)?")
 
 ONNX_ORGANISATION = "immich-app"
-"""Publishes open_clip's models as pairs of ONNX files, in repositories named ARCH__TAG."""
+"""Organisation that publishes open_clip's models as pairs of ONNX files, in repositories named
+ARCH__TAG."""
 
 
 KNOWN: Mapping[str, str] = {
@@ -41,7 +42,7 @@ class ModelReference:
     folder: Path | None = None
     repository: str | None = None
     architecture: str | None = None
-    """In open_clip's spelling: ``ViT-B-32``."""
+    """Name in open_clip's spelling: ``ViT-B-32``."""
     tag: str | None = None
 
     @property
@@ -77,7 +78,7 @@ class ModelReference:
         return f"{name}-{digest}" if name else digest
 
     def onnx_repositories(self) -> tuple[str, ...]:
-        """Repositories that may hold the model as ONNX, the likeliest first.
+        """List repositories that may hold the model as ONNX, the likeliest first.
 
         Both spellings of a tag are in use: laion2b_e16, but laion2b-s34b-b79k.
         """

@@ -13,7 +13,7 @@ DATA_SETS = "datasets/"
 
 _NAME = re.compile(r"(datasets/)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)", re.ASCII)
 _SLASH = "--"
-"""In the place of ``/`` in a folder's name: the hub allows no name that holds it."""
+"""Mark in the place of ``/`` in a folder's name: the hub allows no name that holds it."""
 
 
 def split(repository: str) -> tuple[Literal["model", "dataset"], str]:

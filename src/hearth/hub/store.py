@@ -31,7 +31,7 @@ from hearth.hub.repository_lock import repository_lock
 __all__ = ["BARRED", "Condition", "HubStore", "RepositoryMissing", "Stored", "made_of"]
 
 BARRED = "hub.offline or HF_HUB_OFFLINE forbids fetching it"
-"""Why a store that is offline fetches nothing."""
+"""Reason why a store that is offline fetches nothing."""
 
 _TRUE = {"1", "on", "yes", "true"}
 

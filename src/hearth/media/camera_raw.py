@@ -31,7 +31,7 @@ _SHOWN = (0xC0, 0xC1, 0xC2)
 """SOF0, 1 and 2: the frames that JPEG readers show; others are a sensor's, without loss."""
 
 _MOST_JPEGS = 32
-"""In one file that are looked at; cameras write some five."""
+"""Number of JPEGs in one file that are looked at; cameras write some five."""
 _LONGEST_HEAD = 4 << 20
 """Bytes in front of a JPEG's frame."""
 
@@ -142,7 +142,7 @@ def _name(head: Directory) -> str:
 
 
 def _exif_length(head: Directory) -> int:
-    """Pixels of the longer side as the camera's own notes say it; 0: they don't."""
+    """Read the longer side in pixels from the camera's own notes; 0: they don't say it."""
     exif = head.inside(_EXIF)
     return max(exif.number(_EXIF_WIDTH), exif.number(_EXIF_LENGTH)) if exif is not None else 0
 
@@ -158,7 +158,9 @@ def _frame(jpeg: memoryview) -> FrameHeader | None:
 
 
 def _fuji_length(payload: bytes, records: int) -> int:
-    """Pixels of the sensor's longer side; raises struct.error where the file is cut short."""
+    """Measure the sensor's longer side in pixels; raises struct.error where the file is cut
+    short.
+    """
     (count,) = struct.unpack_from(">I", payload, records)
     at = records + 4
     for _ in range(min(count, 255)):

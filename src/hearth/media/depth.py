@@ -41,7 +41,7 @@ def to_eight_bit(image: Image.Image) -> Image.Image:
 
 
 def to_bytes(values: Samples, top: float) -> Pixels:
-    """Samples as uint8 of the same shape: 0 and less become 0, ``top`` and more 255.
+    """Convert samples to uint8 of the same shape: 0 and less become 0, ``top`` and more 255.
 
     What is no number becomes 0.
     """

@@ -21,12 +21,13 @@ from PIL import (
 )
 
 from hearth.errors import InvalidInput
+from hearth.iso_media import brands_of
 from hearth.media import camera_raw, heif, jpeg_xl, tiff
 from hearth.media.raw import MIME as RAW_FRAME
-from hearth.media.strangers import what_it_is
 from hearth.media.tiff_layout import OLD_JPEG, layout_of, unreadable
 from hearth.media.tiff_samples import SampledTiff
 from hearth.media.tiff_segments import segments_of
+from hearth.media.unsupported import describe_unsupported
 
 PACKAGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "HEIC": (("image/heic", "image/heif"), "pi-heif"),
@@ -51,7 +52,7 @@ class FilePage(NamedTuple):
 
     payload: bytes
     page: int
-    """From 1."""
+    """Number of the page, from 1."""
 
 
 class Source(NamedTuple):
@@ -73,7 +74,7 @@ def find_source(payload: bytes, page: int = 1) -> Source:
         raise InvalidInput("the image is empty")
     if payload[:4] in tiff.MAGIC:
         return _of_tiff(payload, page)
-    source = _of_heif(payload) if heif.BRANDS & set(heif.brands_of(payload)) else None
+    source = _of_heif(payload) if heif.BRANDS & set(brands_of(payload)) else None
     for mark, find in _SIGNATURES:
         if source is None and mark.match(payload):
             source = find(payload)
@@ -198,7 +199,7 @@ def _not_installed(name: str) -> InvalidInput:
 
 
 def _refusal(payload: bytes) -> InvalidInput:
-    what = what_it_is(payload)
+    what = describe_unsupported(payload)
     return InvalidInput(what if ": " in what else f"{what}: send the image as {names()}")
 
 

@@ -40,7 +40,7 @@ class Decoded:
     """Colour space of its numbers; None: sRGB."""
 
     def pixels(self, form: PixelForm) -> Pixels:
-        """RGB uint8 (height, width, 3); ``rgb`` itself where the form makes no difference."""
+        """Return RGB uint8 (height, width, 3): ``rgb`` itself where the form changes nothing."""
         if form is PixelForm.READABLE and self.alpha is not None:
             return _on_background(self.rgb, self.alpha)
         if form is PixelForm.SRGB and self.colours is not None:

@@ -14,10 +14,10 @@ from PIL import Image
 
 from hearth.errors import InvalidInput, Overloaded, one_line
 from hearth.media import jpeg
+from hearth.media.encoded_image import EncodedImage, EncodedJpeg, open_image
 from hearth.media.formats import FilePage, find_source
 from hearth.media.forms import Decoded, PixelForm
 from hearth.media.medium import HeavyPayload
-from hearth.media.opened import Opened, OpenedJpeg, open_image
 from hearth.media.raw import Pixels
 
 _HEAVY_PIXELS = 40_000_000
@@ -68,11 +68,11 @@ class ImageReader:
         node has no memory left to read it, and nothing else.
         """
         with _refusing():
-            opened = self._open(file)
-            with self._turn(opened, at_least):
+            encoded = self._open(file)
+            with self._turn(encoded, at_least):
                 if form is PixelForm.STORED:
-                    return opened.image()
-                return Image.fromarray(opened.decoded(form).pixels(form))
+                    return encoded.image()
+                return Image.fromarray(encoded.decoded(form).pixels(form))
 
     def pixels(self, file: bytes | FilePage, form: PixelForm = PixelForm.STORED) -> Pixels:
         """Read an image as ``read`` does, as uint8 (height, width, 3), contiguous; raises as it
@@ -82,16 +82,16 @@ class ImageReader:
         image and its copy: 42 ms and 36 MB for 12 megapixels.
         """
         with _refusing():
-            opened = self._open(file)
-            with self._turn(opened, None):
-                return opened.decoded(form).pixels(form)
+            encoded = self._open(file)
+            with self._turn(encoded, None):
+                return encoded.decoded(form).pixels(form)
 
     def decoded(self, file: bytes | FilePage) -> Decoded:
         """Open an image file from which pixels of any form can be had; raises as ``read`` does."""
         with _refusing():
-            opened = self._open(file)
-            with self._turn(opened, None):
-                return opened.decoded(None)
+            encoded = self._open(file)
+            with self._turn(encoded, None):
+                return encoded.decoded(None)
 
     def read_into(
         self,
@@ -109,21 +109,21 @@ class ImageReader:
         what ``fit`` raises.
         """
         with _refusing():
-            opened = self._open(file)
-            fits = (*opened.size[::-1], 3) == out.shape
-            plain = isinstance(opened, OpenedJpeg) and opened.is_plain and opened.payload
+            encoded = self._open(file)
+            fits = (*encoded.size[::-1], 3) == out.shape
+            plain = isinstance(encoded, EncodedJpeg) and encoded.is_plain and encoded.payload
             if fits and plain and jpeg.decode_into(out, plain):
                 return
-            turn = self._turn(opened, at_least)
+            turn = self._turn(encoded, at_least)
         with turn:
             with _refusing():
-                upright = opened.image()
+                upright = encoded.image()
             out[...] = np.asarray(fit(upright))
 
-    def _open(self, file: bytes | FilePage) -> Opened:
+    def _open(self, file: bytes | FilePage) -> EncodedImage:
         source = find_source(*file) if isinstance(file, FilePage) else find_source(file)
-        opened = open_image(source.opener, source.payload, source.orientation)
-        width, height = opened.size
+        encoded = open_image(source.opener, source.payload, source.orientation)
+        width, height = encoded.size
         if width * height > self.max_pixels:
             raise InvalidInput(
                 f"the image has {width}×{height} pixels; at most {self.max_pixels:,} are "
@@ -134,15 +134,15 @@ class ImageReader:
                 f"the image has {width}×{height} pixels; edges of at most {_LONGEST_EDGE:,} "
                 "are read"
             )
-        return opened
+        return encoded
 
-    def _turn(self, opened: Opened, at_least: int | None) -> AbstractContextManager[object]:
+    def _turn(self, encoded: EncodedImage, at_least: int | None) -> AbstractContextManager[object]:
         """Have a JPEG shrunk; what to hold while the image is decoded and resized."""
-        pixels = math.prod(opened.size)
+        pixels = math.prod(encoded.size)
         if at_least is not None:
-            opened.shrink(at_least)
-        if pixels > _HEAVY_PIXELS and opened.is_decoded_by_lines:
-            pixels = math.prod(opened.size)
+            encoded.shrink(at_least)
+        if pixels > _HEAVY_PIXELS and encoded.is_decoded_by_lines:
+            pixels = math.prod(encoded.size)
         if pixels <= _HEAVY_PIXELS:
             return nullcontext()
         if not self._waits:
@@ -152,7 +152,7 @@ class ImageReader:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Parsers of hostile bytes raise whatever they trip over: InvalidInput, all of it.
+    """Raise InvalidInput for whatever parsers of hostile bytes trip over.
 
     A lack of memory is no fault of an image that has passed the limits: Overloaded.
     """

@@ -16,9 +16,10 @@ from hearth.media.jpeg_file import JpegFile
 from hearth.media.raw import Pixels
 
 _SHORT = re.compile(r"premature end|found marker 0xd9", re.IGNORECASE)
-"""In libjpeg's warnings of missing pixels: JWRN_HIT_MARKER, JWRN_JPEG_EOF, JWRN_MUST_RESYNC."""
+"""Phrases in libjpeg's warnings of missing pixels: JWRN_HIT_MARKER, JWRN_JPEG_EOF,
+JWRN_MUST_RESYNC."""
 _BEFORE_END = "before marker 0xd9"
-"""In JWRN_EXTRANEOUS_DATA: something stands between coded data and the end."""
+"""Phrase in JWRN_EXTRANEOUS_DATA: something stands between coded data and the end."""
 
 
 class ShortData(ValueError):

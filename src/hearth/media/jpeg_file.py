@@ -13,7 +13,8 @@ import numpy as np
 from hearth.errors import InvalidInput
 
 MOST_SCANS = 100
-"""In one picture: encoders write about ten. Hundreds, each repeating all pixels, take minutes."""
+"""Scans in one picture: encoders write about ten. Hundreds, each repeating all pixels, take
+minutes."""
 
 _MOST_SEGMENTS = 20_000
 """64 MB in segments as long as they can be are a thousand."""
@@ -130,7 +131,7 @@ class JpegFile:
         return self.has_end or self._complete > 0
 
     def size(self, scale: int) -> tuple[int, int]:
-        """Width and height, ``scale`` times smaller."""
+        """Return width and height, ``scale`` times smaller."""
         return -(-self.width // scale), -(-self.height // scale)
 
     def minimal(self) -> bytes:

@@ -4,14 +4,17 @@ The plugin decodes a file as soon as it opens it. So the size is read here befor
 codestream's head: ISO/IEC 18181-1, SizeHeader.
 """
 
-import struct
 from functools import cache
 from io import BytesIO
 from typing import Any
 
 from PIL import ExifTags, ImageFile
 
+from hearth.iso_media import boxes
+
 _CODESTREAM = b"\xff\x0a"
+_HEAD = 32
+"""Bytes of the codestream that its size stands in, and more."""
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 """Width to height, by their number."""
 
@@ -60,7 +63,7 @@ def is_installed() -> bool:
 
 
 def size_of(payload: bytes) -> tuple[int, int]:
-    """Width and height in pixels, as they are coded; raises SyntaxError where there is no head."""
+    """Read width and height in pixels, as coded; raises SyntaxError where there is no head."""
     bits = _Bits(_head(payload))
     by_eight = bits.take(1)
     height = _length(bits, by_eight)
@@ -76,25 +79,20 @@ def _length(bits: "_Bits", by_eight: int) -> int:
 
 
 def _head(payload: bytes) -> bytes:
-    """Find the first bytes of the codestream, which may stand in a box (ISO/IEC 18181-2)."""
-    at = 0
-    for _ in range(100):
-        if payload.startswith(_CODESTREAM, at):
-            return payload[at + 2 : at + 32]
-        if at + 16 > len(payload):
-            break
-        size, name = struct.unpack_from(">I4s", payload, at)
-        head = 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", payload, at + 8)
-            head = 16
-        if name in (b"jxlc", b"jxlp"):
-            at += head + (4 if name == b"jxlp" else 0)
-        elif size < head:
-            break
-        else:
-            at += size
-    raise SyntaxError("no codestream of JPEG XL")
+    """Find the first bytes of the codestream, which may stand in boxes (ISO/IEC 18181-2)."""
+    head = payload[:_HEAD]
+    if not head.startswith(_CODESTREAM):
+        head = b""
+        for kind, content in boxes(payload, "JPEG XL"):
+            if kind == b"jxlc":
+                head = bytes(content[:_HEAD])
+            elif kind == b"jxlp":  # a part, behind its number
+                head += bytes(content[4 : 4 + _HEAD])
+            if len(head) >= _HEAD or kind == b"jxlc":
+                break
+    if not head.startswith(_CODESTREAM):
+        raise SyntaxError("no codestream of JPEG XL")
+    return head[len(_CODESTREAM) :]
 
 
 class _Bits:

@@ -15,7 +15,7 @@ from hearth.media.strips import strips
 Floats = NDArray[np.float32]
 
 IN_FRONT = 0.5
-"""From more than this on a pixel counts as one in front, where nobody says otherwise."""
+"""Value above which a pixel counts as one in front, where nobody says otherwise."""
 
 
 class SoftMask(NamedTuple):
@@ -27,7 +27,7 @@ class SoftMask(NamedTuple):
     height: int
 
     def rows(self, top: int, bottom: int) -> Floats:
-        """(bottom - top, width): these rows of the mask at the picture's size."""
+        """Return rows of the mask, (bottom - top, width), at the picture's size."""
         return stretched(self.small, (self.width, self.height), top, bottom)
 
     def eight_bit(self, threshold: float | None = None) -> tuple[Pixels, float]:
@@ -52,7 +52,7 @@ class SoftMask(NamedTuple):
 
 
 def stretched(small: Floats, size: tuple[int, int], top: int, bottom: int) -> Floats:
-    """Rows from ``top`` to ``bottom`` of ``small``, enlarged or reduced to ``size``.
+    """Cut rows ``top`` to ``bottom`` out of ``small``, enlarged or reduced to ``size``.
 
     ``small`` is (h, w) or (h, w, c), and ``size`` width and height.
     Bilinear, with pixels' centres at halves and edges repeated: what cv2.resize gives with

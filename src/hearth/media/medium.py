@@ -46,7 +46,7 @@ class Medium:
     mimes: tuple[str, ...]
     """Mimes of all payloads that are read, some of them only with a further package."""
     is_read: Callable[[str], bool]
-    """Tells whether payloads of a mime can be read with what is installed."""
+    """Function that tells whether payloads of a mime can be read with what is installed."""
     import_decoders: Callable[[], None]
     """Imports packages that decode, which takes milliseconds that a loop hasn't."""
     most_decoded: int

@@ -32,15 +32,15 @@ def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
         return UPRIGHT
     if ExifTags.Base.Orientation not in tags and (found := _IN_XMP.search(xmp)):
         return _known(int(found[1]))
-    return tagged(tags)
+    return tagged_orientation(tags)
 
 
-def tagged(tags: Image.Exif) -> int:
+def tagged_orientation(tags: Image.Exif) -> int:
     """Find the orientation among tags; UPRIGHT where they don't tell."""
     return _known(tags.get(ExifTags.Base.Orientation))
 
 
-def turned(image: Image.Image, orientation: int) -> Image.Image:
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     """Turn an image upright; gives itself if it is already."""
     return image.transpose(_METHODS[orientation]) if orientation in _METHODS else image
 

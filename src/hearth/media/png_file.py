@@ -11,7 +11,8 @@ from functools import cached_property
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp\0\0\0"
 _RAW_EXIF = b"Raw profile type exif\0"
-"""How ImageMagick wrote Exif before there was a chunk for it: hexadecimal, as a text."""
+"""Keyword under which ImageMagick wrote Exif before there was a chunk for it: hexadecimal, as a
+text."""
 
 _MOST_CHUNKS = 200_000
 """64 MB of data in chunks of 8 KB, as libpng writes them, are 8,000."""
@@ -23,7 +24,7 @@ _PIECE = 1 << 16
 """Bytes that are unpacked at once."""
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""In a pixel, by colour type: 11.2.1."""
+"""Samples in a pixel, by colour type: 11.2.1."""
 _PALETTE = 3
 
 _WHOLE = ((0, 0, 1, 1),)

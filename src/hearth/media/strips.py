@@ -7,7 +7,7 @@ _STRIP_PIXELS = 1 << 18
 
 
 def strips(width: int, height: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
-    """(top, bottom) of parts of a picture; tops are multiples of ``multiple``."""
+    """Yield (top, bottom) of parts of a picture; tops are multiples of ``multiple``."""
     rows = max(1, _STRIP_PIXELS // (width * multiple)) * multiple
     for top in range(0, height, rows):
         yield top, min(top + rows, height)

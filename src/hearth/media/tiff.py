@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from hearth.errors import InvalidInput
 
 MOST_DIRECTORIES = 10_000
-"""In one file; a walk over so many takes some 100 ms, however many entries they share."""
+"""Directories in one file; a walk over so many takes some 100 ms, however many entries they
+share."""
 
 DEEPEST = 3
-"""How far directories are followed into one another: DNG needs 1, some cameras 2."""
+"""Depth to which directories are followed into one another: DNG needs 1, some cameras 2."""
 
 _MOST_ENTRIES = 4096
-"""In one directory of a BigTIFF file, whose counts have 64 bits; real ones have dozens."""
+"""Entries in one directory of a BigTIFF file, whose counts have 64 bits; real ones have dozens."""
 
 _MOST_INSIDE = 100
 """Directories inside of one; a pyramid has some ten."""
@@ -49,7 +50,7 @@ def broken(what: str) -> InvalidInput:
 
 
 _CLASSIC, _BIG = ("H", "HHI4s", "I"), ("Q", "HHQ8s", "Q")
-"""How the count of entries, an entry and an offset are written."""
+"""Formats in which the count of entries, an entry and an offset are written."""
 
 
 class _Header(NamedTuple):
@@ -61,9 +62,9 @@ class _Header(NamedTuple):
 class _Field(NamedTuple):
     type: int
     length: int
-    """How many values."""
+    """Number of values."""
     at: int
-    """Where its values are, or the place that holds them itself."""
+    """Place of its values, or the place that holds them itself."""
 
 
 class Directory:
@@ -95,7 +96,7 @@ class Directory:
         self._tags = np.ndarray(count, f"{self.order}u2", payload, self._start, step)
         following = payload[end : end + struct.calcsize(place)]
         self.next = int.from_bytes(following, "little" if self.order == "<" else "big")
-        """Where the next directory is; 0: this is the last."""
+        """Place of the next directory; 0: this is the last."""
 
     def __contains__(self, tag: int) -> bool:
         return self._field(tag) is not None
@@ -227,7 +228,7 @@ def starting_with(directory: Directory) -> bytes:
 
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""How TIFF files begin, and BigTIFF files (the last two)."""
+"""Beginnings of TIFF files, and of BigTIFF files (the last two)."""
 
 
 def _header(payload: bytes) -> _Header:

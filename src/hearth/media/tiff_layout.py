@@ -34,8 +34,8 @@ _OTHERS: Mapping[int, str] = {
 }  # fmt: skip
 
 _MOST_VALUES = 3 << 16
-"""In fields that have one value, one for each channel, or three for each colour of a palette of
-16 bits; Pillow makes numbers of them one by one."""
+"""Values in fields that have one value, one for each channel, or three for each colour of a palette
+of 16 bits; Pillow makes numbers of them one by one."""
 _OF_FEW_VALUES = (256, 257, BITS, COMPRESSION, PHOTOMETRIC, 266, 274, SAMPLES, 278, 282, 283,
                   PLANAR, 296, 317, 320, 322, 323, EXTRA, FORMAT)  # fmt: skip
 

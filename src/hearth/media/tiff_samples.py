@@ -118,7 +118,7 @@ class _Samples:
         self._channels = 1 if layout.is_planar else layout.samples
 
     def pixels(self) -> Pixels:
-        """(height, width, channels) uint8: the colours, and alpha where there is one."""
+        """Return (height, width, channels) uint8: the colours, and alpha where there is one."""
         layout = self._layout
         colours = COLOURS[layout.photometric]
         shown = colours + _has_alpha(layout)
@@ -189,7 +189,7 @@ class _Samples:
         return content
 
     def _values(self, rows: Pixels) -> NDArray[Any]:
-        """Bytes (rows, bytes of a row) as numbers (rows, width, channels)."""
+        """Read bytes (rows, bytes of a row) as numbers (rows, width, channels)."""
         layout, predictor = self._layout, self._page.number(_PREDICTOR, 1)
         shape = (len(rows), self._segments.width, self._channels)
         if layout.bits not in (8, 16, 32, 64):
@@ -217,7 +217,7 @@ def _has_alpha(layout: Layout) -> bool:
 
 
 def _unpacked(rows: Pixels, bits: int) -> NDArray[np.uint16]:
-    """Numbers of ``bits`` (1 to 15) each, the highest bit first; rows begin with a byte."""
+    """Unpack numbers of ``bits`` (1 to 15) each, the highest bit first; rows begin with a byte."""
     count = rows.shape[1] * 8 // bits
     each = np.unpackbits(rows, axis=1)[:, : count * bits].reshape(len(rows), count, bits)
     wide = np.zeros((len(rows), count, 16), np.uint8)
@@ -228,7 +228,7 @@ def _unpacked(rows: Pixels, bits: int) -> NDArray[np.uint16]:
 def _decompressed(
     parts: list[memoryview], rows: list[int], row_bytes: int, compression: int, fill_order: int
 ) -> Pixels:
-    """Strips of bytes as libtiff undoes them, at most so many as their rows take."""
+    """Decompress strips of bytes as libtiff does, at most so many as their rows take."""
     # Only the last strip of a TIFF may be shorter than the others.
     last = next((at for at, count in enumerate(rows) if count != rows[0]), len(rows) - 1) + 1
     content = _strips(parts[:last], rows[:last], row_bytes, compression, fill_order)

@@ -33,7 +33,7 @@ class Segments:
     across: int
     down: int
     count: int
-    """How many there are in all planes."""
+    """Number of them in all planes."""
     row_bytes: int
     """Bytes of a row of one of them, uncompressed."""
     offsets: NDArray[Any]
@@ -46,7 +46,7 @@ class Segments:
         return self.row_bytes * self.rows
 
     def rows_of(self, number: int) -> int:
-        """Rows that a strip or tile holds."""
+        """Count the rows that a strip or tile holds."""
         down = number % (self.across * self.down) // self.across
         return self.rows if self.is_tiled else min(self.rows, self.height - down * self.rows)
 
@@ -87,7 +87,7 @@ def segments_of(page: Directory, layout: Layout) -> Segments:
 
 
 def _sizes(segments: Segments, layout: Layout, end: int) -> NDArray[np.float64]:
-    """Bytes of each in a file of ``end`` bytes; raises InvalidInput where pixels aren't there."""
+    """List each one's bytes in a file of ``end`` bytes; raises InvalidInput where pixels lack."""
     offsets = segments.offsets.astype(np.float64)  # exact as far as files are long
     ends = np.append(np.unique(offsets[offsets <= end]), end)
     following = ends[np.minimum(np.searchsorted(ends, offsets, side="right"), len(ends) - 1)]

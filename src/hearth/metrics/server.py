@@ -18,11 +18,12 @@ from hearth.errors import SettingsError
 PATHS = (b"/metrics", b"/")
 
 _SECONDS = 10.0
-"""For one request, from its first byte to the last of the answer."""
+"""Seconds for one request, from its first byte to the last of the answer."""
 _LONGEST_HEAD = 16384
 
 MOST_CONNECTIONS = 64
-"""At once. More are closed as they come: they would take the node's file descriptors."""
+"""Connections at once. More are closed as they come: they would take the node's file
+descriptors."""
 
 
 class MetricsServer:

@@ -27,7 +27,7 @@ class Availability:
     state: State
     """``here``: it can be loaded; ``unavailable``: never as things stand; else how files lie."""
     reason: str = ""
-    """Why it is ``unavailable``; empty in any other state."""
+    """Reason why it is ``unavailable``; empty in any other state."""
 
     @property
     def size(self) -> int | None:

@@ -83,11 +83,11 @@ class ModelDescription:
     own: tuple[Path, ...] = ()
     """Files and folders of the user's that it is made of."""
     origin: str = ""
-    """Where files that aren't here would come from, in words."""
+    """Place that files which aren't here would come from, in words."""
     fault: str = ""
     """Fault of the files and folders that the settings name; empty: none."""
     barred: str = ""
-    """Why files that aren't here can't be fetched; empty: nothing forbids it."""
+    """Reason why files that aren't here can't be fetched; empty: nothing forbids it."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""How the batch queues of all models of a node are made."""
+"""Options that the batch queues of all models of a node share."""
 
 from dataclasses import dataclass, field
 
@@ -29,7 +29,7 @@ class QueueOptions:
     cache_entries: Limit = field(default_factory=lambda: Limit(0))
     """Results that a tower keeps; 0: none, and identical requests aren't joined."""
     profiles: ProfileCache | None = None
-    """Where measured latency profiles are kept between starts."""
+    """Cache of measured latency profiles, kept between starts; None: measured at each."""
 
     @property
     def first_batch(self) -> int:

@@ -20,14 +20,14 @@ MIB = 1024 * 1024
 FOREVER = 2**31 - 1
 
 CUT_OFF_SECONDS = 0.5
-"""For the streams that are cut off to hear of it."""
+"""Seconds for the streams that are cut off to hear of it."""
 
 MOST_NEW_STREAMS = 8192
 """Streams that wait to be taken up, which Python does a few thousand times a second."""
 
 
 CONNECTION_SECONDS = 5 * 60
-"""After which a client connects anew: some read capabilities once a connection."""
+"""Seconds after which a client connects anew: some read capabilities once a connection."""
 
 
 def options(

@@ -11,14 +11,14 @@ class StreamTimeouts(NamedTuple):
     request (status) or several (in-band); see the contract's section on errors."""
 
     chunk: float = 60.0
-    """For the next chunk of a request; it fails after at most twice as long."""
+    """Seconds for the next chunk of a request; it fails after at most twice as long."""
 
     reader: float = 30.0
-    """For a client to take an answer; the stream ends after at most twice as long."""
+    """Seconds for a client to take an answer; the stream ends after at most twice as long."""
 
     parts: float = 300.0
-    """For a client to take a part of an answer that has more to come, likewise: it may read as
-    slowly as one a second, and takes nothing here while its own buffers (64 KiB and more, some
+    """Seconds for a client to take a part of an answer that has more to come, likewise: it may read
+    as slowly as one a second, and takes nothing here while its own buffers (64 KiB and more, some
     hundred small parts) are full."""
 
 

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from hearth.batching import SECONDS, Histogram, HistogramSnapshot, Timings
 
+LONG_SECONDS = (*SECONDS, 30.0, 100.0, 300.0)
+"""Bounds for times of whole requests: an answer that streams may take minutes."""
+
 STAGES = ("decode", "wait", "run", "encode")
 
 
@@ -82,10 +85,10 @@ class _TaskMetrics:
 
     def __init__(self) -> None:
         self.codes: Counter[str] = Counter()
-        self.seconds = Histogram(SECONDS)
+        self.seconds = Histogram(LONG_SECONDS)
         self.decode = Histogram(SECONDS)
         self.wait = Histogram(SECONDS)
         self.run = Histogram(SECONDS)
         self.encode = Histogram(SECONDS)
-        self.first_parts = Histogram(SECONDS)
+        self.first_parts = Histogram(LONG_SECONDS)
         self.parts = Histogram(SECONDS)

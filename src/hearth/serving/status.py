@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 400
 
 PUSHBACK = "grpc-retry-pushback-ms"
-"""When to try again: gRPC's own name in a status's trailers, and ours in an answer's meta."""
+"""Time after which to try again: gRPC's own name in a status's trailers, and ours in an answer's
+meta."""
 
 OK = "OK"
 CANCELLED = "CANCELLED"

@@ -5,7 +5,7 @@ from hearth.tasks.charset import charset_of, decode
 from hearth.tasks.task import Call
 
 _WIDEST = 4
-"""Most bytes of a character in UTF-8, UTF-16 and UTF-32; a byte order mark is one."""
+"""Largest number of bytes of a character in UTF-8, UTF-16 and UTF-32; a byte order mark is one."""
 
 
 def text_of(call: Call, longest: int) -> str:

@@ -41,16 +41,16 @@ class Request:
     size: int = field(default=0, compare=False)
     """Bytes that the node holds for it."""
     deadline: float | None = None
-    """When its answer is of no use any more, on the clock of ``time.monotonic()``."""
+    """Time from which on its answer is of no use any more, on the clock of ``time.monotonic()``."""
     source: Hashable = None
     """Client or stream that it is from: requests of different sources take turns."""
     timings: Timings = field(default_factory=Timings, compare=False)
-    """Where its time went; filled in on the way."""
+    """Times of its stages; filled in on the way."""
     entry: str = ""
     """Name of the entry of a composed request that it is a part of; empty: of none."""
     ready_by: float | None = None
-    """Until when a model is waited for that is about to be ready, on the clock of ``deadline``;
-    None: for as long as the node lets a request wait."""
+    """Time until which a model is waited for that is about to be ready, on the clock of
+    ``deadline``; None: for as long as the node lets a request wait."""
 
     @property
     def data(self) -> bytes:
@@ -118,13 +118,13 @@ class Call(NamedTuple):
     options: Mapping[str, Any]
     """The task's options by name, checked and with their defaults."""
     context: RequestContext
-    """For the queues of the model."""
+    """Context for the queues of the model."""
     others: Mapping[str, Any] = MappingProxyType({})
     """The models of the services that the task uses beside its own."""
     router: Asks | None = None
-    """For a task that asks others."""
+    """Answerer for a task that asks others."""
     streams: LiveStreams | None = None
-    """For a task that follows videos or sound from request to request."""
+    """State for a task that follows videos or sound from request to request."""
 
 
 def nothing_missing(_: Any, __: Mapping[str, Any]) -> str | None:
@@ -153,8 +153,8 @@ class Task:
     interactive: bool = False
     """True: somebody waits for the answer, unless the request's ``priority`` says otherwise."""
     missing: Callable[[Any, Mapping[str, Any]], str | None] = nothing_missing
-    """Tells why the model can't do this task yet, or None: label vectors still being made. Gets
-    the options of a request; none of them where the task itself is meant."""
+    """Function that tells why the model can't do this task yet, or None: label vectors still being
+    made. Gets the options of a request; none of them where the task itself is meant."""
     uses: Mapping[str, Callable[[Any], str | None]] = field(default_factory=dict)
     """Services whose models it needs beside its own, and why such a model isn't enough yet."""
     tensors: bool = False

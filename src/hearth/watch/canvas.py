@@ -167,7 +167,7 @@ class Canvas:
         return self.pixels[top:bottom, left:right], places - (left, top)
 
     def tint(self, mask: Pixels, color: Color, most: float = 0.5) -> None:
-        """Colour where the mask (any size, 0 to 255) of the frame that was sent is high."""
+        """Tint the frame where the mask (any size, 0 to 255) of the frame that was sent is high."""
         alpha = _share(self._laid(mask)) * np.float32(most)
         self.pixels[:] = _blended(self.pixels, np.array(color, np.float32), alpha)
 

@@ -25,7 +25,7 @@ class Configured:
     why: str
     """Reason why it can't be used; empty where it is here."""
     where: str
-    """Where it is, or would come from."""
+    """Place where it is, or would come from."""
     size: int | None
     """Bytes of the folders that it is in; None where nothing is here."""
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from hearth.settings import Settings
 
 _LIKE = 0.75
-"""How alike two names are, of 1, of which one may be a slip of the other."""
+"""Likeness of two names, of 1, from which on one may be a slip of the other."""
 _TELLS = 3
 """Letters of a service's name that are enough to say which is meant."""
 

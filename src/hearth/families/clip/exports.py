@@ -25,7 +25,7 @@ def model_files(folder: Path) -> tuple[str, ...]:
 
 
 def prints(folder: Path) -> dict[str, dict[str, Any]]:
-    """Fingerprints of the graphs and all that lies beside them; raises ModelUnavailable."""
+    """Take fingerprints of the graphs and all that lies beside them; raises ModelUnavailable."""
     towers = {path.parent for path in TOWERS}
     try:
         return fingerprint(

@@ -57,7 +57,7 @@ class GraphFiles:
 
     @classmethod
     def of_paths(cls, image: Path, text: Path | None) -> "GraphFiles":
-        """Graphs that a user names one by one."""
+        """Find the graphs that a user names one by one."""
         in_layout = image.parent.name == IMAGE.parent.name and image.name == IMAGE.name
         folder = image.resolve().parent.parent
         return cls(image, text, folder.name if in_layout and folder.name else image.stem)

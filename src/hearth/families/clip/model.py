@@ -28,14 +28,14 @@ from hearth.models.tuning import facts_of, tune
 from hearth.models.vectors import Vector
 
 TRAINED_SCALE = 100.0
-"""Where CLIP's training clamps the logit scale, and where published models end up
-(Radford et al. 2021, 2.5): for models whose files don't tell."""
+"""Logit scale at which CLIP's training clamps it, and at which published models end up (Radford et
+al. 2021, 2.5): for models whose files don't tell."""
 
 LONGEST_TEXT = 65536
 """Characters in a text. A context is 77 tokens: more can't change a vector, but takes time."""
 
 _LONG_TEXT = 2000
-"""From this many characters on, texts are split into tokens outside the loop."""
+"""Number of characters from which on texts are split into tokens outside the loop."""
 
 
 class ClipModel:
@@ -322,8 +322,8 @@ class ClipModel:
         return self._texts
 
     def _check_parts(self) -> None:
-        wanted = (3, self.transform.height, self.transform.width)
-        if not self._image.takes(wanted):
+        shape = (3, self.transform.height, self.transform.width)
+        if not self._image.takes(shape):
             raise ModelUnavailable(
                 f"{self.model_id}: the image graph takes {self._image.shown}, "
                 f"but its preprocess config makes {self.transform.width}×{self.transform.height}"

@@ -26,13 +26,13 @@ CONTEXT = 77
 """Tokens in a text of CLIP's own models."""
 
 OWN_NORMALIZER = "own_normalizer"
-"""In ``tokenizer_config.json`` of an export: the JSON of the tokenizer's normaliser without the
+"""Key in ``tokenizer_config.json`` of an export: the JSON of the tokenizer's normaliser without the
 cleaning that ``tokenizer.json`` holds for other programs. Absent where it holds none."""
 
 _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 _START, _END = "<start_of_text>", "<end_of_text>"
 _MERGES = 49152 - 256 - 2
-"""How many of the vocabulary file's merges CLIP uses; open_clip's SimpleTokenizer."""
+"""Number of the vocabulary file's merges that CLIP uses; open_clip's SimpleTokenizer."""
 
 # What CLIP takes for one word; open_clip's SimpleTokenizer.
 _WORDS = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"""

@@ -161,7 +161,7 @@ def _by_channel(values: tuple[float, ...]) -> NDArray[np.float32]:
 
 
 def _pair(size: Any) -> tuple[int, int]:
-    """(height, width) of a config's ``size``: a number or a list of one or two."""
+    """Read (height, width) of a config's ``size``: a number or a list of one or two."""
     values = list(size) if isinstance(size, list | tuple) else [size]
     height, width = int(values[0]), int(values[-1])
     if len(values) > 2 or height < 1 or width < 1:
@@ -170,7 +170,7 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _three(values: Any) -> tuple[float, ...]:
-    """Three numbers, one for each channel; one number counts for all."""
+    """Read three numbers, one for each channel; one number counts for all."""
     numbers = tuple(float(v) for v in values) if isinstance(values, list | tuple) else ()
     numbers = numbers or (float(values),) * 3
     if len(numbers) != 3:

@@ -32,7 +32,8 @@ class ComposeEntry(NamedTuple):
     meta: Mapping[str, str]
     """The options."""
     needs: Mapping[str, str]
-    """Whose answer it waits for, and the option that takes the answer; empty: none does."""
+    """Entries whose answers it waits for, and the option that takes the answer; empty: none
+    does."""
 
 
 def read_entries(text: str) -> list[ComposeEntry]:
@@ -74,7 +75,9 @@ def _entry(number: int, given: Any) -> ComposeEntry:
 
 
 def _needs(where: str, given: Any) -> dict[str, str]:
-    """``["a"]`` waits for a; ``{"faces": "a"}`` hands a's answer over as the option faces."""
+    """Read an entry's needs: ``["a"]`` waits for a; ``{"faces": "a"}`` hands a's answer over as the
+    option faces.
+    """
     pairs: Sequence[tuple[Any, str]] = ()
     if isinstance(given, list):
         pairs = [(name, "") for name in given]

@@ -64,7 +64,7 @@ def _factor(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray
 
 
 def _centred(points: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """Points (…, n, 2) about their middle, as complex numbers (…, n)."""
+    """Centre points (…, n, 2) about their middle, as complex numbers (…, n)."""
     centred = points - points.mean(axis=-2, keepdims=True)
     return np.asarray(centred[..., 0] + 1j * centred[..., 1])
 

@@ -24,7 +24,7 @@ class DetectedFace(NamedTuple):
     """One face."""
 
     box: Box
-    """Within the picture."""
+    """Box within the picture."""
     confidence: float
     """0 to 1."""
     landmarks: Landmarks

@@ -21,7 +21,7 @@ class Letterbox(NamedTuple):
     height: int
 
     def place(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points (…, 2) of the rectangle, in pixels of the picture."""
+        """Convert points (…, 2) of the rectangle to pixels of the picture."""
         return np.asarray(points / np.array(self.scale))
 
 

@@ -39,7 +39,7 @@ class _Errand:
     key: Hashable
     context: RequestContext
     stack: AsyncExitStack
-    """Holds the picture's place among those under way."""
+    """Stack that holds the picture's place among those under way."""
 
 
 class FaceModel:
@@ -148,10 +148,10 @@ class FaceModel:
             vectors, size = await self._recognition.of_faces(cut, key, context, stack)
         if faces is None:
             return [Embedded(_aligned_face(size), vectors[0])]
-        told = [
+        faces_given = [
             DetectedFace(outline(landmarks, size), 1.0, tuple(landmarks)) for landmarks in faces
         ]
-        return [Embedded(face, vector) for face, vector in zip(told, vectors, strict=True)]
+        return [Embedded(face, vector) for face, vector in zip(faces_given, vectors, strict=True)]
 
     async def warm_up(self) -> None:
         """Try both models; how long batches take is known, or measured later.
@@ -226,7 +226,7 @@ _RECOGNITION = Plan(
         Step("embedded", _join, ("found", "vectors")),
     )
 )
-"""From a picture to its faces, and whose they are."""
+"""Plan from a picture to its faces, and whose they are."""
 
 
 def _aligned_face(size: tuple[int, int]) -> DetectedFace:

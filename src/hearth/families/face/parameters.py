@@ -9,7 +9,7 @@ DETECTION, RECOGNITION = "detection", "recognition"
 """The roles of the two graphs."""
 
 IN_LAYOUT: Mapping[str, str] = {role: f"{role}/model.onnx" for role in (DETECTION, RECOGNITION)}
-"""By role: the path in a repository of the hub, and in a folder that looks like one."""
+"""Path by role, in a repository of the hub, and in a folder that looks like one."""
 
 INPUT_SIDE = 640
 """Pixels of the square that SCRFD looks at where its graph leaves that open: the ``det_size`` of
@@ -49,13 +49,13 @@ TEMPLATE = (
     (41.5493, 92.3655),
     (70.7299, 92.2041),
 )
-"""Where the five points are in an aligned face, (x, y) in pixels of 112: ArcFace (Deng et al.
-2019) as insightface distributes it, the template of its ``face_align``."""
+"""Places of the five points in an aligned face, (x, y) in pixels of 112: ArcFace (Deng et al. 2019)
+as insightface distributes it, the template of its ``face_align``."""
 
 # What is below is hearth's own.
 
 MOST_FACES = 1000
-"""In one picture; the surest ones."""
+"""Largest number of faces in one picture; the surest ones."""
 
 MOST_CANDIDATES = 5000
 """Boxes that are compared with one another, the surest; a crowd has some ten for each face."""

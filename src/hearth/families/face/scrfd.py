@@ -176,14 +176,14 @@ def faces_of(
 
 
 def _boxes(level: LevelOutputs, at: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Left, top, right and bottom, (n, 4)."""
+    """Place the boxes: left, top, right and bottom, (n, 4)."""
     reach = level.boxes[at].astype(np.float64) * level.stride
     centres = level.centres[at]
     return np.concatenate([centres - reach[:, :2], centres + reach[:, 2:]], axis=1)
 
 
 def _keypoints(level: LevelOutputs, at: NDArray[np.intp]) -> NDArray[np.float64]:
-    """(n, 5, 2)"""
+    """Place the points, (n, 5, 2)"""
     offsets = level.keypoints[at].astype(np.float64).reshape(-1, p.POINTS, 2) * level.stride
     return np.asarray(level.centres[at][:, None] + offsets)
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from hearth.media.raw import Pixels
 
 _MOST_BYTES = 64 * 1024 * 1024
-"""Kept of all clients together: ten in full HD."""
+"""Bytes kept of all clients together: ten in full HD."""
 
 
 class Backdrops:
@@ -25,7 +25,8 @@ class Backdrops:
         self._lock = threading.Lock()
 
     def fitted(self, text: str, load: Callable[[], Image.Image], width: int, height: int) -> Pixels:
-        """RGB uint8 (height, width, 3), read-only: the image's middle, as large as it can be.
+        """Return RGB uint8 (height, width, 3), read-only: the image's middle, as large as it can
+        be.
 
         ``text`` stands for the image, which ``load`` gives if it must. Blocking; raises what
         ``load`` raises.

@@ -41,7 +41,7 @@ ROLES = {
     "selfie_segmenter": "selfie_segmentation",
     "selfie_segmenter_landscape": "selfie_segmentation_landscape",
 }
-"""By a model's name without the ending: which of ours it can stand in for.
+"""Role by a model's name without the ending: which of ours it can stand in for.
 
 Source: the names in MediaPipe's Tasks (hand, pose, face and holistic landmarker) and of
 their models that come as single files."""
@@ -57,7 +57,7 @@ _END, _END_SIZE, _LONGEST_COMMENT = b"PK\x05\x06", 22, 0xFFFF
 _ZIP64, _ZIP64_SIZE = b"PK\x06\x07", 20
 
 _MAGIC = slice(4, 8), b"TFL3"
-"""Where a tflite file says that it is one (the schema's file_identifier)."""
+"""Place where a tflite file says that it is one (the schema's file_identifier)."""
 
 
 class Brought(NamedTuple):
@@ -89,7 +89,7 @@ class Replacement(NamedTuple):
 
     path: Path
     bundle: Path
-    """Where it is from: the bundle, or the file itself."""
+    """Origin: the bundle, or the file itself."""
 
 
 def bundles_in(folder: Path) -> list[Path]:

@@ -45,7 +45,7 @@ class AnchorGrid(NamedTuple):
     layers: tuple[tuple[int, int], ...]
 
     def centres(self) -> Floats:
-        """(anchors, 2): x and y of each, as shares of the input."""
+        """Place the anchors, (anchors, 2): x and y of each, as shares of the input."""
         parts = []
         for stride, each in self.layers:
             cells = -(-self.size // stride)
@@ -86,7 +86,9 @@ class DetectorReader:
         ]
 
     def _decoded(self, numbers: Floats, which: NDArray[np.intp]) -> Floats:
-        """(n, 4 + 2 k): left, top, right, bottom and keypoints, as shares of the input."""
+        """Decode the detector's numbers to (n, 4 + 2 k): left, top, right, bottom and keypoints, as
+        shares of the input.
+        """
         values = numbers * self._scale
         centres = self._centres[which]
         half = values[:, 2:4] / 2
@@ -123,7 +125,7 @@ class RegionDetector:
 
 
 def _merged(places: Floats, scores: Floats) -> Sequence[tuple[Floats, float]]:
-    """Overlapping places as one: their mean, weighted by score; the best score is kept."""
+    """Merge overlapping places into one: their mean, weighted by score; the best score is kept."""
     left = np.argsort(-scores, kind="stable")
     merged = []
     while len(left):
@@ -138,7 +140,7 @@ def _merged(places: Floats, scores: Floats) -> Sequence[tuple[Floats, float]]:
 
 
 def _overlaps(one: Floats, many: Floats) -> Floats:
-    """Intersection over union of boxes (left, top, right, bottom)."""
+    """Compute the intersection over union of boxes (left, top, right, bottom)."""
     near = np.maximum(one[:2], many[:, :2])
     far = np.minimum(one[2:4], many[:, 2:4])
     common = np.prod(np.maximum(far - near, 0), axis=1)

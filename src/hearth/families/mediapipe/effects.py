@@ -21,10 +21,11 @@ _INNER_SIGMA = 3
 by 4 of 255 steps at most then (PSNR 60 dB), and with 2, as from ``_HALVED`` on, by little more."""
 
 _HALVED = 4
-"""From this sigma on, in pixels, a picture is at least halved."""
+"""Sigma in pixels from which on a picture is at least halved."""
 
 _NOTHING = 1e-20
-"""Stands for a weight of 0 where it is divided by; real ones are no smaller than 1e-12."""
+"""Number that stands for a weight of 0 where it is divided by; real ones are no smaller than
+1e-12."""
 
 
 def blurred(pixels: Pixels, mask: SoftMask, sigma: float) -> Pixels:
@@ -64,7 +65,8 @@ def replaced(pixels: Pixels, mask: SoftMask, background: Pixels | Color) -> Pixe
 
 
 def cut_out(pixels: Pixels, mask: SoftMask) -> Pixels:
-    """RGBA uint8 (height, width, 4): the mask as alpha; not premultiplied.
+    """Cut out what is in front, as RGBA uint8 (height, width, 4): the mask as alpha; not
+    premultiplied.
 
     Where alpha is 0 so are the colours: nobody finds the room again in the file.
     """
@@ -80,7 +82,7 @@ def cut_out(pixels: Pixels, mask: SoftMask) -> Pixels:
 def _mixed(
     front: NDArray[np.generic], back: NDArray[np.generic], mask: Floats
 ) -> NDArray[np.generic]:
-    """front · mask + back · (1 - mask), of the same type as they."""
+    """Compute front · mask + back · (1 - mask), of the same type as they."""
     import cv2
 
     # Divides by the sum of the weights and 1e-5: a 400th of one of 255 steps.
@@ -109,7 +111,9 @@ def _blurred_behind(pixels: Pixels, mask: SoftMask, sigma: float) -> tuple[Float
 
 
 def _reduced(pixels: Pixels, mask: SoftMask, reduction: int) -> tuple[Floats, Floats]:
-    """Means over squares of ``reduction`` pixels of the background's colours and weights."""
+    """Compute means over squares of ``reduction`` pixels of the background's colours and
+    weights.
+    """
     import cv2
 
     across, down = -(-mask.width // reduction), -(-mask.height // reduction)

@@ -18,7 +18,7 @@ KEYPOINTS = (
     "right_ear_tragion",
     "left_ear_tragion",
 )
-"""In the model's order; right and left are the subject's (MediaPipe's FaceKeyPoint)."""
+"""Names in the model's order; right and left are the subject's (MediaPipe's FaceKeyPoint)."""
 
 MIN_CONFIDENCE = 0.5
 """MediaPipe's min_detection_confidence."""

@@ -20,13 +20,14 @@ WHEEL = RemoteFile(
     SHA256,
     "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
 )
-"""Taken on every machine, whatever it is: the models in it are the same files everywhere."""
+"""Wheel that is taken on every machine, whatever it is: the models in it are the same files
+everywhere."""
 
 FOLDER = "mediapipe"
-"""Where the models are, in the data folder and (with ``modules``) in the wheel."""
+"""Folder of the models, in the data folder and (with ``modules``) in the wheel."""
 
 CACHE = ".bundles"
-"""In that folder: what was taken out of a user's bundles."""
+"""Folder in that one: what was taken out of a user's bundles."""
 
 
 @dataclass(frozen=True, slots=True)

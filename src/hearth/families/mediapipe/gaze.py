@@ -33,19 +33,19 @@ IRIS_MM = 11.8
 """The width of a human iris, which differs little (MediaPipe's IrisToDepthCalculator)."""
 
 TURN_MM = 10.0
-"""From the point about which an eye turns to the middle of its iris: 13.5 mm to the front of
-the cornea (the figure that optometry takes) less 3.5 for the chamber between."""
+"""Distance from the point about which an eye turns to the middle of its iris: 13.5 mm to the front
+of the cornea (the figure that optometry takes) less 3.5 for the chamber between."""
 
 OUT_MM, ABOVE_MM, FRONT_MM = 0.85, 1.6, 3.6
-"""Where the iris of an eye that looks straight ahead is, from the middle between its corners.
-In front of it by as much as in MediaPipe's face_model_with_iris.obj (points 33, 133, 468);
-nearer to the temple, for one sees along an axis a few degrees nearer to the nose than the
-pupil's own (the angle kappa), and higher: both measured, about the mean of the four eyes of
-two people who look into the lens (tests/references), so that theirs come out near 0."""
+"""Place where the iris of an eye that looks straight ahead is, from the middle between its corners.
+In front of it by as much as in MediaPipe's face_model_with_iris.obj (points 33, 133, 468); nearer
+to the temple, for one sees along an axis a few degrees nearer to the nose than the pupil's own (the
+angle kappa), and higher: both measured, about the mean of the four eyes of two people who look into
+the lens (tests/references), so that theirs come out near 0."""
 
 FOLLOWS = 0.35
-"""By how much of its way the eye's corners, as the iris model sees them, follow an iris that
-is moved: measured on the same photographs, with their irises moved by up to 3 mm."""
+"""Share of a moved iris's way by which the eye's corners, as the iris model sees them, follow it:
+measured on the same photographs, with their irises moved by up to 3 mm."""
 
 _MOST = 0.98
 """The sine of the largest angle: an iris that seems to be off the ball is taken to its edge."""
@@ -55,8 +55,8 @@ _LANDMARKS = [33, 263, 10, 129, 358]
 corners, the top of the forehead, and the right and left wings of the nose."""
 
 _LEAN = 0.04
-"""How much further in front the wings of the nose are than the forehead, for each unit that
-they are lower (0.37 cm of 9.24 in MediaPipe's canonical_face_model.obj)."""
+"""Distance by which the wings of the nose are further in front than the forehead, for each unit
+that they are lower (0.37 cm of 9.24 in MediaPipe's canonical_face_model.obj)."""
 
 
 class Gaze(NamedTuple):

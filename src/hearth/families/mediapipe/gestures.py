@@ -122,7 +122,9 @@ def _features(points: Floats) -> _Features | None:
 
 
 def _bends(points: Floats) -> Floats:
-    """(5, 3) degrees: how far each joint's bones are from one line; 0 is straight."""
+    """Measure the bends, (5, 3) degrees: how far each joint's bones are from one line; 0 is
+    straight.
+    """
     bones = np.diff(points[_CHAINS], axis=1)
     lengths = np.linalg.norm(bones, axis=2, keepdims=True)
     ways = bones / np.maximum(lengths, _LEAST)

@@ -54,7 +54,7 @@ class Hand(NamedTuple):
     """0 to 1: whether it is the subject's right hand, in a picture that isn't mirrored."""
     gesture: Gesture
     region: Region
-    """Where it is looked for in the next frame of a video."""
+    """Region where it is looked for in the next frame of a video."""
     seen: Points
     """Points as they were seen, before any smoothing."""
     filters: Filters | None = None
@@ -77,7 +77,7 @@ class WantedHands(NamedTuple):
     """Least presence of a hand, in every frame."""
     model: Model = "full"
     smooth: bool = True
-    """In a video."""
+    """True: smoothed in a video."""
 
 
 TWO_HANDS = WantedHands()

@@ -25,7 +25,7 @@ _STEPS = np.arange(-_REACH, _REACH + 1)
 
 
 def refined(points: Floats, heat: Floats) -> Floats:
-    """Points moved to the middle of the heat around them.
+    """Move points to the middle of the heat around them.
 
     ``points`` (n, 2): x and y as shares of the map (0 to 1); ``heat`` (h, w, n): logits, a map
     for each point. A point goes to the mean of the cells around its own, weighted by their

@@ -22,7 +22,7 @@ from hearth.families.mediapipe.stage import Input, Outputs, RegionView, StageOf
 from hearth.plan import Plan, Step
 
 POINTS = 543
-"""When everything is seen: 33 of the pose, 468 of the face, 21 of each hand."""
+"""Number of points when everything is seen: 33 of the pose, 468 of the face, 21 of each hand."""
 
 Side = Literal["left_hand", "right_hand"]
 
@@ -111,9 +111,9 @@ class Holistic:
         raises.
         """
         scene = _Scene(frame, before or _NOTHING, moment, wanted, context)
-        found = await self._plan.run(scene)
-        pose, followed = found["pose"]
-        face, left, right = found["face"], found["left_hand"], found["right_hand"]
+        answers = await self._plan.run(scene)
+        pose, followed = answers["pose"]
+        face, left, right = answers["face"], answers["left_hand"], answers["right_hand"]
         return Whole(pose, face, left, right), Before(followed, face, left, right)
 
     async def _find_pose(self, scene: _Scene) -> Posed:

@@ -30,7 +30,7 @@ CORNERS: dict[Side, tuple[int, int]] = {"right": (33, 133), "left": (263, 362)}
 """Points of the mesh: each eye's outer and inner corner."""
 
 _MARGIN = 2.3
-"""How much longer than the eye the square is that is looked at (scale_x, scale_y)."""
+"""Length of the square that is looked at, in lengths of the eye (scale_x, scale_y)."""
 
 _OUTER, _INNER = 0, 8
 """The eye's corners among the points of its contour."""
@@ -120,7 +120,7 @@ def region_of(mesh: Points, side: Side) -> Region:
 
 
 def _read(outputs: Outputs, view: RegionView[_EyeRequest]) -> Eye:
-    """Outputs are (213,) and (15,): the contour's points and the iris', one after another."""
+    """Read outputs (213,) and (15,): the contour's points and the iris', one after another."""
     side, face, calming = view.asked
     shares = np.concatenate([part.reshape(-1, 3) for part in outputs]) / np.float32(SIZE)
     points = view.region.place(shares)

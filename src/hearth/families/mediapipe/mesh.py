@@ -36,7 +36,7 @@ RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263
 """Points whose line tells how far a face is turned (rotation_vector_…_keypoint_index)."""
 
 _MARGIN = 1.5
-"""How much larger than the face the square is that is looked at (scale_x, scale_y)."""
+"""Size of the square that is looked at, in sizes of the face (scale_x, scale_y)."""
 
 _SAME = 0.5
 """Intersection over union from which two squares show one face (min_similarity_threshold)."""
@@ -50,11 +50,11 @@ class TrackedFace(NamedTuple):
     pixels too, 0 about the middle of the head and less in front; smoothed if that was asked
     for."""
     presence: float
-    """How sure it is that there is a face: 0 to 1."""
+    """Confidence that there is a face: 0 to 1."""
     box: Box
     """Box of the points."""
     region: Region
-    """Where the face is looked for in the next frame of a video."""
+    """Region where the face is looked for in the next frame of a video."""
     seen: Points
     """The points as they were seen, before any smoothing."""
     filters: Filters | None = None
@@ -75,7 +75,7 @@ class WantedMeshes(NamedTuple):
     range: Range = "short"
     """The detector's; MediaPipe's is short."""
     smooth: bool = True
-    """In a video."""
+    """True: smoothed in a video."""
 
 
 ONE_FACE = WantedMeshes()
@@ -106,8 +106,8 @@ class FaceMesh:
         regions = [face.region for face in followed]
         if len(regions) < wanted.max_faces:
             boxes = WantedFaces(wanted.range, wanted.min_confidence)
-            found = await self._faces.find(frame, boxes, context)
-            regions += [region_of(face) for face in found[: wanted.max_faces]]
+            detections = await self._faces.find(frame, boxes, context)
+            regions += [region_of(face) for face in detections[: wanted.max_faces]]
         kept = _distinct(regions)[: wanted.max_faces]
         sources = [at if at < len(followed) else None for at in kept]
         past = [None if at is None else followed[at].filters for at in sources]
@@ -162,7 +162,7 @@ def _distinct(regions: Sequence[Region]) -> list[int]:
 
 
 def _read(outputs: Outputs, view: RegionView[Smoothing | None]) -> TrackedFace:
-    """Outputs are (1, 1, 1404) and (1, 1, 1): the points one after another, and a logit."""
+    """Read outputs (1, 1, 1404) and (1, 1, 1): the points one after another, and a logit."""
     numbers, logit = outputs
     seen = view.region.place(numbers.reshape(POINTS, 3) / np.float32(SIZE))
     presence = float(sigmoid(logit.reshape(())))

@@ -31,7 +31,7 @@ _NUMBERS = 5
 _SIDE = 256
 """Side of the landmark model's input, in pixels: its points are in that unit."""
 _MARGIN = 1.25
-"""How much larger than the circle around a body its region is (RectTransformation)."""
+"""Size of a body's region, in sizes of the circle around it (RectTransformation)."""
 
 
 class Pose(NamedTuple):
@@ -58,9 +58,9 @@ class Followed(NamedTuple):
     """State that a video's next frame goes on from; never changed."""
 
     region: Region
-    """Where the person is."""
+    """Region where the person is."""
     guide: OneEuro
-    """Smooths the two points that the region is made of; always, as MediaPipe does."""
+    """Filter of the two points that the region is made of; always, as MediaPipe does."""
     filters: Filters | None
     """None: nothing was smoothed in the frame before. They begin anew for whoever is found anew:
     MediaPipe means to do so too, but its filters of visibility and of metres don't hear of
@@ -75,7 +75,7 @@ class WantedPose(NamedTuple):
     min_tracking_confidence: float = MIN_CONFIDENCE
     """Least presence of the pose, in every frame."""
     smooth: bool = True
-    """In a video."""
+    """True: smoothed in a video."""
 
 
 ANY_POSE = WantedPose()

@@ -48,11 +48,11 @@ class Region(NamedTuple):
         return self._replace(width=side, height=side)
 
     def scaled(self, factor: float) -> "Region":
-        """Larger by a factor, about the same centre."""
+        """Enlarge by a factor, about the same centre."""
         return self._replace(width=self.width * factor, height=self.height * factor)
 
     def shifted(self, x: float, y: float) -> "Region":
-        """Moved by shares of its own width and height, in its own directions."""
+        """Move by shares of its own width and height, in its own directions."""
         along, down = self.width * x, self.height * y
         cos, sin = math.cos(self.rotation), math.sin(self.rotation)
         return self._replace(
@@ -72,7 +72,7 @@ class Region(NamedTuple):
         return np.array([[right[0], down[0], corner[0]], [right[1], down[1], corner[1]]])
 
     def place(self, points: NDArray[np.floating]) -> Points:
-        """Points given as shares of the region, as pixels; z scales with the width."""
+        """Convert points from shares of the region to pixels; z scales with the width."""
         matrix = self.matrix
         placed = np.empty(points.shape, np.float32)
         placed[:, :2] = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
@@ -81,7 +81,7 @@ class Region(NamedTuple):
         return placed
 
     def turn(self, vectors: NDArray[np.floating]) -> Points:
-        """Vectors (n, 3) that a model gave in the region's directions, in the picture's."""
+        """Turn vectors (n, 3) from the region's directions to the picture's."""
         cos, sin = math.cos(self.rotation), math.sin(self.rotation)
         turned = np.array(vectors, np.float32)
         turned[:, 0] = vectors[:, 0] * cos - vectors[:, 1] * sin
@@ -114,7 +114,9 @@ def of_box(box: Box) -> Region:
 
 
 def overlap(one: Region, other: Region) -> float:
-    """Intersection over union, as if neither were turned (AssociationNormRectCalculator)."""
+    """Compute the intersection over union, as if neither were turned
+    (AssociationNormRectCalculator).
+    """
     left, top, right, bottom = one.box
     other_left, other_top, other_right, other_bottom = other.box
     wide = min(right, other_right) - max(left, other_left)
@@ -197,7 +199,9 @@ def _is_near(region: Region, pixels: Pixels) -> bool:
 def _steps(
     back: NDArray[np.float64], width: int, height: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """x and y of every pixel of a crop, (height, width), in 32nds of the picture's pixels."""
+    """Return x and y of every pixel of a crop, (height, width), in 32nds of the picture's
+    pixels.
+    """
     fixed = back * (1 << _POINT)
     rounding = 1 << (_POINT - _STEPS - 1)
     along = np.rint(fixed[:, 0:1] * np.arange(width)).astype(np.int32)

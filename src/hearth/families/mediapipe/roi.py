@@ -61,13 +61,13 @@ class Limits(NamedTuple):
     """How far a thing may be from where it was (RoiTrackingCalculator)."""
 
     degrees: float
-    """Turned."""
+    """Degrees by which it has turned."""
     shift: float
-    """Moved, as a share of the region where it is now."""
+    """Shift, as a share of the region where it is now."""
     scale: float
-    """Grown or shrunk, as a share of that region."""
+    """Growth, as a share of that region."""
     margin: float
-    """How much smaller than that region what must hold all points is, as a share of it."""
+    """Share of that region by which what must hold all points is smaller."""
 
 
 FACE = Limits(15, 0.1, 0.3, 0.2)
@@ -82,7 +82,7 @@ def same(before: Region, points: Floats, now: Region, limits: Limits) -> bool:
     """
     cos, sin = math.cos(now.rotation), math.sin(now.rotation)
     turn = np.array([[cos, -sin], [sin, cos]])
-    """Onto the directions of ``now``."""
+    """Turn onto the directions of ``now``."""
     places = (points[:, :2] - [now.x, now.y]) @ turn
     x, y = np.array([before.x - now.x, before.y - now.y]) @ turn
     turned = math.remainder(before.rotation - now.rotation, 2 * math.pi)

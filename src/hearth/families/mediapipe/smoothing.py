@@ -44,7 +44,7 @@ class OneEuro(NamedTuple):
     def apply(
         self, values: NDArray[np.floating], moment: float, scale: float = 1.0
     ) -> "tuple[Points, OneEuro]":
-        """Values (n, d) of a frame taken at ``moment`` (seconds), smoothed; float32.
+        """Smooth values (n, d) of a frame taken at ``moment`` (seconds); float32.
 
         With them comes the filter for the next frame. ``scale`` is how large the object is, in
         the values' unit: MediaPipe takes the mean of width and height of the region that it
@@ -75,7 +75,7 @@ class LowPass(NamedTuple):
     past: NDArray[np.float64] | None = None
 
     def apply(self, values: NDArray[np.floating]) -> "tuple[Points, LowPass]":
-        """Values of any shape, smoothed, and the filter for the next frame; float32.
+        """Smooth values of any shape; return them and the filter for the next frame; float32.
 
         Another shape than before begins anew.
         """

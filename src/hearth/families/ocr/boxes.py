@@ -12,7 +12,7 @@ from hearth.families.ocr import parameters as p
 from hearth.families.ocr.page import Corners
 
 Heat = NDArray[np.uint8]
-"""How surely each pixel belongs to the core of a line: (height, width), 0 to 255."""
+"""Confidence that each pixel belongs to the core of a line: (height, width), 0 to 255."""
 
 _THINNEST = 3
 """Pixels that the core of a line has at least; two more once it is a box. As in rapidocr."""
@@ -26,7 +26,7 @@ class Box(NamedTuple):
     """A line's place."""
 
     corners: Corners
-    """In the pixels of the map, or of what it was scaled to."""
+    """Corners in the pixels of the map, or of what it was scaled to."""
     thickness: float
     """The shorter side, in pixels of the map that it was found on."""
 

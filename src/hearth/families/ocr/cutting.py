@@ -34,13 +34,13 @@ def cut(pixels: Pixels, corners: Corners, highest: int = p.REC_IMAGE_SHAPE[1]) -
 
 
 def cut_tightly(pixels: Pixels, corners: Corners) -> Pixels:
-    """Cut a line like ``cut``, no more than ``TIGHT`` times as high as its ink."""
+    """Cut a line like ``cut``, no more than ``MOST_HEIGHT_OF_INK`` times as high as its ink."""
     line = cut(pixels, corners)
     rows = _own_rows(ink := ink_of(line))
     if not len(rows):
         return line
     first, last = rows[0] / len(ink), (rows[-1] + 1) / len(ink)
-    share = max(0.5, p.TIGHT * (last - first))
+    share = max(0.5, p.MOST_HEIGHT_OF_INK * (last - first))
     if share > 0.95:
         return line
     above = min(max(0.0, (first + last - share) / 2), 1 - share)

@@ -30,7 +30,7 @@ class PageLines(NamedTuple):
     """The lines of a page in reading order."""
 
     boxes: list[Polygon]
-    """Where they stand in the image that was sent."""
+    """Places where they stand in the image that was sent."""
     lines: list[Pixels]
     """Lines, each cut out and laid flat: BGR, (height, width, 3)."""
 
@@ -64,7 +64,10 @@ class LineDetector:
         search = Search(pixels, detail.shape)
         everything = np.ones_like(detail)
         # Letters over half the picture come to pieces on the overview.
-        search.take(self._heat(view_at(pixels, scale / p.GLANCE), everything), least=p.HUGE)
+        search.take(
+            self._heat(view_at(pixels, scale / p.HUGE_PRINT_SHRINK), everything),
+            least=p.HUGE_PRINT_HEIGHT,
+        )
         closest = min(p.CLOSEST, float((p.MOST_PIXELS / (width * height)) ** 0.5))
         heat = self._heat(view, everything)
         while True:

@@ -42,7 +42,7 @@ ORIENTATION = "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
 RECOGNITION = "PP-OCRv6_rec_small.onnx"
 
 _SCRIPTS = Path(__file__).parents[2] / "assets" / "scripts.onnx"
-"""Written by ``tools/train_scripts.py``."""
+"""Classifier written by ``tools/train_scripts.py``."""
 
 _FOR_CPUS = "that is for a CPU, and graphs that take any number of lines, or one"
 
@@ -217,7 +217,7 @@ class OcrLoader:
         return quick
 
     def _remote(self) -> Iterator[tuple[RecognitionName, HubStore]]:
-        """Recognisers of the hub, and the hub."""
+        """Yield each recogniser that is a repository of the hub, with the hub."""
         for name in self._recognisers:
             if name.repository:
                 if self._hub is None:

@@ -27,7 +27,7 @@ class IdleTrim:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """While work is being done."""
+        """Count as busy while work is being done."""
         self._busy += 1
         self.cancel()
         try:

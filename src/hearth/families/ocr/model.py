@@ -14,7 +14,7 @@ from hearth.errors import HearthError
 from hearth.families.ocr import parameters
 from hearth.families.ocr.detection import LineDetector, PageLines
 from hearth.families.ocr.memory import IdleTrim
-from hearth.families.ocr.orientation import Orienter, read_either_way, telling
+from hearth.families.ocr.orientation import Orienter, lines_for_orientation, read_either_way
 from hearth.families.ocr.page import Page, Polygon, page_of
 from hearth.families.ocr.readers import LineReader
 from hearth.families.ocr.recognition import LineReading, LineRecogniser, padded_width
@@ -53,7 +53,7 @@ class Line(NamedTuple):
     """One line of text."""
 
     box: Polygon
-    """In pixels of the upright image."""
+    """Box in pixels of the upright image."""
     text: str
     confidence: float
 
@@ -212,9 +212,9 @@ class OcrModel:
 
     async def _stand_on_heads(self, lines: Sequence[Pixels], context: RequestContext) -> bool:
         """Guess whether most lines of a page stand on their heads."""
-        asked = [(line, None) for line in telling(lines)]
+        asked = [(line, None) for line in lines_for_orientation(lines)]
         guesses = await self._orientation.submit_all(asked, context=context) if asked else []
-        return sum(guesses) > parameters.TELLING_SHARE * len(asked)
+        return sum(guesses) > parameters.UPSIDE_DOWN_SHARE * len(asked)
 
     async def _recognise(
         self, upright: Sequence[Pixels], context: RequestContext

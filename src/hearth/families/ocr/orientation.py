@@ -49,16 +49,16 @@ def middle(line: Pixels) -> Pixels:
     return line[:, left : left + longest] if width > longest else line
 
 
-def telling(lines: Sequence[Pixels]) -> list[Pixels]:
+def lines_for_orientation(lines: Sequence[Pixels]) -> list[Pixels]:
     """Choose the lines that tell best which way up a page stands; none where few would.
 
     Short ones may read either way: 96, SOS.
     """
-    long = [line for line in lines if line.shape[1] >= p.TELLING_RATIO * line.shape[0]]
-    if len(long) < p.LEAST_TELLING:
+    long = [line for line in lines if line.shape[1] >= p.ORIENTATION_RATIO * line.shape[0]]
+    if len(long) < p.LEAST_ORIENTATION_LINES:
         return []
-    step = max(1, len(long) // p.MOST_TELLING)
-    return long[::step][: p.MOST_TELLING]
+    step = max(1, len(long) // p.MOST_ORIENTATION_LINES)
+    return long[::step][: p.MOST_ORIENTATION_LINES]
 
 
 async def read_either_way(
@@ -72,10 +72,10 @@ async def read_either_way(
     Lines that are read poorly are read the other way round as well, and those that read
     either way (96) go with most of the others. Raises what ``recognise`` raises.
     """
-    first = [turned(line) for line in lines] if upside_down else lines
+    first = [rotate_half(line) for line in lines] if upside_down else lines
     readings = list(await recognise(first))
     poor = [number for number, reading in enumerate(readings) if reading.confidence < p.SURE]
-    others = await recognise([turned(first[number]) for number in poor]) if poor else []
+    others = await recognise([rotate_half(first[number]) for number in poor]) if poor else []
     better = {
         number: other
         for number, other in zip(poor, others, strict=True)
@@ -86,7 +86,7 @@ async def read_either_way(
     if 2 * sum(len(other.text) for other in better.values()) > sum(len(r.text) for r in readings):
         rest = [number for number in range(len(lines)) if number not in better]
         for number, other in zip(
-            rest, await recognise([turned(first[number]) for number in rest]) if rest else [],
+            rest, await recognise([rotate_half(first[number]) for number in rest]) if rest else [],
             strict=True,
         ):  # fmt: skip
             if other.confidence >= p.SURE:
@@ -101,6 +101,6 @@ def _is_surer(other: LineReading, reading: LineReading) -> bool:
     return other.confidence > reading.confidence + p.SURER
 
 
-def turned(line: Pixels) -> Pixels:
+def rotate_half(line: Pixels) -> Pixels:
     """Turn a line (height, width, 3) by 180 degrees."""
     return np.ascontiguousarray(line[::-1, ::-1])

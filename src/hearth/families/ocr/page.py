@@ -40,7 +40,7 @@ def page_of(image: Pixels) -> Page:
 
 
 def polygon(page: Page, corners: Corners) -> Polygon:
-    """Corners in the page's pixels in those of the image that was sent."""
+    """Convert corners in the page's pixels to those of the image that was sent."""
     height, width = page.pixels.shape[:2]
     sent = np.rint(corners * (page.width / width, page.height / height)).astype(int)
     inside = np.clip(sent, 0, (page.width, page.height)).tolist()

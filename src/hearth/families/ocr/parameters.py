@@ -10,7 +10,7 @@ TEXT_SCORE = 0.5
 DET_THRESH = 0.3
 DET_BOX_THRESH = 0.5
 DET_MAX_CANDIDATES = 1000
-"""Also the most lines that an image can have."""
+"""Largest number of candidates, and so of lines in an image."""
 DET_UNCLIP_RATIO = 1.6
 
 # Cls: (channels, height, width)
@@ -41,8 +41,8 @@ of it (measured, 9 to 28 pixels high, shrunk to 6); of 4 pixels neighbours flow 
 LONGEST = 25_000
 """Pixels of a page's longer edge, as it is looked at first; the shorter one has 32 at least."""
 
-GLANCE = 3
-HUGE = 40
+HUGE_PRINT_SHRINK = 3
+HUGE_PRINT_HEIGHT = 40
 """Times that a page is shrunk once more to look for huge letters, and the least height of a box
 there: letters of some 100 pixels of the overview. It costs a ninth of the overview."""
 
@@ -89,7 +89,7 @@ SURE = 0.9
 0.97 and more, those upside down 0.78 at most (measured)."""
 
 SURER = 0.1
-"""How much more confidence turns a line: noise reads as well either way."""
+"""Gain in confidence that turns a line: noise reads as well either way."""
 
 DISBELIEVED = 0.3
 """A reading that wasn't believed, for its script, has less confidence: only what is SURE the other
@@ -107,15 +107,15 @@ STRETCHES = (1.07, 1.14)
 """Times that a line is made wider for that: the letters fall between other columns then. One in
 seven of those that are read a second time is read a third time (measured)."""
 
-TELLING_RATIO = 3
-LEAST_TELLING = 3
-MOST_TELLING = 8
+ORIENTATION_RATIO = 3
+LEAST_ORIENTATION_LINES = 3
+MOST_ORIENTATION_LINES = 8
 """The orientation model is asked of lines so many times as long as high, of so many of a page."""
 
-TELLING_SHARE = 2 / 3
+UPSIDE_DOWN_SHARE = 2 / 3
 """The share of these lines by which a page stands on its head."""
 
-TIGHT = 2.3
+MOST_HEIGHT_OF_INK = 2.3
 """Times that a cut-out line is higher than its ink, at most. An overview's boxes are loose: small
 print would be read at half its size, and lose letters (ll, rn); tighter cuts cost more time
 than they gain (measured at 1.3 to 2.5)."""

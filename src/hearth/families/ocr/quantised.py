@@ -83,7 +83,7 @@ def _is_close(ranked: Array) -> NDArray[np.bool_]:
 
 
 _NEIGHBOURS = (((1, 0), slice(None, -1)), ((0, 1), slice(1, None)))
-"""How a position's neighbours are brought beside it, the left and the right one."""
+"""Shifts by which a position's neighbours are brought beside it, the left and the right one."""
 
 
 def _written(left: Array, classes: Array, right: Array) -> Array:

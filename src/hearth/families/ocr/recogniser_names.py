@@ -20,7 +20,7 @@ PACKAGED = "PP-OCRv6_small"
 """The model that rapidocr's package carries: it needs no download."""
 
 ORGANISATION = "PaddlePaddle"
-"""Publishes PP-OCR's models as ONNX, in repositories named MODEL_rec_onnx."""
+"""Organisation that publishes PP-OCR's models as ONNX, in repositories named MODEL_rec_onnx."""
 
 _SIZES = ("PP-OCRv6_tiny", PACKAGED, "PP-OCRv6_medium", "PP-OCRv5_mobile", "PP-OCRv5_server")
 _LANGUAGES = (

@@ -134,7 +134,7 @@ _shaper.rec_image_shape = list(p.REC_IMAGE_SHAPE)
 
 
 def batch_of(lines: Sequence[Pixels], width: int) -> Array:
-    """Lines as recognition takes them, padded to a width: float32 (n, 3, 48, width)."""
+    """Stack lines as recognition takes them, padded to a width: float32 (n, 3, 48, width)."""
     # rapidocr takes the ratio of width to height; half a pixel keeps its rounding down
     # from losing one.
     ratio = (width + 0.5) / p.REC_IMAGE_SHAPE[1]
@@ -157,7 +157,7 @@ def in_logical_order(text: str) -> str:
 
 
 def padded_width(line: Pixels) -> int:
-    """Pixels that a line is wide for recognition: 48 pixels high, its width rounded up."""
+    """Count the pixels of a line's width at a height of 48, rounded up for recognition."""
     height, width = line.shape[:2]
     steps = math.ceil(math.ceil(p.REC_IMAGE_SHAPE[1] * width / height) / p.WIDTH_STEP)
     return max(p.LEAST_WIDTH, int(steps) * p.WIDTH_STEP)

@@ -47,7 +47,7 @@ _LETTERS: Mapping[str, str] = {
     "Myanmar": "ကခဂဃငစဆဇဈညဋဌဍဎဏတထဒဓနပဖဗဘမယရလဝသဟဠအ",
     "Ethiopic": "ሀለሐመሠረሰቀበተኀነአከወዐዘየደገጠጰጸፀፈፐ",
 }
-"""By script: the letters that no text can do without; small ones, where there are two cases."""
+"""Letters by script that no text can do without; small ones, where there are two cases."""
 
 _LEAST_WIDTH = 320
 """Pixels that a line had at least, its padding included, when the classifier was trained."""

@@ -156,9 +156,9 @@ class Classifier:
         if self._store is None:
             return
         for name, source in self.sets.items():
-            kept = self._store.load(source, self._builder.dtype_of, dim)
-            if kept is not None:
-                self._take(name, kept)
+            cached = self._store.load(source, self._builder.dtype_of, dim)
+            if cached is not None:
+                self._take(name, cached)
 
     async def derive_artifacts(self, progress: Progress) -> None:
         """Make the vectors of the sets that have none, the smallest set first.
@@ -200,12 +200,12 @@ class Classifier:
 
         if not await run_blocking(source.is_local):
             await run_blocking(partial(source.download, downloaded))
-        kept = await self._builder.make(source, self._dim, made=made, waits=waits)
-        self._take(source.name, kept)
+        cached = await self._builder.make(source, self._dim, made=made, waits=waits)
+        self._take(source.name, cached)
 
-    def _take(self, name: str, kept: CachedLabels) -> None:
+    def _take(self, name: str, cached: CachedLabels) -> None:
         self._indexes[name] = LabelIndex(
-            kept.vectors, kept.catalogue, scale=self._scale, bias=self._bias
+            cached.vectors, cached.catalogue, scale=self._scale, bias=self._bias
         )
 
     async def _vectors_of(self, labels: Sequence[str], context: RequestContext) -> Vector:

@@ -25,7 +25,7 @@ class Query(NamedTuple):
     vector: Vector
     """A picture's unit vector, float32 (dim,)."""
     top: int
-    """How many answers; never more than MOST_ANSWERS."""
+    """Number of answers; never more than MOST_ANSWERS."""
     rank: str | None = None
     """Sum the probabilities at this rank of the taxonomy."""
 
@@ -63,7 +63,7 @@ class LabelIndex:
         return [self._answer(row, query) for row, query in zip(logits, queries, strict=True)]
 
     def _answer(self, logits: Vector, query: Query) -> Scored:
-        """softmax over all labels (Radford et al. 2021, figure 3), and the best of it."""
+        """Compute the best of the softmax over all labels (Radford et al. 2021, figure 3)."""
         with np.errstate(invalid="ignore"):
             weights = np.exp(logits - logits.max())
         total = float(weights.sum(dtype=np.float64))

@@ -99,7 +99,7 @@ class HeldMatrix:
 
 
 def picked(matrix: Matrix, rows: Sequence[int]) -> Vector:
-    """Single rows of it, ascending: float32 (rows, dim)."""
+    """Copy single rows of it, ascending: float32 (rows, dim)."""
     return np.concatenate([matrix.block(row, row + 1) for row in rows])
 
 

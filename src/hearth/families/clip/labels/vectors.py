@@ -27,12 +27,12 @@ wait for one another at every piece: on a machine that is busy otherwise, ten ti
 _HALF_BITS = np.int32(-0x70002000)
 """0x8FFFE000: where a half's sign, exponent and mantissa are in a float, moved there."""
 _HALF_SCALE = np.float32(2.0**112)
-"""Between the two exponents' biases, 127 and 15."""
+"""Factor between the two exponents' biases, 127 and 15."""
 _SMALLEST_NORMAL_HALF = 2.0**-14
 
 
 def stored(vectors: Vector, dtype: Dtype) -> Stored:
-    """Unit vectors as they are kept.
+    """Return unit vectors as they are kept.
 
     Of halves those below 2⁻¹⁴ become 0: there they are no more exact, and some processors
     take a hundred times longer to multiply what is that small.

@@ -59,7 +59,7 @@ class CachedLabels(NamedTuple):
     """Unit rows; of large sets mapped, or in memory where there is no disk for them."""
     catalogue: Catalogue
     origin: str
-    """Where the vectors come from: ``computed``, or what they were taken over from."""
+    """Origin of the vectors: ``computed``, or what they were taken over from."""
 
 
 class LabelStore:
@@ -90,16 +90,16 @@ class LabelStore:
         try:
             written = meta_path.read_bytes()
             meta = json.loads(written)
-            wanted = {**self._identity(source), "dtype": dtype_of(meta["labels"])}
-            wanted |= {} if dim is None else {"dim": dim}
+            required = {**self._identity(source), "dtype": dtype_of(meta["labels"])}
+            required |= {} if dim is None else {"dim": dim}
             # Without the data on the disk nobody can tell: then what is kept counts.
             version = source.version
-            wanted |= {} if version is None else {"version": version}
-            if any(meta[name] != value for name, value in wanted.items()):
+            required |= {} if version is None else {"version": version}
+            if any(meta[name] != value for name, value in required.items()):
                 return None
-            kept = _read(self.folder, meta)
+            cached = _read(self.folder, meta)
             # Another process may have replaced them meanwhile: it takes the meta away first.
-            return kept if meta_path.read_bytes() == written else None
+            return cached if meta_path.read_bytes() == written else None
         except FileNotFoundError:
             return None
         except Exception as error:
@@ -195,7 +195,7 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def _read(folder: Path, meta: Mapping[str, Any]) -> CachedLabels:
-    """Vectors and names that a meta vouches for; raises whatever is wrong with them."""
+    """Read the vectors and names that a meta vouches for; raises whatever is wrong with them."""
     paths = {what: folder / name for what, name in files_of(meta["set"]).items()}
     # Small sets are scored on the event loop, where a page that was evicted would be a read.
     mapped: Literal["r"] | None = "r" if meta["labels"] > LARGE else None

@@ -14,13 +14,13 @@ from hearth.models.vectors import Vector, directed, unit
 SAMPLES = 8
 
 _LEAST_COSINE = 0.3
-"""On average. Between unrelated directions it is 0 ± 0.04 at 512 numbers; the same label in
-other words, as the vectors may have been made from, is well above."""
+"""Mean cosine. Between unrelated directions it is 0 ± 0.04 at 512 numbers; the same label in other
+words, as the vectors may have been made from, is well above."""
 
 _TIE = 1e-5
 
 EmbedLabels = Callable[[Sequence[Sequence[str]]], Awaitable[Vector]]
-"""Makes the vectors of labels from their prompts."""
+"""Callback that makes the vectors of labels from their prompts."""
 
 
 class Proof:
@@ -77,8 +77,8 @@ def chosen(
     prompts: Iterator[Sequence[str]], rows: Iterable[int], start: int = 0
 ) -> list[list[str]]:
     """Choose the prompts of single labels, ascending; ``start`` is the label that comes first."""
-    found: list[list[str]] = []
+    samples: list[list[str]] = []
     for row in rows:
-        found += [list(one) for one in islice(prompts, row - start, row - start + 1)]
+        samples += [list(one) for one in islice(prompts, row - start, row - start + 1)]
         start = row + 1
-    return found
+    return samples

@@ -17,7 +17,7 @@ from hearth.files import write_atomic
 from hearth.models.vectors import Vector
 
 _LOOSE = 0.01
-"""How far from 1 a vector may be that was rounded to float16."""
+"""Distance from 1 that a vector may be that was rounded to float16."""
 
 
 class ResumableVectors:
@@ -102,8 +102,8 @@ class ResumableVectors:
             else:
                 self.path.unlink()
 
-    def _begin(self, kept: int) -> None:
-        self.done = self._sound(kept)
+    def _begin(self, rows: int) -> None:
+        self.done = self._sound(rows)
         if not self.done:
             self._note.unlink(missing_ok=True)
             self._file.seek(0)

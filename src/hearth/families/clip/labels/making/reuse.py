@@ -40,7 +40,7 @@ class LabelJob(NamedTuple):
     """The length of the model's vectors, where it is known."""
     dtype: Dtype
     made: Callable[[int, int], None]
-    """Told how many labels have their vectors, and of how many."""
+    """Callback that hears how many labels have their vectors, and of how many."""
 
     @property
     def total(self) -> int:
@@ -85,8 +85,8 @@ def _candidates(
 
 
 def _kept_as_float32(store: LabelStore, job: LabelJob) -> Matrix | None:
-    kept = store.load(job.source, lambda _: "float32", job.dim)
-    return None if kept is None else HeldMatrix(kept.vectors)
+    cached = store.load(job.source, lambda _: "float32", job.dim)
+    return None if cached is None else HeldMatrix(cached.vectors)
 
 
 async def _fitting(

@@ -13,7 +13,7 @@ from hearth.families.clip.settings import Templates
 
 
 def imagenet(templates: Templates) -> LabelSet:
-    """ImageNet's 1000 classes.
+    """Return ImageNet's 1000 classes.
 
     Names and prompts are open_clip's where it is installed (its file is read without
     importing the package, and so without torch), else the names of our data file.
@@ -36,7 +36,7 @@ def imagenet(templates: Templates) -> LabelSet:
 
 
 def scenes() -> LabelSet:
-    """Scenes of everyday photographs; ``assets/scenes.txt`` lists them with their prompts."""
+    """Return everyday photographs' scenes; ``assets/scenes.txt`` lists them with prompts."""
     rows = [line.split("|") for line in _lines("scenes.txt")]
     labels = tuple(row[0].strip() for row in rows)
     texts = tuple(tuple(prompt.strip() for prompt in row[1:]) for row in rows)
@@ -49,7 +49,7 @@ def _lines(asset: str) -> list[str]:
 
 
 def _open_clip_metadata() -> ModuleType | None:
-    """open_clip's module of names and templates, loaded from its file alone."""
+    """Load open_clip's module of names and templates from its file alone."""
     package = importlib.util.find_spec("open_clip")
     if package is None or package.origin is None:
         return None

@@ -26,7 +26,7 @@ class Catalogue:
 
     @classmethod
     def of(cls, labels: Iterable[str]) -> "Catalogue":
-        """Labels without a taxonomy."""
+        """Make labels without a taxonomy."""
         return cls(Names.of(labels))
 
     def arrays(self) -> dict[str, NDArray[Any]]:

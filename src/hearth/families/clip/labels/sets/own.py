@@ -13,7 +13,7 @@ Entry = tuple[str, Sequence[str]]
 
 
 def own_labels(path: Path) -> LabelSet:
-    """Labels of a file, read at once.
+    """Read the labels of a file, at once.
 
     A text file has a label a line, with prompts behind bars if need be:
     ``heron | a photo of a heron | a grey heron at a pond``; lines that begin with ``#`` are

@@ -18,7 +18,7 @@ OWN = "own"
 TREE_OF_LIFE = "tree_of_life"
 
 PROMPT = "a photo of a {}"
-"""For a name that comes without prompts."""
+"""Prompt for a name that comes without prompts."""
 
 
 class LabelSource(Protocol):
@@ -78,7 +78,7 @@ class LabelSource(Protocol):
         ...
 
     def shipped(self) -> Matrix | None:
-        """Vectors that came with the labels, in their order; it is to be closed.
+        """Open the vectors that came with the labels, in their order; it is to be closed.
 
         Raises whatever stands in the way: files may come from anywhere.
         """
@@ -98,7 +98,7 @@ class LabelSet:
     version = None
     """The key says all."""
     ranked = False
-    """There is no taxonomy."""
+    """Empty: there is no taxonomy."""
 
     @property
     def count(self) -> int:

@@ -116,7 +116,7 @@ class TaxonomyBuilder:
         return Taxonomy(ranks)
 
     def _species(self) -> Rank:
-        """Labels of one genus and epithet are one species; one with a common name names it."""
+        """Join labels of one genus and epithet to a species; one with a common name names it."""
         genus = np.array(self._codes[-1], np.uint64)
         kingdom = np.array(self._codes[0], np.uint64)
         epithet = np.array(self._epithet_codes, np.uint64)

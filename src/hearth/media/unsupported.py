@@ -1,4 +1,4 @@
-"""Files that aren't read as images: what a client is told that it has sent."""
+"""Files that aren't read as images, told from one another for whoever has sent one."""
 
 import re
 
@@ -73,8 +73,8 @@ _TEXTS = _marks(
 )
 
 
-def what_it_is(payload: bytes) -> str:
-    """Describe a file that is no image we read, as the beginning of a sentence."""
+def describe_unsupported(payload: bytes) -> str:
+    """Say what a file is that is no image we read, as the beginning of a sentence."""
     start = payload[:_HEAD]
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     # TGA files begin with nothing of their own.

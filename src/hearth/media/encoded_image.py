@@ -12,11 +12,11 @@ from hearth.media.colours import colours_of
 from hearth.media.depth import is_deep, to_eight_bit
 from hearth.media.forms import Decoded, PixelForm, alpha_of
 from hearth.media.jpeg_file import JpegFile
-from hearth.media.orientation import UPRIGHT, orientation_of, tagged, turned
+from hearth.media.orientation import UPRIGHT, orientation_of, tagged_orientation, turn_upright
 from hearth.media.png_file import PngFile
 
 
-class Opened(Protocol):
+class EncodedImage(Protocol):
     """An image file that is to be decoded, once; methods raise whatever a decoder trips over."""
 
     @property
@@ -37,8 +37,8 @@ class Opened(Protocol):
         """Decode with all that pixels of this form are made from, or of any form."""
 
 
-class OpenedJpeg:
-    """A JPEG; satisfies ``Opened``."""
+class EncodedJpeg:
+    """A JPEG; satisfies ``EncodedImage``."""
 
     def __init__(self, payload: bytes, orientation: int | None = None) -> None:
         self._file = JpegFile(payload)
@@ -94,11 +94,11 @@ class OpenedJpeg:
         pixels = jpeg.decode(self._file, self._scale)
         mode = "CMYK" if pixels.shape[2] == 4 else "RGB"
         image = Image.frombuffer(mode, pixels.shape[1::-1], pixels)
-        return turned(image, self._orientation)
+        return turn_upright(image, self._orientation)
 
 
-class OpenedImage:
-    """A file that Pillow decodes; satisfies ``Opened``."""
+class PillowImage:
+    """A file that Pillow decodes; satisfies ``EncodedImage``."""
 
     def __init__(self, image: ImageFile.ImageFile, orientation: int | None = None) -> None:
         self._image = image
@@ -121,7 +121,7 @@ class OpenedImage:
         if self._around is not None:
             return self._around
         try:
-            return tagged(self._image.getexif())
+            return tagged_orientation(self._image.getexif())
         except Exception:
             # Broken metadata is no reason to refuse good pixels.
             return UPRIGHT
@@ -142,7 +142,7 @@ class OpenedImage:
     def image(self) -> Image.Image:
         """Decode to an upright RGB image in the form STORED."""
         self.load()
-        return turned(_as_rgb(self._image), self.orientation)
+        return turn_upright(_as_rgb(self._image), self.orientation)
 
     def decoded(self, form: PixelForm | None) -> Decoded:
         """Decode with all that pixels of this form are made from, or of any form."""
@@ -150,16 +150,16 @@ class OpenedImage:
         image, orientation = self._image, self.orientation
         alpha = colours = None
         if form in (PixelForm.READABLE, None) and (shares := alpha_of(image)):
-            alpha = np.asarray(turned(shares, orientation))
+            alpha = np.asarray(turn_upright(shares, orientation))
         if form in (PixelForm.SRGB, None) and (profile := self.profile):
-            inks = turned(image, orientation) if image.mode == "CMYK" else None
+            inks = turn_upright(image, orientation) if image.mode == "CMYK" else None
             mode = {"1": "L", "LA": "L", "La": "L"}.get(image.mode, image.mode)
             colours = colours_of(profile, "L" if is_deep(image) else mode, inks)
-        rgb = np.asarray(turned(_as_rgb(image), orientation))
+        rgb = np.asarray(turn_upright(_as_rgb(image), orientation))
         return Decoded(rgb, alpha, colours)
 
 
-class OpenedPng(OpenedImage):
+class EncodedPng(PillowImage):
     """A PNG, of which Pillow sees what pixels depend on."""
 
     def __init__(self, payload: bytes) -> None:
@@ -198,16 +198,16 @@ class OpenedPng(OpenedImage):
 
 def open_image(
     kind: type[ImageFile.ImageFile], payload: bytes, orientation: int | None = None
-) -> Opened:
+) -> EncodedImage:
     """Open a file of one of Pillow's kinds: JPEG and PNG by walking them, others with Pillow.
 
     ``orientation`` is Exif's where another part of the file tells it, else None.
     """
     if kind is JpegImagePlugin.JpegImageFile:
-        return OpenedJpeg(payload, orientation)
+        return EncodedJpeg(payload, orientation)
     if kind is PngImagePlugin.PngImageFile:
-        return OpenedPng(payload)
-    return OpenedImage(kind(BytesIO(payload)), orientation)
+        return EncodedPng(payload)
+    return PillowImage(kind(BytesIO(payload)), orientation)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
