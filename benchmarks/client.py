@@ -31,6 +31,8 @@ from _models import convolutions, jpegs
 from hearth.client import Client
 
 Rows = list[list[object]]
+Figures = dict[str, float]
+"""By the names of ``goals.toml``."""
 Results = AsyncIterator[tuple[int, bytes]]
 Side = Callable[[int, str, Sequence[bytes | Path]], Results]
 
@@ -97,7 +99,7 @@ def measure(side: Side, port: int, task: str, sources: Sequence[bytes | Path]) -
 
 def against_hand(
     node: kit.Serving, rounds: int, title: str, task: str, sources: Sequence[bytes | Path]
-) -> tuple[Rows, list[kit.Goal]]:
+) -> tuple[Rows, Figures]:
     """The client and the one written by hand, in turns."""
     costs: dict[Side, list[Cost]] = {by_plain: [], by_client: []}
     for side in costs:
@@ -113,10 +115,10 @@ def against_hand(
     ratio = kit.median_ratio(
         [cost.rate for cost in costs[by_client]], [cost.rate for cost in costs[by_plain]]
     )
-    return rows, [kit.Goal(f"{title}: map, against the client by hand", ratio, least=0.9)]
+    return rows, {f"{title}: map, against the client by hand": ratio}
 
 
-def alone(node: kit.Serving, rounds: int, count: int) -> tuple[Rows, list[kit.Goal]]:
+def alone(node: kit.Serving, rounds: int, count: int) -> tuple[Rows, Figures]:
     """One request at a time."""
 
     async def by_infer() -> list[float]:
@@ -139,16 +141,13 @@ def alone(node: kit.Serving, rounds: int, count: int) -> tuple[Rows, list[kit.Go
         ["one at a time, infer", "", "", statistics.median(ours)],
     ]
     longer = [mine - hand for mine, hand in zip(ours, theirs, strict=True)]
-    return rows, [
-        kit.Goal("infer: median beyond the client by hand, ms",
-                 statistics.median(longer), most=0.3),
-    ]  # fmt: skip
+    return rows, {"infer: median beyond the client by hand, ms": statistics.median(longer)}
 
 
-def one_node(rounds: int, count: int, files: int) -> tuple[Rows, list[kit.Goal]]:
+def one_node(rounds: int, count: int, files: int) -> tuple[Rows, Figures]:
     """All that is measured against a client written by hand."""
     rows: Rows = []
-    goals: list[kit.Goal] = []
+    figures: Figures = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         kit.confined(kit.CLIENT_CORE),
@@ -160,15 +159,15 @@ def one_node(rounds: int, count: int, files: int) -> tuple[Rows, list[kit.Goal]]
     ):  # fmt: skip
         large = pictures(Path(folder), files, FILE_BYTES)
         small = pictures(Path(folder, "small"), files, 0)
-        for more_rows, more_goals in (
+        for more_rows, more_figures in (
             against_hand(node, rounds, "1 kB in memory", "noop", [PAYLOAD] * count),
             against_hand(node, rounds, "files of 200 kB", "size", large),
             against_hand(clip, rounds, "pictures for CLIP", "clip_image_embed", small),
             alone(node, rounds, 300),
         ):
             rows += more_rows
-            goals += more_goals
-    return rows, goals
+            figures |= more_figures
+    return rows, figures
 
 
 def pictures(folder: Path, count: int, size: int) -> list[Path]:
@@ -187,7 +186,7 @@ def paced(stack: ExitStack, milliseconds: str) -> kit.Serving:
     )
 
 
-def unequal(rounds: int, count: int) -> tuple[Rows, list[kit.Goal]]:
+def unequal(rounds: int, count: int) -> tuple[Rows, Figures]:
     """Two nodes, one three times as fast as the other, alone and together."""
 
     async def rate(*nodes: kit.Serving) -> float:
@@ -214,10 +213,10 @@ def unequal(rounds: int, count: int) -> tuple[Rows, list[kit.Goal]]:
     ]
     sums = [one + other for one, other in zip(*list(rates.values())[:2], strict=True)]
     ratio = kit.median_ratio(rates["both"], sums)
-    return rows, [kit.Goal("both, against the sum of each alone", ratio, least=0.9)]
+    return rows, {"both, against the sum of each alone": ratio}
 
 
-def killed(rounds: int) -> tuple[Rows, list[kit.Goal]]:
+def killed(rounds: int) -> tuple[Rows, Figures]:
     """What a node's sudden end costs those that it had not answered."""
     with kit.confined(kit.CLIENT_CORE), ExitStack() as stack:
         survivor = paced(stack, "10")
@@ -229,9 +228,8 @@ def killed(rounds: int) -> tuple[Rows, list[kit.Goal]]:
                 took.append(asyncio.run(_after_a_kill(survivor, victim)) * 1000)
     return (
         [["all in flight at a kill answered after, median", "", "", statistics.median(took)]],
-        [kit.Goal("all in flight at a kill answered, p95, ms",
-                  kit.percentile(took, 0.95), most=500)],
-    )  # fmt: skip
+        {"all in flight at a kill answered, p95, ms": kit.percentile(took, 0.95)},
+    )
 
 
 async def _after_a_kill(survivor: kit.Serving, victim: kit.Serving) -> float:
@@ -260,13 +258,13 @@ async def _after_a_kill(survivor: kit.Serving, victim: kit.Serving) -> float:
     return max(at[number] for number in in_flight) - started
 
 
-def discovered(rounds: int) -> tuple[Rows, list[kit.Goal]]:
+def discovered(rounds: int) -> tuple[Rows, Figures]:
     """How long a new client needs to find a node."""
     where, seconds = found(rounds)
     took = [each * 1000 for each in seconds]
     return (
         [[f"first node found and asked, by mDNS ({where})", "", "", statistics.median(took)]],
-        [kit.Goal("first node found and asked, p95, ms", kit.percentile(took, 0.95), most=1000)],
+        {"first node found and asked, p95, ms": kit.percentile(took, 0.95)},
     )
 
 
@@ -274,13 +272,13 @@ def main() -> int:
     """Measure all and report."""
     chosen = kit.options(__doc__ or "")
     rows: Rows = []
-    goals: list[kit.Goal] = []
+    figures: Figures = {}
     for part, arguments in _parts(chosen.quick):
-        more_rows, more_goals = part(*arguments)
+        more_rows, more_figures = part(*arguments)
         rows += more_rows
-        goals += more_goals
+        figures |= more_figures
     columns = ["what", "a second", "client CPU µs each", "median ms"]
-    return kit.report("client", columns, rows, goals, check=chosen.check)
+    return kit.report("client", columns, rows, kit.goals_of("client", figures), check=chosen.check)
 
 
 def _parts(quick: bool) -> list[tuple[Callable[..., Any], tuple[int, ...]]]:

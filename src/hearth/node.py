@@ -250,11 +250,11 @@ class InferenceNode:
     def _about(self) -> Mapping[str, str]:
         """Tell of the node what the capabilities say: whoever knows it by an address and by mDNS
         sees that it is one."""
-        told = {"node.status": self.status}
+        fields = {"node.status": self.status}
         if self._identity is not None:
             name = self._identity.name if self._presence is None else self._presence.name
-            told |= {"node.uuid": self._identity.uuid, "node.name": name}
-        return told
+            fields |= {"node.uuid": self._identity.uuid, "node.name": name}
+        return fields
 
     def _condition(self) -> tuple[object, ...]:
         return tuple((managed.state, managed.startup_done) for managed in self.models.values())

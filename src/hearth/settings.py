@@ -280,7 +280,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     location = [str(part) for part in first["loc"]]
     path = ".".join(part for part in location if not part.isdigit())
     origin = next((where for at, where in origins.items() if at.startswith(path)), "")
-    given = f" (from {origin})" if origin else ""
+    source = f" (from {origin})" if origin else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown setting {path}{given}; the README lists them all"
-    return f"{path} = {first['input']!r}{given}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        return f"unknown setting {path}{source}; the README lists them all"
+    return f"{path} = {first['input']!r}{source}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -38,7 +38,7 @@ class NumbersDelta(Delta):
         return NumbersDelta(self.text + later.text)
 
     def render(self) -> Result:
-        return _result(self.text, COUNT_DELTA_V1)
+        return result_of(self.text, COUNT_DELTA_V1)
 
 
 class Counting:
@@ -55,7 +55,7 @@ class Counting:
         numbers: list[str] = []
 
         def so_far() -> Result | None:
-            return _result("".join(numbers), COUNT_V1) if options["so_far"] else None
+            return result_of("".join(numbers), COUNT_V1) if options["so_far"] else None
 
         return AnswerStream(self._parts(numbers, options), so_far)
 
@@ -71,12 +71,12 @@ class Counting:
                 text = f"{number:0{options['width']}} "
                 numbers.append(text)
                 self.produced += 1
-                yield Part(_result(text, COUNT_V1)) if options["whole"] else NumbersDelta(text)
-            yield Part(_result("".join(numbers), COUNT_V1), is_last=True)
+                yield Part(result_of(text, COUNT_V1)) if options["whole"] else NumbersDelta(text)
+            yield Part(result_of("".join(numbers), COUNT_V1), is_last=True)
         finally:
             self.at_work -= 1
 
 
-def _result(text: str, schema: SchemaInfo) -> Result:
+def result_of(text: str, schema: SchemaInfo) -> Result:
     body = orjson.dumps({"text": text})
     return Result(body, f"application/json;schema={schema.name}", schema.name)

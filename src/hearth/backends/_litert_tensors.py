@@ -90,10 +90,10 @@ def _tensor(detail: Mapping[str, Any], name: str, raw: bool) -> InterpreterTenso
 
 def _quantisation(detail: Mapping[str, Any], dtype: np.dtype[Any]) -> Quantisation | None:
     """Read how a tensor is quantised; None for floats, and for whole numbers without a scale."""
-    told = detail["quantization_parameters"]
-    if dtype.kind not in "iu" or len(told["scales"]) != 1 or not told["scales"][0] > 0:
+    parameters = detail["quantization_parameters"]
+    if dtype.kind not in "iu" or len(parameters["scales"]) != 1 or not parameters["scales"][0] > 0:
         return None
-    return Quantisation(dtype, float(told["scales"][0]), int(told["zero_points"][0]))
+    return Quantisation(dtype, float(parameters["scales"][0]), int(parameters["zero_points"][0]))
 
 
 def weight_precision(details: Sequence[Mapping[str, Any]]) -> str:
@@ -116,16 +116,16 @@ def weight_precision(details: Sequence[Mapping[str, Any]]) -> str:
     return most if sizes[most] else "fp32"
 
 
-def check_feeds(feeds: Mapping[str, Array], wanted: Sequence[TensorSpec]) -> int:
+def check_feeds(feeds: Mapping[str, Array], specs: Sequence[TensorSpec]) -> int:
     """Return how many rows the feeds have; raises ModelFailed where they aren't what is wanted.
 
     The interpreter would take some of them for what they aren't.
     """
-    unknown = feeds.keys() ^ {spec.name for spec in wanted}
+    unknown = feeds.keys() ^ {spec.name for spec in specs}
     if unknown:
         raise ModelFailed(f"LiteRT: the inputs differ in {', '.join(sorted(unknown))}")
     rows: set[int] = set()
-    for name, shape, dtype in wanted:
+    for name, shape, dtype in specs:
         array = feeds[name]
         fits = len(array.shape) == len(shape) and all(
             size and size == (has or size) for size, has in zip(array.shape, shape, strict=True)

@@ -112,12 +112,12 @@ class LiteRtSession:
         try:
             return self._call(arrays)
         except Exception as error:
-            told = str(error) if isinstance(error, ModelFailed) else f"LiteRT: {_told(error)}"
+            reason = str(error) if isinstance(error, ModelFailed) else f"LiteRT: {_told(error)}"
             kind = OutOfMemory if is_out_of_memory(error) else ModelFailed
             # After a failure LiteRT 2.3 may crash at the next call: never use it again.
             self._interpreter = None
         # Out here, where nothing holds the frames that failed any more, nor the interpreter.
-        raise kind(told)
+        raise kind(reason)
 
     def _call(self, arrays: Sequence[Array]) -> list[Array]:
         fed = [tensor.fed(array) for tensor, array in zip(self._inputs, arrays, strict=True)]

@@ -58,18 +58,18 @@ class TorchBackend(Backend):
         device = options.device
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
             raise BackendUnavailable(f"no device {device!r}: choose auto, cpu, cuda, cuda:N or mps")
-        here = self._listed()
+        listed = self._listed()
         if device == "auto":
-            faults = list(takewhile(bool, map(self._proofs.fault, here)))
-            name = here[len(faults)]  # the CPU, last, has none
+            faults = list(takewhile(bool, map(self._proofs.fault, listed)))
+            name = listed[len(faults)]  # the CPU, last, has none
             if name == "cpu" and options.require_device:
                 why = "; ".join(faults) or "only the CPU is here"
                 raise BackendUnavailable(f"no accelerator that torch can use: {why}")
             instead = "the CPU" if name == "cpu" else name
             return Placement(name, self.name, f"{faults[0]}: using {instead}" if faults else "")
         name = "cuda:0" if device == "cuda" else device
-        fault = f"torch has no device {device}; here are {', '.join(here)}"
-        if name in here and not (fault := self._proofs.fault(name)):
+        fault = f"torch has no device {device}; here are {', '.join(listed)}"
+        if name in listed and not (fault := self._proofs.fault(name)):
             return Placement(name, self.name)
         if options.require_device:
             raise BackendUnavailable(fault)

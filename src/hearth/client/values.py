@@ -107,12 +107,12 @@ def value_of(outcome: Outcome) -> Any:
     if not outcome.is_json:
         # Plain numbers have no schema, but their length beside them.
         return _raw_embedding(outcome) if DIMENSIONS in outcome.meta else outcome.body
-    told = outcome.json()
+    content = outcome.json()
     schema = SCHEMAS.get(outcome.schema)
     if schema is None or not schema.value:
-        return told
+        return content
     try:
-        return _READERS[schema.value](told)
+        return _READERS[schema.value](content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the answer is no {outcome.schema}: {error!r}") from None
 
@@ -131,41 +131,41 @@ def _raw_embedding(outcome: Outcome) -> Embedding:
     return Embedding(vector, outcome.meta.get(MODEL, ""))
 
 
-def _embedding(told: Any) -> Embedding:
-    return Embedding(_array(told["vector"], 1), _text(told.get("model_id", "")))
+def _embedding(content: Any) -> Embedding:
+    return Embedding(_array(content["vector"], 1), _text(content.get("model_id", "")))
 
 
-def _labels(told: Any) -> Labels:
-    labels = tuple(Label(_text(each["label"]), float(each["score"])) for each in told["labels"])
-    return Labels(labels, _text(told.get("model_id", "")))
+def _labels(content: Any) -> Labels:
+    labels = tuple(Label(_text(each["label"]), float(each["score"])) for each in content["labels"])
+    return Labels(labels, _text(content.get("model_id", "")))
 
 
-def _texts(told: Any) -> Texts:
+def _texts(content: Any) -> Texts:
     lines = tuple(
         TextLine(_text(each["text"]), float(each["confidence"]), _array(each["box"]).reshape(4, 2))
-        for each in told["items"]
+        for each in content["items"]
     )
-    return Texts(lines, _text(told.get("model_id", "")))
+    return Texts(lines, _text(content.get("model_id", "")))
 
 
-def _faces(told: Any) -> Faces:
-    return Faces(tuple(map(_face, told["faces"])), _text(told.get("model_id", "")))
+def _faces(content: Any) -> Faces:
+    return Faces(tuple(map(_face, content["faces"])), _text(content.get("model_id", "")))
 
 
-def _face(told: Any) -> Face:
-    landmarks, embedding = told.get("landmarks"), told.get("embedding")
+def _face(content: Any) -> Face:
+    landmarks, embedding = content.get("landmarks"), content.get("embedding")
     return Face(
-        _array(told["bbox"]).reshape(4),
-        float(told["confidence"]),
+        _array(content["bbox"]).reshape(4),
+        float(content["confidence"]),
         _array(landmarks).reshape(-1, 2) if landmarks else None,
         _array(embedding, 1) if embedding else None,
     )
 
 
-def _text(told: Any) -> str:
-    if not isinstance(told, str):
-        raise TypeError(f"{told!r} is no text")
-    return told
+def _text(content: Any) -> str:
+    if not isinstance(content, str):
+        raise TypeError(f"{content!r} is no text")
+    return content
 
 
 def _array(numbers: Any, dimensions: int | None = None) -> "NDArray[np.float32]":

@@ -96,14 +96,14 @@ def multicast_addresses(advertised: str) -> list[str]:
 
 def link_local_addresses() -> list[str]:
     """List IPv6 addresses to speak mDNS on as well: one for each interface to a LAN that is up."""
-    found: dict[str, str] = {}
+    addresses: dict[str, str] = {}
     for adapter in ifaddr.get_adapters():
         for entry in adapter.ips:
             if isinstance(entry.ip, tuple) and is_lan(entry.nice_name):
                 address, _, zone = entry.ip
                 if ipaddress.IPv6Address(address).is_link_local and _is_ours(address, zone):
-                    found.setdefault(entry.nice_name, address)
-    return list(found.values())
+                    addresses.setdefault(entry.nice_name, address)
+    return list(addresses.values())
 
 
 def _is_ours(address: str, zone: int) -> bool:

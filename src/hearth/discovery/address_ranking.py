@@ -64,13 +64,13 @@ class LocalNetworks(NamedTuple):
 
         Where that isn't known (it came by IPv4), it may be behind any of our interfaces.
         """
-        found = ipaddress.ip_address(address)
-        if found.is_unspecified or found.is_multicast or str(found) == "255.255.255.255":
+        parsed = ipaddress.ip_address(address)
+        if parsed.is_unspecified or parsed.is_multicast or str(parsed) == "255.255.255.255":
             return []  # no host has it
-        if found.version == 4 or not found.is_link_local:
-            return [str(found)]
+        if parsed.version == 4 or not parsed.is_link_local:
+            return [str(parsed)]
         zones = [_zone_name(zone)] if zone else self.zones
-        return [f"{found}%{zone}" for zone in zones]
+        return [f"{parsed}%{zone}" for zone in zones]
 
 
 def _rank(text: str, networks: LocalNetworks) -> int:

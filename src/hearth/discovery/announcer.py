@@ -143,13 +143,13 @@ class Announcer:
         if self._label is None:
             self._label = await self._responder.claim(self._wish)
             self._defended = False
-        wanted = _Announcement(
+        announcement = _Announcement(
             self._label, address, self._fixed_status or self._status, self._runtime
         )
-        if wanted != self._announced:
-            await self._responder.publish(wanted.label, address, self._txt(wanted))
-            self._report(wanted)
-            self._announced = wanted
+        if announcement != self._announced:
+            await self._responder.publish(announcement.label, address, self._txt(announcement))
+            self._report(announcement)
+            self._announced = announcement
         await self._responder.use(interfaces)
 
     def _contest(self, rival: str) -> None:
@@ -168,17 +168,17 @@ class Announcer:
             # Said once more, it ends a clash with one who gives way by the same rule.
             self._defended = True
 
-    def _txt(self, wanted: _Announcement) -> dict[str, str]:
+    def _txt(self, announcement: _Announcement) -> dict[str, str]:
         return {
             "uuid": self._uuid,
-            "status": wanted.status,
+            "status": announcement.status,
             "version": self._version,
             "v": self._version,  # what today's clients read
-            "runtime": wanted.runtime,
+            "runtime": announcement.runtime,
         }
 
-    def _report(self, wanted: _Announcement) -> None:
-        spot = (wanted.label, wanted.address)
+    def _report(self, announcement: _Announcement) -> None:
+        spot = (announcement.label, announcement.address)
         if self._reported != spot:
             log.info("announced as %r at %s:%d", *spot, self._port)
         self._reported = spot

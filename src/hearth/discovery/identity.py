@@ -101,8 +101,8 @@ def _lock(path: Path) -> bool:
 
 def _read(path: Path) -> str | None:
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))["uuid"]
-        return str(uuid.UUID(kept))
+        stored = json.loads(path.read_text(encoding="utf-8"))["uuid"]
+        return str(uuid.UUID(stored))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -50,9 +50,9 @@ def export_variant(name: str, precision: Precision, options: ExportOptions) -> V
     SettingsError.
     """
     reference, source = _source(name, options)
-    here = precision_of(source)
-    if here != "fp32":
-        raise ModelUnavailable(f"{source} is {here} already: name the model in fp32")
+    original = precision_of(source)
+    if original != "fp32":
+        raise ModelUnavailable(f"{source} is {original} already: name the model in fp32")
     folder = options.folder(reference, precision)
     with atomic.atomic_folder(folder) as work:
         _write(source, work, precision, options.progress)

@@ -43,6 +43,6 @@ class GraphStep:
 
     def axes(self) -> list[int] | None:
         """Return the attribute or second input ``axes``, counted from the front."""
-        given = self.attribute("axes")
-        axes = self.numbers(1) if given is None else list(given)
+        attribute = self.attribute("axes")
+        axes = self.numbers(1) if attribute is None else list(attribute)
         return None if axes is None else [axis % len(self.shapes[0]) for axis in axes]

@@ -87,8 +87,8 @@ class Download:
             raise
 
     def _require_space(self, missing: list[RemoteFile], partial: Path) -> None:
-        here = {part.name: part.stat().st_size for part in partial.iterdir()}
-        need = sum(max(0, file.size - here.get(file.digest, 0)) for file in missing)
+        sizes = {part.name: part.stat().st_size for part in partial.iterdir()}
+        need = sum(max(0, file.size - sizes.get(file.digest, 0)) for file in missing)
         free = shutil.disk_usage(partial).free
         if need > free:
             raise ModelUnavailable(

@@ -21,12 +21,12 @@ def content(folder: Path) -> dict[str, dict[str, Any]]:
 
     Reads every byte. Raises OSError.
     """
-    found = {}
+    prints = {}
     for name in filter(lambda name: name != ABOUT, files_in(folder)):
         with (folder / name).open("rb") as file:
             digest = hashlib.file_digest(file, SHA256).hexdigest()
-        found[name] = {"size": (folder / name).stat().st_size, SHA256: digest}
-    return found
+        prints[name] = {"size": (folder / name).stat().st_size, SHA256: digest}
+    return prints
 
 
 def faults(folder: Path, metadata: Mapping[str, Any], progress: Progress) -> list[str] | None:
@@ -45,11 +45,11 @@ def faults(folder: Path, metadata: Mapping[str, Any], progress: Progress) -> lis
     prints = metadata.get("files")
     if not isinstance(prints, dict) or not prints:
         return None
-    found = fingerprint(folder / name for name in prints if (folder / name).is_file())
+    actual = fingerprint(folder / name for name in prints if (folder / name).is_file())
     return [
-        f"{name} isn't the file that was made" if name in found else f"{name} is missing"
+        f"{name} isn't the file that was made" if name in actual else f"{name} is missing"
         for name, expected in sorted(prints.items())
-        if found.get(name) != expected
+        if actual.get(name) != expected
     ]
 
 

@@ -103,10 +103,10 @@ def _damage(folder: Path) -> str | None:
             return f"{ABOUT} can't be read"
         if not isinstance(metadata, dict):
             return f"{ABOUT} holds no JSON object"
-    here = set(files_in(folder))
+    present = set(files_in(folder))
     listed = metadata.get("content")
     for name, entry in sorted(listed.items() if isinstance(listed, dict) else ()):
-        if name not in here:
+        if name not in present:
             return f"{name} is missing"
         size = (folder / name).stat().st_size
         if isinstance(entry, dict) and size != entry.get("size"):
@@ -114,10 +114,10 @@ def _damage(folder: Path) -> str | None:
     prints = metadata.get("files")
     if not isinstance(prints, dict):
         return None
-    found = fingerprint(folder / name for name in prints if name in here)
+    actual = fingerprint(folder / name for name in prints if name in present)
     return next(
         (f"{name} isn't the file that was made" for name in sorted(prints)
-         if found.get(name) != prints[name]),
+         if actual.get(name) != prints[name]),
         None,
     )  # fmt: skip
 

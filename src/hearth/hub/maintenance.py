@@ -142,16 +142,18 @@ def size_of(folder: Path) -> int:
 
 def describe(repository: str, folder: Path) -> Stored:
     """Tell what is here of a repository; reads no more than manifests and sizes."""
-    found = manifests.manifests_in(folder)
-    if any(manifest.lost() for manifest in found):
+    manifests_here = manifests.manifests_in(folder)
+    if any(manifest.lost() for manifest in manifests_here):
         condition = Condition.DAMAGED
-    elif not found or (folder / PARTIAL).exists():
+    elif not manifests_here or (folder / PARTIAL).exists():
         condition = Condition.PARTIAL
     else:
         condition = Condition.WHOLE
-    commit = next((manifest.listing.commit for manifest in found), None)
+    commit = next((manifest.listing.commit for manifest in manifests_here), None)
     made = [
-        path for manifest in found for path in folder.glob(made_of(manifest.snapshot, "*").name)
+        path
+        for manifest in manifests_here
+        for path in folder.glob(made_of(manifest.snapshot, "*").name)
     ]
     return Stored(repository, folder, commit, size_of(folder), condition, tuple(sorted(made)))
 

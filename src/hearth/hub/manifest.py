@@ -89,8 +89,8 @@ def load(folder: Path, revision: str) -> Manifest | None:
 
 def manifests_in(folder: Path) -> list[Manifest]:
     """Read the manifests of all revisions that a repository's folder holds."""
-    found = (load(folder, path.stem) for path in sorted(folder.glob("*.json")))
-    return [manifest for manifest in found if manifest is not None]
+    loaded = (load(folder, path.stem) for path in sorted(folder.glob("*.json")))
+    return [manifest for manifest in loaded if manifest is not None]
 
 
 def made_of(snapshot: Path, what: str) -> Path:

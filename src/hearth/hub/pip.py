@@ -111,8 +111,8 @@ def _bundled_pip() -> Path | None:
     folders = [sysconfig.get_config_var("WHEEL_PKG_DIR")]
     if (spec := find_spec("ensurepip")) is not None and spec.origin is not None:
         folders.append(str(Path(spec.origin).with_name("_bundled")))
-    found = (path for folder in folders if folder for path in Path(folder).glob("pip-*.whl"))
-    return next(found, None)
+    wheels = (path for folder in folders if folder for path in Path(folder).glob("pip-*.whl"))
+    return next(wheels, None)
 
 
 def _arguments(filename: str, wanted: Path, into: Path) -> list[str]:

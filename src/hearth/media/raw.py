@@ -44,20 +44,20 @@ def is_raw(mime: str) -> bool:
 
 def raw_form(mime: str) -> RawForm:
     """Read the form that a raw frame's mime tells; raises InvalidInput."""
-    told = {}
+    parameters = {}
     for parameter in mime.lower().split(";")[1:]:
         name, _, value = parameter.partition("=")
-        told[name.strip()] = value.strip().strip("\"'").strip()
-    if (kind := told.get("format", "")) not in _BYTES:
+        parameters[name.strip()] = value.strip().strip("\"'").strip()
+    if (kind := parameters.get("format", "")) not in _BYTES:
         raise InvalidInput(f"{MIME}: format={_shown(kind)}: choose from {', '.join(FORMATS)}")
-    form = RawForm(kind, _length(told, "width"), _length(told, "height"))
+    form = RawForm(kind, _length(parameters, "width"), _length(parameters, "height"))
     if kind == "yuv420" and (form.width % 2 or form.height % 2):
         raise InvalidInput(f"{MIME}: yuv420 needs an even width and height")
     return form
 
 
-def _length(told: Mapping[str, str], name: str) -> int:
-    text = told.get(name, "")
+def _length(parameters: Mapping[str, str], name: str) -> int:
+    text = parameters.get(name, "")
     # Seven digits: more than any picture has, and no number that takes long to read.
     if not re.fullmatch(r"[1-9][0-9]{0,6}", text):
         raise InvalidInput(f"{MIME}: {name}={_shown(text)}: a whole number of pixels is needed")

@@ -94,15 +94,17 @@ class ProfileCache:
     def load(self, key: str, facts: Facts, *, largest: int = 1) -> LatencyProfile | None:
         """Return the profile of ``key`` under these very facts, measured up to ``largest``."""
         facts = _as_json(facts)
-        return next((kept.profile for kept in self if kept.answers(key, facts, largest)), None)
+        return next(
+            (cached.profile for cached in self if cached.answers(key, facts, largest)), None
+        )
 
     def save(self, key: str, facts: Facts, profile: LatencyProfile, *, largest: int) -> None:
         """Keep a profile; ``largest`` is the batch size up to which it was to be measured."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        kept = CachedProfile(key, _as_json(facts), profile, largest, now)
+        profile_entry = CachedProfile(key, _as_json(facts), profile, largest, now)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._add(kept)
+            self._add(profile_entry)
         except OSError as error:
             log.warning("%s can't be written, so %s is measured at every start: %s",
                         self.path, key, error)  # fmt: skip
@@ -112,30 +114,30 @@ class ProfileCache:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             if content["format"] == _FORMAT:
-                yield from [CachedProfile.from_json(kept) for kept in content["curves"]]
+                yield from [CachedProfile.from_json(entry) for entry in content["curves"]]
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.debug("the profiles in %s are not used: %r", self.path, error)
 
-    def _add(self, kept: CachedProfile) -> None:
+    def _add(self, entry: CachedProfile) -> None:
         import filelock
 
         # Without the lock two processes that start together would lose one another's profiles.
         try:
             with filelock.FileLock(self.path.with_name(f".{FILE}.lock"), timeout=_LOCK_SECONDS):
-                self._write(kept)
+                self._write(entry)
         except (filelock.Timeout, NotImplementedError):
-            self._write(kept)  # at worst one of them measures again
+            self._write(entry)  # at worst one of them measures again
 
     def _write(self, newest: CachedProfile) -> None:
-        kept = [newest]
+        entries = [newest]
         for old in self:
             same = old.key == newest.key
-            full = sum(other.key == old.key for other in kept) >= _KEPT
+            full = sum(other.key == old.key for other in entries) >= _KEPT
             if not full and not (same and old.facts == newest.facts):
-                kept.append(old)
-        content = {"format": _FORMAT, "curves": [profile.to_json() for profile in kept]}
+                entries.append(old)
+        content = {"format": _FORMAT, "curves": [profile.to_json() for profile in entries]}
         write_atomic(self.path, (json.dumps(content, indent=1) + "\n").encode())
 
 
@@ -187,11 +189,11 @@ async def tune(
     if largest is None:
         largest = LARGEST_ON_CPU if facts.get("device") == "cpu" else LARGEST
     largest = min(largest, max_batch or largest)
-    kept = None
+    cached = None
     if cache is not None:
-        kept = await asyncio.to_thread(cache.load, key, facts, largest=largest)
-    if kept is not None:
-        queue.tune(kept, max_batch)
+        cached = await asyncio.to_thread(cache.load, key, facts, largest=largest)
+    if cached is not None:
+        queue.tune(cached, max_batch)
         return
 
     def keep(profile: LatencyProfile) -> None:

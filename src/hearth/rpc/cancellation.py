@@ -21,19 +21,19 @@ class Cancellation:
         self._running = running
         self._called_off: set[int] = set()
 
-    def call_off(self, target: str) -> None:
-        """Call off the eldest request of that correlation id that isn't done.
+    def call_off(self, target: str) -> bool:
+        """Call off the eldest request of that correlation id that isn't done; False: there is none.
 
-        Raises InvalidInput where there is none.
+        Raises InvalidInput for no id at all.
         """
+        if not target:
+            raise InvalidInput(f"{TARGET} is empty: a request without a correlation id stays")
         for number, correlation_id in self.answering.items():
-            if correlation_id == target != "" and number not in self._called_off:
+            if correlation_id == target and number not in self._called_off:
                 self._called_off.add(number)
                 self._running[number].cancel()
-                return
-        raise InvalidInput(
-            f"{TARGET} = {target!r}: no request of that correlation id is under way on this stream"
-        )
+                return True
+        return False
 
     def as_called_off(self, number: int, error: BaseException) -> BaseException:
         """Turn the cancellation of a request that was called off into the error for its client.

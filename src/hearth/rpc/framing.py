@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
-from hearth.errors import InvalidInput
+from hearth.errors import InvalidInput, RequestCancelled
 from hearth.rpc.chunked_request import (
     Chunk,
     ChunkedRequest,
@@ -109,6 +109,24 @@ class Assembler:
         for request in stalled:
             self._remove(request)
         return [RejectedRequest(r.correlation_id, r.error or error, r.task) for r in stalled]
+
+    def call_off(self, correlation_id: str) -> RejectedRequest:
+        """Drop the eldest request of that correlation id whose chunks are still coming.
+
+        Raises InvalidInput where there is none.
+        """
+        for (name, _), (eldest, *_) in self._open.items():
+            if name == correlation_id:
+                self._remove(eldest)
+                return RejectedRequest(
+                    name,
+                    eldest.error or RequestCancelled("the client has called it off"),
+                    eldest.task,
+                )
+        raise InvalidInput(
+            f"target = {correlation_id!r}: no request of that correlation id is under way on this "
+            "stream"
+        )
 
     def finish(self) -> list[Incoming]:
         """Give up what is incomplete: the client has half-closed."""

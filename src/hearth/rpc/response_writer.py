@@ -65,6 +65,11 @@ class _WaitingDelta:
         self.delta = delta
         self.window = window
 
+    @property
+    def size(self) -> int:
+        """Bytes that it holds, near enough."""
+        return len(self.correlation_id) + self.delta.size
+
     def messages(self) -> Iterable[pb.InferResponse]:
         """Write what it is by now; it grows no more."""
         if self.window.delta is self:
@@ -135,10 +140,10 @@ class ResponseWriter:
             waiting = window.delta = _WaitingDelta(correlation_id, delta, window)
             window.parts += 1
             self._waiting.append((waiting, 0, 0, window))
-            self._budget.answer(delta.size)
+            self._budget.answer(waiting.size)
             return
-        before, waiting.delta = waiting.delta.size, waiting.delta.merged(delta)
-        self._budget.answer(waiting.delta.size - before)
+        before, waiting.delta = waiting.size, waiting.delta.merged(delta)
+        self._budget.answer(waiting.size - before)
 
     async def write(self) -> None:
         """Write all that waits.
@@ -156,7 +161,7 @@ class ResponseWriter:
                 messages, size, items, window = self._waiting.popleft()
                 self._in_parts = window is not None
                 if isinstance(messages, _WaitingDelta):
-                    size, messages = messages.delta.size, messages.messages()
+                    size, messages = messages.size, messages.messages()
                 if not self.broken:
                     try:
                         for message in messages:

@@ -76,7 +76,8 @@ def part_responses(correlation_id: str, part: Part) -> Answer:
     """Write a part of an answer as messages."""
     if part.result is not None:
         result = part.result._replace(meta={**part.result.meta, **part.meta})
-        return responses(correlation_id, result, final=part.is_last), len(result.body)
+        size = len(correlation_id) + len(result.body)
+        return responses(correlation_id, result, final=part.is_last), size
     status = status_of(part.error or AssertionError("a part without an answer"))
     status = status._replace(meta={**status.meta, **part.meta})
     size = len(correlation_id) + len(status.message)

@@ -73,6 +73,7 @@ class InferStream:
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._number = 0
         self._cancellation = Cancellation(self._requests)
+        self._aside: asyncio.Task[None] | None = None
         self._company = asyncio.Event()  # half-closed, or more than one request
         self._half_closed = False
         self._stall_watch: asyncio.TimerHandle | None = None
@@ -113,6 +114,7 @@ class InferStream:
         # gRPC takes no status while a write is cancelled half-way: it is waited for, without
         # its part of the room, until the client takes it or leaves.
         spared = self._writer.writer if self._cut_off is not None else None
+        self._aside = None
         for request in list(self._requests.values()):
             if request is not spared:
                 request.cancel()
@@ -203,18 +205,18 @@ class InferStream:
                 status = status_of(incoming.error)
             elif incoming.task == CANCEL:
                 self._call_off(incoming.meta.get(TARGET, ""))
-                return responses(correlation_id, NO_RESULT), 0
+                return responses(correlation_id, NO_RESULT), len(correlation_id)
             else:
                 answer = await self._service.infer(incoming, self._budget)
                 if isinstance(answer, Result):
                     return responses(correlation_id, answer), len(answer.body)
                 return await self._send_parts(number, correlation_id, answer)
         except BaseException as error:  # also a panic in a native library
-            told = self._cancellation.as_called_off(number, error)
-            if is_the_end(told):
+            called_off = self._cancellation.as_called_off(number, error)
+            if is_the_end(called_off):
                 raise
-            status = status_of(told)
-            del told  # its traceback holds this frame, and that the payload
+            status = status_of(called_off)
+            del called_off  # its traceback holds this frame, and that the payload
         finally:
             self._cancellation.done(number)
         if not await self._alone():
@@ -243,21 +245,22 @@ class InferStream:
                     while window.is_full:
                         await parts.in_time(window.room())
         except (DeadlinePassed, asyncio.CancelledError) as error:
-            told = self._cancellation.as_called_off(number, error)
+            called_off = self._cancellation.as_called_off(number, error)
             try:
-                if isinstance(told, asyncio.CancelledError):
+                if isinstance(called_off, asyncio.CancelledError):
                     raise
                 if (result := parts.so_far()) is None:
-                    raise told from None
+                    raise called_off from None
             finally:
-                del told  # as above
+                del called_off  # as above
             return responses(correlation_id, result), len(result.body)
         raise AssertionError("a streamed answer had no last part")
 
     def _write_aside(self) -> None:
-        if self._writer.writer is None:
+        # Once for all that a producer gives before it lets anybody else run.
+        if self._writer.writer is None and (self._aside is None or self._aside.done()):
             self._number = number = self._number + 1
-            self._requests[number] = self._loop.create_task(self._write(number))
+            self._aside = self._requests[number] = self._loop.create_task(self._write(number))
 
     async def _write(self, number: int) -> None:
         try:
@@ -268,7 +271,8 @@ class InferStream:
     def _call_off(self, target: str) -> None:
         code = OK
         try:
-            self._cancellation.call_off(target)
+            if not self._cancellation.call_off(target):
+                self._begin(self._assembler.call_off(target))
         except InvalidInput as error:
             code = code_of(error).grpc
             raise

@@ -226,6 +226,8 @@ class StreamBudget:
 
     def answer(self, size: int) -> None:
         """Hold the ``size`` bytes of an answer too, until they are written."""
+        if not self.items:
+            return  # closed meanwhile: work that goes on when it is called off
         self.bytes += size
         self._node.bytes += size
 

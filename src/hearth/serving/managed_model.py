@@ -154,35 +154,35 @@ class ManagedModel:
 
     async def _derive(self, model: DerivesArtifacts, retry_seconds: float) -> None:
         """Have what is derived made. What stands in the way may go away: it is tried again."""
-        told = ""
+        reported = ""
         while not self.artifacts_ready:
             try:
                 await model.derive_artifacts(self._relay())
             except Exception as error:
-                self._report_failure(error, quiet=str(error) == told)
-                told = self.reason
+                self._report_failure(error, quiet=str(error) == reported)
+                reported = self.reason
                 await asyncio.sleep(retry_seconds)
             else:
                 self.artifacts_ready = True
         self._move(ModelState.READY, self._fallback)
 
     async def _fetch(self, retry_seconds: float) -> None:
-        told = ""
+        reported = ""
         while True:
             self.startup_done = True
-            self._move(ModelState.DOWNLOADING, quiet=bool(told))
+            self._move(ModelState.DOWNLOADING, quiet=bool(reported))
             try:
                 await run_blocking(partial(download, self._loader, self._relay()))
             except ModelUnavailable as error:
                 self._move(ModelState.ABSENT, str(error), quiet=True)
-                if self.reason != told:
+                if self.reason != reported:
                     log.warning(
                         "%s is absent: %s (tried again every %g s)",
                         self.service,
                         error,
                         retry_seconds,
                     )
-                told = self.reason
+                reported = self.reason
                 await asyncio.sleep(retry_seconds)
             else:
                 return

@@ -9,7 +9,7 @@ from hearth.errors import DeadlinePassed
 from hearth.serving.admission import StreamBudget
 from hearth.serving.request_metrics import RequestMetrics
 from hearth.serving.router import add_times
-from hearth.serving.status import CANCELLED, DEADLINE_EXCEEDED, OK, code_of, is_the_end
+from hearth.serving.status import CANCELLED, DEADLINE_EXCEEDED, INTERNAL, OK, code_of, is_the_end
 from hearth.tasks.answer import AnswerStream, Delta, Part, Result
 from hearth.tasks.options import STREAM
 from hearth.tasks.task import Request
@@ -63,6 +63,7 @@ class PartStream:
                     self._note_time()
                     return part
         except StopAsyncIteration:
+            self._code = INTERNAL.grpc
             raise AssertionError("a streamed answer had no last part") from None
         except BaseException as error:
             if not is_the_end(error):

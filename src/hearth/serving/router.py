@@ -96,14 +96,14 @@ class Router:
         rendered = task.render(model, answer, call)
         if isinstance(rendered, AnswerStream):
             return rendered
-        body, mime, schema, told = rendered
-        told = {**told}
+        body, mime, schema, rendered_meta = rendered
+        rendered_meta = {**rendered_meta}
         if task.medium is IMAGE and (pages := await pages_of(request)) > 1:
-            told |= {PAGES: str(pages), PAGE.name: str(PAGE.read(meta))}
+            rendered_meta |= {PAGES: str(pages), PAGE.name: str(PAGE.read(meta))}
         ended = time.perf_counter()
         timings.encode = ended - answered
-        add_times(told, ended - started, timings)
-        return Result(body, mime, schema, told)
+        add_times(rendered_meta, ended - started, timings)
+        return Result(body, mime, schema, rendered_meta)
 
     def _require(self, task: Task, options: Mapping[str, Any]) -> None:
         if (reason := self.missing(task, options)) is not None:

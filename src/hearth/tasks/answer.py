@@ -6,6 +6,8 @@ ahead of the last part what will stand in it; they are sent to those who ask for
 them that still wait for their client become one.
 """
 
+import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -13,6 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from hearth.batching import Timings
+from hearth.errors import DeadlinePassed
 
 NO_META: Mapping[str, str] = MappingProxyType({})
 
@@ -78,12 +81,21 @@ class AnswerStream(NamedTuple):
     keeps_time: bool = False
     """Whether its parts end by the request's deadline of themselves, each with its own error."""
 
-    async def last(self) -> Result:
-        """Wait for the end; gives the last part's result, or raises its error."""
-        async with aclosing(self.parts) as parts:
-            async for part in parts:
-                if isinstance(part, Part) and part.is_last:
-                    if part.result is not None:
-                        return part.result
-                    raise part.error or AssertionError("a part without an answer")
+    async def last(self, deadline: float | None = None) -> Result:
+        """Wait for the end; gives the last part's result, or raises its error.
+
+        Raises DeadlinePassed at ``deadline``, on the clock of ``time.monotonic()``.
+        """
+        seconds = None if deadline is None else deadline - time.monotonic()
+        try:
+            async with asyncio.timeout(seconds) as limit, aclosing(self.parts) as parts:
+                async for part in parts:
+                    if isinstance(part, Part) and part.is_last:
+                        if part.result is not None:
+                            return part.result
+                        raise part.error or AssertionError("a part without an answer")
+        except TimeoutError:
+            if not limit.expired():
+                raise  # somebody else's
+            raise DeadlinePassed("the deadline passed") from None
         raise AssertionError("a streamed answer had no last part")

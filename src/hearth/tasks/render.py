@@ -55,8 +55,8 @@ def embedding(vector: NDArray[np.float32], model_id: str, call: Call) -> Result:
     """
     dim = int(vector.shape[0])
     meta = {"dim": str(dim), MODEL_ID: model_id}
-    wanted = call.options.get("accept", "").partition(",")[0].partition(";")[0].strip().lower()
-    if wanted == RAW:
+    mime = call.options.get("accept", "").partition(",")[0].partition(";")[0].strip().lower()
+    if mime == RAW:
         # embedding_v1 is a schema of JSON, so raw numbers have none.
         return Result(vector.astype("<f4", copy=False).tobytes(), RAW, "", meta)
     content = {"vector": np.ascontiguousarray(vector), "dim": dim, "model_id": model_id}

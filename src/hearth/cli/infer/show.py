@@ -97,8 +97,8 @@ def _words(thing: Any, field: FieldInfo) -> str:
             words.append(f"{right - left}×{bottom - top} pixels at {left}, {top}")
     words += [f"{len(thing[each.name])} points" for each in there if each.name == "points"]
     numbers = [len(thing[each.name]) for each in there if each.kind == "vector"]
-    told = ", ".join([" ".join(words), *(f"{count} numbers" for count in numbers)])
-    return told or field.figure or field.name.removesuffix("s")
+    summary = ", ".join([" ".join(words), *(f"{count} numbers" for count in numbers)])
+    return summary or field.figure or field.name.removesuffix("s")
 
 
 def _vector(numbers: Any) -> RenderableType:

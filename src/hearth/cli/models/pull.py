@@ -132,13 +132,13 @@ def _say_where(settings: "Settings", wish: _Wish, seen: "Iterable[str]") -> None
     from hearth.models.availability import files_of
     from hearth.models.loader import describe
 
-    found = inventory_of(settings.data_dir).files()
+    inventory = inventory_of(settings.data_dir).files()
     about = None if wish.loader is None else describe(wish.loader)
-    places = [] if about is None else files_of(about, found)
+    places = [] if about is None else files_of(about, inventory)
     brought = {*seen, wish.name}
     places += [
         files
-        for files in found
+        for files in inventory
         if files.kind is FilesKind.DOWNLOAD and files.model in brought and files not in places
     ]
     same = about is None or about.model == wish.name

@@ -90,45 +90,49 @@ class _Checked:
 
 def _check(inventory: "ModelInventory", files: ModelFiles, progress: "Progress") -> _Checked:
     try:
-        found = inventory.verify(files, progress)
+        verification = inventory.verify(files, progress)
     except HearthError as error:
         return _Checked(files, "wrong", [str(error)])
-    return _Checked(files, found.state, problems_of(found), _note(files, found))
+    return _Checked(
+        files, verification.state, problems_of(verification), _note(files, verification)
+    )
 
 
-def problems_of(found: "Verification") -> list[str]:
+def problems_of(verification: "Verification") -> list[str]:
     """Tell what is wrong with a folder, a line each."""
     of_copies = [
         f"{copy_in_words(copy)}: {fault}"
-        for copy, faults in found.copies.items()
+        for copy, faults in verification.copies.items()
         for fault in faults
     ]
-    return [*found.problems, *of_copies]
+    return [*verification.problems, *of_copies]
 
 
-def _note(files: ModelFiles, found: "Verification") -> str:
+def _note(files: ModelFiles, verification: "Verification") -> str:
     """Tell what to do about what was found, and how far it was checked."""
     if files.kind is FilesKind.EXPORT:
-        return _note_on_export(files, found)
+        return _note_on_export(files, verification)
     if files.kind is FilesKind.LABELS:
-        return "the next start makes them anew" if found.problems else ""
+        return "the next start makes them anew" if verification.problems else ""
     name = files.path.name if files.kind is FilesKind.PACKAGED else files.model
     pull = f"`hearth models pull {name}`"
-    notes = [f"fetched anew by the next start, or {pull}"] if found.problems else []
-    notes += [f"the {copy_in_words(copy)} was removed: {pull} makes it" for copy in found.copies]
+    notes = [f"fetched anew by the next start, or {pull}"] if verification.problems else []
+    notes += [
+        f"the {copy_in_words(copy)} was removed: {pull} makes it" for copy in verification.copies
+    ]
     if not notes and files.condition == "partial":
         again = "`hearth models pull`" if files.kind is FilesKind.DOWNLOAD else pull
         notes = [f"not finished: {again} goes on with it"]
     return "; ".join(notes)
 
 
-def _note_on_export(files: ModelFiles, found: "Verification") -> str:
+def _note_on_export(files: ModelFiles, verification: "Verification") -> str:
     from hearth.families.clip.exports import how_to_make_again
     from hearth.hub.atomic import about
 
-    if found.state == "unchecked":
+    if verification.state == "unchecked":
         return "its hearth.json has nothing to check by"
-    if found.state == "right":
-        return "by the size and both ends of each graph" if found.by_ends else ""
+    if verification.state == "right":
+        return "by the size and both ends of each graph" if verification.by_ends else ""
     again = how_to_make_again(about(files.path), files.precision)
     return f"to mend it, {again or 'export the model again'}"

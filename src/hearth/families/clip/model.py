@@ -330,8 +330,8 @@ class ClipModel:
         return self._texts
 
     def _check_parts(self) -> None:
-        wanted = (3, self.transform.height, self.transform.width)
-        if not self._image.takes(wanted):
+        shape = (3, self.transform.height, self.transform.width)
+        if not self._image.takes(shape):
             raise ModelUnavailable(
                 f"{self.model_id}: the image graph takes {self._image.shown}, "
                 f"but its preprocess config makes {self.transform.width}×{self.transform.height}"

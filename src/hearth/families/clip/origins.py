@@ -144,11 +144,11 @@ class OnnxModel:
                 if not (note := self._note()) or self._settings.precision in ("int8", "fp16"):
                     raise
                 raise type(error)(f"{error}{note}") from error
-        found = self._downloaded()
+        downloaded = self._downloaded()
         make = self._make_dynamic
-        if make is not None and found is not None and self.graphs() == found[1]:
+        if make is not None and downloaded is not None and self.graphs() == downloaded[1]:
             # The hub's files are known by their hashes, and stay as they are.
-            make(*found, self._hub, self._reference.model_id, progress)
+            make(*downloaded, self._hub, self._reference.model_id, progress)
 
     def load(self, settings: ClipSettings) -> Parts:
         folder = self._chosen(settings)
@@ -177,9 +177,9 @@ class OnnxModel:
             return own
         if is_sound(export) and belongs(export, self._place.name):
             return export
-        if (found := self._downloaded()) is None:
+        if (downloaded := self._downloaded()) is None:
             return None
-        _, snapshot = found
+        _, snapshot = downloaded
         return dynamic_copy(snapshot) or snapshot
 
     def _chosen(self, settings: ClipSettings) -> Path | None:
@@ -210,8 +210,8 @@ class OnnxModel:
         """Describe the exports of this model, in any precision, that are damaged."""
         export, name = self._place.export, self._place.name
         places = {"fp32": export, **{p: variant_folder(export, p) for p in ("int8", "fp16")}}
-        told = (what_is_damaged(place, name, precision) for precision, place in places.items())
-        return [line for line in told if line]
+        faults = (what_is_damaged(place, name, precision) for precision, place in places.items())
+        return [line for line in faults if line]
 
     def _tell_of_others(self, settings: ClipSettings) -> None:
         """Log what would have been taken, and what keeps it from that."""
@@ -222,10 +222,15 @@ class OnnxModel:
 
     def _tell_of_batches(self, folder: Path, parts: Parts) -> None:
         """Log that a download has no copy with a free batch axis, where one may be made."""
-        found = self._downloaded() if self._reference.folder is None else None
+        downloaded = self._downloaded() if self._reference.folder is None else None
         sessions = [parts.image] if parts.text is None else [parts.image, parts.text]
         is_fixed = any(session.batch_sizes.fixed == (1,) for session in sessions)
-        if found is not None and found[1] == folder and is_fixed and not is_impossible(folder):
+        if (
+            downloaded is not None
+            and downloaded[1] == folder
+            and is_fixed
+            and not is_impossible(folder)
+        ):
             log.warning(
                 "%s runs in batches of 1: `hearth models pull %s` makes a free batch axis",
                 self._reference.model_id,
@@ -249,8 +254,8 @@ class OnnxModel:
         """Return the exports of this model that are here, in this precision or (auto) in any."""
         export = self._place.export
         places = {"fp32": export, **{p: variant_folder(export, p) for p in ("fp16", "int8")}}
-        wanted = [place for p, place in places.items() if precision in ("auto", p)]
-        return [place for place in wanted if place.is_dir() and belongs(place, self._place.name)]
+        asked_for = [place for p, place in places.items() if precision in ("auto", p)]
+        return [place for place in asked_for if place.is_dir() and belongs(place, self._place.name)]
 
     def _downloaded(self) -> tuple[str, Path] | None:
         """Return the repository that is here, and its snapshot."""

@@ -80,10 +80,10 @@ def read_tensor(tensor: PreparedTensor, target: Sequence[int]) -> NDArray[np.flo
     Raises InvalidInput for a payload of another length, and for numbers that can't be a picture's.
     """
     payload, size = tensor
-    wanted = _CHANNELS * size * size * 4
-    if len(payload) != wanted:
+    expected = _CHANNELS * size * size * 4
+    if len(payload) != expected:
         raise InvalidInput(
-            f"the tensor has {len(payload)} bytes; [1,3,{size},{size}] of fp32 has {wanted}"
+            f"the tensor has {len(payload)} bytes; [1,3,{size},{size}] of fp32 has {expected}"
         )
     planes = np.frombuffer(payload, "<f4").reshape(_CHANNELS, size, size)
     planes = planes.astype(np.float32, copy=False)

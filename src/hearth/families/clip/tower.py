@@ -85,11 +85,11 @@ class Tower:
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Tell whether an item of this shape goes in; a picture's is (3, height, width) always."""
-        mine = self.shape[1:]
+        own_shape = self.shape[1:]
         if self.channels_last:
-            mine = (mine[-1], *mine[:-1])
-        return len(shape) == len(mine) and all(
-            wanted in (None, size) for size, wanted in zip(shape, mine, strict=True)
+            own_shape = (own_shape[-1], *own_shape[:-1])
+        return len(shape) == len(own_shape) and all(
+            expected in (None, size) for size, expected in zip(shape, own_shape, strict=True)
         )
 
     def queue(

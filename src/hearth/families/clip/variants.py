@@ -48,12 +48,14 @@ def choose(base: Path | None, place: Place, settings: ClipSettings) -> Path | No
     """
     if settings.precision == "auto":
         return _best(base, place, settings)
-    here = precision_of(base) if base else ""
-    if here == settings.precision:
+    original = precision_of(base) if base else ""
+    if original == settings.precision:
         return base
     if settings.precision == "fp32":
         if base is not None:
-            raise ModelUnavailable(f"{base} is {here}: name another, or set precision = {here}")
+            raise ModelUnavailable(
+                f"{base} is {original}: name another, or set precision = {original}"
+            )
         return None
     variant = variant_folder(place.export, settings.precision)
     if not is_sound(variant):
@@ -97,16 +99,16 @@ def _best(base: Path | None, place: Place, settings: ClipSettings) -> Path | Non
 
 def _wanted(place: Place, settings: ClipSettings) -> Path | None:
     """Return the variant for the device, where it is here."""
-    here = {
+    present = {
         name: folder
         for name in ("int8", "fp16")
         if is_sound(folder := variant_folder(place.export, name))
     }
-    if not here:
+    if not present:
         return None  # the device isn't asked for
     asked = replace(session_options(settings), require_device=False)
     device = require_backend(settings.backend).place(asked).device
-    return here.get("int8" if device == "cpu" else "fp16")
+    return present.get("int8" if device == "cpu" else "fp16")
 
 
 def _passed(about: Mapping[str, Any]) -> bool:

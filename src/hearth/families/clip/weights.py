@@ -84,8 +84,8 @@ class OpenClipModel:
 
     def checkpoint(self) -> Checkpoint:
         """Find the weights that are here; raises ModelUnavailable where they aren't whole."""
-        if (found := self._find()) is not None:
-            return found
+        if (checkpoint := self._find()) is not None:
+            return checkpoint
         folder = self._reference.folder
         if folder is None:
             raise ModelUnavailable(f"{self._reference.text} isn't downloaded")

@@ -135,20 +135,18 @@ class _Composition:
             if option:
                 meta[option] = _as_option(result, entry)
         timings = self._timings[entry.name]
-        answer = await self._router.answer(
-            self._tasks[entry.name],
-            replace(
-                whole,
-                task=entry.task,
-                meta=meta,
-                timings=timings,
-                payload=whole.payload if shared is None else shared,
-                entry=entry.name,
-                ready_by=self._ready_by,
-            ),
+        request = replace(
+            whole,
+            task=entry.task,
+            meta=meta,
+            timings=timings,
+            payload=whole.payload if shared is None else shared,
+            entry=entry.name,
+            ready_by=self._ready_by,
         )
+        answer = await self._router.answer(self._tasks[entry.name], request)
         # An entry has one part: what it would tell ahead of its end is nobody's.
-        return answer if isinstance(answer, Result) else await answer.last()
+        return answer if isinstance(answer, Result) else await answer.last(request.deadline)
 
 
 def _task_of(entry: ComposeEntry, router: Asks) -> Task:

@@ -60,22 +60,22 @@ def graph_in(folder: Path, role: str) -> Path:
     if (path := folder / IN_LAYOUT[role]).is_file():
         return path
     graphs = sorted(folder.glob("*.onnx"))
-    found = [path for path in graphs if _NAMES[role].fullmatch(path.stem)]
-    if not found:
+    matches = [path for path in graphs if _NAMES[role].fullmatch(path.stem)]
+    if not matches:
         unnamed = [path for path in graphs if not _has_known_name(path)]
-        found = [path for path in unnamed[:_MOST_LOOKED_INTO] if role_of(path) == role]
-    if len(found) > 1:
+        matches = [path for path in unnamed[:_MOST_LOOKED_INTO] if role_of(path) == role]
+    if len(matches) > 1:
+        names = ", ".join(path.name for path in matches)
         raise ModelUnavailable(
-            f"{folder} holds several graphs for {role}, {', '.join(path.name for path in found)}: "
-            f"name one with face.{role}"
+            f"{folder} holds several graphs for {role}, {names}: name one with face.{role}"
         )
-    if not found:
+    if not matches:
         usual = "det_10g.onnx" if role == DETECTION else "w600k_r50.onnx"
         raise ModelUnavailable(
             f"{folder} holds no graph for {role}: put {IN_LAYOUT[role]} or {usual} there, or name "
             f"a file with face.{role}"
         )
-    return found[0]
+    return matches[0]
 
 
 def role_of(path: Path) -> str | None:

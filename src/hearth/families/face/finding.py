@@ -51,10 +51,10 @@ class Finder:
 
         async def look() -> tuple[DetectedFace, ...]:
             asked = Look(file, wanted, keep=False)
-            found = await self.queue.submit_raw(
+            detected = await self.queue.submit_raw(
                 asked, self._prepare, context=context, handle=handle
             )
-            return found.faces
+            return detected.faces
 
         return await self._once(key, wanted, look, handle, context)
 
@@ -72,18 +72,18 @@ class Finder:
         ``stack`` holds the picture's place among those under way.
         """
         handle = QueueHandle()
-        kept: Kept | None = None
+        picture: Kept | None = None
 
         async def look() -> tuple[DetectedFace, ...]:
-            nonlocal kept
+            nonlocal picture
             asked = Look(file, wanted, keep=True)
             place = self.queue.passing(asked, self._prepare, context=context, handle=handle)
-            found = await stack.enter_async_context(place)
-            kept = found.kept
-            return found.faces
+            detected = await stack.enter_async_context(place)
+            picture = detected.kept
+            return detected.faces
 
         faces = await self._once(key, wanted, look, handle, context)
-        return faces, kept
+        return faces, picture
 
     async def _once(
         self,

@@ -148,10 +148,10 @@ class FaceModel:
             vectors, size = await self._recognition.of_faces(cut, key, context, stack)
         if faces is None:
             return [Embedded(_aligned_face(size), vectors[0])]
-        told = [
+        faces_given = [
             DetectedFace(outline(landmarks, size), 1.0, tuple(landmarks)) for landmarks in faces
         ]
-        return [Embedded(face, vector) for face, vector in zip(told, vectors, strict=True)]
+        return [Embedded(face, vector) for face, vector in zip(faces_given, vectors, strict=True)]
 
     async def warm_up(self) -> None:
         """Try both models; how long batches take is known, or measured later.

@@ -39,8 +39,8 @@ class Cut(NamedTuple):
 
     def crops(self, reader: ImageReader) -> Crops:
         """Cut out the faces; blocking. Raises ModelFailed, and as the reader does."""
-        kept = self.kept.take() if self.kept is not None else None
-        pixels = _pixels(reader, self.file) if kept is None else kept
+        decoded = self.kept.take() if self.kept is not None else None
+        pixels = _pixels(reader, self.file) if decoded is None else decoded
         height, width = pixels.shape[:2]
         if self.faces is not None:
             return Crops([aligned(pixels, face) for face in self.faces], (width, height))

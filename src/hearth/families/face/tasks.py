@@ -140,25 +140,25 @@ class Asked(NamedTuple):
 def given_faces(text: str) -> list[Given]:
     """Read the faces that a client sends in the option ``FACES``; raises InvalidInput."""
     try:
-        told = orjson.loads(text)
+        listed = orjson.loads(text)
     except ValueError as error:
         raise InvalidInput(f"faces is no JSON: {error}") from None
-    if isinstance(told, dict):
-        told = told.get("faces", [told])
-    if not isinstance(told, list):
+    if isinstance(listed, dict):
+        listed = listed.get("faces", [listed])
+    if not isinstance(listed, list):
         raise InvalidInput("faces is neither face_v1 nor a list")
-    if _are_points(told):
-        told = [{"landmarks": told}]
-    if len(told) > p.MOST_FACES:
-        raise InvalidInput(f"faces has {len(told)} entries; at most {p.MOST_FACES} are taken")
-    return [_given(face) for face in told]
+    if _are_points(listed):
+        listed = [{"landmarks": listed}]
+    if len(listed) > p.MOST_FACES:
+        raise InvalidInput(f"faces has {len(listed)} entries; at most {p.MOST_FACES} are taken")
+    return [_given(face) for face in listed]
 
 
-def _are_points(told: Sequence[Any]) -> bool:
+def _are_points(points: Sequence[Any]) -> bool:
     """Tell whether a list is the landmarks of one face, and no list of faces."""
-    return bool(told) and all(
+    return bool(points) and all(
         isinstance(entry, int | float | list) or (isinstance(entry, dict) and "x" in entry)
-        for entry in told
+        for entry in points
     )
 
 
@@ -179,19 +179,19 @@ def _given(face: Any) -> Given:
     return Given(landmarks, box, float(confidence))
 
 
-def _box(told: Any) -> Box:
-    match _numbers(told):
+def _box(box: Any) -> Box:
+    match _numbers(box):
         case (left, top, right, bottom):
             return left, top, right, bottom
     raise InvalidInput("the bbox of a face is four numbers: x1, y1, x2, y2")
 
 
-def _numbers(told: Any) -> tuple[float, ...]:
+def _numbers(numbers: Any) -> tuple[float, ...]:
     """Flatten numbers, or points as [x, y] or {"x": …, "y": …}, as numbers; raises InvalidInput."""
-    if not isinstance(told, list):
+    if not isinstance(numbers, list):
         raise InvalidInput("landmarks and bbox are lists of numbers")
     flat: list[Any] = []
-    for entry in told:
+    for entry in numbers:
         if isinstance(entry, dict):
             flat += (entry.get("x"), entry.get("y"))
         else:

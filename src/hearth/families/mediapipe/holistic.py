@@ -111,9 +111,9 @@ class Holistic:
         raises.
         """
         scene = _Scene(frame, before or _NOTHING, moment, wanted, context)
-        found = await self._plan.run(scene)
-        pose, followed = found["pose"]
-        face, left, right = found["face"], found["left_hand"], found["right_hand"]
+        answers = await self._plan.run(scene)
+        pose, followed = answers["pose"]
+        face, left, right = answers["face"], answers["left_hand"], answers["right_hand"]
         return Whole(pose, face, left, right), Before(followed, face, left, right)
 
     async def _find_pose(self, scene: _Scene) -> Posed:

@@ -100,11 +100,11 @@ class MediaPipeLoader:
         interpreters = self._settings.interpreters or min(usable_cores(), MOST_INTERPRETERS)
 
         def open_session(name: str) -> Session:
-            found = instead.get(name)
-            path = self._folder / f"{name}.tflite" if found is None else found.path
+            replacement = instead.get(name)
+            path = self._folder / f"{name}.tflite" if replacement is None else replacement.path
             if not path.is_file():
                 # It was there when the node began: somebody took it away since.
-                raise NotReady(f"{NAME}: no such file any more: {path}; {_cure(path, found)}")
+                raise NotReady(f"{NAME}: no such file any more: {path}; {_cure(path, replacement)}")
             return engine.open(path, SessionOptions(parallel_rows=interpreters))
 
         return MediaPipeModel(
@@ -117,10 +117,10 @@ class MediaPipeLoader:
         )
 
 
-def _cure(path: Path, found: bundle.Replacement | None) -> str:
+def _cure(path: Path, replacement: bundle.Replacement | None) -> str:
     """Say how to bring back a file that was there when the node began."""
-    if found is None:
+    if replacement is None:
         return "`hearth models pull mediapipe` brings it back"
-    if path == found.bundle:
+    if path == replacement.bundle:
         return "put it back, or start the node again without it"
-    return f"the next start takes it out of {found.bundle} again"
+    return f"the next start takes it out of {replacement.bundle} again"

@@ -106,8 +106,8 @@ class FaceMesh:
         regions = [face.region for face in followed]
         if len(regions) < wanted.max_faces:
             boxes = WantedFaces(wanted.range, wanted.min_confidence)
-            found = await self._faces.find(frame, boxes, context)
-            regions += [region_of(face) for face in found[: wanted.max_faces]]
+            detections = await self._faces.find(frame, boxes, context)
+            regions += [region_of(face) for face in detections[: wanted.max_faces]]
         kept = _distinct(regions)[: wanted.max_faces]
         sources = [at if at < len(followed) else None for at in kept]
         past = [None if at is None else followed[at].filters for at in sources]

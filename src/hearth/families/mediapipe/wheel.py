@@ -124,13 +124,13 @@ class WheelModels:
         """
         folder = self.folder
         files = [file.local for file in FILES]
-        here = [file for file in files if (folder / file.path).exists()]
-        lines = {file.path: "is missing" for file in files if here and file not in here}
+        present = [file for file in files if (folder / file.path).exists()]
+        lines = {file.path: "is missing" for file in files if present and file not in present}
         with _disk_explained(folder):
-            faults = check_files(folder, here, NAME, progress)
+            faults = check_files(folder, present, NAME, progress)
             if faults:
                 with _locked(folder, _is_busy):
-                    for file in here:
+                    for file in present:
                         path = folder / file.path
                         # Another process may have brought it anew meanwhile.
                         if file.path in faults and path.exists() and not file.matches(path):

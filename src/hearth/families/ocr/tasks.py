@@ -59,8 +59,8 @@ async def _read(model: "OcrModel", file: ImagePayload, call: Call) -> "tuple[Lin
     return await model.read_all(file, call.context)
 
 
-def _render(model: "OcrModel", found: "tuple[Line, ...]", call: Call) -> Result:
-    lines = [line for line in found if line.is_read(call.options[MIN_CONFIDENCE.name])]
+def _render(model: "OcrModel", lines_found: "tuple[Line, ...]", call: Call) -> Result:
+    lines = [line for line in lines_found if line.is_read(call.options[MIN_CONFIDENCE.name])]
     content = {
         "items": [
             {"box": line.box, "text": line.text, "confidence": line.confidence} for line in lines
@@ -69,7 +69,7 @@ def _render(model: "OcrModel", found: "tuple[Line, ...]", call: Call) -> Result:
         "model_id": model.model_id,
     }
     meta = {"count": str(len(lines)), render.MODEL_ID: model.model_id}
-    if unread := len(found) - len(lines):
+    if unread := len(lines_found) - len(lines):
         meta[UNREAD] = str(unread)
     return render.as_json(content, OCR_V1, meta)
 

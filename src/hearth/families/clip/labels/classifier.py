@@ -190,9 +190,9 @@ class Classifier:
         if self._store is None:
             return
         for source in self._without_vectors():
-            kept = self._store.load(source, self._builder.dtype_of, dim)
-            if kept is not None:
-                self._take(source, kept)
+            cached = self._store.load(source, self._builder.dtype_of, dim)
+            if cached is not None:
+                self._take(source, cached)
 
     async def derive_artifacts(self, progress: Progress) -> None:
         """Make the vectors of the sets that have none, the smallest set first.
@@ -233,8 +233,8 @@ class Classifier:
 
         if not await run_blocking(source.is_local):
             await run_blocking(partial(source.download, downloaded))
-        kept = await self._builder.make(source, self._dim, made=made, waits=waits)
-        self._take(source, kept)
+        cached = await self._builder.make(source, self._dim, made=made, waits=waits)
+        self._take(source, cached)
 
     def _without_vectors(self) -> list[LabelSource]:
         return [
@@ -243,11 +243,11 @@ class Classifier:
             if name not in self._indexes or name in self._outdated
         ]
 
-    def _take(self, source: LabelSource, kept: CachedLabels) -> None:
+    def _take(self, source: LabelSource, cached: CachedLabels) -> None:
         if self.sets.get(source.name) is not source:
             return  # other labels have taken its place meanwhile
         self._indexes[source.name] = LabelIndex(
-            kept.vectors, kept.catalogue, scale=self._scale, bias=self._bias
+            cached.vectors, cached.catalogue, scale=self._scale, bias=self._bias
         )
         self._outdated.discard(source.name)
         if self._before and source.name == next(iter(self.sets)):

@@ -34,8 +34,10 @@ def parse_image_or_tensor(model: ClipModel, call: Call) -> ImagePayload | Prepar
     for key, only in _ONLY.items():
         if meta.get(key, only).strip().lower() != only.lower():
             raise InvalidInput(f"{key} = {meta[key]!r}: only {only} is taken")
-    if (given := meta.get(PREPROCESS, "").strip()) != model.preprocess_id:
-        raise InvalidInput(f"{PREPROCESS} = {given!r}: {model.model_id} is {model.preprocess_id}")
+    if (preprocess_id := meta.get(PREPROCESS, "").strip()) != model.preprocess_id:
+        raise InvalidInput(
+            f"{PREPROCESS} = {preprocess_id!r}: {model.model_id} is {model.preprocess_id}"
+        )
     size = PREPROCESSINGS[model.preprocess_id].size
     if _shape(meta.get(SHAPE, "")) != [1, 3, size, size]:
         raise InvalidInput(f"{SHAPE} = {meta.get(SHAPE, '')!r}: [1,3,{size},{size}] is taken")

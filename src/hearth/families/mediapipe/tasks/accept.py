@@ -20,9 +20,9 @@ def format_option(mimes: Mapping[str, str], summary: str) -> Option:
 
 def chosen(call: Call, mimes: Mapping[str, str], default: str) -> str:
     """Choose a request's format: by ``format``, or by ``accept`` (weights don't count)."""
-    told: str | None = call.options["format"]
-    if told is not None:
-        return told
+    format_name: str | None = call.options["format"]
+    if format_name is not None:
+        return format_name
     for entry in call.options[ACCEPT.name].lower().split(","):
         wanted = entry.partition(";")[0].strip()
         for name, mime in mimes.items():

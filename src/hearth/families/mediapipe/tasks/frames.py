@@ -150,8 +150,8 @@ def _caller(
 
 def _moment(call: Call) -> float:
     """Return when a frame was taken, in seconds on the client's clock or on ours."""
-    told = call.options[TIMESTAMP.name]
-    return time.monotonic() if told is None else float(told) / 1000
+    timestamp = call.options[TIMESTAMP.name]
+    return time.monotonic() if timestamp is None else float(timestamp) / 1000
 
 
 def _renderer(

@@ -37,8 +37,8 @@ def _side(hand: Hand | None, side: str, size: Size, call: Call) -> dict[str, Any
     if hand is None:
         return None
     score = hand.right if side == "Right" else 1 - hand.right
-    told = {"handedness": side, "handedness_score": shapes.certainty(score)}
-    return {**hand_of(hand, size, call), **told}
+    content = {"handedness": side, "handedness_score": shapes.certainty(score)}
+    return {**hand_of(hand, size, call), **content}
 
 
 _FIELDS = (

@@ -23,14 +23,14 @@ async def _follow(
     return await model.iris.follow(frame, *past, wanted_of(call), call.context)
 
 
-def _describe(found: list[Eyes], size: Size, call: Call) -> Mapping[str, Any]:
+def _describe(eyes: list[Eyes], size: Size, call: Call) -> Mapping[str, Any]:
     faces = [
         {
             **outline_of(face, size, call),
             "right": _eye_of(right, size, call),
             "left": _eye_of(left, size, call),
         }
-        for face, right, left in found
+        for face, right, left in eyes
     ]
     return {"faces": faces, "count": len(faces)}
 

@@ -64,8 +64,8 @@ async def _follow(
     return await model.mesh.follow(frame, *past, wanted_of(call), call.context)
 
 
-def _describe(found: list[TrackedFace], size: Size, call: Call) -> Mapping[str, Any]:
-    return {"faces": [face_of(face, size, call) for face in found], "count": len(found)}
+def _describe(faces: list[TrackedFace], size: Size, call: Call) -> Mapping[str, Any]:
+    return {"faces": [face_of(face, size, call) for face in faces], "count": len(faces)}
 
 
 FACE_MESH = frame_task(

@@ -57,8 +57,8 @@ async def _follow(
     return await model.pose.follow(frame, *past, wanted_of(call), call.context)
 
 
-def _describe(found: Pose | None, size: Size, call: Call) -> Mapping[str, Any]:
-    poses = [] if found is None else [pose_of(found, size, call)]
+def _describe(pose: Pose | None, size: Size, call: Call) -> Mapping[str, Any]:
+    poses = [] if pose is None else [pose_of(pose, size, call)]
     return {"poses": poses, "count": len(poses)}
 
 

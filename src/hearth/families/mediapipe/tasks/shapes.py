@@ -61,13 +61,13 @@ def named_points(
 def _both(
     name: str, values: NDArray[np.floating], divisors: NDArray[np.float64], call: Call
 ) -> dict[str, Any]:
-    wanted = call.options[COORDINATES.name]
-    told = {}
-    if wanted != "normalized":
-        told[name] = rounded(values, _PIXEL_DIGITS)
-    if wanted != "pixel":
-        told[f"{name}_normalized"] = rounded(values / divisors, _NORMALIZED_DIGITS)
-    return told
+    coordinates = call.options[COORDINATES.name]
+    fields = {}
+    if coordinates != "normalized":
+        fields[name] = rounded(values, _PIXEL_DIGITS)
+    if coordinates != "pixel":
+        fields[f"{name}_normalized"] = rounded(values / divisors, _NORMALIZED_DIGITS)
+    return fields
 
 
 def metres(values: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -84,18 +84,18 @@ class LabelBuilder:
         if store is None:
             return await self._first_that_fits(job, partial(_in_memory, job))
         async with store.locked(source.name, waits):
-            kept = await run_blocking(partial(store.load, source, self.dtype_of, dim))
-            if kept is not None:
-                return kept
+            cached = await run_blocking(partial(store.load, source, self.dtype_of, dim))
+            if cached is not None:
+                return cached
             if job.total > LARGE:
                 return await self._on_disk(store, job)
-            kept = await self._first_that_fits(job, partial(_in_memory, job))
+            cached = await self._first_that_fits(job, partial(_in_memory, job))
             try:
-                return await run_blocking(partial(_save, store, source, kept))
+                return await run_blocking(partial(_save, store, source, cached))
             except OSError as error:
                 # They are here all the same, and made again at the next start.
                 log.warning("label vectors can't be kept in %s: %s", store.folder, error)
-                return kept
+                return cached
 
     async def _on_disk(self, store: LabelStore, job: LabelJob) -> CachedLabels:
         try:
@@ -115,17 +115,21 @@ class LabelBuilder:
     ) -> CachedLabels:
         """Find vectors that are there already, the cheapest first; or new ones."""
         async with aclosing(reusable_vectors(job, self._store, self._prompts)) as candidates:
-            async for found in candidates:
-                with closing(found.matrix):
+            async for candidate in candidates:
+                with closing(candidate.matrix):
                     try:
-                        kept = await use(_Origin(found.name, found.matrix.dim, found.blocks))
+                        cached = await use(
+                            _Origin(candidate.name, candidate.matrix.dim, candidate.blocks)
+                        )
                     except Unfit as why:
-                        job.unused(found.name, why)
+                        job.unused(candidate.name, why)
                     else:
                         log.info(
-                            "the label vectors of %s were there: %s", job.source.name, found.name
+                            "the label vectors of %s were there: %s",
+                            job.source.name,
+                            candidate.name,
                         )
-                        return kept
+                        return cached
         first = await run_blocking(partial(_first_prompts, job.source))
         dim = (await self._prompts.embed([first])).shape[1]
         return await use(_Origin("computed", dim, self._prompts.blocks(job.source), resumable=True))
@@ -138,12 +142,12 @@ def _first_prompts(source: LabelSource) -> Sequence[str]:
     return first
 
 
-def _save(store: LabelStore, source: LabelSource, kept: CachedLabels) -> CachedLabels:
-    rows, dim = kept.vectors.shape
-    growing = store.grow(source, kept.origin, rows=rows, dim=dim, dtype="float32")
+def _save(store: LabelStore, source: LabelSource, cached: CachedLabels) -> CachedLabels:
+    rows, dim = cached.vectors.shape
+    growing = store.grow(source, cached.origin, rows=rows, dim=dim, dtype="float32")
     try:
-        growing.append(np.asarray(kept.vectors[growing.done :], np.float32))
-        return store.keep(source, kept.catalogue, growing, kept.origin)
+        growing.append(np.asarray(cached.vectors[growing.done :], np.float32))
+        return store.keep(source, cached.catalogue, growing, cached.origin)
     except BaseException:
         growing.abandon()
         raise

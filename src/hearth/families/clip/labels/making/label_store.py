@@ -90,16 +90,16 @@ class LabelStore:
         try:
             written = meta_path.read_bytes()
             meta = json.loads(written)
-            wanted = {**self._identity(source), "dtype": dtype_of(meta["labels"])}
-            wanted |= {} if dim is None else {"dim": dim}
+            required = {**self._identity(source), "dtype": dtype_of(meta["labels"])}
+            required |= {} if dim is None else {"dim": dim}
             # Without the data on the disk nobody can tell: then what is kept counts.
             version = source.version
-            wanted |= {} if version is None else {"version": version}
-            if any(meta[name] != value for name, value in wanted.items()):
+            required |= {} if version is None else {"version": version}
+            if any(meta[name] != value for name, value in required.items()):
                 return None
-            kept = _read(self.folder, meta)
+            cached = _read(self.folder, meta)
             # Another process may have replaced them meanwhile: it takes the meta away first.
-            return kept if meta_path.read_bytes() == written else None
+            return cached if meta_path.read_bytes() == written else None
         except FileNotFoundError:
             return None
         except Exception as error:

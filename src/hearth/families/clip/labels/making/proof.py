@@ -77,8 +77,8 @@ def chosen(
     prompts: Iterator[Sequence[str]], rows: Iterable[int], start: int = 0
 ) -> list[list[str]]:
     """Choose the prompts of single labels, ascending; ``start`` is the label that comes first."""
-    found: list[list[str]] = []
+    samples: list[list[str]] = []
     for row in rows:
-        found += [list(one) for one in islice(prompts, row - start, row - start + 1)]
+        samples += [list(one) for one in islice(prompts, row - start, row - start + 1)]
         start = row + 1
-    return found
+    return samples

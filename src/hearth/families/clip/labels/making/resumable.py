@@ -102,8 +102,8 @@ class ResumableVectors:
             else:
                 self.path.unlink()
 
-    def _begin(self, kept: int) -> None:
-        self.done = self._sound(kept)
+    def _begin(self, rows: int) -> None:
+        self.done = self._sound(rows)
         if not self.done:
             self._note.unlink(missing_ok=True)
             self._file.seek(0)

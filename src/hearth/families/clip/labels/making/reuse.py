@@ -85,8 +85,8 @@ def _candidates(
 
 
 def _kept_as_float32(store: LabelStore, job: LabelJob) -> Matrix | None:
-    kept = store.load(job.source, lambda _: "float32", job.dim)
-    return None if kept is None else HeldMatrix(kept.vectors)
+    cached = store.load(job.source, lambda _: "float32", job.dim)
+    return None if cached is None else HeldMatrix(cached.vectors)
 
 
 async def _fitting(
