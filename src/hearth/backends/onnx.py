@@ -106,6 +106,7 @@ class OnnxSession:
 
     def __init__(self, path: Path, choice: Choice, options: SessionOptions) -> None:
         self.threads = options.threads
+        self._keeps_memory = options.keep_memory
         weights = weight_precision(path)
         # also leaves the thread as it was, which ONNX Runtime does not
         with flush_denormals():
@@ -136,6 +137,15 @@ class OnnxSession:
         with failures(), flush_denormals():
             arrays = self.engine.run(None, dict(feeds))
         return self.named(arrays)
+
+    def release_memory(self, feeds: Mapping[str, Array]) -> None:
+        """Run once, and keep no more of the CPU's memory than that takes. Raises as ``run``."""
+        if not self._keeps_memory:
+            return
+        options = import_onnxruntime().RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        with failures(), flush_denormals():
+            self.engine.run(None, dict(feeds), options)
 
     @property
     def engine(self) -> Any:
