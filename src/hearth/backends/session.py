@@ -103,11 +103,17 @@ class Session(Protocol):
     metadata: Mapping[str, str]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the graph once; every output by its name."""
+        """Run the graph once; every output by its name, in arrays that no later run changes.
+
+        Raises OutOfMemory, and ModelFailed in one line for whatever else goes wrong: feeds that
+        aren't just the inputs, in their shapes and dtypes; a closed session. The next run goes
+        well again. Denormals count as zero (``_denormals.flush_denormals``), whatever thread
+        calls, and its own mode stays.
+        """
         ...
 
     def close(self) -> None:
-        """Free the graph; the session can't be used afterwards."""
+        """Free the graph; the session can't be used afterwards. A second time does nothing."""
         ...
 
 
