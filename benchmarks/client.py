@@ -1,4 +1,4 @@
-"""What the client costs, and what it makes of several nodes.
+"""Costs of the client, and what it makes of several nodes.
 
 1. ``map`` over one local node against a client written by hand (one stream, as many in flight):
    payloads of 1 kB in memory to a task that does nothing, files of 200 kB to one that counts
@@ -46,7 +46,7 @@ KILLED_AFTER = 150
 
 
 async def by_client(port: int, task: str, sources: Sequence[bytes | Path]) -> Results:
-    """What ``Client.map`` makes of the sources, with as many in flight."""
+    """Run ``Client.map`` over the sources, with as many in flight."""
     async with Client(f"127.0.0.1:{port}") as client:
         await client.ready(task)
         async for answer in client.map(task, sources, in_flight=IN_FLIGHT):
@@ -55,21 +55,21 @@ async def by_client(port: int, task: str, sources: Sequence[bytes | Path]) -> Re
 
 
 async def by_plain(port: int, task: str, sources: Sequence[bytes | Path]) -> Results:
-    """What the client written by hand makes of them."""
+    """Run the client written by hand over them."""
     mime = "" if task == "noop" else "image/jpeg"
     async for each in by_hand(port, task, mime, sources, IN_FLIGHT):
         yield each
 
 
 def is_right(task: str, source: bytes | Path, result: bytes) -> bool:
-    """Whether it may be the source's answer; of a vector only its beginning is looked at."""
+    """Tell whether it may be the source's answer; of a vector only its beginning is looked at."""
     if task == "noop":
         return result == source
     return result == b"%d" % FILE_BYTES if task == "size" else result.startswith(b'{"vector":')
 
 
 class Cost(NamedTuple):
-    """Of one run."""
+    """Cost of one run."""
 
     rate: float
     """Requests a second, from the first answer to the last."""
@@ -100,7 +100,7 @@ def measure(side: Side, port: int, task: str, sources: Sequence[bytes | Path]) -
 def against_hand(
     node: kit.Serving, rounds: int, title: str, task: str, sources: Sequence[bytes | Path]
 ) -> tuple[Rows, Figures]:
-    """The client and the one written by hand, in turns."""
+    """Run the client and the one written by hand, in turns."""
     costs: dict[Side, list[Cost]] = {by_plain: [], by_client: []}
     for side in costs:
         measure(side, node.port, task, sources[: len(sources) // 4])
@@ -119,7 +119,7 @@ def against_hand(
 
 
 def alone(node: kit.Serving, rounds: int, count: int) -> tuple[Rows, Figures]:
-    """One request at a time."""
+    """Send one request at a time."""
 
     async def by_infer() -> list[float]:
         took = []
@@ -145,7 +145,7 @@ def alone(node: kit.Serving, rounds: int, count: int) -> tuple[Rows, Figures]:
 
 
 def one_node(rounds: int, count: int, files: int) -> tuple[Rows, Figures]:
-    """All that is measured against a client written by hand."""
+    """Measure all that is measured against a client written by hand."""
     rows: Rows = []
     figures: Figures = {}
     with (
@@ -180,14 +180,14 @@ def pictures(folder: Path, count: int, size: int) -> list[Path]:
 
 
 def paced(stack: ExitStack, milliseconds: str) -> kit.Serving:
-    """A node of this speed."""
+    """Start a node of this speed."""
     return stack.enter_context(
         kit.server("_client_nodes.py", "paced", milliseconds, "0", cores=kit.SERVER_CORE)
     )
 
 
 def unequal(rounds: int, count: int) -> tuple[Rows, Figures]:
-    """Two nodes, one three times as fast as the other, alone and together."""
+    """Measure two nodes, one three times as fast as the other, alone and together."""
 
     async def rate(*nodes: kit.Serving) -> float:
         async with Client([f"127.0.0.1:{node.port}" for node in nodes]) as client:
@@ -217,7 +217,7 @@ def unequal(rounds: int, count: int) -> tuple[Rows, Figures]:
 
 
 def killed(rounds: int) -> tuple[Rows, Figures]:
-    """What a node's sudden end costs those that it had not answered."""
+    """Measure what a node's sudden end costs those that it had not answered."""
     with kit.confined(kit.CLIENT_CORE), ExitStack() as stack:
         survivor = paced(stack, "10")
         took = []
@@ -259,7 +259,7 @@ async def _after_a_kill(survivor: kit.Serving, victim: kit.Serving) -> float:
 
 
 def discovered(rounds: int) -> tuple[Rows, Figures]:
-    """How long a new client needs to find a node."""
+    """Measure how long a new client needs to find a node."""
     where, seconds = found(rounds)
     took = [each * 1000 for each in seconds]
     return (

@@ -1,4 +1,4 @@
-"""What the node costs above the work itself.
+"""Cost of the node above the work itself.
 
 1. A task that does nothing, one stream with 64 requests in flight, against a bare grpc.aio echo
    server on the same stream pattern: requests a second, and the server's CPU for each; then
@@ -30,7 +30,7 @@ Rows = list[list[object]]
 Figures = dict[str, float]
 """By the names of ``goals.toml``."""
 Function = tuple[str, int, str]
-"""As the profiler names them: file, line, name."""
+"""Function's name at the profiler: file, line, name."""
 
 PAYLOAD = b"x" * 1024
 
@@ -38,11 +38,11 @@ TURNAROUND = 0.0003
 """Seconds between an answer and a lone client's next request. A core that has rested for them is
 slower at first, with or without a server: 0.1 ms and more were measured."""
 REST_SECONDS = 1.0
-"""What a load leaves behind (connections that close) is over after this."""
+"""Seconds after which what a load leaves behind (connections that close) is over."""
 
 
 def nothing(number: int) -> pb.InferRequest:
-    """A request of the no-op task."""
+    """Make a request of the no-op task."""
     return pb.InferRequest(correlation_id=str(number), task="noop", payload=PAYLOAD)
 
 
@@ -54,7 +54,7 @@ def measure(serving: kit.Serving, request_of: RequestOf, count: int) -> tuple[fl
 
 
 def noop(rounds: int, count: int) -> tuple[Rows, Figures]:
-    """The node against the bare echo server."""
+    """Measure the node against the bare echo server."""
     rates: dict[str, list[float]] = {"echo": [], "noop": []}
     costs: dict[str, list[float]] = {"echo": [], "noop": []}
     with (
@@ -80,7 +80,7 @@ def noop(rounds: int, count: int) -> tuple[Rows, Figures]:
 
 
 def profiled(kind: str, count: int) -> dict[Function, float]:
-    """The profiler's view of a server: microseconds of each function for each request.
+    """Return the profiler's view of a server: microseconds of each function for each request.
 
     A function's time is its own and that of what it calls outside Python. The profiler makes
     all of it slower, so only the proportions count.
@@ -102,7 +102,9 @@ def profiled(kind: str, count: int) -> dict[Function, float]:
 
 
 def profile(count: int) -> Rows:
-    """The three functions of hearth that take most of a no-op request; the echo's one beside."""
+    """Name the three functions of hearth that take most of a no-op request; the echo's one
+    beside.
+    """
     echo = {name: took for name, took in profiled("echo", count).items() if name[2] == "Infer"}
     ours = {
         name: took
@@ -117,7 +119,7 @@ def profile(count: int) -> Rows:
 
 
 def clip(rounds: int, count: int) -> tuple[Rows, Figures]:
-    """The node against the bare loop, CPU for each image."""
+    """Measure the node against the bare loop, CPU for each image."""
     model, pictures = str(vit_image("fp32")), jpegs(count)
     ours, rates, bare = [], [], []
     with (
@@ -140,7 +142,7 @@ def clip(rounds: int, count: int) -> tuple[Rows, Figures]:
 
 
 def alone(rounds: int, count: int, idle_seconds: float) -> tuple[Rows, Figures]:
-    """One request at a time, and then none."""
+    """Measure one request at a time, and then none."""
     model, pictures = str(convolutions()), jpegs(count)
     ours, bare, straight, echoed = [], [], [], []
     with (

@@ -69,7 +69,7 @@ SETTINGS = {
     "hub.endpoint": "the hub's address; unset: HF_ENDPOINT's",
     "hub.offline": "never touch the network",
     "hub.retry_seconds": "wait before a failed download is tried again",
-    "clip.backend": "onnxrt or torch (rknn is understood, and not in this version yet)",
+    "clip.backend": "onnxrt or torch; any other that `hearth doctor` lists runs a local folder's graphs (rknn is understood, and not in this version yet)",
     "clip.model": "ARCH:TAG of open_clip, a hub repository ORG/NAME, or a local folder",
     "clip.device": "auto, cpu, cuda, cuda:N or mps",
     "clip.require_device": "fail rather than fall back to the CPU without a word",

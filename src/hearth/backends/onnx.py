@@ -105,6 +105,7 @@ class OnnxSession:
 
     def __init__(self, path: Path, choice: Choice, options: SessionOptions) -> None:
         self.threads = options.threads
+        self._keeps_memory = options.keep_memory
         weights = weight_precision(path)
         # also leaves the thread as it was, which ONNX Runtime does not
         with flush_denormals():
@@ -141,6 +142,18 @@ class OnnxSession:
         except Exception as error:
             raise self.failure(error) from error
         return dict(zip(self.output_names, arrays, strict=True))
+
+    def release_memory(self, feeds: Mapping[str, Array]) -> None:
+        """Run once, and keep no more of the CPU's memory than that takes. Raises as ``run``."""
+        if not self._keeps_memory:
+            return
+        options = import_onnxruntime().RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        try:
+            with flush_denormals():
+                self.engine.run(None, dict(feeds), options)
+        except Exception as error:
+            raise self.failure(error) from error
 
     def failure(self, error: Exception) -> HearthError:
         """Tell what ONNX Runtime raised in a run: ModelFailed or OutOfMemory."""

@@ -16,7 +16,9 @@ class ClipSettings(ServiceSettings):
     """Settings of the service ``clip``."""
 
     backend: Engine = Field(
-        "onnxrt", description="onnxrt or torch (rknn is understood, and not in this version yet)"
+        "onnxrt",
+        description="onnxrt or torch; any other that `hearth doctor` lists runs a local folder's "
+        "graphs (rknn is understood, and not in this version yet)",
     )
     model: str = Field(
         "ViT-B-32:laion2b_s34b_b79k",
