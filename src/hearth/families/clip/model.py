@@ -80,7 +80,6 @@ class ClipModel:
         self._texts = self._queue(self._text) if self._text else None
         self._image_work: SingleFlightCache[Vector] = SingleFlightCache(self._options.cache_entries)
         self._text_work: SingleFlightCache[Vector] = SingleFlightCache(self._options.cache_entries)
-        self.classes = labels[0].name if labels else ""
         self._classifier = Classifier(
             labels,
             embed=self.embed_texts,
@@ -128,6 +127,11 @@ class ClipModel:
         elif context := self._text.shape[-1]:
             metadata["context_length"] = str(context)
         return {**metadata, **self._classifier.metadata}
+
+    @property
+    def classes(self) -> str:
+        """Name of the label set to classify with."""
+        return self._classifier.main
 
     @property
     def dim(self) -> int | None:
@@ -283,6 +287,10 @@ class ClipModel:
         return tower.queue(
             self.service, options.first_batch, options.capacity, max_delay=options.max_delay, **more
         )
+
+    def replace_labels(self, labels: Sequence[LabelSource]) -> bool:
+        """Classify with other labels, once their vectors are made; tells whether some are to be."""
+        return self._classifier.replace(labels)
 
     def load_artifacts(self) -> None:
         """Take the label vectors over from the cache, those that are there and right."""
