@@ -161,7 +161,7 @@ class ClipModel:
         if not self._options.cache_entries.value:
             return await embed()
         return await self._image_work.get(
-            await _key_of(picture),
+            await (key_of(picture) if isinstance(picture, bytes) else _key_of(picture)),
             embed,
             handle=handle,
             inherit_priority=lambda other: self._images.inherit_priority(other, context),
