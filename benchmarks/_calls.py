@@ -42,7 +42,7 @@ def count(frame: FrameType, event: str, _: Any) -> None:
 
 
 async def ask(pictures: Sequence[bytes]) -> list[Counter[str]]:
-    """The calls of each request, one at a time."""
+    """Count the calls of each request, one at a time."""
     settings = load(
         {"host": "127.0.0.1", "port": 0, "mdns.enabled": False, "log_level": "warning",
          "data_dir": FOLDER, "services": "clip", "clip.onnx_image": convolutions(),

@@ -21,7 +21,7 @@ GLANCE = 0.001
 
 
 def found(rounds: int) -> tuple[str, list[float]]:
-    """Where that was, and the seconds that each of ``rounds`` new clients needed."""
+    """Return the place, and the seconds that each of ``rounds`` new clients needed."""
     with _hosts() as (where, node, client), tempfile.TemporaryDirectory() as folder:
         settings = SETTINGS | {"data_dir": folder}
         flags = [flag for key, value in settings.items() for flag in ("--set", f"{key}={value}")]
@@ -41,7 +41,7 @@ def found(rounds: int) -> tuple[str, list[float]]:
 
 @contextmanager
 def _hosts() -> Iterator[tuple[str, list[str], list[str]]]:
-    """Where it is, and what commands begin with there: the node's and the client's."""
+    """Return the place, and what commands begin with there: the node's and the client's."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         yield "this machine's network", [], []
         return

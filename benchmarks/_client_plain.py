@@ -17,7 +17,7 @@ from hearth.contract import ml_service_pb2 as pb
 async def by_hand(
     port: int, task: str, mime: str, sources: Iterable[bytes | Path], in_flight: int
 ) -> AsyncGenerator[tuple[int, bytes], None]:
-    """The number of each source and its result, as they come."""
+    """Yield the number of each source and its result, as they come."""
     window = asyncio.Semaphore(in_flight)
     async with connected(port) as stub:
         stream = stub.Infer()

@@ -38,18 +38,18 @@ BY_STATUS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "expired",
     grpc.StatusCode.CANCELLED: "cancelled",
 }
-"""What a status says; any other is ``failed``."""
+"""Meaning of a status; any other is ``failed``."""
 
 WRITE_FAILED = "Internal error from Core"
-"""What grpc.aio's client says of itself where the deadline passes in the middle of a write."""
+"""Message of grpc.aio's client where the deadline passes in the middle of a write."""
 
 EXCUSED = {"right", "refused", "expired"}
-"""What may become of a good request under load."""
+"""Outcomes of a good request under load."""
 
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[Any]:
-    """An InferenceStub (of grpc.aio, which has no types) on a connection of its own."""
+    """Open an InferenceStub (of grpc.aio, which has no types) on a connection of its own."""
     # Channels of one process share a connection unless they are told not to.
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
@@ -58,15 +58,15 @@ async def connected(port: int) -> AsyncIterator[Any]:
 
 
 class Ledger:
-    """What became of each request of one stream."""
+    """Record of each request of one stream."""
 
     def __init__(self, right: Right | None = None) -> None:
         self.fates: dict[int, str] = {}
-        """What each request came to, once that is known."""
+        """Outcomes by request, once that is known."""
         self.strange = 0
         """Answers that nobody waited for: a second one, or to no request."""
         self.complaints: Counter[str] = Counter()
-        """What the node said of those that failed."""
+        """Messages of the node about requests that failed."""
         self.answered_at: list[float] = []
         self.latencies: list[float] = []
         """Seconds of the requests that were answered right."""
@@ -74,7 +74,7 @@ class Ledger:
         self._sent: dict[int, float] = {}
 
     def sent(self, number: int) -> None:
-        """A request is about to be written."""
+        """Note that a request is about to be written."""
         self._sent[number] = now()
 
     def received(self, response: pb.InferResponse) -> None:
@@ -89,12 +89,12 @@ class Ledger:
             self.fates[number] = self._judged(number, since, response)
 
     def closed(self, number: int, fate: str) -> None:
-        """The stream of this one request has ended with a status."""
+        """Note that the stream of this one request has ended with a status."""
         if self._sent.pop(number, None) is not None:
             self.fates[number] = fate
 
     def ended(self, fate: str = "lost") -> None:
-        """The stream is over; what has no answer yet gets none."""
+        """Note that the stream is over; what has no answer yet gets none."""
         self.fates.update(dict.fromkeys(self._sent, fate))
         self._sent.clear()
 
@@ -113,7 +113,7 @@ class Ledger:
 
 
 class Load(NamedTuple):
-    """What a load came to."""
+    """Results of a load."""
 
     fates: dict[int, str]
     strange: int
@@ -122,7 +122,7 @@ class Load(NamedTuple):
 
     @classmethod
     def of(cls, ledgers: list[Ledger]) -> "Load":
-        """All streams together."""
+        """Join all streams."""
         return cls(
             {number: fate for ledger in ledgers for number, fate in ledger.fates.items()},
             sum(ledger.strange for ledger in ledgers),
@@ -154,7 +154,7 @@ class Load(NamedTuple):
         return float(np.polyfit(np.array(times) - times[0], np.arange(len(times)), 1)[0])
 
     def all_right(self) -> "Load":
-        """This load, or the end of the benchmark where anything went wrong."""
+        """Return this load, or the end of the benchmark where anything went wrong."""
         if set(self.outcomes) != {"right"}:
             raise SystemExit(f"not every request was answered right: {dict(self.outcomes)}")
         return self
@@ -186,7 +186,9 @@ async def converse(
     send: Callable[[Any], Awaitable[None]],
     received: Callable[[], object] = lambda: None,
 ) -> Ledger:
-    """One stream: ``send`` writes its requests while its answers are read, to the end of both."""
+    """Run one stream: ``send`` writes its requests while its answers are read, to the end of
+    both.
+    """
     async with connected(port) as stub:
         stream = stub.Infer()
 
@@ -222,7 +224,7 @@ async def _keep_up(
 async def flood(
     port: int, request_of: RequestOf, numbers: Iterator[int], *, until: float, right: Right
 ) -> Ledger:
-    """One stream, written as fast as the node reads; its answers are read to the end."""
+    """Run one stream, written as fast as the node reads; its answers are read to the end."""
     ledger = Ledger(right)
 
     async def send(stream: Any) -> None:
@@ -271,7 +273,7 @@ async def _single(stub: Any, request: pb.InferRequest, ledger: Ledger, deadline:
 
 
 async def fate_by_status(call: Any, ledger: Ledger, deadline: float | None) -> str:
-    """What becomes of the requests that a stream ended without an answer to."""
+    """Tell what becomes of the requests that a stream ended without an answer to."""
     status, details = await call.code(), await call.details()
     if status == grpc.StatusCode.OK:
         return "lost"

@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, tables, the JSON line, processes with measured CPU.
+"""Kit of all benchmarks: options, tables, the JSON line, processes with measured CPU.
 
 Made for Linux: elsewhere no process can be tied to a core.
 """
@@ -131,13 +131,15 @@ def _shown(cell: object) -> str:
 
 
 def flags(settings: Mapping[str, object]) -> list[str]:
-    """The flags of ``_servers.py`` for settings."""
+    """Return the flags of ``_servers.py`` for settings."""
     return [flag for path, value in settings.items() for flag in ("--set", f"{path}={value}")]
 
 
 @contextmanager
 def server(script: str, *arguments: str, cores: Sequence[int] | None = None) -> Iterator["Serving"]:
-    """A server process that prints its port on its first line; on ``cores`` alone, if given."""
+    """Start a server process that prints its port on its first line; on ``cores`` alone, if
+    given.
+    """
     with _process(script, arguments, cores) as process:
         line = process.stdout.readline()
         if not line.strip().isdigit():
@@ -149,7 +151,7 @@ def server(script: str, *arguments: str, cores: Sequence[int] | None = None) -> 
 def worker(
     script: str, *arguments: str, cores: Sequence[int] | None = None
 ) -> Iterator[Callable[[str], Any]]:
-    """A process that answers each line with a line of JSON; gives a function that asks it."""
+    """Start a process that answers each line with a line of JSON; gives a function that asks it."""
     with _process(script, arguments, cores) as process:
 
         def ask(line: str) -> Any:
@@ -213,7 +215,7 @@ class Serving:
         return float(self._seen.memory_info().rss) / 1e6
 
     def queues(self) -> dict[str, dict[str, Any]]:
-        """The statistics of a node's queues now, by their names."""
+        """Return the statistics of a node's queues now, by their names."""
         self._process.send_signal(signal.SIGUSR1)
         assert self._process.stdout is not None
         return dict(json.loads(self._process.stdout.readline()))
@@ -242,7 +244,7 @@ def waited(process: int | str = "self") -> float:
 
 @contextmanager
 def confined(cores: Sequence[int] | None) -> Iterator[None]:
-    """This process, all its threads, on ``cores`` alone."""
+    """Run this process, all its threads, on ``cores`` alone."""
     before = os.sched_getaffinity(0)
     _confine(before if cores is None else cores)
     try:
@@ -260,16 +262,16 @@ def _confine(cores: Sequence[int] | set[int]) -> None:
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of pairwise ratios: measured in turns, so that drift cancels out."""
+    """Compute the median of pairwise ratios: measured in turns, so that drift cancels out."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that ``share`` of all don't pass."""
+    """Return the value that ``share`` of all don't pass."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def now() -> float:
-    """A wall clock in seconds."""
+    """Read a wall clock in seconds."""
     return time.perf_counter()

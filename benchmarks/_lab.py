@@ -27,12 +27,12 @@ WINDOW = 0.003
 
 
 def no_wait(_: WindowState) -> float:
-    """A naive policy: go at once."""
+    """Wait by a naive policy: go at once."""
     return 0.0
 
 
 def window(moment: WindowState) -> float:
-    """The other naive policy: wait 3 ms for a full batch, whoever is about."""
+    """Wait by the other naive policy: 3 ms for a full batch, whoever is about."""
     return 0.0 if moment.waiting >= moment.limit else moment.eldest() + WINDOW
 
 
@@ -134,7 +134,7 @@ def _task(name: str, call: Callable[..., Any]) -> Task:
 
 
 async def _numbers(call: Call) -> AsyncGenerator[Part, None]:
-    """As many small parts as the request's meta says, as fast as they are taken."""
+    """Yield as many small parts as the request's meta says, as fast as they are taken."""
     for number in range(int(call.request.meta["n"])):
         await asyncio.sleep(float(call.request.meta.get("pace", "0")))
         yield Part(Result(b"%0100d" % number, "text/plain", ""))

@@ -35,7 +35,7 @@ Run = Callable[[Sequence[Any]], Any]
 
 
 def clip_model(model: Path) -> Any:
-    """The node's CLIP around an image tower, loaded as the node loads it."""
+    """Load the node's CLIP around an image tower, loaded as the node loads it."""
     settings = load({"services": "clip", "clip.onnx_image": model, "data_dir": FOLDER},
                     environment={})  # fmt: skip
     [loader] = loaders_of(settings)
@@ -43,7 +43,7 @@ def clip_model(model: Path) -> Any:
 
 
 def own(model: Path) -> tuple[Prepare, Run]:
-    """As the node does it, without its queue."""
+    """Do it as the node does, without its queue."""
     clip = clip_model(model)
     session = clip._image.session
     name, stacker = session.inputs[0].name, BatchBuilder()
@@ -55,7 +55,7 @@ def own(model: Path) -> tuple[Prepare, Run]:
 
 
 def plain(model: Path) -> tuple[Prepare, Run]:
-    """The preprocessing of CLIP in the obvious way."""
+    """Do the preprocessing of CLIP in the obvious way."""
     session = open_session(model)
     mean, std = (np.array(three, np.float32) for three in (OPENAI_MEAN, OPENAI_STD))
 

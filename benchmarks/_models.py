@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent.parent / "data" / "bench"
 MLP_INPUTS, MLP_OUTPUTS = 512, 64
 
 LAYERS = ((44, 7, 4), (84, 3, 2), (168, 3, 2), (336, 3, 2))
-"""Of ``convolutions``: channels, kernel and stride."""
+"""Layers of ``convolutions``: channels, kernel and stride."""
 
 
 def vit_b_32() -> Path:
@@ -42,7 +42,7 @@ def vit_b_32() -> Path:
 
 
 def vit_image(precision: str) -> Path:
-    """The image tower of ``vit_b_32`` alone, ``fp32`` or ``int8`` (dynamic, MatMul)."""
+    """Make the image tower of ``vit_b_32`` alone, ``fp32`` or ``int8`` (dynamic, MatMul)."""
     original = vit_b_32() / "visual" / "model.onnx"
     return original if precision == "fp32" else _made("ViT-B-32-int8.onnx", _quantised(original))
 
@@ -59,7 +59,7 @@ def _quantised(original: Path) -> Callable[[Path], None]:
 
 
 def convolutions() -> Path:
-    """An image tower of 0.8 to 1 ms an image on one core: (n, 3, 224, 224) to (n, 512).
+    """Make an image tower of 0.8 to 1 ms an image on one core: (n, 3, 224, 224) to (n, 512).
 
     It gains nothing from batches, like other small nets on a CPU.
     """
@@ -91,7 +91,7 @@ def convolutions() -> Path:
 
 
 def weights_bound() -> Path:
-    """A perceptron that reads 120 MB of weights at any batch size: (n, 512) to (n, 64)."""
+    """Make a perceptron that reads 120 MB of weights at any batch size: (n, 512) to (n, 64)."""
 
     def make(path: Path) -> None:
         from onnx import helper
@@ -136,7 +136,7 @@ def _save(
 
 
 def _made(name: str, make: Callable[[Path], None]) -> Path:
-    """The file of this name, made where it isn't here yet; never half."""
+    """Return the file of this name, made where it isn't here yet; never half."""
     path = FOLDER / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 FONTS = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "DejaVuSans-Bold", "")
-"""Those that Pillow finds by their names; the last, and what isn't installed, is Pillow's own."""
+"""Fonts that Pillow finds by their names; the last, and what isn't installed, is Pillow's own."""
 
 _WORDS = (
     "account", "amount", "agree", "apple", "autumn", "balance", "banner", "before", "bottle",
@@ -32,7 +32,7 @@ _WORDS = (
 
 
 class Case(NamedTuple):
-    """A page as a file, and what stands on it."""
+    """Make a page as a file, and what stands on it."""
 
     name: str
     file: bytes
@@ -49,7 +49,7 @@ class Case(NamedTuple):
 
 
 def words(rng: random.Random, width: int) -> str:
-    """A line of at most ``width`` characters: words, with an amount or a number among them."""
+    """Make a line of at most ``width`` characters: words, with an amount or a number among them."""
     chosen: list[str] = []
     while True:
         kind = rng.random()
@@ -66,7 +66,7 @@ def words(rng: random.Random, width: int) -> str:
 
 
 def font(name: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A font of ``size`` pixels; Pillow's own where it isn't installed."""
+    """Load a font of ``size`` pixels; Pillow's own where it isn't installed."""
     try:
         return ImageFont.truetype(f"{name}.ttf", size)
     except OSError:
@@ -74,7 +74,7 @@ def font(name: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 class Sheet:
-    """A page that is being written, line by line from the top."""
+    """Make a page that is being written, line by line from the top."""
 
     def __init__(self, width: int, height: int, ground: str = "white", margin: int = 20) -> None:
         self.image = Image.new("RGB", (width, height), ground)
@@ -112,7 +112,7 @@ def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def _dense(rng: random.Random, number: int) -> tuple[Sheet, bytes]:
-    """A page of some 60 lines, at 150 or 300 dpi."""
+    """Make a page of some 60 lines, at 150 or 300 dpi."""
     scale = 1 + number % 2
     sheet = Sheet(1240 * scale, 1754 * scale, margin=70 * scale)
     size = (18, 20, 16)[number % 3] * scale
@@ -132,7 +132,7 @@ def _receipt(rng: random.Random, width: int, size: int, count: int, face: str) -
 
 
 def _photograph(rng: random.Random) -> tuple[Sheet, bytes]:
-    """A page held before a 12-megapixel camera: uneven light, noise, a soft lens, JPEG."""
+    """Make a page held before a 12-megapixel camera: uneven light, noise, a soft lens, JPEG."""
     sheet = Sheet(3000, 4000, "#f0ead8", margin=260)
     for size in (120, 64, 48, 40, 36, 33):
         sheet.fill(rng, FONTS[size % 4], size, 6, 60, colour="#222222")
@@ -218,7 +218,7 @@ _LONG = ("receipt 1:20", "screenshot 640 x 11600", "strip 1:40", "print of 13, t
 
 
 def cases(*, quick: bool = False, dense: int = 4) -> Iterator[Case]:
-    """The pages, the same in every run; ``quick``: without the longest."""
+    """Yield the pages, the same in every run; ``quick``: without the longest."""
     for number in range(dense):
         sheet, file = _dense(random.Random(100 + number), number)
         yield Case(f"dense {number + 1}", file, tuple(sheet.lines), dense=True)

@@ -60,7 +60,7 @@ async def echo(profile: str | None) -> None:
 
 
 def node_of(kind: str, arguments: list[str], settings: Settings) -> InferenceNode:
-    """The node of this kind."""
+    """Return the node of this kind."""
     if kind == "clip":
         return InferenceNode(settings)
     if kind == "soak":
@@ -94,7 +94,7 @@ async def settled(node: InferenceNode) -> None:
 
 
 def queues_of(node: InferenceNode) -> list[BatchQueue[Any, Any]]:
-    """All queues of the models that are loaded."""
+    """Return all queues of the models that are loaded."""
     models = [slot.model for slot in node.models.values() if slot.model is not None]
     return [queue for model in models for queue in model.queues]
 

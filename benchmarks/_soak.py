@@ -26,8 +26,8 @@ AT_ONCE = 6
 """Streams of one process."""
 
 EXPECTED = {"right", "invalid", "refused", "expired", "abandoned", "unsent"}
-"""What may become of a request here: its own answer, or the queue was full, or it was late, or
-the client left before the answer or before all was sent."""
+"""Outcomes of a request here: its own answer, or the queue was full, or it was late, or the client
+left before the answer or before all was sent."""
 
 
 class Question(NamedTuple):
@@ -42,7 +42,7 @@ class Question(NamedTuple):
 
 
 def is_right(question: Question, result: bytes) -> bool:
-    """Whether the result is the question's answer, and no other's."""
+    """Tell whether the result is the question's answer, and no other's."""
     if question.answer is None:
         return False
     if question.task in ("lab", "noop"):
@@ -68,7 +68,7 @@ def _vector(result: bytes) -> Any:
 
 
 def messages_of(number: int, question: Question, chance: random.Random) -> list[pb.InferRequest]:
-    """The request, whole or in a few chunks, urgent or not."""
+    """Return the request, whole or in a few chunks, urgent or not."""
     meta = dict(question.meta)
     if (priority := chance.choice(("", "", "interactive", "bulk"))) != "":
         meta["priority"] = priority
@@ -86,7 +86,7 @@ def messages_of(number: int, question: Question, chance: random.Random) -> list[
 
 
 def shuffled(parts: list[list[pb.InferRequest]], chance: random.Random) -> list[pb.InferRequest]:
-    """The chunks of different requests between each other, each request's in order."""
+    """Mix the chunks of different requests between each other, each request's in order."""
     turns = [index for index, chunks in enumerate(parts) for _ in chunks]
     chance.shuffle(turns)
     queues = [iter(chunks) for chunks in parts]
@@ -103,7 +103,7 @@ class Visitor:
         self.complaints: Counter[str] = Counter()
 
     async def stay(self, until: float, numbers: Iterator[int]) -> None:
-        """Some streams over a connection, then a new connection."""
+        """Open some streams over a connection, then a new connection."""
         while kit.now() < until:
             async with connected(self._port) as stub:
                 for _ in range(self._chance.randint(1, 20)):
@@ -162,7 +162,7 @@ class Visitor:
 
 
 async def visit(port: int, seed: int, seconds: float, questions: list[Question]) -> Counter[str]:
-    """All visitors of this process together."""
+    """Run all visitors of this process together."""
     until, numbers = kit.now() + seconds, itertools.count()
     visitors = [
         Visitor(port, questions, random.Random(1000 * seed + index)) for index in range(AT_ONCE)

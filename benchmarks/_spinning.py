@@ -49,7 +49,7 @@ def run(tower: tuple[Any, str, Any]) -> None:
 
 
 def opened(path: Path, spin: str) -> tuple[Any, str, Any]:
-    """An engine's session, the name of its input, and one item."""
+    """Return an engine's session, the name of its input, and one item."""
     if spin == "engine":
         import onnxruntime
 

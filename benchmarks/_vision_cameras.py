@@ -28,12 +28,12 @@ ROUND = 60
 
 
 class Subject(NamedTuple):
-    """Somebody, and where they are in the camera's picture."""
+    """Person, and where they are in the camera's picture."""
 
     picture: str
     scale: float
     place: tuple[float, float]
-    """Of the nose, in shares of the picture."""
+    """Place of the nose, in shares of the picture."""
 
 
 SUBJECTS: Mapping[str, Subject] = {
@@ -47,7 +47,7 @@ Points = NDArray[np.float64]
 
 
 class Asked(NamedTuple):
-    """What the cameras ask for, and what of the answer is looked at."""
+    """Request of the cameras for, and what of the answer is looked at."""
 
     task: str
     list_name: str
@@ -64,12 +64,12 @@ TASKS: Mapping[str, Asked] = {
 }
 
 FAR = 0.25
-"""Of the face's width: points further off than this on average are somebody else's, or nobody's.
-Smoothed points lag behind by a few hundredths of it."""
+"""Share of the face's width: points further off than this on average are somebody else's, or
+nobody's. Smoothed points lag behind by a few hundredths of it."""
 
 
 class Camera:
-    """What one camera films: its frames as they are sent, and where the points are in each."""
+    """Film of one camera: its frames as they are sent, and where the points are in each."""
 
     def __init__(self, subject: Subject, asked: Asked, *, raw: bool) -> None:
         source = people.picture(subject.picture)
@@ -106,21 +106,21 @@ def _turned(vectors: Points, degrees: float) -> Points:
 
 
 def jpeg(pixels: Any) -> bytes:
-    """The pixels as a camera sends them."""
+    """Encode the pixels as a camera sends them."""
     target = io.BytesIO()
     Image.fromarray(pixels).save(target, "JPEG", quality=85)
     return target.getvalue()
 
 
 class Record:
-    """What became of one camera's frames."""
+    """Record of one camera's frames."""
 
     def __init__(self) -> None:
         self.sent: dict[int, float] = {}
         self.latencies: list[float] = []
         self.right = self.dropped = self.empty = self.off = self.mixed = self.failed = 0
         self.offsets: list[float] = []
-        """Of right answers, in shares of the face's width."""
+        """Offsets of right answers, in shares of the face's width."""
 
     @property
     def unanswered(self) -> int:
@@ -137,7 +137,7 @@ class Crew:
         self.records = {name: Record() for name in SUBJECTS}
 
     async def film(self, seconds: float) -> None:
-        """Until every frame has its answer."""
+        """Film until every frame has its answer."""
         begin = kit.now() + 0.2
         async with asyncio.TaskGroup() as group:
             for number, name in enumerate(self.cameras):
@@ -216,14 +216,14 @@ class Crew:
 
 
 class Filmed(NamedTuple):
-    """What came of it."""
+    """Results of the cameras."""
 
     records: Mapping[str, Record]
     seconds: float
     memory_mb: Sequence[float]
-    """Of the node, second by second."""
+    """Memory of the node, second by second."""
     cores: float
-    """That the node had at work on average."""
+    """Cores that the node had at work on average."""
 
     @property
     def growth_mb(self) -> float:
@@ -253,7 +253,7 @@ async def filmed(serving: kit.Serving, asked: Asked, seconds: float, *, raw: boo
 
 
 def lines(task: str, done: Filmed) -> Iterator[str]:
-    """What there is to say of one task's cameras."""
+    """Write what there is to say of one task's cameras."""
     yield (f"{task}, four cameras for {done.seconds:g} s: the node used {done.cores:.2f} cores, "
            f"its memory grew by {done.growth_mb:.1f} MB")  # fmt: skip
     for name, record in done.records.items():
@@ -269,7 +269,7 @@ def lines(task: str, done: Filmed) -> Iterator[str]:
 
 
 def goals(task: str, done: Filmed) -> Iterator[kit.Goal]:
-    """No mix-ups, fair shares, flat memory."""
+    """Check for no mix-ups, fair shares, flat memory."""
     records = done.records.values()
     wrong = sum(r.mixed + r.off + r.empty + r.failed + r.unanswered for r in records)
     rates = [record.right / done.seconds for record in records]

@@ -1,4 +1,6 @@
-"""What ``vision.py`` has both sides look at; imported where mediapipe is, so without hearth."""
+"""Cases that ``vision.py`` has both sides look at; imported where mediapipe is, so without
+hearth.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,7 +18,7 @@ class Case(NamedTuple):
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """Those of MODES that there are."""
+        """List those of MODES that there are."""
         return MODES if self.video else MODES[:2]
 
 
@@ -37,6 +39,8 @@ FRAME_SECONDS = 0.033333
 
 
 def there_and_back(count: int, start: int, frames: int) -> list[int]:
-    """The next ``count`` frames of a video of ``frames`` that runs forwards and backwards."""
+    """Return the next ``count`` frames of a video of ``frames`` that runs forwards and
+    backwards.
+    """
     turn = 2 * frames - 2
     return [at if at < frames else turn - at for at in ((start + n) % turn for n in range(count))]

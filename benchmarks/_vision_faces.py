@@ -68,7 +68,9 @@ class _Net:
 
 
 def _residual(path: Path) -> None:
-    """As ArcFace's ResNet-50 (3, 4, 14 and 3 blocks; 6.3 GFLOP a face), as in buffalo_l."""
+    """Make a recogniser likeArcFace's ResNet-50 (3, 4, 14 and 3 blocks; 6.3 GFLOP a face), as in
+    buffalo_l.
+    """
     net = _Net()
     out, channels = net.conv("pixels", 3, 64, 3), 64
     for blocks, wide in ((3, 64), (4, 128), (14, 256), (3, 512)):
@@ -84,7 +86,7 @@ def _residual(path: Path) -> None:
 
 
 def _mobile(path: Path) -> None:
-    """As MobileFaceNet (0.45 GFLOP a face), as in buffalo_s."""
+    """Make a recogniser likeMobileFaceNet (0.45 GFLOP a face), as in buffalo_s."""
     net = _Net()
     out = net.conv("pixels", 3, 64, 3, stride=2)
     out, channels = net.conv(out, 64, 64, 3, group=64), 64
@@ -112,7 +114,7 @@ RECOGNISERS: dict[str, Callable[[Path], None]] = {
 
 
 def crowd() -> tuple[Picture, list[Landmarks]]:
-    """A raw frame of ten heads, and where their five points are."""
+    """Make a raw frame of ten heads, and where their five points are."""
     heads = [people.picture("same_head_twice")] * (FACES // 2)
     pixels = np.concatenate(heads)
     kept = people.answers("face_detection_short").cases["same_head_twice"]["faces"]
@@ -139,7 +141,7 @@ class Ways(NamedTuple):
 
 
 async def measure(rounds: int) -> list[Ways]:
-    """Of each recogniser, in turns."""
+    """Measure each recogniser, in turns."""
     import face_kit
 
     settings = FaceSettings()

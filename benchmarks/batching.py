@@ -1,4 +1,4 @@
-"""What shared batches bring, and what the way to them costs.
+"""Gain of shared batches, and what the way to them costs.
 
 1. ``clip_image_embed`` with ViT-B-32 (random weights), fp32 and int8, at saturation: against a
    bare loop over the same session and the same preparation at its best batch size, on the
@@ -48,7 +48,7 @@ def pictures_of(payloads: Sequence[bytes]) -> RequestOf:
 
 
 def best_batch(loop: Callable[[str], Any], batches: Iterable[int]) -> int:
-    """The batch size at which the loop is fastest."""
+    """Return the batch size at which the loop is fastest."""
     took = {batch: loop(str(batch))["wall"] for batch in batches}
     return min(took, key=took.__getitem__)
 
@@ -190,7 +190,7 @@ def policies(rounds: int, scale: float) -> Case:
 
 
 def largest_batch(node: kit.Serving) -> int:
-    """The largest batch that the image tower's queue forms."""
+    """Return the largest batch that the image tower's queue forms."""
     return max(int(queue["max_batch"]) for queue in node.queues().values())
 
 

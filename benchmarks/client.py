@@ -1,4 +1,4 @@
-"""What the client costs, and what it makes of several nodes.
+"""Costs of the client, and what it makes of several nodes.
 
 1. ``map`` over one local node against a client written by hand (one stream, as many in flight):
    payloads of 1 kB in memory to a task that does nothing, files of 200 kB to one that counts
@@ -31,6 +31,8 @@ from _models import convolutions, jpegs
 from hearth.client import Client
 
 Rows = list[list[object]]
+Figures = dict[str, float]
+"""By the names of ``goals.toml``."""
 Results = AsyncIterator[tuple[int, bytes]]
 Side = Callable[[int, str, Sequence[bytes | Path]], Results]
 
@@ -44,7 +46,7 @@ KILLED_AFTER = 150
 
 
 async def by_client(port: int, task: str, sources: Sequence[bytes | Path]) -> Results:
-    """What ``Client.map`` makes of the sources, with as many in flight."""
+    """Run ``Client.map`` over the sources, with as many in flight."""
     async with Client(f"127.0.0.1:{port}") as client:
         await client.ready(task)
         async for answer in client.map(task, sources, in_flight=IN_FLIGHT):
@@ -53,21 +55,21 @@ async def by_client(port: int, task: str, sources: Sequence[bytes | Path]) -> Re
 
 
 async def by_plain(port: int, task: str, sources: Sequence[bytes | Path]) -> Results:
-    """What the client written by hand makes of them."""
+    """Run the client written by hand over them."""
     mime = "" if task == "noop" else "image/jpeg"
     async for each in by_hand(port, task, mime, sources, IN_FLIGHT):
         yield each
 
 
 def is_right(task: str, source: bytes | Path, result: bytes) -> bool:
-    """Whether it may be the source's answer; of a vector only its beginning is looked at."""
+    """Tell whether it may be the source's answer; of a vector only its beginning is looked at."""
     if task == "noop":
         return result == source
     return result == b"%d" % FILE_BYTES if task == "size" else result.startswith(b'{"vector":')
 
 
 class Cost(NamedTuple):
-    """Of one run."""
+    """Cost of one run."""
 
     rate: float
     """Requests a second, from the first answer to the last."""
@@ -97,8 +99,8 @@ def measure(side: Side, port: int, task: str, sources: Sequence[bytes | Path]) -
 
 def against_hand(
     node: kit.Serving, rounds: int, title: str, task: str, sources: Sequence[bytes | Path]
-) -> tuple[Rows, list[kit.Goal]]:
-    """The client and the one written by hand, in turns."""
+) -> tuple[Rows, Figures]:
+    """Run the client and the one written by hand, in turns."""
     costs: dict[Side, list[Cost]] = {by_plain: [], by_client: []}
     for side in costs:
         measure(side, node.port, task, sources[: len(sources) // 4])
@@ -113,11 +115,11 @@ def against_hand(
     ratio = kit.median_ratio(
         [cost.rate for cost in costs[by_client]], [cost.rate for cost in costs[by_plain]]
     )
-    return rows, [kit.Goal(f"{title}: map, against the client by hand", ratio, least=0.9)]
+    return rows, {f"{title}: map, against the client by hand": ratio}
 
 
-def alone(node: kit.Serving, rounds: int, count: int) -> tuple[Rows, list[kit.Goal]]:
-    """One request at a time."""
+def alone(node: kit.Serving, rounds: int, count: int) -> tuple[Rows, Figures]:
+    """Send one request at a time."""
 
     async def by_infer() -> list[float]:
         took = []
@@ -139,16 +141,13 @@ def alone(node: kit.Serving, rounds: int, count: int) -> tuple[Rows, list[kit.Go
         ["one at a time, infer", "", "", statistics.median(ours)],
     ]
     longer = [mine - hand for mine, hand in zip(ours, theirs, strict=True)]
-    return rows, [
-        kit.Goal("infer: median beyond the client by hand, ms",
-                 statistics.median(longer), most=0.3),
-    ]  # fmt: skip
+    return rows, {"infer: median beyond the client by hand, ms": statistics.median(longer)}
 
 
-def one_node(rounds: int, count: int, files: int) -> tuple[Rows, list[kit.Goal]]:
-    """All that is measured against a client written by hand."""
+def one_node(rounds: int, count: int, files: int) -> tuple[Rows, Figures]:
+    """Measure all that is measured against a client written by hand."""
     rows: Rows = []
-    goals: list[kit.Goal] = []
+    figures: Figures = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         kit.confined(kit.CLIENT_CORE),
@@ -160,15 +159,15 @@ def one_node(rounds: int, count: int, files: int) -> tuple[Rows, list[kit.Goal]]
     ):  # fmt: skip
         large = pictures(Path(folder), files, FILE_BYTES)
         small = pictures(Path(folder, "small"), files, 0)
-        for more_rows, more_goals in (
+        for more_rows, more_figures in (
             against_hand(node, rounds, "1 kB in memory", "noop", [PAYLOAD] * count),
             against_hand(node, rounds, "files of 200 kB", "size", large),
             against_hand(clip, rounds, "pictures for CLIP", "clip_image_embed", small),
             alone(node, rounds, 300),
         ):
             rows += more_rows
-            goals += more_goals
-    return rows, goals
+            figures |= more_figures
+    return rows, figures
 
 
 def pictures(folder: Path, count: int, size: int) -> list[Path]:
@@ -181,14 +180,14 @@ def pictures(folder: Path, count: int, size: int) -> list[Path]:
 
 
 def paced(stack: ExitStack, milliseconds: str) -> kit.Serving:
-    """A node of this speed."""
+    """Start a node of this speed."""
     return stack.enter_context(
         kit.server("_client_nodes.py", "paced", milliseconds, "0", cores=kit.SERVER_CORE)
     )
 
 
-def unequal(rounds: int, count: int) -> tuple[Rows, list[kit.Goal]]:
-    """Two nodes, one three times as fast as the other, alone and together."""
+def unequal(rounds: int, count: int) -> tuple[Rows, Figures]:
+    """Measure two nodes, one three times as fast as the other, alone and together."""
 
     async def rate(*nodes: kit.Serving) -> float:
         async with Client([f"127.0.0.1:{node.port}" for node in nodes]) as client:
@@ -214,11 +213,11 @@ def unequal(rounds: int, count: int) -> tuple[Rows, list[kit.Goal]]:
     ]
     sums = [one + other for one, other in zip(*list(rates.values())[:2], strict=True)]
     ratio = kit.median_ratio(rates["both"], sums)
-    return rows, [kit.Goal("both, against the sum of each alone", ratio, least=0.9)]
+    return rows, {"both, against the sum of each alone": ratio}
 
 
-def killed(rounds: int) -> tuple[Rows, list[kit.Goal]]:
-    """What a node's sudden end costs those that it had not answered."""
+def killed(rounds: int) -> tuple[Rows, Figures]:
+    """Measure what a node's sudden end costs those that it had not answered."""
     with kit.confined(kit.CLIENT_CORE), ExitStack() as stack:
         survivor = paced(stack, "10")
         took = []
@@ -229,9 +228,8 @@ def killed(rounds: int) -> tuple[Rows, list[kit.Goal]]:
                 took.append(asyncio.run(_after_a_kill(survivor, victim)) * 1000)
     return (
         [["all in flight at a kill answered after, median", "", "", statistics.median(took)]],
-        [kit.Goal("all in flight at a kill answered, p95, ms",
-                  kit.percentile(took, 0.95), most=500)],
-    )  # fmt: skip
+        {"all in flight at a kill answered, p95, ms": kit.percentile(took, 0.95)},
+    )
 
 
 async def _after_a_kill(survivor: kit.Serving, victim: kit.Serving) -> float:
@@ -260,13 +258,13 @@ async def _after_a_kill(survivor: kit.Serving, victim: kit.Serving) -> float:
     return max(at[number] for number in in_flight) - started
 
 
-def discovered(rounds: int) -> tuple[Rows, list[kit.Goal]]:
-    """How long a new client needs to find a node."""
+def discovered(rounds: int) -> tuple[Rows, Figures]:
+    """Measure how long a new client needs to find a node."""
     where, seconds = found(rounds)
     took = [each * 1000 for each in seconds]
     return (
         [[f"first node found and asked, by mDNS ({where})", "", "", statistics.median(took)]],
-        [kit.Goal("first node found and asked, p95, ms", kit.percentile(took, 0.95), most=1000)],
+        {"first node found and asked, p95, ms": kit.percentile(took, 0.95)},
     )
 
 
@@ -274,13 +272,13 @@ def main() -> int:
     """Measure all and report."""
     chosen = kit.options(__doc__ or "")
     rows: Rows = []
-    goals: list[kit.Goal] = []
+    figures: Figures = {}
     for part, arguments in _parts(chosen.quick):
-        more_rows, more_goals = part(*arguments)
+        more_rows, more_figures = part(*arguments)
         rows += more_rows
-        goals += more_goals
+        figures |= more_figures
     columns = ["what", "a second", "client CPU µs each", "median ms"]
-    return kit.report("client", columns, rows, goals, check=chosen.check)
+    return kit.report("client", columns, rows, kit.goals_of("client", figures), check=chosen.check)
 
 
 def _parts(quick: bool) -> list[tuple[Callable[..., Any], tuple[int, ...]]]:

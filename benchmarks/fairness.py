@@ -1,4 +1,4 @@
-"""What a client with one picture waits beside a client with thousands.
+"""Waits of a client with one picture beside a client with thousands.
 
 One stream always has 5,000 more pictures to send (ViT-B-32 int8, random weights), as fast as the
 node reads. Another sends one picture each 100 ms, and a third one text each 250 ms: their
@@ -28,7 +28,7 @@ AHEAD = 1.5
 
 
 def text(number: int) -> pb.InferRequest:
-    """A short text, another each time."""
+    """Make a short text, another each time."""
     payload = f"a picture of the number {number}".encode()
     return pb.InferRequest(correlation_id=str(number), task="clip_text_embed", payload=payload)
 
@@ -47,7 +47,7 @@ class Round(NamedTuple):
 
 
 async def now_and_then(port: int, request_of: RequestOf, every: float) -> list[float]:
-    """One request after the other over one stream, whether or not the last was answered."""
+    """Send one request after the other over one stream, whether or not the last was answered."""
     ledger = Ledger()
 
     async def send(stream: Any) -> None:
@@ -62,7 +62,7 @@ async def now_and_then(port: int, request_of: RequestOf, every: float) -> list[f
 
 
 async def bulk(port: int, pictures: list[bytes], started: asyncio.Event) -> None:
-    """The long stream: its pictures are written as fast as the node reads."""
+    """Run the long stream: its pictures are written as fast as the node reads."""
     ledger, request_of = Ledger(), pictures_of(pictures)
     async with connected(port) as stub:
         stream = stub.Infer()
@@ -83,7 +83,7 @@ async def bulk(port: int, pictures: list[bytes], started: asyncio.Event) -> None
 
 
 async def compete(serving: kit.Serving, rounds: int) -> list[Round]:
-    """The single requests beside the long stream."""
+    """Run the single requests beside the long stream."""
     pictures = jpegs(256)
     started = asyncio.Event()
     long = asyncio.create_task(bulk(serving.port, pictures, started))
@@ -96,7 +96,7 @@ async def compete(serving: kit.Serving, rounds: int) -> list[Round]:
 
 
 async def one_round(serving: kit.Serving, pictures: list[bytes]) -> Round:
-    """A few seconds of single requests."""
+    """Run a few seconds of single requests."""
     before = (await asyncio.to_thread(serving.queues))["clip-image"]
     singles, texts = await asyncio.gather(
         now_and_then(serving.port, pictures_of(pictures), EVERY),

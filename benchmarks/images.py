@@ -1,4 +1,4 @@
-"""What a picture costs in the node beside a loop that was tuned for it alone.
+"""Cost of a picture in the node beside a loop that was tuned for it alone.
 
 ``clip_image_embed`` of 224-pixel JPEGs with a model of 1 ms, one stream with 1, 4, 16 and 64
 requests in flight: the node against a bare grpc.aio stream that decodes into one buffer and runs

@@ -1,4 +1,4 @@
-"""What it costs to find the likeliest of 450,000 labels.
+"""Cost to find the likeliest of 450,000 labels.
 
 A catalogue of 450,000 × 768 (species in threes, near to their genus), kept by a LabelStore and
 mapped, as float32 and as float16. The time of whole answers (product, softmax over all labels,
@@ -63,7 +63,7 @@ class Species:
 
 
 def store_of(folder: Path, dtype: Dtype) -> LabelStore:
-    """Where the index of one kind is."""
+    """Tell where the index of one kind is."""
     return LabelStore(folder / dtype, {"benchmark": 1})
 
 
@@ -94,7 +94,7 @@ def queries_of(vectors: NDArray[Any], count: int) -> NDArray[np.float32]:
 
 
 def classifier_of(folder: Path, dtype: Dtype) -> Classifier:
-    """As a node has it after its start."""
+    """Make a classifier as a node has it after its start."""
 
     async def embed(texts: Sequence[str], context: Any = None, /) -> Any:
         raise AssertionError("nothing is to be embedded")
@@ -108,14 +108,14 @@ def classifier_of(folder: Path, dtype: Dtype) -> Classifier:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Of one call."""
+    """Time one call."""
     started = kit.now()
     work()
     return kit.now() - started
 
 
 def index_of(classifier: Classifier) -> LabelIndex:
-    """The index itself, without the queue."""
+    """Return the index itself, without the queue."""
     return classifier._indexes[TREE_OF_LIFE]
 
 
@@ -135,14 +135,16 @@ async def in_flight(
 
 
 def resident(folder: Path, dtype: Dtype) -> dict[str, float]:
-    """The memory of a process that loads the index and answers in all the ways there are."""
+    """Measure the memory of a process that loads the index and answers in all the ways there
+    are.
+    """
     command = [sys.executable, __file__, "--child", str(folder), dtype]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout))
 
 
 def child(folder: Path, dtype: Dtype) -> None:
-    """What ``resident`` starts."""
+    """Run the process that ``resident`` starts."""
     import psutil
 
     before = psutil.Process().memory_info().rss
@@ -166,7 +168,9 @@ def child(folder: Path, dtype: Dtype) -> None:
 
 
 def same_answers(whole: LabelIndex, halves: LabelIndex, queries: Any) -> tuple[float, float]:
-    """The share of queries with the same top five, and the largest difference of a probability."""
+    """Compute the share of queries with the same top five, and the largest difference of a
+    probability.
+    """
     same, largest = 0, 0.0
     for start in range(0, len(queries), 16):
         asked = [Query(query, TOP) for query in queries[start : start + 16]]
@@ -179,7 +183,7 @@ def same_answers(whole: LabelIndex, halves: LabelIndex, queries: Any) -> tuple[f
 
 
 def measure(folder: Path, rounds: int, samples: int) -> tuple[list[list[Any]], list[kit.Goal], Any]:
-    """Everything; rows, goals and facts."""
+    """Measure everything; rows, goals and facts."""
     classifiers = {dtype: classifier_of(folder, dtype) for dtype in DTYPES}
     indexes = {dtype: index_of(made) for dtype, made in classifiers.items()}
     whole, halves = (indexes[dtype] for dtype in DTYPES)

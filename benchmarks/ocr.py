@@ -28,7 +28,7 @@ PEERS = ("overview", "rapidocr")
 
 
 class Read(NamedTuple):
-    """What came of some pages."""
+    """Reading of some pages."""
 
     pages: list[list[str]]
     """The lines of each."""

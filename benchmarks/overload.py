@@ -1,4 +1,4 @@
-"""What a node does with ten times the load that it can serve.
+"""Behaviour of a node with ten times the load that it can serve.
 
 Sixteen clients, in three shapes: long streams that are written as fast as the node reads, with
 a model of known speed and with CLIP; and a stream for each request, with a deadline, at ten
@@ -47,12 +47,12 @@ class Seen(NamedTuple):
 
 
 def numbered(number: int) -> pb.InferRequest:
-    """A request of the paced model, which turns payloads round."""
+    """Make a request of the paced model, which turns payloads round."""
     return pb.InferRequest(correlation_id=str(number), task="lab", payload=b"%d" % number + PADDING)
 
 
 def is_turned(number: int, result: bytes) -> bool:
-    """Whether this is the answer to ``numbered``."""
+    """Tell whether this is the answer to ``numbered``."""
     return result == (b"%d" % number + PADDING)[::-1]
 
 
@@ -77,7 +77,7 @@ def overload(
     server: Sequence[str], client: Callable[..., Client], request_of: RequestOf, right: Right,
     *, seconds: float, count: int,
 ) -> Seen:  # fmt: skip
-    """A server, its capacity before and after, and all clients at once in between."""
+    """Measure a server, its capacity before and after, and all clients at once in between."""
     with kit.server("_servers.py", *server, cores=kit.SERVER_CORE) as node:
 
         def capacity() -> float:
@@ -95,14 +95,14 @@ def overload(
 def long_stream(
     port: int, request_of: RequestOf, right: Right, numbers: Iterator[int], _: float
 ) -> Client:
-    """A client whose stream never ends."""
+    """Run a client whose stream never ends."""
     return lambda until: flood(port, request_of, numbers, until=until, right=right)
 
 
 def short_streams(
     port: int, request_of: RequestOf, right: Right, numbers: Iterator[int], capacity: float
 ) -> Client:
-    """A client with a stream for each request, whatever becomes of it."""
+    """Run a client with a stream for each request, whatever becomes of it."""
     return lambda until: one_by_one(
         port, request_of, numbers, rate=OVER * capacity / CLIENTS, until=until,
         deadline=DEADLINE, right=right,
@@ -110,7 +110,7 @@ def short_streams(
 
 
 def cases(quick: bool) -> Iterator[tuple[str, Seen]]:
-    """The three shapes."""
+    """Run the three shapes."""
     seconds = 8.0 if quick else 30.0
     paced = partial(overload, request_of=numbered, right=is_turned, seconds=seconds)
     # 500 and 160 a second: ten times as much must be within a Python client's reach.
@@ -140,7 +140,7 @@ def nearest(pictures: Sequence[bytes]) -> Right:
 
 
 def poison(rounds: int, count: int) -> tuple[list[list[object]], list[kit.Goal]]:
-    """One payload in eight breaks its batch; good answers a second against a clean load."""
+    """Send one payload in eight breaks its batch; good answers a second against a clean load."""
     bad = np.random.default_rng(0).random(count) < 1 / 8
 
     def poisoned(number: int) -> pb.InferRequest:

@@ -1,4 +1,4 @@
-"""Everything at once, for minutes: does every request get its own answer, once?
+"""Soak: everything at once, for minutes: does every request get its own answer, once?
 
 Client processes ask a node for CLIP's image and text vectors and classes, for text recognition
 and for a model of known speed, over streams of 1 to 40 requests: whole or in chunks, urgent or
@@ -33,7 +33,7 @@ VICTIM_SECONDS = 4.0
 
 
 def questions() -> Iterator[Question]:
-    """What is asked; the answers are still to come."""
+    """List the questions; the answers are still to come."""
     chance = random.Random(0)
     for number in range(200):
         payload = b"%d" % number * chance.randint(1, 200)
@@ -59,7 +59,7 @@ def questions() -> Iterator[Question]:
 
 
 def page(number: int) -> bytes:
-    """A picture with two lines of text."""
+    """Draw a picture with two lines of text."""
     picture = Image.new("RGB", (420, 120), "white")
     draw = ImageDraw.Draw(picture)
     for line, text in enumerate((f"Invoice {100 + number}", f"Total {7 * number + 20},50")):
@@ -70,7 +70,7 @@ def page(number: int) -> bytes:
 
 
 def with_answers(port: int, asked: list[Question]) -> list[Question]:
-    """The questions with the answers that an idle node gives."""
+    """Give the questions with the answers that an idle node gives."""
     answers = {}
 
     def request_of(number: int) -> pb.InferRequest:
@@ -97,7 +97,7 @@ def with_answers(port: int, asked: list[Question]) -> list[Question]:
 
 @contextmanager
 def client(port: int, seed: int, seconds: float, file: str) -> "Iterator[subprocess.Popen[str]]":
-    """A process full of clients."""
+    """Start a process full of clients."""
     process = subprocess.Popen(
         [sys.executable, str(kit.HERE / "_soak.py"), str(port), str(seed), str(seconds), file],
         stdout=subprocess.PIPE,
@@ -111,7 +111,7 @@ def client(port: int, seed: int, seconds: float, file: str) -> "Iterator[subproc
 
 
 def soak(node: kit.Serving, seconds: float, file: str) -> tuple[Counter[str], list[float]]:
-    """Two processes to the end and others that are killed; counts, and memory each second."""
+    """Run two processes to the end and others that are killed; counts, and memory each second."""
     memory = []
     with client(node.port, 1, seconds, file) as first, client(node.port, 2, seconds, file) as other:
         until, seed = kit.now() + seconds, 3
@@ -126,7 +126,7 @@ def soak(node: kit.Serving, seconds: float, file: str) -> tuple[Counter[str], li
 
 
 def settled(node: kit.Serving) -> int:
-    """What is left in the queues once those who were killed have been noticed."""
+    """Count what is left in the queues once those who were killed have been noticed."""
     left = -1
     for _ in range(50):
         left = sum(queue["waiting"] + queue["running"] for queue in node.queues().values())

@@ -1,4 +1,4 @@
-"""What it gains, and costs, that a session's threads stay awake for each other's work.
+"""Gain and cost of a session's threads that stay awake for each other's work.
 
 The text tower of ViT-B-32 runs one text at a time, as for somebody who waits alone, and beside the
 image tower, as under load; with threads that sleep at once, that spin for some microseconds while a
@@ -28,7 +28,7 @@ Run = tuple[float, float, float, float]
 
 
 class Runs(NamedTuple):
-    """What was measured of one way of waiting."""
+    """Measurements of one way of waiting."""
 
     alone: list[Run]
     """Wall, CPU, waiting for a core and idle CPU afterwards of a text, in ms."""

@@ -62,7 +62,7 @@ class Start(NamedTuple):
 
 
 def cases() -> list[Case]:
-    """The two nodes."""
+    """Measure the two nodes."""
     spec = find_spec("rapidocr")
     assert spec is not None and spec.origin is not None
     ocr = sorted((Path(spec.origin).parent / "models").glob("*.onnx"))
@@ -85,7 +85,7 @@ def bare(files: Sequence[Path]) -> float:
 def serving(
     services: str, settings: dict[str, str], data_dir: Path
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A node in a process of its own."""
+    """Start a node in a process of its own."""
     process = subprocess.Popen(
         [sys.executable, "-m", "hearth", "serve", "--port", "0", "--data-dir", str(data_dir)],
         stderr=subprocess.PIPE,
@@ -168,7 +168,7 @@ def _wait(process: "subprocess.Popen[str]", sign: str, began: float) -> tuple[fl
 def _wait_until_settled(
     process: "subprocess.Popen[str]", data_dir: Path, services: Sequence[str]
 ) -> None:
-    """What only a first start does, make label vectors and measure, is over after this."""
+    """Wait until what only a first start does is over: make label vectors, and measure."""
     seen = psutil.Process(process.pid)
     rested = False
     while not rested or any(_measured(data_dir, service) < QUEUES for service in services):

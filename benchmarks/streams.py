@@ -1,4 +1,4 @@
-"""What answers in parts cost a node and its other clients.
+"""Cost of answers in parts to a node and its other clients.
 
 Clients ask for ten thousand small parts each, and read one a second: the node's memory is to stay
 flat, and another client, which asks for something else, is to cost the node what it costs without
@@ -37,13 +37,13 @@ class Beside(NamedTuple):
 
 
 def numbers(cid: str, **meta: object) -> pb.InferRequest:
-    """A request for many parts."""
+    """Make a request for many parts."""
     told = {key: str(value) for key, value in meta.items()}
     return pb.InferRequest(correlation_id=cid, task="numbers", payload=b"", meta=told)
 
 
 async def channel_to(stack: AsyncExitStack, port: int, options: Any = ()) -> Any:
-    """A stub on a channel of its own."""
+    """Open a stub on a channel of its own."""
     channel = aio.insecure_channel(
         f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1), *options]
     )

@@ -1,4 +1,4 @@
-"""What it costs to see faces, hands and bodies, and who is followed by whom.
+"""Cost of seeing faces, hands and bodies, and who is followed by whom.
 
 Each of MediaPipe's tasks against ``mp.solutions`` of mediapipe 0.10.21, which runs in an
 environment of its own (tools/mediapipe_reference.py makes it): CPU time of a frame, all
@@ -51,11 +51,11 @@ MOST_MEMORY_MB = 400
 RAW = "image/x-raw;format=rgb;width={};height={}"
 
 Find = Callable[[MediaPipeModel, Frame, Any, float | None], Awaitable[tuple[Any, Any]]]
-"""Of a frame, what the one before has left, and its moment."""
+"""Function of a frame, what the one before has left, and its moment."""
 
 
 async def _alone(found: Awaitable[Any]) -> tuple[Any, None]:
-    """Of what isn't followed."""
+    """Measure what isn't followed."""
     return await found, None
 
 
@@ -224,7 +224,9 @@ async def loaded_mb(serving: kit.Serving) -> float:
 
 
 def film(seconds: float, *, raw: bool) -> tuple[dict[str, cameras.Filmed], float]:
-    """What the cameras got of each of their tasks, and the node's memory with all models."""
+    """Measure what the cameras got of each of their tasks, and the node's memory with all
+    models.
+    """
     with kit.server("_servers.py", "clip", *settings()) as serving:
         memory = uvloop.run(loaded_mb(serving))
         done = {

@@ -43,7 +43,7 @@ BEST_FOR = {
 TEXTS = ("an astronaut", "a cup of coffee")
 
 TOGETHER = ("clip_classify", "face_detection", "pose_tracking")
-"""What is asked for in one request, of what is ready."""
+"""Tasks asked for in one request, of what is ready."""
 
 Node = dict[str, Any]
 """A line of `hearth discover --json`."""
@@ -54,7 +54,7 @@ class DemoFailed(Exception):
 
 
 def main() -> int:
-    """The exit code: 0 if everything worked."""
+    """Run it; return the exit code: 0 if everything worked."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             samples = write_samples(Path(folder))
@@ -84,7 +84,7 @@ def write_samples(folder: Path) -> dict[str, Path]:
 
 @contextmanager
 def running_node(log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A node on a free port, with the project's data folder; it is gone afterwards."""
+    """Start a node on a free port, with the project's data folder; it is gone afterwards."""
     command = ["serve", "--port", "0", "--name", NAME]
     announce(command)
     with log.open("wb") as sink:
@@ -101,7 +101,9 @@ def running_node(log: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def wait_for_node(process: "subprocess.Popen[bytes]") -> Node:
-    """The node as mDNS shows it, once each of its models is ready, or waits for the network."""
+    """Wait for the node as mDNS shows it, once each of its models is ready, or waits for the
+    network.
+    """
     give_up = time.monotonic() + FOUND_SECONDS
     node: Node | None = None
     found, said = False, ""
@@ -161,12 +163,12 @@ def events() -> Iterator["queue.Queue[str]"]:
 
 
 def is_busy(node: Node) -> bool:
-    """Whether a model is on its way: being fetched, or getting its label vectors."""
+    """Tell whether a model is on its way: being fetched, or getting its label vectors."""
     return any(service["changing"] for service in node["services"])
 
 
 def progress_of(node: Node) -> str:
-    """One line: where each model stands."""
+    """Say in one line where each model stands."""
     states = (
         " ".join(part for part in (service["name"], service["state"]) if part)
         + (f" ({service['reason']})" if service["reason"] and service["state"] != "absent" else "")
@@ -184,7 +186,7 @@ def explain_missing(node: Node) -> list[str]:
 
 
 def last_words(missing: Sequence[str]) -> str:
-    """What worked, and what wasn't tried."""
+    """Say what worked, and what wasn't tried."""
     if not missing:
         return "demo: everything worked"
     names = " and ".join(missing)
@@ -192,7 +194,7 @@ def last_words(missing: Sequence[str]) -> str:
 
 
 def run_tasks(node: Node, samples: dict[str, Path]) -> None:
-    """Every ready task on the samples that suit it."""
+    """Run every ready task on the samples that suit it."""
     if not node["tasks"]:
         raise DemoFailed("no task is ready")
     for service in node["services"]:

@@ -1,4 +1,4 @@
-"""What mediapipe's solutions answer: run by mediapipe_reference.py, where mediapipe is."""
+"""Answers of mediapipe's solutions: run by mediapipe_reference.py, where mediapipe is."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ WHOLE = (
 MASKED = ("palm", "group_2", "group_4", "group_6")
 
 SAME = 0.05
-"""What another machine's answers may differ by: twentieths of a pixel."""
+"""Largest difference of another machine's answers, in twentieths of a pixel."""
 
 
 def points_of(landmarks: Any, width: int, height: int) -> list[list[float]]:
@@ -36,7 +36,7 @@ def world_of(landmarks: Any) -> list[list[float]]:
 
 
 def face_boxes(result: Any, width: int, height: int) -> dict[str, Any]:
-    """Of FaceDetection, best first."""
+    """Read the answer ofFaceDetection, best first."""
     faces = []
     for found in result.detections or ():
         box = found.location_data.relative_bounding_box
@@ -54,18 +54,20 @@ def face_boxes(result: Any, width: int, height: int) -> dict[str, Any]:
 
 
 def meshes(result: Any, width: int, height: int) -> dict[str, Any]:
-    """Of FaceMesh."""
+    """Read the answer ofFaceMesh."""
     return {"faces": [points_of(f, width, height) for f in result.multi_face_landmarks or ()]}
 
 
 def irises(result: Any, width: int, height: int) -> dict[str, Any]:
-    """Of FaceMesh with refine_landmarks, each face's right and left: centre first."""
+    """Read the answer ofFaceMesh with refine_landmarks, each face's right and left: centre
+    first.
+    """
     faces = meshes(result, width, height)["faces"]
     return {"faces": [{"right": f[468:473], "left": f[473:478]} for f in faces]}
 
 
 def hands_of(result: Any, width: int, height: int) -> dict[str, Any]:
-    """Of Hands."""
+    """Read the answer ofHands."""
     found = zip(
         result.multi_hand_landmarks or (),
         result.multi_hand_world_landmarks or (),
@@ -83,7 +85,7 @@ def hands_of(result: Any, width: int, height: int) -> dict[str, Any]:
 
 
 def pose_of(result: Any, width: int, height: int) -> dict[str, Any]:
-    """Of Pose and Holistic."""
+    """Read the answer ofPose and Holistic."""
     if result.pose_landmarks is None:
         return {"pose": None}
     return {"pose": {
@@ -94,7 +96,7 @@ def pose_of(result: Any, width: int, height: int) -> dict[str, Any]:
 
 
 def whole_body(result: Any, width: int, height: int) -> dict[str, Any]:
-    """Of Holistic; left and right are the subject's here."""
+    """Read the answer ofHolistic; left and right are the subject's here."""
     parts = {
         "face": result.face_landmarks,
         "left_hand": result.left_hand_landmarks,
@@ -107,7 +109,7 @@ def whole_body(result: Any, width: int, height: int) -> dict[str, Any]:
 
 
 def mask_of(result: Any, width: int, height: int) -> dict[str, Any]:
-    """Of SelfieSegmentation."""
+    """Read the answer ofSelfieSegmentation."""
     mask = result.segmentation_mask
     assert mask.shape == (height, width)
     return kit.packed_mask(mask)
@@ -117,7 +119,7 @@ Process = Callable[[Any], dict[str, Any]]
 
 
 def processor(solution: str, kind: str, read: Callable[..., Any], **options: Any) -> Process:
-    """A function from pixels to an answer; one graph, for as long as the function lives."""
+    """Make a function from pixels to an answer; one graph, for as long as the function lives."""
     graph = getattr(getattr(solutions, solution), kind)(**options)
 
     def process(pixels: Any) -> dict[str, Any]:
@@ -146,12 +148,12 @@ class Job:
         self.says = f"mediapipe 0.10.21, mp.solutions.{solution}.{kind}({shown})"
 
     def process(self) -> Process:
-        """A fresh graph."""
+        """Run a fresh graph."""
         return processor(*self._made, **self._options)
 
 
 def pictures_job(job: Job) -> tuple[dict[str, Any], dict[str, float]]:
-    """The answers by picture, and by how much other times' differ at most."""
+    """Return the answers by picture, and by how much other times' differ at most."""
     first, second = ({name: job.process()(kit.picture(name)) for name in job.sees} for _ in "12")
     process = job.process()
     again = {name: [process(kit.picture(name)) for _ in "12"][-1] for name in job.sees}
@@ -171,7 +173,7 @@ def pictures_job(job: Job) -> tuple[dict[str, Any], dict[str, float]]:
 
 
 def videos_job(job: Job) -> tuple[dict[str, Any], dict[str, float]]:
-    """The same of videos, of which some frames' answers are kept."""
+    """Give the answers by video, of which some frames' answers are kept."""
     cases, largest = {}, 0.0
     for name in job.sees:
         video = kit.VIDEOS[name]
@@ -192,12 +194,14 @@ def videos_job(job: Job) -> tuple[dict[str, Any], dict[str, float]]:
 
 
 def found(answer: Mapping[str, Any]) -> list[int]:
-    """How many of each part there are."""
+    """Count each part."""
     return [len(p) if isinstance(p, list) else int(p is not None) for p in answer.values()]
 
 
 def difference(one: Any, other: Any) -> float:
-    """The largest between numbers at the same place; infinite where anything else differs."""
+    """Find the largest difference between numbers at the same place; infinite where anything else
+    differs.
+    """
     if isinstance(one, int | float) and isinstance(other, int | float):
         return abs(one - other)
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
@@ -252,7 +256,7 @@ JOBS: Mapping[str, Job] = {
 
 
 def written(job: Job) -> str:
-    """A file's text: one line a case."""
+    """Write a file's text: one line a case."""
     moves = all(name in kit.VIDEOS for name in job.sees)
     cases, repeats = (videos_job if moves else pictures_job)(job)
     head = {"made_by": job.says, **repeats}

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 HEIGHT = 48
-"""What recognition takes."""
+"""Pixels of height that recognition takes."""
 LEAST, WIDEST = 320, 640
 """Pixels that a line is padded to at least, and cut at."""
 
@@ -78,12 +78,12 @@ class Sample(NamedTuple):
     """For each class, its share of the line's letters; all of it Common where there is none."""
     text: str
     kind: str
-    """What it is a sample of, for tables: a script, or a kind of Latin line."""
+    """Kind of sample, for tables: a script, or a kind of Latin line."""
     font: str
 
 
 def script_of(letter: str) -> str:
-    """The class of a character by its Unicode name: Common for all but letters and marks."""
+    """Tell the class of a character by its Unicode name: Common for all but letters and marks."""
     if unicodedata.category(letter)[0] not in "LM":
         return "Common"
     prefix = unicodedata.name(letter, "?").split()[0]
@@ -92,7 +92,7 @@ def script_of(letter: str) -> str:
 
 
 def shares_of(text: str) -> NDArray[np.float32]:
-    """How the letters of a text are shared among the classes; marks count for nothing."""
+    """Tell how the letters of a text are shared among the classes; marks count for nothing."""
     counts = np.zeros(len(NAMES), np.float32)
     for letter in text:
         if unicodedata.category(letter)[0] == "L":
@@ -246,7 +246,7 @@ def _code(rng: random.Random, held_out: bool) -> str:
 
 
 def text_of(rng: random.Random, kind: str, held_out: bool) -> str:
-    """A line of text of a class, or of the kind ``code``: Latin letters that are no words."""
+    """Make a line of text of a class, or of the kind ``code``: Latin letters that are no words."""
     if kind == "Common":
         return _number(rng, held_out)
     if kind == "code":
@@ -318,7 +318,7 @@ def _spoiled(line: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
 
 
 def _scribble(rng: random.Random) -> NDArray[np.uint8]:
-    """Something that is no text: strokes, boxes, bars, noise."""
+    """Draw what is no text: strokes, boxes, bars, noise."""
     noise = np.random.default_rng(rng.getrandbits(32))
     wide = rng.randint(24, 500)
     canvas = np.full((HEIGHT, wide), rng.randint(0, 255), np.uint8)
@@ -341,7 +341,7 @@ def _scribble(rng: random.Random) -> NDArray[np.uint8]:
 
 
 def sample(number: int, held_out: bool, kind: str | None = None) -> Sample:
-    """The line of a number; of a kind of the caller's choice, or of a chance one."""
+    """Make the line of a number; of a kind of the caller's choice, or of a chance one."""
     rng = random.Random(number * 2 + held_out)
     while True:
         name = kind or rng.choices(NAMES, [_WEIGHTS.get(name, 1.5) for name in NAMES])[0]
@@ -381,6 +381,6 @@ def _covered(font: str) -> frozenset[int]:
 
 
 def _has(font: str, text: str) -> bool:
-    """Whether a font can draw a text: what it lacks would be a box."""
+    """Tell whether a font can draw a text: what it lacks would be a box."""
     covered = _covered(font)
     return all(ord(letter) in covered for letter in text if letter != " ")

@@ -17,11 +17,11 @@ from onnx import TensorProto, checker, helper, numpy_helper
 TARGET = Path(__file__).parent.parent / "src" / "hearth" / "assets" / "pixels.onnx"
 
 OPSET = 17
-"""As in our exports."""
+"""Version of the operators, that of our exports."""
 
 
 def front() -> bytes:
-    """The graph as it stands in the file."""
+    """Make the graph as it stands in the file."""
     nodes = [
         helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["planes"], ["floats"], to=TensorProto.FLOAT),

@@ -1,6 +1,6 @@
 """Write tests/golden/*.json: what reference implementations answer, for each task a few inputs.
 
-    tools/make_golden.py [TASK …]
+    tools/make_golden.py [FAMILY …]
 
 Vectors and labels are open_clip's, with toy models that are made from a seed; text is rapidocr's;
 faces, hands, bodies and masks are mediapipe's, out of tests/references; marks that stand for faces
@@ -351,17 +351,28 @@ def composed() -> Iterable[Golden]:
     yield Golden("compose", made_by, tolerances, (case,))
 
 
+REFERENCES = {
+    "clip": families,
+    "ocr": printed,
+    "face": faces,
+    "mediapipe": people,
+    "compose": composed,  # of what those before have written
+}
+"""Functions that ask the reference for the tasks of a family, by its name."""
+
+
 def main() -> None:
-    """Ask all of them, and write what is wanted."""
+    """Ask those that are wanted, and write what they say."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="all")
-    wanted = set(parser.parse_args().tasks)
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(REFERENCES))
+    wanted = parser.parse_args().families or list(REFERENCES)
+    if unknown := set(wanted) - REFERENCES.keys():
+        parser.error(f"no family {min(unknown)}: choose from {', '.join(REFERENCES)}")
     golden_kit.GOLDEN.mkdir(exist_ok=True)
-    for ask in (families, printed, faces, people, composed):
-        for content in ask():
-            if not wanted or content.task in wanted:
-                golden_kit.write(content)
-                print(content.task, len(content.cases))
+    for name, ask in REFERENCES.items():
+        for content in ask() if name in wanted else ():
+            golden_kit.write(content)
+            print(content.task, len(content.cases))
 
 
 if __name__ == "__main__":

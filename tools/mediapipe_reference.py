@@ -35,7 +35,7 @@ PACKAGES = ("mediapipe==0.10.21", "numpy==1.26.4", "scikit-image==0.26.0")
 
 
 def interpreter() -> Path:
-    """The Python that has mediapipe, installed first if need be."""
+    """Find the Python that has mediapipe, installed first if need be."""
     done = VENV / ".done"
     if not done.is_file() or done.read_text() != "\n".join(PACKAGES):
         if sys.version_info[:2] not in ((3, 11), (3, 12)):

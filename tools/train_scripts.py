@@ -153,7 +153,7 @@ def draw(path: Path, count: int) -> None:
 
 
 def batches(data: Any, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """All lines once, those of about one width together, padded as recognition pads."""
+    """Yield all lines once, those of about one width together, padded as recognition pads."""
     pixels, widths, shares = (data[name] for name in ("pixels", "widths", "shares"))
     starts = np.concatenate(([0], np.cumsum(widths)[:-1]))
     # Any part of a line in one script is one in this script.
@@ -178,7 +178,9 @@ def batches(data: Any, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor,
 
 
 def train(path: Path, epochs: int, written: Path | None) -> Scripts:
-    """The network after so many epochs, from the start or from a written one; says how it goes."""
+    """Train the network for so many epochs, from the start or from a written one; says how it
+    goes.
+    """
     torch.manual_seed(SEED)
     torch.set_num_threads(2)
     rng = np.random.default_rng(SEED)
@@ -250,7 +252,7 @@ def resume(network: Scripts, written: Path, lines: torch.Tensor) -> None:
 
 
 def write(network: Scripts, target: Path) -> None:
-    """The ONNX file, with the scripts' names."""
+    """Write the ONNX file, with the scripts' names."""
     x = torch.zeros(2, 3, 48, 320)
     torch.onnx.export(
         Served(network), (x,), str(target), opset_version=OPSET, dynamo=False,
@@ -266,7 +268,7 @@ def write(network: Scripts, target: Path) -> None:
 
 
 def measure(target: Path) -> None:
-    """How often readings by PP-OCRv6 small are disbelieved, on fonts and words held out.
+    """Measure how often readings by PP-OCRv6 small are disbelieved, on fonts and words held out.
 
     For each kind of line: how many of a hundred the recogniser alone would show (confidence 0.5
     or more), and how many of a hundred are left out of these. Of the kinds that it can write, only

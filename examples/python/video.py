@@ -17,7 +17,7 @@ from hearth.client import Connection, Job, Outcome
 
 
 async def frames(task: str, source: str) -> AsyncIterator[Job]:
-    """The frames as requests, each when it is time for it."""
+    """Yield the frames as requests, each when it is time for it."""
     is_camera = source.isdigit()
     film = cv2.VideoCapture(int(source) if is_camera else source)
     pause = 0 if is_camera else 1 / (film.get(cv2.CAP_PROP_FPS) or 25)
@@ -40,7 +40,7 @@ async def frames(task: str, source: str) -> AsyncIterator[Job]:
 
 
 def summary(outcome: Outcome) -> object:
-    """One line; `outcome.json()` has all of an answer."""
+    """Say it in one line; `outcome.json()` has all of an answer."""
     if outcome.error:
         return outcome.error
     if "dropped" in outcome.meta:
@@ -50,7 +50,7 @@ def summary(outcome: Outcome) -> object:
 
 
 async def main(target: str, task: str, source: str) -> int:
-    """The exit code: 0 if every frame was answered."""
+    """Send the frames; return the exit code: 0 if every frame was answered."""
     answered = failed = 0
     async with Connection(target) as node:
         async for outcome in node.infer_many(frames(task, source)):

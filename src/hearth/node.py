@@ -72,6 +72,7 @@ class InferenceNode:
         self.status = "starting"
         self._workers = workers_of(settings)
         self._options = queue_options_of(settings, self._workers)
+        self._makes_loaders = loaders is None
         if loaders is None:
             loaders = loaders_of(settings, self._options)
         self._changes = Changes()
@@ -148,12 +149,21 @@ class InferenceNode:
         log.info("stopped")
 
     async def reload(self, fresh: Settings) -> Reload:
-        """Take over what may change of settings that were read anew; tells what was changed."""
+        """Take over what may change of settings that were read anew; tells what was changed.
+
+        Raises SettingsError, and changes nothing, where a file that they name can't be read.
+        """
         change = reload(self.settings, fresh)
+        loaders: Sequence[ModelLoader] = ()
+        if self._makes_loaders:
+            loaders = await run_blocking(partial(loaders_of, change.settings, self._options))
         self.settings = settings = change.settings
         self._options.capacity.value = settings.queue_capacity
         self._options.cache_entries.value = settings.cache_entries
         self.service.admission.resize(settings.queue_capacity, _most_bytes(settings))
+        for loader in loaders:
+            managed = self.models[loader.service]
+            self._run(managed.reload(loader, retry_seconds=settings.hub.retry_seconds))
         return change
 
     async def infer(

@@ -81,11 +81,10 @@ async def _reload_at(
         await hangup.wait()
         hangup.clear()
         try:
-            fresh = await run_blocking(read_anew)
+            change = await node.reload(await run_blocking(read_anew))
         except SettingsError as error:
             log.error("the settings stay as they are: %s", error)
             continue
-        change = await node.reload(fresh)
         configure(change.settings.log_level, change.settings.log_format)
         for path in change.need_restart:
             log.warning("%s has changed: that needs a restart", path)

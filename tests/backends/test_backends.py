@@ -17,12 +17,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from backend_kit import open_onnx
 from checkout import KITS, ROOT
-from hearth.backends import BatchSizes, Session, SessionOptions, TensorSpec
+from hearth.backends import BatchSizes, Session, SessionOptions, TensorSpec, release_memory
 from hearth.backends._memory import is_out_of_memory
 from hearth.backends._onnx_providers import Providers
 from hearth.backends._onnx_weights import weight_precision
 from hearth.backends.litert_pool import LiteRtPool
 from hearth.backends.litert_session import LiteRtSession
+from hearth.backends.parallel import ParallelSession
 from hearth.backends.registry import BACKENDS, require_backend
 from hearth.backends.torch import TorchBackend, TorchSession
 from hearth.errors import BackendUnavailable, ModelFailed, ModelUnavailable, OutOfMemory
@@ -328,12 +329,38 @@ def test_threads_and_arena_can_be_chosen(tmp_path):
 )
 def test_a_sessions_threads_may_run_on_every_core_that_the_process_may_use(tmp_path):
     path = write_graph(tmp_path / "model.onnx")
-    before = set(os.listdir("/proc/self/task"))
+    before = set(Path("/proc/self/task").iterdir())
     session = open_onnx(path)
-    own = set(os.listdir("/proc/self/task")) - before
+    own = set(Path("/proc/self/task").iterdir()) - before
     assert own
-    assert all(os.sched_getaffinity(int(thread)) == os.sched_getaffinity(0) for thread in own)
+    assert all(os.sched_getaffinity(int(thread.name)) == os.sched_getaffinity(0) for thread in own)
     session.close()
+
+
+def resident() -> int:
+    """Megabytes of memory that this process has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_of_a_run_is_kept_until_it_is_asked_for(tmp_path):
+    session = ParallelSession(onnx_filler(tmp_path), runs=1)
+    small = {"x": np.array([1, 1])}
+    session.run(small)
+    before = resident()
+    session.run({"x": np.array([50_000, 1000])})  # 190 MB
+    kept = resident() - before
+    release_memory(session, small)
+    assert kept > 150
+    assert resident() - before < 20
+    session.close()
+
+
+def test_a_session_that_keeps_no_memory_has_none_to_give_back(tmp_path):
+    session = onnx_filler(tmp_path, keep_memory=False)
+    release_memory(session, {"x": np.array([1, 1])})
+    assert session.run({"x": np.array([2, 3])})["y"].shape == (2, 3)
 
 
 def test_threads_that_wait_awake_sleep_once_the_run_is_over(tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from batch_kit import Gate, occupied, until, until_measured
+from batch_kit import Gate, Panic, occupied, until, until_measured
 from hearth.batching import BatchQueue, LatencyProfile
 from hearth.batching.latency_profile import QUIET_SECONDS, QUIET_SHARE, IdleMeasurement
 from hearth.errors import OutOfMemory
@@ -86,10 +86,13 @@ async def test_a_queue_that_closes_gives_measuring_up(gate: Gate):
     assert len(gate.batches) == 1 and not profiles
 
 
-async def test_what_cant_be_measured_is_told_and_serves_on(caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize("failure", [OutOfMemory("no memory left"), Panic("no memory left")])
+async def test_what_cant_be_measured_is_told_and_serves_on(
+    failure: BaseException, caplog: pytest.LogCaptureFixture
+):
     def run(items: Sequence[bytes]) -> Sequence[bytes]:
         if SAMPLE in items:
-            raise OutOfMemory("no memory left")
+            raise failure
         return items
 
     queue: BatchQueue[bytes, bytes] = BatchQueue(run, name="poor", max_batch=4)

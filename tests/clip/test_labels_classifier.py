@@ -1,12 +1,13 @@
 """A classifier as a model uses it: sets, ranks, labels of a request, and the queue."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import labels_kit as kit
-from hearth.batching import RequestContext
+from hearth.batching import NO_CONTEXT, RequestContext
 from hearth.errors import InvalidInput, ModelUnavailable, NotReady, Overloaded
 from hearth.families.clip.labels.sets.source import LabelSet
 from hearth.families.clip.labels.sets.tree_of_life import label_of, prompt_of, tree_of_life
@@ -201,3 +202,59 @@ async def test_a_full_queue_is_told_to_who_brings_labels():
     classifier = kit.classifier(embed=toy)
     with pytest.raises(Overloaded):
         await classifier.classify_among(VECTOR, ["a"], 1)
+
+
+class Held(kit.Toy):
+    """Embeds texts once it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.go = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, texts, context=NO_CONTEXT):
+        self.entered.set()
+        await self.go.wait()
+        return await super().__call__(texts, context)
+
+
+async def labels_of(classifier):
+    return {label for label, _ in await classifier.classify(VECTOR, classifier.main, 9)}
+
+
+@pytest.mark.parametrize("name", ["tools", "fruit"])
+async def test_other_labels_answer_once_they_have_vectors_and_the_old_ones_until_then(name):
+    held = Held()
+    classifier = kit.classifier(TOOLS, embed=held)
+    held.go.set()
+    await classifier.derive_artifacts(no_progress)
+    held.go.clear()
+    held.entered.clear()
+    assert classifier.replace([LabelSet(name, ("nail",), (("a nail",),), "test")])
+    making = asyncio.create_task(classifier.derive_artifacts(no_progress))
+    await held.entered.wait()
+    assert classifier.main == "tools" and classifier.missing("tools") is None
+    assert await labels_of(classifier) == set(TOOLS.labels)
+    held.go.set()
+    await making
+    assert classifier.main == name and await labels_of(classifier) == {"nail"}
+    assert (classifier.missing("tools") is None) == (name == "tools")
+    classifier.close()
+
+
+async def test_vectors_of_labels_that_were_replaced_meanwhile_are_of_no_use():
+    held = Held()
+    classifier = kit.classifier(TOOLS, embed=held)
+    making = asyncio.create_task(classifier.derive_artifacts(no_progress))
+    await held.entered.wait()
+    assert classifier.replace([LabelSet("tools", ("nail",), (("a nail",),), "test")])
+    held.go.set()
+    await making
+    assert classifier.missing("tools")
+    await classifier.derive_artifacts(no_progress)
+    assert await labels_of(classifier) == {"nail"}
+    classifier.close()
+
+
+async def test_the_same_labels_need_no_vectors(classifier):
+    assert not classifier.replace([TOOLS, replace(FRUIT)])
+    assert classifier.missing("tools") is None and classifier.missing("fruit") is None

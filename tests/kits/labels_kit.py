@@ -1,4 +1,4 @@
-"""A toy text model, and catalogues for the tests of models/labels."""
+"""A toy text model, and catalogues for the tests of families/clip/labels."""
 
 import hashlib
 import io

@@ -18,6 +18,7 @@ import family_kit
 import golden_kit
 from golden_kit import Case, Golden, golden
 from hearth.backends.registry import BACKENDS
+from hearth.families.registry import OPTIONAL_SERVICES
 from hearth.families.tasks import TASKS
 from hearth.known import SCHEMAS
 from mediapipe_kit import place
@@ -70,7 +71,7 @@ def nodes(
             place(data_dir)
             face_kit.pack(faces)
             return {
-                "services": "ocr,mediapipe,face",
+                "services": ",".join(name for name in OPTIONAL_SERVICES if name not in FAMILY),
                 "face.model": str(faces),
                 "data_dir": data_dir,
             }

@@ -155,6 +155,8 @@ def test_every_family_is_registered_and_its_services_are_its_own():
     own = {service.name: service.settings for service in services if service.is_optional}
     assert own == {name: type(section) for name, section in Settings().sections.items()}
     assert {task.service for task in TASKS} <= set(SERVICES)
+    names = [name for task in TASKS for name in task.names]
+    assert sorted(names) == sorted(set(names))
 
 
 def loaded_by(code: str) -> set[str]:

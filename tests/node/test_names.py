@@ -4,11 +4,13 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import hearth
 
 ROOT = Path(hearth.__file__).parent
+REPOSITORY = Path(__file__).parents[2]
 
 REFERS_ELSEWHERE = {
     "as", "both", "each", "either", "everybody", "everything", "he", "his", "i", "it", "its", "my",
@@ -75,6 +77,13 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
             yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
 
 
+def scripts() -> Iterator[tuple[str, ast.Module]]:
+    """Yield every module that stands beside the house: benchmarks, tools and examples."""
+    for folder in ("benchmarks", "tools", "examples"):
+        for path in sorted((REPOSITORY / folder).rglob("*.py")):
+            yield str(path.relative_to(REPOSITORY)), ast.parse(path.read_text())
+
+
 def documented(module: ast.Module) -> Iterator[tuple[ast.AST, str, str]]:
     """Yield what has a docstring, with its name and the docstring."""
     for part in ast.walk(module):
@@ -121,7 +130,7 @@ def test_one_file_name_is_one_kind_of_thing():
 def test_no_docstring_is_about_something_that_stands_elsewhere():
     assert [
         f"{path} {name}: {text.splitlines()[0]}"
-        for path, module in modules()
+        for path, module in chain(modules(), scripts())
         for _, name, text in documented(module)
         if first_word(text) in REFERS_ELSEWHERE or text.startswith("The same")
     ] == []
@@ -130,7 +139,7 @@ def test_no_docstring_is_about_something_that_stands_elsewhere():
 def test_a_functions_docstring_begins_with_what_it_does():
     assert [
         f"{path} {name}: {text.splitlines()[0]}"
-        for path, module in modules()
+        for path, module in chain(modules(), scripts())
         for part, name, text in documented(module)
         if is_plain_function(part) and first_word(text) in NO_VERB and (path, name) not in HELP
     ] == []

@@ -5,7 +5,15 @@
 """
 
 from hearth.backends.backend import Backend, Device, Placement
-from hearth.backends.session import Array, BatchSizes, Session, SessionOptions, TensorSpec
+from hearth.backends.session import (
+    Array,
+    BatchSizes,
+    KeepsMemory,
+    Session,
+    SessionOptions,
+    TensorSpec,
+    release_memory,
+)
 from hearth.environment import switch_off_telemetry
 
 __all__ = [
@@ -13,10 +21,12 @@ __all__ = [
     "Backend",
     "BatchSizes",
     "Device",
+    "KeepsMemory",
     "Placement",
     "Session",
     "SessionOptions",
     "TensorSpec",
+    "release_memory",
 ]
 
 switch_off_telemetry()  # here, as whatever imports an engine comes by

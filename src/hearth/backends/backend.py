@@ -81,10 +81,10 @@ class Backend(ABC):
 
     @abstractmethod
     def open(self, path: Path, options: SessionOptions = DEFAULTS) -> Session:
-        """Open a model's file.
+        """Open a model's file, or ``options.content`` in its place.
 
-        Raises BackendUnavailable as ``place`` does and where the engine can't be imported,
-        ModelUnavailable where the file can't be loaded.
+        Ends with ``require_precision``. Raises BackendUnavailable as ``place`` does and where the
+        engine can't be imported, ModelUnavailable where the file can't be loaded.
         """
 
 

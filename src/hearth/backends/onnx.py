@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +108,16 @@ class OnnxSession:
 
     def __init__(self, path: Path, choice: Choice, options: SessionOptions) -> None:
         self.threads = options.threads
+        self._keeps_memory = options.keep_memory
         weights = weight_precision(path)
         # also leaves the thread as it was, which ONNX Runtime does not
         with flush_denormals():
-            self._session, failure = _open(path, choice, options, weights)
+            engine, failure = _open(path, choice, options, weights)
+        self.engine: Any = engine
+        """The ``InferenceSession``; None once it is closed."""
         # A provider that fails later must be an error, not a quiet move to the CPU.
-        self._session.disable_fallback()
-        self.provider: str = self._session.get_providers()[0]
+        engine.disable_fallback()
+        self.provider: str = engine.get_providers()[0]
         self.fallback = choice.fallback if options.names_device else ""
         first = choice.providers[0]
         if self.provider != first.name:
@@ -128,44 +130,44 @@ class OnnxSession:
         self.placed = next(p for p in (*choice.providers, ON_CPU) if p.name == self.provider)
         """Provider that the session runs on, with its options."""
         self.device = self.placed.device
-        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
-        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+        self.inputs = tuple(_spec(node) for node in engine.get_inputs())
+        self.outputs = tuple(_spec(node) for node in engine.get_outputs())
+        self.output_names = tuple(spec.name for spec in self.outputs)
         self.precision = weights or _precision_of(self.inputs)
         self.batch_sizes = _batch_sizes(self.inputs)
-        self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata: Mapping[str, str] = dict(engine.get_modelmeta().custom_metadata_map)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; every output by its name. Raises ModelFailed, OutOfMemory."""
-        with failures(), flush_denormals():
-            arrays = self.engine.run(None, dict(feeds))
-        return self.named(arrays)
+        try:
+            with flush_denormals():
+                arrays = self.engine.run(None, dict(feeds))
+        except Exception as error:
+            raise self.failure(error) from error
+        return dict(zip(self.output_names, arrays, strict=True))
 
-    @property
-    def engine(self) -> Any:
-        """The ``InferenceSession``. Raises ModelFailed once it is closed."""
-        if self._session is None:
-            raise ModelFailed("the session is closed")
-        return self._session
+    def release_memory(self, feeds: Mapping[str, Array]) -> None:
+        """Run once, and keep no more of the CPU's memory than that takes. Raises as ``run``."""
+        if not self._keeps_memory:
+            return
+        options = import_onnxruntime().RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        try:
+            with flush_denormals():
+                self.engine.run(None, dict(feeds), options)
+        except Exception as error:
+            raise self.failure(error) from error
 
-    def named(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        """Map what the engine returned by the outputs' names."""
-        return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
+    def failure(self, error: Exception) -> HearthError:
+        """Tell what ONNX Runtime raised in a run: ModelFailed or OutOfMemory."""
+        if self.engine is None:
+            return ModelFailed("the session is closed")
+        kind = OutOfMemory if is_out_of_memory(error) else ModelFailed
+        return kind(f"ONNX Runtime: {told(error)}")
 
     def close(self) -> None:
         """Free the graph."""
-        self._session = None
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """Turn what ONNX Runtime raises in a run into ModelFailed or OutOfMemory."""
-    try:
-        yield
-    except HearthError:
-        raise
-    except Exception as error:
-        kind = OutOfMemory if is_out_of_memory(error) else ModelFailed
-        raise kind(f"ONNX Runtime: {told(error)}") from error
+        self.engine = None
 
 
 def _engine_options(ort: Any, weights: str | None, wanted: SessionOptions) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hearth.backends._denormals import flush_denormals
 from hearth.backends._onnx_providers import CPU, CUDA, FRONT, ON_CPU, Choice
-from hearth.backends.onnx import OnnxSession, failures
+from hearth.backends.onnx import OnnxSession
 from hearth.backends.session import Array, Session, SessionOptions, TensorSpec
 
 _CHANNELS = 3
@@ -54,6 +54,8 @@ class PixelSession:
         place = model.placed if model.provider == CUDA else ON_CPU
         places = (place,) if place == ON_CPU else (place, ON_CPU)
         self._front = OnnxSession(FRONT, Choice(places), SessionOptions(threads=model.threads))
+        self._image = (self._front.output_names[0], *_place(self._front))
+        self._taken = model.inputs[0].name
         shape = (model.inputs[0].shape[0], height, width, _CHANNELS)
         self.inputs: tuple[TensorSpec, ...] = (TensorSpec("pixels", shape, np.dtype(np.uint8)),)
         self.outputs = model.outputs
@@ -73,19 +75,23 @@ class PixelSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; every output by its name. Raises ModelFailed, OutOfMemory."""
         model, front = self._model.engine, self._front.engine
-        with failures(), flush_denormals():
-            before = front.io_binding()
-            for name, array in {**feeds, **self._factors}.items():
-                before.bind_cpu_input(name, array)
-            before.bind_output(self._front.outputs[0].name, *_place(self._front))
-            front.run_with_iobinding(before)
-            [image] = before.get_outputs()
-            binding = model.io_binding()
-            binding.bind_ortvalue_input(self._model.inputs[0].name, image)
-            for output in self.outputs:
-                binding.bind_output(output.name)
-            model.run_with_iobinding(binding)
-            return self._model.named(binding.copy_outputs_to_cpu())
+        try:
+            with flush_denormals():
+                before = front.io_binding()
+                for name, array in {**feeds, **self._factors}.items():
+                    before.bind_cpu_input(name, array)
+                before.bind_output(*self._image)
+                front.run_with_iobinding(before)
+                [image] = before.get_outputs()
+                binding = model.io_binding()
+                binding.bind_ortvalue_input(self._taken, image)
+                for name in self._model.output_names:
+                    binding.bind_output(name)
+                model.run_with_iobinding(binding)
+                arrays = binding.copy_outputs_to_cpu()
+        except Exception as error:
+            raise self._model.failure(error) from error
+        return dict(zip(self._model.output_names, arrays, strict=True))
 
     def close(self) -> None:
         """Free both graphs."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from hearth.backends.session import Array, Session
+from hearth.backends.session import Array, Session, release_memory
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -31,6 +31,10 @@ class ParallelSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once, on this thread. Raises ModelFailed, OutOfMemory."""
         return self._session.run(feeds)
+
+    def release_memory(self, feeds: Mapping[str, Array]) -> None:
+        """Give back the memory that runs left, where the session keeps it."""
+        release_memory(self._session, feeds)
 
     def close(self) -> None:
         """Free the graph, and end the threads."""

@@ -6,7 +6,7 @@ queues or gRPC. It isn't thread-safe: one owner thread calls it at a time.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,9 +103,36 @@ class Session(Protocol):
     metadata: Mapping[str, str]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the graph once; every output by its name."""
+        """Run the graph once; every output by its name, in arrays that no later run changes.
+
+        Raises OutOfMemory, and ModelFailed in one line for whatever else goes wrong: feeds that
+        aren't just the inputs, in their shapes and dtypes; a closed session. The next run goes
+        well again. Denormals count as zero (``_denormals.flush_denormals``), whatever thread
+        calls, and its own mode stays.
+        """
         ...
 
     def close(self) -> None:
-        """Free the graph; the session can't be used afterwards."""
+        """Free the graph; the session can't be used afterwards. A second time does nothing."""
         ...
+
+
+@runtime_checkable
+class KeepsMemory(Protocol):
+    """Session that keeps the memory of a run for the next one, and gives it back when told to."""
+
+    def release_memory(self, feeds: Mapping[str, Array]) -> None:
+        """Run once with small ``feeds``, and keep no more memory than that takes.
+
+        Other threads may be running it.
+        """
+        ...
+
+
+def release_memory(session: Session, feeds: Mapping[str, Array]) -> None:
+    """Have a session that keeps memory give it back; ``feeds`` are the smallest that it takes.
+
+    Raises what a run raises.
+    """
+    if isinstance(session, KeepsMemory):
+        session.release_memory(feeds)

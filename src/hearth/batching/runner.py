@@ -214,7 +214,7 @@ class BatchRunner:
             if profile is None:
                 return
             measurement.done(profile)
-        except Exception as error:
+        except BaseException as error:  # also a panic in a native library: it is tried once
             if not self._scheduler.closed:
                 log.warning("%s can't be measured: %s", self._name, error)
         self.unmeasured = None

@@ -41,36 +41,29 @@ class EncodedJpeg:
     """A JPEG; satisfies ``EncodedImage``."""
 
     def __init__(self, payload: bytes, orientation: int | None = None) -> None:
-        self._file = JpegFile(payload)
+        self.payload = payload
+        """The file."""
+        self._file = file = JpegFile(payload)
+        self.size = file.width, file.height
+        """Width and height of what comes out, before it is turned upright."""
         self._scale = 1
         if orientation is None:  # else the file around it says so
-            orientation = orientation_of(self._file.exif, self._file.xmp)
+            told = file.exif or file.xmp
+            orientation = orientation_of(file.exif, file.xmp) if told else UPRIGHT
         self._orientation = orientation
-
-    @property
-    def payload(self) -> bytes:
-        """The file."""
-        return self._file.payload
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of what comes out, before it is turned upright."""
-        return self._file.size(self._scale)
+        self.is_plain = file.components != 4 and orientation == UPRIGHT
+        """Whether it shows the very pixels that are coded in it."""
 
     @property
     def is_decoded_by_lines(self) -> bool:
         """Whether no channel, and no scan, has to wait for another."""
         return not self._file.has_multiple_scans
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it shows the very pixels that are coded in it."""
-        return self._file.components != 4 and self._orientation == UPRIGHT
-
     def shrink(self, at_least: int) -> None:
         """Decode 2, 4 or 8 times smaller: the edges no less than twice ``at_least``."""
         times = min(self.size) // (2 * at_least)
         self._scale = max(scale for scale in (1, 2, 4, 8) if scale <= max(times, 1))
+        self.size = self._file.size(self._scale)
 
     def image(self) -> Image.Image:
         """Decode to an upright RGB image in the form STORED."""

@@ -74,7 +74,11 @@ def find_source(payload: bytes, page: int = 1) -> Source:
         raise InvalidInput("the image is empty")
     if payload[:4] in tiff.MAGIC:
         return _of_tiff(payload, page)
-    source = _of_heif(payload) if heif.BRANDS & set(brands_of(payload)) else None
+    source: Source | None = None
+    if payload[:3] == _JPEG:
+        source = Source(JpegImagePlugin.JpegImageFile, payload)
+    elif not heif.BRANDS.isdisjoint(brands_of(payload)):
+        source = _of_heif(payload)
     for mark, find in _SIGNATURES:
         if source is None and mark.match(payload):
             source = find(payload)
@@ -207,10 +211,11 @@ def _plain(opener: Opener) -> Callable[[bytes], Source]:
     return lambda payload: Source(opener, payload)
 
 
+_JPEG = b"\xff\xd8\xff"
+
 # Pillow's own opener knows forty more formats, some of them run other programs or open
 # other files. It also loads every plugin there is at the first WebP.
 _SIGNATURES: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Source]], ...] = (
-    (re.compile(rb"\xff\xd8\xff"), _plain(JpegImagePlugin.JpegImageFile)),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), _plain(PngImagePlugin.PngImageFile)),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), _plain(WebPImagePlugin.WebPImageFile)),
     # Two letters could begin a text as well: with the size of one of its headers.

@@ -5,7 +5,6 @@ a segment is skipped by the segment's length, and what stands behind the picture
 """
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,14 +18,21 @@ minutes."""
 _MOST_SEGMENTS = 20_000
 """64 MB in segments as long as they can be are a thousand."""
 
+_FIRST = 2
+"""Place of the first segment: behind the marker that every JPEG begins with."""
+
+_ALL = (1 << 64) - 1
+"""All coefficients of a component, as bits."""
+
 _CHUNK = 1 << 18
 """Bytes of coded data that are searched at once."""
 
 # Markers: ITU T.81, table B.1.
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset((0xC2, 0xCA))
-_RESTARTS = range(0xD0, 0xD8)
 _TEM, _EOI, _SOS, _COM = 0x01, 0xD9, 0xDA, 0xFE
+_WITHOUT_LENGTH = frozenset((_TEM, _EOI, *range(0xD0, 0xD8)))
+"""Markers that stand alone: with those of restarts, which are of use in coded data only."""
 _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
 _TABLES = frozenset((0xC4, 0xCC, 0xDB, 0xDC, 0xDD))  # DHT, DAC, DQT, DNL, DRI
 _SKIPPED = frozenset((_COM, *range(_APP0, 0xF0)))
@@ -77,11 +83,9 @@ def frame_header(payload: bytes | memoryview) -> FrameHeader | None:
 
     Raises InvalidInput for more segments than any file has.
     """
-    for marker, start, end in _segments(payload):
+    for marker, start, end in _segments(payload, _FIRST, _MOST_SEGMENTS):
         if marker in _SOF:
             return _frame_header(marker, payload[start + 4 : end])
-        if marker == _SOS:
-            break
     return None
 
 
@@ -115,8 +119,10 @@ class JpegFile:
         """Number of ``_parts`` that hold each coefficient once; 0 where all of them don't."""
         self._missing: dict[int, int] = {}
         """Coefficients that no scan has held yet, as bits, by the component's identifier."""
-        scans = self._walk()
-        if not self.width or not self.height or not scans:
+        self._scans = 0
+        self._is_progressive = False
+        self._walk()
+        if not self.width or not self.height or not self._scans:
             raise ValueError("there is no picture in the JPEG")
 
     @property
@@ -172,58 +178,63 @@ class JpegFile:
         view = memoryview(self.payload)
         return b"".join((b"\xff\xd8", *(view[start:end] for _, start, end in parts), b"\xff\xd9"))
 
-    def _walk(self) -> int:
-        """Read the segments, and count the scans."""
-        scans = 0
-        progressive = False
-        for segment in _segments(self.payload):
-            marker, start, end = segment
-            if marker == _EOI:
-                self.has_end = True
-                break
-            if marker in _SOF:
-                frame = _frame_header(marker, self.payload[start + 4 : end])
-                if self._missing or frame is None:
-                    break
-                self.width, self.height = frame.width, frame.height
-                self.components = frame.components
-                self._missing = dict.fromkeys(frame.identifiers, (1 << 64) - 1)
-                progressive = self.has_multiple_scans = marker in _PROGRESSIVE
-            if marker == _SOS:
-                scans += 1
-                if scans > MOST_SCANS:
-                    raise InvalidInput(
-                        f"the JPEG has {scans} scans or more; at most {MOST_SCANS} are decoded"
-                    )
-                names = self._read_scan(self.payload[start + 4 : start + 18], progressive)
-                if not names:
-                    break
-                if scans == 1 and names < self.components:
-                    self.has_multiple_scans = True
-            if marker == _SOS or (marker in _NEEDED and end - start >= _SHORTEST.get(marker, 0)):
-                self._parts.append(segment)
-                if marker == _SOS and not self._complete and not any(self._missing.values()):
-                    self._complete = len(self._parts)
-            else:
-                self._read_metadata(segment)
-        return scans
+    def _walk(self) -> None:
+        """Read the segments, as far as they belong to the picture."""
+        at, left = _FIRST, _MOST_SEGMENTS
+        while True:
+            segments = _segments(self.payload, at, left)
+            left -= len(segments)
+            marker = _EOI
+            for segment in segments:
+                marker, start, at = segment
+                if marker == _SOS:
+                    if not self._read_scan(segment):
+                        return
+                elif marker == _EOI:
+                    self.has_end = True
+                elif marker not in _NEEDED or at - start < _SHORTEST.get(marker, 0):
+                    self._read_metadata(segment)
+                else:
+                    if marker in _SOF:
+                        frame = _frame_header(marker, self.payload[start + 4 : at])
+                        if self._missing or frame is None:
+                            return
+                        self.width, self.height = frame.width, frame.height
+                        self.components = len(frame.identifiers)
+                        self._missing = dict.fromkeys(frame.identifiers, _ALL)
+                        self._is_progressive = marker in _PROGRESSIVE
+                        self.has_multiple_scans = self._is_progressive
+                    self._parts.append(segment)
+            if marker != _SOS:
+                return
 
-    def _read_scan(self, body: bytes, progressive: bool) -> int:
-        """Read the head of a scan (B.2.3): the number of its components, 0 where it is none."""
-        count = body[0] if body else 0
+    def _read_scan(self, segment: Segment) -> bool:
+        """Read the head of a scan (B.2.3); False where it is none."""
+        self._scans += 1
+        if self._scans > MOST_SCANS:
+            raise InvalidInput(
+                f"the JPEG has {self._scans} scans or more; at most {MOST_SCANS} are decoded"
+            )
+        body = self.payload[segment.start + 4 : segment.start + 18]
+        missing, count = self._missing, body[0] if body else 0
         names = body[1 : 1 + 2 * count : 2]
-        if not 1 <= count <= 4 or len(body) < 4 + 2 * count or not self._missing.keys() >= {*names}:
-            return 0
+        if not 1 <= count <= 4 or len(body) < 4 + 2 * count or not missing.keys() >= {*names}:
+            return False
         first, last, precision = body[1 + 2 * count : 4 + 2 * count]
-        if not progressive:
-            held = (1 << 64) - 1
+        if not self._is_progressive:
+            held = _ALL
         elif precision & 15:
             held = 0  # its lowest bits come later: G.1.1.1.1
         else:
             held = (2 << min(last, 63)) - (1 << min(first, 63))
         for name in names:
-            self._missing[name] &= ~held
-        return count
+            missing[name] &= ~held
+        if self._scans == 1 and count < self.components:
+            self.has_multiple_scans = True
+        self._parts.append(segment)
+        if not self._complete and not any(missing.values()):
+            self._complete = len(self._parts)
+        return True
 
     def _read_metadata(self, segment: Segment) -> None:
         marker, start, end = segment
@@ -236,33 +247,37 @@ class JpegFile:
             self._profile.append((view[12], segment))
 
 
-def _segments(payload: bytes | memoryview) -> Iterator[Segment]:
-    """Yield the segments up to the first thing that is none; libjpeg ends there as well."""
-    at = 2
-    for _ in range(_MOST_SEGMENTS):
+def _segments(payload: bytes | memoryview, at: int, most: int) -> list[Segment]:
+    """List the segments from ``at`` on, up to and with the next scan or the end of the picture.
+
+    Less where something is none; libjpeg ends there as well. Raises InvalidInput for more than
+    ``most`` of them.
+    """
+    segments: list[Segment] = []
+    for _ in range(most):
         # What stands before a marker is passed over.
         found = _MARKER.search(payload, at)
         if found is None:
-            return
+            return segments
         start = found.start()
         marker = payload[start + 1]
         at = start + 2
-        if marker == _EOI:
-            yield Segment(marker, start, at)
-            return
-        if marker == _TEM or marker in _RESTARTS:
+        if marker in _WITHOUT_LENGTH:
+            segments.append(Segment(marker, start, at))
+            if marker == _EOI:
+                return segments
             continue
         length = int.from_bytes(payload[at : at + 2])
-        if marker in _SKIPPED:
-            length = max(length, 2)  # as libjpeg takes it
+        if marker in _SKIPPED and length < 2:
+            length = 2  # as libjpeg takes it
         at += length
         if length < 2 or at > len(payload) or marker not in _KNOWN:
-            return
+            return segments
         if marker == _SOS:
-            if length != 6 + 2 * payload[start + 4]:
-                return
-            at = _end_of_data(payload, at)
-        yield Segment(marker, start, at)
+            if length == 6 + 2 * payload[start + 4]:
+                segments.append(Segment(marker, start, _end_of_data(payload, at)))
+            return segments
+        segments.append(Segment(marker, start, at))
     raise InvalidInput(f"the JPEG has more than {_MOST_SEGMENTS:,} segments")
 
 

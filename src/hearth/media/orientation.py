@@ -23,8 +23,6 @@ def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
 
     Broken metadata is no reason to refuse good pixels.
     """
-    if not exif and not xmp:
-        return UPRIGHT
     try:
         tags = Image.Exif()
         tags.load(exif)

@@ -6,7 +6,7 @@ are, too, and fetches them; the functions below answer for those that have none.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hearth.hub.progress import Progress
 from hearth.models.model import Model
@@ -102,6 +102,18 @@ class DescribesModel(Protocol):
         """Find where files that aren't here can be fetched from, in words; empty: there are none.
 
         Asks the network. Raises ModelUnavailable where they can't be had.
+        """
+        ...
+
+
+@runtime_checkable
+class ReloadsModel(Protocol):
+    """A loader that can hand a model over what has changed of its settings while it runs."""
+
+    def reload(self, model: Any) -> bool:
+        """Change a model of an earlier loader; tells whether artifacts are to be derived.
+
+        Doesn't block: whatever has to be read was read when the loader was made.
         """
         ...
 

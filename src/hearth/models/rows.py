@@ -92,6 +92,9 @@ class BatchBuilder:
         else is copied once. All are of one shape and dtype. What fills a larger batch up
         is any item's numbers.
         """
+        first = items[0]
+        if len(items) == size == 1 and isinstance(first, BatchRow):
+            return StackedBatch(first.array[None], (0,))
         return _in_place(items, size) or self._copied(items, size)
 
     def _copied(self, items: Sequence[BatchRow | Array], size: int) -> StackedBatch:

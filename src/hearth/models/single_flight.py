@@ -123,7 +123,13 @@ class SingleFlightCache(Generic[Value]):
             self._failed(key, flight, error)
             raise
         del self._flying[key]
-        self._keep(key, value)
+        weight, capacity = self._weigh(value), self._capacity.value
+        if weight <= capacity:  # else it would only drive everything else out
+            self._kept[key] = value
+            self._weight += weight
+            while self._weight > capacity:
+                _, oldest = self._kept.popitem(last=False)
+                self._weight -= self._weigh(oldest)
         if flight.waiting:
             _tell(flight.waiting, _Done(value))
         return value
@@ -169,16 +175,6 @@ class SingleFlightCache(Generic[Value]):
                 return
         del self._flying[key]
 
-    def _keep(self, key: Hashable, value: Value) -> None:
-        weight = self._weigh(value)
-        if weight > self._capacity.value:
-            return  # it would only drive everything else out
-        self._kept[key] = value
-        self._weight += weight
-        while self._weight > self._capacity.value:
-            _, oldest = self._kept.popitem(last=False)
-            self._weight -= self._weigh(oldest)
-
 
 def _tell(waiting: list[asyncio.Future[_Outcome[Value]]], outcome: _Outcome[Value]) -> None:
     for future in waiting:
@@ -195,6 +191,8 @@ async def digest(payload: bytes) -> bytes:
 
 async def key_of(file: ImagePayload) -> Hashable:
     """Return what tells a picture from others: its bytes, how they are read, and which page."""
+    if isinstance(file, bytes) and len(file) <= _INLINE:
+        return hashlib.sha256(file).digest()
     form = None
     if isinstance(file, Picture):
         form, file = file.form, file.file

@@ -1,6 +1,7 @@
 """Unit vectors, and a session's batches that come out as such."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,6 @@ def unit(vectors: NDArray[Any]) -> Vector:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 
-def finite(vectors: Vector) -> NDArray[np.bool_]:
-    """Tell which rows (n, dim) are finite numbers, bool (n,)."""
-    return np.asarray(np.logical_and.reduce(np.isfinite(vectors), axis=1))
-
-
 def directed(vectors: Vector) -> NDArray[np.bool_]:
     """Tell which rows (n, dim) have a direction, bool (n,): finite, and not all of them zero."""
     lengths = np.linalg.norm(vectors, axis=1)
@@ -34,8 +30,8 @@ class VectorRunner:
     """Runs a session on batches of rows, and makes a unit vector of what comes of each.
 
     ``what`` is the model's name in errors, ``output`` the one of its outputs that counts, (n,
-    ``dim``); without ``dim`` of any length. ``good`` tells which of them are vectors, and
-    ``fault`` what the others are. Belongs to the thread that owns the session.
+    ``dim``); without ``dim`` of any length. With ``directed`` none may be all zeros. Belongs to
+    the thread that owns the session.
     """
 
     def __init__(
@@ -45,12 +41,12 @@ class VectorRunner:
         what: str,
         output: str,
         dim: int | None = None,
-        good: Callable[[Vector], NDArray[np.bool_]] = finite,
-        fault: str = "aren't finite",
+        directed: bool = False,
     ) -> None:
         self._session = session
         self._what, self._output, self._dim = what, output, dim
-        self._good, self._fault = good, fault
+        self._directed = directed
+        self._input, self._sizes = session.inputs[0].name, session.batch_sizes.fixed
         self._builder = BatchBuilder()
 
     def run_rows(self, rows: Sequence[BatchRow | Array]) -> list[Vector | ModelFailed]:
@@ -61,26 +57,27 @@ class VectorRunner:
         """
         if not rows:
             return []
-        fixed = self._session.batch_sizes.fixed
-        size = next((size for size in fixed if size >= len(rows)), len(rows))
+        size = len(rows)
+        if self._sizes:
+            size = next((fixed for fixed in self._sizes if fixed >= size), size)
         batch, places = self._builder.stack(rows, size)
-        numbers = self._session.run({self._session.inputs[0].name: batch})[self._output]
-        vectors = np.atleast_1d(np.asarray(numbers, np.float32))
-        if vectors.shape != (size, self._dim or vectors.shape[-1]) or not vectors.shape[-1]:
+        numbers = np.asarray(self._session.run({self._input: batch})[self._output])
+        shape = numbers.shape
+        if len(shape) != 2 or shape[0] != size or not shape[1] or self._dim not in (None, shape[1]):
             each = f"{self._dim} for each" if self._dim else "a vector each"
-            raise ModelFailed(f"the {self._what} model gave {vectors.shape}, not {each}")
-        vectors = vectors[list(places)]
-        good = self._good(vectors)
-        made = unit(np.where(good[:, None], vectors, 0))
-        failure = f"the {self._what} model gave numbers that {self._fault}"
-        return [
-            _kept(vector) if is_good else ModelFailed(failure)
-            for vector, is_good in zip(made, good, strict=True)
-        ]
-
-
-def _kept(vector: Vector) -> Vector:
-    """Copy a vector that several may share, so that it doesn't keep its batch in memory."""
-    alone = vector.copy()
-    alone.setflags(write=False)
-    return alone
+            raise ModelFailed(f"the {self._what} model gave {shape}, not {each}")
+        # What np.linalg.norm does, without the Python around it. A square of a float32 can't
+        # overflow here, so a length is finite where all numbers are.
+        wide = numbers[list(places)].astype(np.float64)
+        lengths = np.sqrt(np.add.reduce(wide * wide, axis=1)).tolist()
+        vectors: list[Vector | ModelFailed] = []
+        for row, length in zip(wide, lengths, strict=True):
+            if isfinite(length) and (length or not self._directed):
+                # An array of its own, which several may share: it doesn't keep its batch in memory.
+                vector = (row / (length or 1.0)).astype(np.float32)
+                vector.setflags(write=False)
+                vectors.append(vector)
+            else:
+                fault = "make no vector" if self._directed else "aren't finite"
+                vectors.append(ModelFailed(f"the {self._what} model gave numbers that {fault}"))
+        return vectors

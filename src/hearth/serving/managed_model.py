@@ -9,7 +9,7 @@ from functools import partial
 from hearth.blocking import run_blocking
 from hearth.errors import ModelUnavailable, NotReady, SetupError
 from hearth.hub.progress import Progress, Unit, no_progress
-from hearth.models.loader import ModelLoader, download, is_local
+from hearth.models.loader import ModelLoader, ReloadsModel, download, is_local
 from hearth.models.model import DerivesArtifacts, FallsBack, Model
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ class ManagedModel:
         Model files live outside the node: what they do to the loading code is reported,
         never raised.
         """
+        loader = self._loader
         try:
             model = await self._bring_up(retry_seconds)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
@@ -84,11 +85,27 @@ class ManagedModel:
             self.startup_done = True
             self._report_failure(error)
             return
+        if loader is not self._loader and isinstance(self._loader, ReloadsModel):
+            self._loader.reload(model)
         self.model, self.startup_done = model, True
         self.artifacts_ready = not isinstance(model, DerivesArtifacts)
         self._fallback = model.fallback if isinstance(model, FallsBack) else ""
         self._move(ModelState.READY, self._fallback)
         if isinstance(model, DerivesArtifacts):
+            await self._derive(model, retry_seconds)
+
+    async def reload(self, loader: ModelLoader, *, retry_seconds: float) -> None:
+        """Take over what ``loader``'s settings say anew of a model that runs, or is about to.
+
+        What is derived anew is made while the model answers as before.
+        """
+        self._loader, model = loader, self.model
+        if model is None or not isinstance(loader, ReloadsModel) or not loader.reload(model):
+            return
+        if isinstance(model, DerivesArtifacts):
+            log.info("%s has other labels: their vectors are made", self.service)
+            self.artifacts_ready = False
+            await run_blocking(model.load_artifacts)
             await self._derive(model, retry_seconds)
 
     def close(self) -> None:

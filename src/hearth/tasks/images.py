@@ -8,6 +8,7 @@ from typing import Any
 from hearth.errors import InvalidInput
 from hearth.media import FilePage, ImagePayload, Picture, tiff
 from hearth.media.formats import page_count
+from hearth.media.raw import MIME as RAW_FRAME
 from hearth.media.raw import is_raw
 from hearth.tasks.options import PAGE
 from hearth.tasks.task import Call, Request
@@ -30,7 +31,7 @@ def image_of(call: Call) -> ImagePayload:
         if isinstance(payload, Picture) and payload.page == page:
             return payload
         payload = payload.payload
-    if is_raw(request.mime):
+    if RAW_FRAME in request.mime.lower() and is_raw(request.mime):
         if page != 1:
             raise InvalidInput(f"{PAGE.name} = {page}: a raw frame has 1 page")
         return Picture(payload, request.mime)

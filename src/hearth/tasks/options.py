@@ -25,12 +25,11 @@ class Option(OptionInfo):
         """Return the value that ``meta`` gives, or the default; raises InvalidInput."""
         for name in (self.name, *self.aliases):
             if name in meta:
-                return self._parse(name, meta[name].strip())
+                text = meta[name].strip()
+                return text if self.kind == "text" else self._parse(name, text)
         return self.default
 
     def _parse(self, name: str, text: str) -> Any:
-        if self.kind == "text":
-            return text
         if self.kind == "list":
             return self._entries(name, text)
         if self.kind == "flag":

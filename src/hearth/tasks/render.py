@@ -1,7 +1,7 @@
 """From what a model gave to bytes: the schemas that several tasks share."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -47,13 +47,20 @@ def as_json(content: Mapping[str, Any], schema: SchemaInfo, meta: Mapping[str, s
     return Result(body, f"{JSON};schema={schema.name}", schema.name, meta)
 
 
-def embedding(vector: NDArray[np.float32], model_id: str, call: Call) -> Result:
-    """Write a vector as embedding_v1.
+class Named(Protocol):
+    """A model, as far as an answer tells of it."""
+
+    @property
+    def model_id(self) -> str: ...
+
+
+def embedding(model: Named, vector: NDArray[np.float32], call: Call) -> Result:
+    """Write a vector as embedding_v1: the ``render`` of its task.
 
     With ``accept`` = application/octet-stream it comes as raw little-endian float32,
     its length in the meta.
     """
-    dim = int(vector.shape[0])
+    dim, model_id = len(vector), model.model_id
     meta = {"dim": str(dim), MODEL_ID: model_id}
     mime = call.options.get("accept", "").partition(",")[0].partition(";")[0].strip().lower()
     if mime == RAW:

@@ -105,6 +105,10 @@ class ClipLoader:
             parts.close()
             raise
 
+    def reload(self, model: ClipModel) -> bool:
+        """Have a model of an earlier loader classify with this one's labels."""
+        return model.replace_labels(self._labels(model.model_id))
+
     def _store(self, parts: Parts) -> LabelStore:
         runtime = parts.image.runtime
         folder = ModelReference("open_clip", parts.model_id).folder_name

@@ -80,7 +80,6 @@ class ClipModel:
         self._texts = self._queue(self._text) if self._text else None
         self._image_work: SingleFlightCache[Vector] = SingleFlightCache(self._options.cache_entries)
         self._text_work: SingleFlightCache[Vector] = SingleFlightCache(self._options.cache_entries)
-        self.classes = labels[0].name if labels else ""
         self._classifier = Classifier(
             labels,
             embed=self.embed_texts,
@@ -130,6 +129,11 @@ class ClipModel:
         return {**metadata, **self._classifier.metadata}
 
     @property
+    def classes(self) -> str:
+        """Name of the label set to classify with."""
+        return self._classifier.main
+
+    @property
     def dim(self) -> int | None:
         """The length of a vector; None where the graphs don't tell and nothing was run yet."""
         return self._dim or self._image.dim or (self._text.dim if self._text else None)
@@ -157,7 +161,7 @@ class ClipModel:
         if not self._options.cache_entries.value:
             return await embed()
         return await self._image_work.get(
-            await _key_of(picture),
+            await (key_of(picture) if isinstance(picture, bytes) else _key_of(picture)),
             embed,
             handle=handle,
             inherit_priority=lambda other: self._images.inherit_priority(other, context),
@@ -283,6 +287,10 @@ class ClipModel:
         return tower.queue(
             self.service, options.first_batch, options.capacity, max_delay=options.max_delay, **more
         )
+
+    def replace_labels(self, labels: Sequence[LabelSource]) -> bool:
+        """Classify with other labels, once their vectors are made; tells whether some are to be."""
+        return self._classifier.replace(labels)
 
     def load_artifacts(self) -> None:
         """Take the label vectors over from the cache, those that are there and right."""

@@ -48,6 +48,7 @@ class TowerPreprocessor:
     def __init__(self, tower: Tower, transform: ImageTransform, *, rows: int = 64) -> None:
         self._tower = tower
         self._transform = transform
+        self._at_least = transform.at_least
         shape = tower.picture_shape(transform.height, transform.width)
         row_bytes = math.prod(shape) * tower.dtype.itemsize
         self._slab = Slab(max(1, min(rows, _SLAB_BYTES // row_bytes)), shape, tower.dtype)
@@ -61,16 +62,16 @@ class TowerPreprocessor:
         """
         if isinstance(picture, PreparedTensor):
             return self._tensor(picture)
-        row, at_least = self._slab.take(), self._transform.at_least
+        row = self._slab.take()
         if isinstance(picture, SharedPicture):
             self._write(picture.resized(self._transform, reader), row)
         elif isinstance(picture, Picture):
             self._write(self._transform.resized(picture.image(reader)), row)
         elif self._tower.takes_pixels:
-            resized = self._transform.resized
-            reader.read_into(row.array, picture, resized, at_least=at_least)
+            fit = self._transform.resized
+            reader.read_into(row.array, picture, fit, at_least=self._at_least)
         else:
-            self._normalise(reader.read(picture, at_least=at_least), row)
+            self._normalise(reader.read(picture, at_least=self._at_least), row)
         return row
 
     def blank(self) -> BatchRow:

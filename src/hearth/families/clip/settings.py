@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from hearth.sections import Engine, Names, ServiceSettings
+from hearth.sections import RELOADABLE, Engine, Names, ServiceSettings
 
 Precision = Literal["auto", "fp32", "fp16", "int8"]
 Templates = Literal["auto", "single", "simple", "openai"]
@@ -16,7 +16,9 @@ class ClipSettings(ServiceSettings):
     """Settings of the service ``clip``."""
 
     backend: Engine = Field(
-        "onnxrt", description="onnxrt or torch (rknn is understood, and not in this version yet)"
+        "onnxrt",
+        description="onnxrt or torch; any other that `hearth doctor` lists runs a local folder's "
+        "graphs (rknn is understood, and not in this version yet)",
     )
     model: str = Field(
         "ViT-B-32:laion2b_s34b_b79k",
@@ -42,12 +44,15 @@ class ClipSettings(ServiceSettings):
     rknn_model: Path | None = Field(None, description="an RKNN file (backend rknn)")
     rknn_target: str = Field("rk3588", description="the board of the RKNN file")
     labels: Path | None = Field(
-        None, description="a text or JSON file of labels to classify with, instead of ImageNet's"
+        None,
+        description="a text or JSON file of labels to classify with, instead of ImageNet's",
+        json_schema_extra=RELOADABLE,
     )
     templates: Templates = Field(
         "auto",
         description="prompts for a class name: single (1), open_clip's simple (7) or openai (80); "
         "auto: simple where open_clip is installed, else single",
+        json_schema_extra=RELOADABLE,
     )
 
 
@@ -87,7 +92,9 @@ class BioclipSettings(ClipLikeSettings):
         "imageomics/bioclip-2", description="as clip.model; of BioCLIP's family for its labels"
     )
     labels: Path | None = Field(
-        None, description="a text or JSON file of labels, instead of the species of label_data"
+        None,
+        description="a text or JSON file of labels, instead of the species of label_data",
+        json_schema_extra=RELOADABLE,
     )
     label_data: str = Field(
         "imageomics/TreeOfLife-200M",

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from hearth.backends import Array, Session
 from hearth.batching import BatchQueue, Limit
 from hearth.errors import ModelFailed, ModelUnavailable
@@ -32,6 +30,10 @@ class Tower:
         self.session = session
         self._what = what
         self._input = session.inputs[0]
+        self.dtype = self._input.dtype
+        """Dtype of the input."""
+        self.takes_pixels = self._input.is_pixels
+        """Whether pictures go in as they are, uint8 (n, height, width, 3), not normalised."""
         # Exporters add hidden states; what counts is called an embedding, or is a matrix.
         self._output = min(
             session.outputs, key=lambda spec: ("embed" not in spec.name, len(spec.shape) != 2)
@@ -43,11 +45,6 @@ class Tower:
                 f"the image graph takes {self.shown} of {self.dtype}: neither floats nor "
                 "pixels, uint8 (n, height, width, 3)"
             )
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Dtype of the input."""
-        return self._input.dtype
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -63,11 +60,6 @@ class Tower:
     def dim(self) -> int | None:
         """The length of a vector, where the graph tells."""
         return self._output.shape[-1] if self._output.shape else None
-
-    @property
-    def takes_pixels(self) -> bool:
-        """Whether pictures go in as they are, uint8 (n, height, width, 3), not normalised."""
-        return self._input.is_pixels
 
     @property
     def prepared(self) -> "Tower | None":
@@ -116,14 +108,11 @@ class Tower:
         """
         if self._floats is None:
             return self._runner.run_rows(items)
-        kinds = [_array(item).dtype == self.dtype for item in items]
+        arrays = [item.array if isinstance(item, BatchRow) else item for item in items]
+        kinds = [array.dtype == self.dtype for array in arrays]
         if all(kinds):
             return self._runner.run_rows(items)
         mine = [item for item, is_mine in zip(items, kinds, strict=True) if is_mine]
         others = [item for item, is_mine in zip(items, kinds, strict=True) if not is_mine]
         own, theirs = iter(self._runner.run_rows(mine)), iter(self._floats.run(others))
         return [next(own if is_mine else theirs) for is_mine in kinds]
-
-
-def _array(item: Item) -> Array:
-    return item.array if isinstance(item, BatchRow) else item

@@ -57,7 +57,7 @@ def _alignable(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDAr
 
 
 def _factor(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """Turn and scale, of points (…, n, 2): (…)."""
+    """Compute the turn and scale from points (…, n, 2) to ``target``, as complex numbers (…)."""
     centred = _centred(points)
     spread = (np.abs(centred) ** 2).sum(axis=-1)
     return np.asarray((centred.conj() * _centred(target)).sum(axis=-1) / spread)

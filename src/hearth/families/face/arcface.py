@@ -7,7 +7,7 @@ from hearth.errors import ModelFailed, ModelUnavailable
 from hearth.families.face import parameters as p
 from hearth.families.face.faces import Vector
 from hearth.media.raw import Pixels
-from hearth.models.vectors import VectorRunner, directed
+from hearth.models.vectors import VectorRunner
 
 
 class FaceRecogniser:
@@ -24,8 +24,7 @@ class FaceRecogniser:
             what="recognition",
             output=session.outputs[0].name,
             dim=p.DIM,
-            good=directed,
-            fault="make no vector",
+            directed=True,
         )
 
     def __call__(self, faces: Sequence[Pixels]) -> list[Vector | ModelFailed]:

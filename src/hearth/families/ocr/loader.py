@@ -23,7 +23,7 @@ from hearth.families.ocr.recogniser_names import (
 from hearth.families.ocr.settings import OcrSettings
 from hearth.hub.progress import Progress
 from hearth.hub.store import BARRED, HubStore
-from hearth.machine import trim_memory, usable_cores
+from hearth.machine import usable_cores
 from hearth.media import ImageReader
 from hearth.models.loader import ModelDescription
 from hearth.models.options import QueueOptions
@@ -128,8 +128,7 @@ class OcrLoader:
         from hearth.graphs.best_class import with_best_class
 
         threads = self._settings.threads
-        # The memory of the largest page would stay for good.
-        options = replace(session_options(self._settings), threads=threads, keep_memory=False)
+        options = replace(session_options(self._settings), threads=threads)
         package = _folder()
         graphs = [self._graph(name) for name in self._recognisers]
         # rapidocr takes half a second to import, ONNX Runtime nearly as long to open
@@ -153,7 +152,7 @@ class OcrLoader:
             opening = [aside.submit(session, path, options) for path in paths]
             reads = [aside.submit(reading, path) for path in graphs]
             # Too small to be worth a device, or a second thread.
-            tiny = SessionOptions(device="cpu", threads=1, keep_memory=False)
+            tiny = SessionOptions(device="cpu", threads=1)
             classifier = aside.submit(session, _SCRIPTS, tiny)
             try:
                 from hearth.families.ocr.model import OcrModel
@@ -184,7 +183,7 @@ class OcrLoader:
                 options=self._options,
             )
             opened.pop_all()
-            trim_memory()  # rewriting a graph takes several times its size
+            model.release_memory()  # rewriting a graph takes several times its size
             return model
 
     def _quick(
@@ -205,7 +204,7 @@ class OcrLoader:
             graph = None if graph is None else with_int8_products(graph)
             if graph is None:
                 raise ModelUnavailable("its graph is of another form")
-            on_cpu = SessionOptions(device="cpu", threads=1, keep_memory=False, content=graph)
+            on_cpu = SessionOptions(device="cpu", threads=1, content=graph)
             quick = opened(on_cpu)
             from hearth.families.ocr.quantised import prove_equal
 

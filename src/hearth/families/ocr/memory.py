@@ -12,15 +12,15 @@ IDLE_SECONDS = 1.0
 class IdleTrim:
     """Gives freed memory back a second after the last work has ended.
 
-    Detection takes hundreds of megabytes for a moment, of which the C library keeps
-    a good part. Giving them back after every page costs a third of detection's time
-    (measured: the pages of memory must be had anew); when nothing is to do it costs
-    2 ms. Used from one event loop at a time.
+    Detection takes hundreds of megabytes for a moment, which the engine and the C library
+    keep. Giving them back after every run costs a tenth of the CPU time of detection and of
+    recognition (measured: the pages of memory must be had anew); when nothing is to do it
+    costs a few milliseconds. Used from one event loop at a time.
     """
 
-    def __init__(self, seconds: float = IDLE_SECONDS, trim: Callable[[], object] | None = None):
+    def __init__(self, seconds: float = IDLE_SECONDS, trim: Callable[[], object] = trim_memory):
         self._seconds = seconds
-        self._trim = trim or trim_memory
+        self._trim = trim
         self._busy = 0
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False

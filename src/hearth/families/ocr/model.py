@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from hearth.backends import Session
+from hearth.backends import Session, release_memory
 from hearth.batching import NO_CONTEXT, BatchQueue, QueueHandle, RequestContext
+from hearth.errors import HearthError
 from hearth.families.ocr import parameters
 from hearth.families.ocr.detection import LineDetector, PageLines
 from hearth.families.ocr.memory import IdleTrim
@@ -18,6 +20,7 @@ from hearth.families.ocr.readers import LineReader
 from hearth.families.ocr.recognition import LineReading, LineRecogniser, padded_width
 from hearth.families.ocr.rereading import read_again
 from hearth.families.ocr.scripts import ScriptClassifier
+from hearth.machine import trim_memory
 from hearth.media import ImagePayload, ImageReader, Picture, PixelForm
 from hearth.media.raw import Pixels
 from hearth.models.media_work import exclusive_when_heavy
@@ -40,6 +43,10 @@ MOST_LINES = 16
 
 _LINE = (48, 320, 3)
 """Size of the line that is measured: an ordinary length."""
+
+_SMALLEST_PAGE = (3, 32, 32)
+_SMALLEST_LINE = (*parameters.REC_IMAGE_SHAPE[:2], parameters.LEAST_WIDTH)
+"""Sizes of the least that detection and recognisers are given."""
 
 
 class Line(NamedTuple):
@@ -114,7 +121,7 @@ class OcrModel:
         self._work: SingleFlightCache[tuple[Line, ...]] = SingleFlightCache(
             options.cache_entries, weigh=_lines_of
         )
-        self._idle = IdleTrim()
+        self._idle = IdleTrim(trim=self.release_memory)
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
@@ -262,6 +269,16 @@ class OcrModel:
             largest=MOST_LINES,
             max_batch=self._options.max_batch,
         )
+
+    def release_memory(self) -> None:
+        """Give memory that is kept from page to page back to the system; blocking."""
+        sizes = [_SMALLEST_PAGE, parameters.CLS_IMAGE_SHAPE]
+        sizes += [_SMALLEST_LINE] * (len(self._sessions) - len(sizes))
+        for session, size in zip(self._sessions, sizes, strict=True):
+            nothing = np.zeros((session.batch_sizes.limit(1), *size), np.float32)
+            with suppress(HearthError):  # closed meanwhile
+                release_memory(session, {session.inputs[0].name: nothing})
+        trim_memory()
 
     def close(self) -> None:
         """End the queues and free the sessions."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.backends import Array, Session
+from hearth.backends import Array, Session, release_memory
 from hearth.errors import HearthError, ModelUnavailable, one_line
 from hearth.families.ocr import parameters as p
 from hearth.families.ocr.outputs import run_one
@@ -58,6 +58,11 @@ class QuantisedSession:
             [lines] = feeds.values()
             answers[unsure] = run_one(self._full, lines[unsure])
         return {name: answers}
+
+    def release_memory(self, feeds: Mapping[str, Array]) -> None:
+        """Give back the memory that runs left, where the graphs keep it."""
+        for session in (self._quick, self._full):
+            release_memory(session, feeds)
 
     def close(self) -> None:
         """Free both graphs."""

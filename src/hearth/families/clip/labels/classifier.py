@@ -58,6 +58,10 @@ class Classifier:
         batch: Callable[[], int] = lambda: _USUAL_BATCH,
     ) -> None:
         self.sets: Mapping[str, LabelSource] = {source.name: source for source in sets}
+        self._before = ""
+        """Name of the main set before another one came; empty once that has vectors."""
+        self._outdated: set[str] = set()
+        """Names of sets whose vectors are those of other labels."""
         self._embed = embed
         self._batch = batch
         self._scale, self._bias = scale, bias
@@ -68,12 +72,9 @@ class Classifier:
         self._why_not: dict[str, str] = {}
         self._dim: int | None = None
         self._among: SingleFlightCache[Vector] = SingleFlightCache(cache_entries, weigh=len)
-        large = any(source.count is None or source.count > LARGE for source in sets)
-        self._queue: BatchQueue[Asked, Scored] | None = (
-            BatchQueue(_answers, name=name, max_batch=_SCORED_AT_ONCE, capacity=capacity)
-            if large
-            else None
-        )
+        self._capacity = capacity
+        self._queue: BatchQueue[Asked, Scored] | None = None
+        self._provide_queue()
 
     @property
     def queues(self) -> tuple[BatchQueue[Any, Any], ...]:
@@ -93,12 +94,45 @@ class Classifier:
             for name in self.sets
         }
 
+    @property
+    def main(self) -> str:
+        """Name of the first set; while that has no vectors yet, of the one before it, if any."""
+        return self._before or next(iter(self.sets), "")
+
+    def replace(self, sets: Sequence[LabelSource]) -> bool:
+        """Classify with other sets; tells whether there are some that need vectors now.
+
+        Until these are made, answers are those of the labels before.
+        """
+        before, known = self.main, self.sets
+        self.sets = {
+            source.name: old
+            if (old := known.get(source.name)) is not None and old.key == source.key
+            else source
+            for source in sets
+        }
+        changed = {name for name, source in self.sets.items() if source is not known.get(name)}
+        self._outdated = (self._outdated | changed) & self.sets.keys()
+        has_vectors = next(iter(self.sets), "") in self._indexes
+        self._before = "" if has_vectors or before not in self._indexes else before
+        for name in self._indexes.keys() - self.sets.keys() - {self._before}:
+            del self._indexes[name]
+        self._provide_queue()
+        return bool(changed)
+
+    def _provide_queue(self) -> None:
+        large = any(source.count is None or source.count > LARGE for source in self.sets.values())
+        if large and self._queue is None:
+            self._queue = BatchQueue(
+                _answers, name=self._name, max_batch=_SCORED_AT_ONCE, capacity=self._capacity
+            )
+
     def missing(self, name: str) -> str | None:
         """Tell why nothing can be classified with a set yet, or None."""
+        if name in self._indexes and (name in self.sets or name == self._before):
+            return None
         if name not in self.sets:
             return f"no label set {name!r}"
-        if name in self._indexes:
-            return None
         return self._why_not.get(name) or _still_made(0, 1)
 
     def has_ranks(self, name: str) -> bool:
@@ -155,10 +189,10 @@ class Classifier:
         self._dim = dim
         if self._store is None:
             return
-        for name, source in self.sets.items():
+        for source in self._without_vectors():
             cached = self._store.load(source, self._builder.dtype_of, dim)
             if cached is not None:
-                self._take(name, cached)
+                self._take(source, cached)
 
     async def derive_artifacts(self, progress: Progress) -> None:
         """Make the vectors of the sets that have none, the smallest set first.
@@ -167,8 +201,7 @@ class Classifier:
         error is raised at the end.
         """
         failure: Exception | None = None
-        todo = [source for name, source in self.sets.items() if name not in self._indexes]
-        for source in sorted(todo, key=_size):
+        for source in sorted(self._without_vectors(), key=_size):
             try:
                 await self._make(source, progress)
             except Exception as error:
@@ -201,12 +234,25 @@ class Classifier:
         if not await run_blocking(source.is_local):
             await run_blocking(partial(source.download, downloaded))
         cached = await self._builder.make(source, self._dim, made=made, waits=waits)
-        self._take(source.name, cached)
+        self._take(source, cached)
 
-    def _take(self, name: str, cached: CachedLabels) -> None:
-        self._indexes[name] = LabelIndex(
+    def _without_vectors(self) -> list[LabelSource]:
+        return [
+            source
+            for name, source in self.sets.items()
+            if name not in self._indexes or name in self._outdated
+        ]
+
+    def _take(self, source: LabelSource, cached: CachedLabels) -> None:
+        if self.sets.get(source.name) is not source:
+            return  # other labels have taken its place meanwhile
+        self._indexes[source.name] = LabelIndex(
             cached.vectors, cached.catalogue, scale=self._scale, bias=self._bias
         )
+        self._outdated.discard(source.name)
+        if self._before and source.name == next(iter(self.sets)):
+            self._indexes.pop(self._before, None)
+            self._before = ""
 
     async def _vectors_of(self, labels: Sequence[str], context: RequestContext) -> Vector:
         texts = [PROMPT.format(label) for label in labels]

@@ -73,14 +73,16 @@ def parse_to_classify(model: ClipModel, call: Call) -> ImagePayload | PreparedTe
     return parse_image_or_tensor(model, call)
 
 
-async def embed_image(
+def embed_image(
     model: ClipModel, picture: ImagePayload | PreparedTensor, call: Call
-) -> Vector:
-    return await model.embed_image(picture, call.context)
+) -> Awaitable[Vector]:
+    """Embed the request's picture."""
+    return model.embed_image(picture, call.context)
 
 
-async def embed_text(model: ClipModel, text: str, call: Call) -> Vector:
-    return await model.embed_text(text, call.context)
+def embed_text(model: ClipModel, text: str, call: Call) -> Awaitable[Vector]:
+    """Embed the request's text."""
+    return model.embed_text(text, call.context)
 
 
 async def classify(model: ClipModel, picture: ImagePayload | PreparedTensor, call: Call) -> Scored:
@@ -115,10 +117,6 @@ def labels_missing(name: str) -> Callable[[ClipModel, Mapping[str, Any]], str | 
     return lambda model, _: model.labels_missing(name)
 
 
-def render_vector(model: ClipModel, vector: Vector, call: Call) -> Result:
-    return render.embedding(vector, model.model_id, call)
-
-
 def render_labels(model: ClipModel, scored: Scored, _: Call) -> Result:
     return render.labels(scored, model.model_id)
 
@@ -141,7 +139,7 @@ def picture_task(
         schema=render.EMBEDDING_V1,
         parse=parse_image_or_tensor if tensors else parse_image,
         call=embed_image,
-        render=render_vector,
+        render=render.embedding,
         options=(RAW_VECTOR,),
         tensors=tensors,
     )
@@ -161,7 +159,7 @@ def text_task(
         schema=render.EMBEDDING_V1,
         parse=parse_prompt if prompt else parse_text,
         call=embed_text,
-        render=render_vector,
+        render=render.embedding,
         options=(RAW_VECTOR,),
         interactive=True,
         limits={"max_characters": str(LONGEST_NAME if prompt else LONGEST_TEXT)},
