@@ -1,4 +1,4 @@
-"""Somebody who waits alone, at hearth and at Immich's machine-learning service.
+"""Compare hearth and Immich's machine-learning service for somebody who waits alone.
 
 Both serve the same files of ViT-B-32 (random weights), each a process of its own with all cores,
 and embed texts that never repeat, and pictures: one at a time, in turns, each after a rest in which
@@ -251,7 +251,7 @@ def alone(sides: dict[str, Side], rounds: int, payload: Callable[[], Payload]) -
 
 
 def undisturbed(taken: list[Taken]) -> list[Taken]:
-    """Those that didn't wait for a core; all of them where these are too few."""
+    """Pick the requests that didn't wait for a core; all of them where these are too few."""
     good = [one for one in taken if one.waited < UNDISTURBED * one.wall]
     return good if len(good) >= FEW else taken
 
