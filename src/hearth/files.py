@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 _EDGE = 1 << 20
+_LONGEST_NAME = 200
+"""Bytes of a name to which a writer's own can be added: file systems take 255."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -30,10 +32,10 @@ def atomic_file(path: Path, *, alone: bool = False) -> Iterator[IO[bytes]]:
     ``alone``: nobody else writes this path, so what a killed process has left of it is written
     over. Raises OSError.
     """
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # `resolve` has an error of its own for links in circles
     # Of its own for each writer: two of them must not write into one file.
     writer = "part" if alone else f"{os.getpid()}-{threading.get_ident()}"
-    temporary = target.with_name(f".{target.name}.{writer}")
+    temporary = target.with_name(f".{_shortened(target.name)}.{writer}")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -48,6 +50,12 @@ def atomic_file(path: Path, *, alone: bool = False) -> Iterator[IO[bytes]]:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _shortened(name: str) -> str:
+    """Leave room for a writer's own name: long ones are told by their hash."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= _LONGEST_NAME else hashlib.sha256(encoded).hexdigest()
 
 
 def fingerprint(files: Iterable[Path]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,9 @@ from hearth.families.clip import openclip
 from hearth.families.clip.model import ClipModel
 from node_kit import NodeThread, stub_of, talk
 
+# Exporting it takes torch half a minute, more where others work beside it.
+pytestmark = pytest.mark.timeout(300)
+
 NEAR = 0.9999
 PICTURES = pictures()
 PROMPTS = {text: f"a photo of a {text}" for text in TEXTS}

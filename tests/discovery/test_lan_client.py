@@ -120,9 +120,10 @@ def assert_each_right_once(client: ClientProcess) -> None:
         assert (answer.name, answer.body) == (f"{number}.txt", f"TEXT OF {number}")
 
 
-def test_three_nodes_are_found_within_a_second_and_counted_once_each(client, nodes) -> None:
+def test_three_nodes_are_found_at_once_and_counted_once_each(client, nodes) -> None:
     client.until(lambda: len(client.up) >= 3)
-    assert client.since_opening <= 1.0
+    # Not by a question asked again, seconds later; benchmarks/client.py measures how soon.
+    assert client.since_opening <= 3.0
     assert client.nodes == dict.fromkeys(targets(nodes), "up")
     client.map(600)
     client.until_end()

@@ -49,6 +49,20 @@ def test_a_file_that_is_renewed_keeps_its_permissions_and_the_link_to_it(tmp_pat
     assert file.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127])
+def test_the_longest_name_can_be_written(tmp_path: Path, name: str):
+    write_atomic(tmp_path / name, b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"new")]
+
+
+def test_a_link_to_itself_is_refused_as_the_system_does(tmp_path: Path):
+    path = tmp_path / "circle"
+    path.symlink_to(path)
+    with pytest.raises(OSError, match="symbolic links"):
+        write_atomic(path, b"new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_what_a_killed_writer_has_left_is_written_over_by_the_next_one(tmp_path: Path):
     script = (
         "import os, sys; from pathlib import Path; from hearth.files import atomic_file\n"
