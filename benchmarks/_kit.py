@@ -188,18 +188,27 @@ def _process(script: str, arguments: Sequence[str], cores: Sequence[int] | None)
 
 
 class Serving:
-    """A running server: its port, and what it costs."""
+    """A running server: its port, and what it costs.
 
-    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+    ``measured`` is the process that serves, where it isn't the one that was started.
+    """
+
+    def __init__(
+        self, process: "subprocess.Popen[str]", port: int, measured: int | None = None
+    ) -> None:
         self.port = port
         self._process = process
-        self._seen = psutil.Process(process.pid)
+        self._seen = psutil.Process(measured or process.pid)
 
     def cpu_seconds(self) -> float:
         """User and system time since the process started, all threads."""
         # The process's own clock, as clock_getcpuclockid(3) names it: /proc counts in
         # ticks of 10 ms, too coarse for an idle node.
-        return time.clock_gettime((~self._process.pid << 3) | 2)
+        return time.clock_gettime((~self._seen.pid << 3) | 2)
+
+    def waited(self) -> float:
+        """Milliseconds that its threads have waited for a core."""
+        return waited(self._seen.pid)
 
     def resident_mb(self) -> float:
         """Resident memory now."""
@@ -225,6 +234,12 @@ class Serving:
         """Tell it to end, and wait."""
         self._process.terminate()
         self._process.wait(timeout=20)
+
+
+def waited(process: int | str = "self") -> float:
+    """Milliseconds that the threads of a process have waited for a core."""
+    tasks = Path(f"/proc/{process}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[1]) for task in tasks) / 1e6
 
 
 @contextmanager

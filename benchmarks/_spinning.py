@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+import _kit as kit
 from _models import vit_b_32
 from hearth.backends import SessionOptions
 from hearth.backends.registry import open_session
@@ -24,10 +25,10 @@ REST_SECONDS = 0.05
 
 def text() -> Any:
     """Run the text tower once, alone: wall, CPU and waiting for a core, in ms; then idle CPU."""
-    delay, cpu, wall = waited(), time.process_time(), time.perf_counter()
+    delay, cpu, wall = kit.waited(), time.process_time(), time.perf_counter()
     run(TEXT)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    delay, idle = waited() - delay, time.process_time()
+    delay, idle = kit.waited() - delay, time.process_time()
     time.sleep(REST_SECONDS)
     idle = time.process_time() - idle
     return [1e3 * wall, 1e3 * cpu, delay, 1e3 * idle]
@@ -45,12 +46,6 @@ def run(tower: tuple[Any, str, Any]) -> None:
     """Run a tower on its one item."""
     engine, name, item = tower
     engine.run(None, {name: item})
-
-
-def waited() -> float:
-    """Milliseconds that this process's threads have waited for a core."""
-    tasks = Path("/proc/self/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[1]) for task in tasks) / 1e6
 
 
 def opened(path: Path, spin: str) -> tuple[Any, str, Any]:

@@ -323,6 +323,20 @@ def test_threads_and_arena_can_be_chosen(tmp_path):
     assert session.run({"x": np.zeros((1, 3), np.float32)})["y"].shape == (1, 4)
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2,
+    reason="needs Linux, and a core for a second thread",
+)
+def test_a_sessions_threads_may_run_on_every_core_that_the_process_may_use(tmp_path):
+    path = write_graph(tmp_path / "model.onnx")
+    before = set(Path("/proc/self/task").iterdir())
+    session = open_onnx(path)
+    own = set(Path("/proc/self/task").iterdir()) - before
+    assert own
+    assert all(os.sched_getaffinity(int(thread.name)) == os.sched_getaffinity(0) for thread in own)
+    session.close()
+
+
 def resident() -> int:
     """Megabytes of memory that this process has."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])

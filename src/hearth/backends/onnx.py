@@ -36,6 +36,9 @@ from hearth.errors import (
 
 log = logging.getLogger(__name__)
 
+_CPUS = Path("/sys/devices/system/cpu")
+_SIBLINGS = "cpu[0-9]*/topology/thread_siblings_list"
+
 _DTYPES: Mapping[str, Any] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -171,7 +174,7 @@ def _engine_options(ort: Any, weights: str | None, wanted: SessionOptions) -> An
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors; what matters of the rest is said by us
     options.enable_cpu_mem_arena = wanted.keep_memory
-    options.intra_op_num_threads = wanted.threads or _confinement()
+    options.intra_op_num_threads = wanted.threads or _cores()
     # Two sessions share the cores: one that spins while it waits starves the other, so nobody
     # spins for long, and never between runs. ONNX Runtime's own spinning takes 1.7 to 1.8 of the
     # CPU on two busy cores, and 28 ms of it after every run (benchmarks/spinning.py).
@@ -189,16 +192,20 @@ def _engine_options(ort: Any, weights: str | None, wanted: SessionOptions) -> An
     return options
 
 
-def _confinement() -> int:
-    """Count the cores this process is confined to (taskset, a cpuset); 0 where it may use all.
+def _cores() -> int:
+    """Count the cores for a run's threads: those this process is confined to (taskset, a cpuset),
+    else the machine's, hyperthreads counted once; 0 where the system doesn't tell.
 
-    ONNX Runtime's own choice, a thread for each physical core of the machine, overlooks
-    such bounds, and even pins threads to cores outside them.
+    ONNX Runtime's own choice is as many, but overlooks such bounds, and pins each thread to a core:
+    the threads of all sessions to the same ones, whoever else is busy there. A text of ViT-B-32
+    took 1.04 of the time on free cores, 1.4 on busy ones (benchmarks/immich.py, spinning.py).
     """
     if not hasattr(os, "sched_getaffinity"):  # macOS and Windows have no such bounds
         return 0
     usable = len(os.sched_getaffinity(0))
-    return usable if usable < (os.cpu_count() or 1) else 0
+    if usable < (os.cpu_count() or 1):
+        return usable
+    return len({siblings.read_text() for siblings in _CPUS.glob(_SIBLINGS)})
 
 
 def _open(

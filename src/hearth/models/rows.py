@@ -93,7 +93,7 @@ class BatchBuilder:
         is any item's numbers.
         """
         first = items[0]
-        if len(items) == size == 1 and isinstance(first, BatchRow):
+        if len(items) == size == 1 and isinstance(first, BatchRow) and first.slab is not None:
             return StackedBatch(first.array[None], (0,))
         return _in_place(items, size) or self._copied(items, size)
 
