@@ -49,7 +49,7 @@ class Missing(NamedTuple):
 
 
 CURE = "in a virtual machine, let it have the host's CPU type (QEMU, Proxmox: `host`)"
-"""Where a feature is missing, mostly a hypervisor hides it."""
+"""Cure of a missing feature: mostly a hypervisor hides it."""
 
 
 def missing_features(cpuinfo: Path = _CPUINFO, machine: str = "") -> Missing:

@@ -50,7 +50,8 @@ NO_TELEMETRY: Mapping[str, str] = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE
 an uploader) and huggingface_hub from telling anybody anything."""
 
 _ALIKE = 0.6
-"""How alike two names are without their prefix, of 1, of which one may be meant by the other."""
+"""Likeness (1: equal) of two names without their prefix from which on one may be meant by the
+other."""
 
 _LINK_NAMES = re.compile(
     # Kubernetes: HEARTH_SERVICE_HOST, HEARTH_SERVICE_PORT, HEARTH_SERVICE_PORT_GRPC.

@@ -279,7 +279,7 @@ class InferenceNode:
 
 
 def _most_bytes(settings: Settings) -> int:
-    """Bytes held at most: a single request of the allowed size finds room on an idle node."""
+    """Bound the bytes that are held: a request of the allowed size has room on an idle node."""
     return max(settings.max_held_mb, settings.max_payload_mb + 1) * MIB
 
 

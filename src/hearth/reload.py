@@ -20,13 +20,16 @@ class Reload(NamedTuple):
 
 def reload(current: Settings, fresh: Settings) -> Reload:
     """Take over what may change of ``fresh`` settings, which were read just now."""
-    changed = [path for path, _ in all_fields() if _of(current, path) != _of(fresh, path)]
-    reloadable = {path for path, field in all_fields() if is_reloadable(field)}
-    applied = tuple(path for path in changed if path in reloadable)
+    changed = {
+        path: is_reloadable(field)
+        for path, field in all_fields()
+        if _of(current, path) != _of(fresh, path)
+    }
+    applied = tuple(path for path, can_change in changed.items() if can_change)
     settings = current
     for path in applied:
         settings = _with(settings, path.split("."), _of(fresh, path))
-    return Reload(settings, applied, tuple(path for path in changed if path not in reloadable))
+    return Reload(settings, applied, tuple(path for path in changed if path not in applied))
 
 
 def _of(settings: Settings, path: str) -> Any:

@@ -20,7 +20,7 @@ PATIENCE = 10.0
 
 
 class Presence(Protocol):
-    """How the node is seen on the LAN; ``discovery.Announcer`` is the real one."""
+    """Announcer of the node on the LAN; ``discovery.Announcer`` is the real one."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +31,7 @@ class Presence(Protocol):
 
 
 class Identity(NamedTuple):
-    """Who a node is, announced or not."""
+    """Identity of a node, announced or not."""
 
     uuid: str
     name: str

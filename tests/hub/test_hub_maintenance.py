@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from hearth.errors import ModelUnavailable
-from hearth.hub.store import Condition, HubStore, made_of
+from hearth.hub.maintenance import Condition
+from hearth.hub.manifest import made_of
+from hearth.hub.store import HubStore
 from hub_kit import HubServer
 
 MODEL = random.Random(2).randbytes(3_000_000)

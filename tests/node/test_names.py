@@ -27,6 +27,9 @@ NO_VERB = {
 }  # fmt: skip
 """First words that say what a function's result is, and not what the function does."""
 
+QUESTIONS = {"how", "when", "where", "which", "who", "whose", "why"}
+"""First words that ask for a thing instead of naming it."""
+
 HELP = {("cli/app.py", "root")}
 """Docstrings that people read as the help of a command."""
 
@@ -142,4 +145,13 @@ def test_a_functions_docstring_begins_with_what_it_does():
         for path, module in chain(modules(), scripts())
         for part, name, text in documented(module)
         if is_plain_function(part) and first_word(text) in NO_VERB and (path, name) not in HELP
+    ] == []
+
+
+def test_the_docstring_of_a_class_or_attribute_names_a_thing():
+    assert [
+        f"{path} {name}: {text.splitlines()[0]}"
+        for path, module in modules()
+        for part, name, text in documented(module)
+        if not isinstance(part, ast.Module) and first_word(text) in QUESTIONS
     ] == []

@@ -25,7 +25,7 @@ _WORDS = ctypes.c_uint32 * 16
 
 
 class _Control(NamedTuple):
-    """How this machine's mode is changed."""
+    """Means of changing this machine's mode."""
 
     library: Any
     word: int

@@ -15,7 +15,7 @@ from hearth.errors import ModelFailed
 
 
 class Quantisation(NamedTuple):
-    """How whole numbers of one dtype stand for floats."""
+    """Scheme by which whole numbers of one dtype stand for floats."""
 
     dtype: np.dtype[Any]
     scale: float

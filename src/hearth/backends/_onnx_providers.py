@@ -1,4 +1,4 @@
-"""Which of ONNX Runtime's execution providers sessions run on, and whether they really can.
+"""Choice of the ONNX Runtime execution providers that sessions run on, and proof that they can.
 
 ONNX Runtime lists the providers that it was built with, and takes the CPU without a word where
 one's libraries aren't here. So each that is asked for is tried once, on a tiny graph.
@@ -36,8 +36,7 @@ _MISSING = (
     re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file"),
     re.compile(r'depends on "([^"]+)" which is missing'),
 )
-"""Words of an error about a missing library: says on Linux, and what ONNX Runtime says on Windows.
-"""
+"""Words of an error about a missing library: the linker's on Linux, ONNX Runtime's on Windows."""
 
 
 class Provider(NamedTuple):

@@ -21,7 +21,7 @@ class Device(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Where sessions with certain options run."""
+    """Device and provider that sessions with certain options run on."""
 
     device: str
     """Name of the device: ``cpu``, ``cuda:0``, …"""

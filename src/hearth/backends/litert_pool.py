@@ -61,7 +61,7 @@ class LiteRtPool:
 
     @property
     def interpreters(self) -> int:
-        """How many there are by now."""
+        """Number of interpreters by now."""
         return 0 if self._closed else 1 + len(self._helpers)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -47,7 +47,7 @@ class BatchSizes(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """How a file is to be opened, whichever engine opens it.
+    """Options of opening a file, whichever engine opens it.
 
     An engine leaves aside what it has no choice in: one that knows the CPU alone has no
     providers, and one that keeps no memory has none to give back.

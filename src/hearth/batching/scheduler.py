@@ -1,5 +1,7 @@
-"""Which entries wait in a queue, and which may go on next. No threads and no locks: the lock
-of its ``BatchQueue`` is held around every call."""
+"""Order of the entries that wait in a queue: which of them may go on next.
+
+No threads and no locks: the lock of its ``BatchQueue`` is held around every call.
+"""
 
 from collections.abc import Hashable, Sequence
 from functools import partial

@@ -23,7 +23,7 @@ TOO_LATE = Failure("DEADLINE_EXCEEDED", "no answer in time")
 
 
 class Unanswered(NamedTuple):
-    """Why a link has no outcome for a request."""
+    """Reason why a link has no outcome for a request."""
 
     why: Literal["ended", "given_up", "late"]
     """The call ended; the node goes on with others and has been silent on this one for too long;

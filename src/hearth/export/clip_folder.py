@@ -22,7 +22,7 @@ from hearth.hub.store import HubStore
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """Where files come from, and where they go."""
+    """Options of an export: where files come from, and where they go."""
 
     data_dir: Path
     checkpoint: Path | None = None

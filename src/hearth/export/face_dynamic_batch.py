@@ -117,8 +117,3 @@ def _samples() -> NDArray[np.float32]:
     """Make four pictures that are no faces, as the graph takes them."""
     shape = (4, 3, p.SIDE, p.SIDE)
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-
-
-def _mark(snapshot: Path) -> Path:
-    # No copy's name: that would begin with the commit and a hyphen.
-    return snapshot.with_name(f"{snapshot.name}.not-{DYNAMIC_BATCH}")

@@ -26,7 +26,7 @@ _LONGEST = 4096
 
 @dataclass(frozen=True)
 class Verification:
-    """How the bytes of one folder were found."""
+    """Outcome of reading every byte of one folder."""
 
     state: Literal["right", "wrong", "unchecked"]
     problems: Sequence[str] = ()
@@ -85,7 +85,7 @@ class ModelInventory:
             raise ModelUnavailable(f"{error.filename or files.path}: {reason}") from error
 
     def remove(self, files: ModelFiles) -> int:
-        """Remove a folder's files; the bytes that are free now. Raises ModelUnavailable."""
+        """Remove a folder's files; gives the bytes that are free now. Raises ModelUnavailable."""
         if files.kind is FilesKind.DOWNLOAD:
             return self._hub.remove(files.model)
         if files.packaged is not None:

@@ -11,7 +11,7 @@ ABOUT = "hearth.json"
 
 
 class ModelLayout(StrEnum):
-    """How the files of a CLIP model are laid out."""
+    """Layout of the files of a CLIP model."""
 
     ONNX = "onnx"
     """Two graphs, ``visual/model.onnx`` and ``textual/model.onnx``, as immich-app publishes."""

@@ -17,7 +17,7 @@ PARTIAL = ".partial"
 
 
 class Condition(StrEnum):
-    """How a repository's files are, going by the manifests and by sizes."""
+    """State of a repository's files, going by the manifests and by sizes."""
 
     WHOLE = "whole"
     """All that was asked for is here."""

@@ -16,7 +16,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 
 class FilesKind(StrEnum):
-    """Where files come from."""
+    """Kind of model files: where they come from."""
 
     DOWNLOAD = "download"
     PACKAGED = "from a wheel"
@@ -59,7 +59,7 @@ class PackagedFiles(Protocol):
         ...
 
     def remove(self) -> int:
-        """Remove the files; the bytes that are free now. Raises ModelUnavailable."""
+        """Remove the files; gives the bytes that are free now. Raises ModelUnavailable."""
         ...
 
 

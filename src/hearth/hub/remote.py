@@ -187,7 +187,7 @@ class Remote:
 
 
 def _within(seconds: float, call: Callable[[], Answer]) -> Answer:
-    """``call()``, or TimeoutError; a call that is late is left behind on its own thread."""
+    """Call, or raise TimeoutError; a call that is late is left behind on its own thread."""
     future: Future[Answer] = Future()
 
     def run() -> None:

@@ -23,12 +23,12 @@ from hearth.hub import maintenance, repository_names
 from hearth.hub import manifest as manifests
 from hearth.hub.download import DISK_FULL, Download
 from hearth.hub.maintenance import Condition, Stored
-from hearth.hub.manifest import Manifest, made_of
+from hearth.hub.manifest import Manifest
 from hearth.hub.progress import Progress, no_progress
 from hearth.hub.remote import Remote, RepositoryMissing
 from hearth.hub.repository_lock import repository_lock
 
-__all__ = ["BARRED", "Condition", "HubStore", "RepositoryMissing", "Stored", "made_of"]
+__all__ = ["BARRED", "HubStore", "RepositoryMissing"]
 
 BARRED = "hub.offline or HF_HUB_OFFLINE forbids fetching it"
 """Reason why a store that is offline fetches nothing."""

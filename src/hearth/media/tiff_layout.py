@@ -44,7 +44,7 @@ ASSOCIATED, UNASSOCIATED = 1, 2
 
 
 class Layout(NamedTuple):
-    """How the samples of a picture are kept."""
+    """Way in which the samples of a picture are kept."""
 
     width: int
     height: int

@@ -19,7 +19,7 @@ _STATES: Mapping[Condition, State] = {
 
 @dataclass(frozen=True)
 class Availability:
-    """How far a service's model is here."""
+    """State of a service's model on the disk: how far it is here."""
 
     description: ModelDescription
     files: Sequence[ModelFiles]

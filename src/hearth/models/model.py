@@ -55,7 +55,7 @@ class FallsBack(Protocol):
 
     @property
     def fallback(self) -> str:
-        """Why it doesn't run on the device asked for; empty where it does."""
+        """Reason why it doesn't run on the device asked for; empty where it does."""
         ...
 
 

@@ -16,10 +16,8 @@ from hearth.batching.limit import Limit, as_limit
 from hearth.errors import HearthError, InvalidInput, ModelFailed
 from hearth.media import FilePage, ImagePayload, Picture
 
-__all__ = ["SharedStatistics", "SingleFlightCache", "digest", "key_of"]
-
 Value = TypeVar("Value")
-Claimed = Any
+Handle = Any
 """Handle by which callers find one another's work where it waits."""
 
 _INLINE = 128 * 1024
@@ -85,8 +83,8 @@ class SingleFlightCache(Generic[Value]):
         key: Hashable,
         make: Callable[[], Awaitable[Value]],
         *,
-        handle: Claimed | None = None,
-        inherit_priority: Callable[[Claimed], None] = lambda _: None,
+        handle: Handle | None = None,
+        inherit_priority: Callable[[Handle], None] = lambda _: None,
     ) -> Value:
         """Return the value of ``key``: cached, or being made by somebody, or made by ``make``.
 

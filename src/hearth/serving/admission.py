@@ -61,9 +61,6 @@ class Admission:
         self.most_items = most_items
         self.most_bytes = most_bytes
         self._largest_request = largest_request
-        # A single request of the allowed size is possible in chunks too, on an idle node.
-        self.most_incomplete = max(most_bytes // 2, largest_request + CHUNKS)
-        """Bytes of ``most_bytes`` that incomplete requests may take."""
         self.items = self.bytes = self.incomplete = 0
         """Requests and bytes that are held now, by all budgets."""
         self.streams = 0
@@ -75,10 +72,15 @@ class Admission:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def most_incomplete(self) -> int:
+        """Bytes of ``most_bytes`` that incomplete requests may take."""
+        # A single request of the allowed size is possible in chunks too, on an idle node.
+        return max(self.most_bytes // 2, self._largest_request + CHUNKS)
+
     def resize(self, most_items: int, most_bytes: int) -> None:
         """Change the bounds; what is held beyond them stays until it is given back."""
         self.most_items, self.most_bytes = most_items, most_bytes
-        self.most_incomplete = max(most_bytes // 2, self._largest_request + CHUNKS)
         for budget in list(self.waits):
             self._look_at(budget)
 

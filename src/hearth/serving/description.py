@@ -1,6 +1,7 @@
 """Describes what a node offers just now, in the catalog's neutral words, for every door."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from hearth.batching import BatchQueue
 from hearth.catalog import ModelInfo, ServiceInfo, TaskInfo
@@ -32,11 +33,9 @@ def _service(managed: ManagedModel, router: Router, largest_request: int) -> Ser
     limits = {"max_payload_bytes": str(largest_request)}
     if "max_batch" in batching:
         limits["max_batch"] = batching["max_batch"]
-    return ServiceInfo(
-        info.name,
-        info.state,
-        info.reason,
-        ModelInfo(
+    return replace(
+        info,
+        model=ModelInfo(
             id=model.model_id,
             runtime=model.runtime,
             device=model.device,
@@ -45,7 +44,7 @@ def _service(managed: ManagedModel, router: Router, largest_request: int) -> Ser
             max_concurrency=min((queue.capacity for queue in model.queues), default=1),
             metadata={**metadata, **batching},
         ),
-        tuple(
+        tasks=tuple(
             _task(task, model, limits, router.missing(task) or "")
             for task in router.tasks
             if task.service == managed.service

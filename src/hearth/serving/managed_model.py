@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class ModelState(StrEnum):
-    """Where a model stands."""
+    """Stage of a model's life."""
 
     ABSENT = "absent"
     DOWNLOADING = "downloading"

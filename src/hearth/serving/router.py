@@ -17,8 +17,7 @@ from hearth.tasks.images import PAGES, pages_of
 from hearth.tasks.options import PAGE, PRIORITY, TIMEOUT, read_all
 from hearth.tasks.task import Call, Request, Task, nothing_missing
 
-NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
-NO_OTHERS: Mapping[str, Any] = MappingProxyType({})
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Router:
@@ -76,7 +75,7 @@ class Router:
     async def _perform(self, task: Task, request: Request) -> Result | AnswerStream:
         started = time.perf_counter()
         # Few tasks use other models: the usual one pays for none of what they need.
-        model, others = self.models[task.service].model, NO_OTHERS
+        model, others = self.models[task.service].model, NOTHING
         if model is None or task.uses:
             await self.readiness.wait_for_all((task.service, *task.uses), request.ready_by)
             model = self.models[task.service].require()
@@ -109,7 +108,7 @@ class Router:
         if (reason := self.missing(task, options)) is not None:
             raise NotReady(reason)
 
-    def missing(self, task: Task, options: Mapping[str, Any] = NO_OPTIONS) -> str | None:
+    def missing(self, task: Task, options: Mapping[str, Any] = NOTHING) -> str | None:
         """Tell why a task of models that are ready, or not, can't be done yet; None: it can."""
         for service, lacking in task.uses.items():
             managed = self.models[service]

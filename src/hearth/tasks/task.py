@@ -90,7 +90,7 @@ class LiveStreams(Protocol):
     """Keeper of live streams' states; ``serving.stream_state.StreamStates`` is the real one."""
 
     def of(self, source: Any, key: Hashable) -> LiveStream:
-        """State of a client's stream by its key; a new one where there is none."""
+        """Give the state of a client's stream by its key; a new one where there is none."""
         ...
 
 

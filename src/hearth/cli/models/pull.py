@@ -89,8 +89,9 @@ def _wish(settings: "Settings", name: str, include: tuple[str, ...]) -> _Wish:
     from hearth.cli.models.configured import loader_of
     from hearth.cli.models.did_you_mean import require_meant
     from hearth.cli.models.service_names import service_names, service_with, settings_for
+    from hearth.hub.maintenance import Condition
     from hearth.hub.repository_names import is_data_set, is_repository
-    from hearth.hub.store import Condition, HubStore
+    from hearth.hub.store import HubStore
     from hearth.models.loader import download_all
 
     hub = HubStore(settings.data_dir, endpoint=settings.hub.endpoint, offline=settings.hub.offline)

@@ -1,4 +1,4 @@
-"""Which service has a model that a user names."""
+"""Search for the service that has a model that a user names."""
 
 from hearth.families.clip.settings import ClipSettings
 from hearth.settings import Settings

@@ -55,7 +55,7 @@ def verify(
 
 @dataclass(frozen=True)
 class _Checked:
-    """How one folder was found, in words."""
+    """Outcome of checking one folder, in words."""
 
     files: ModelFiles
     state: str

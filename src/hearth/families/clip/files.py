@@ -41,7 +41,7 @@ TEXT = Path("textual", "model.onnx")
 
 @dataclass(frozen=True)
 class GraphFiles:
-    """Where the two graphs are; without ``text`` the model embeds pictures only."""
+    """Paths of the two graphs; without ``text`` the model embeds pictures only."""
 
     image: Path
     text: Path | None

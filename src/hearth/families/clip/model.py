@@ -100,7 +100,7 @@ class ClipModel:
 
     @property
     def fallback(self) -> str:
-        """Why it doesn't run on the device asked for; empty where it does."""
+        """Reason why it doesn't run on the device asked for; empty where it does."""
         return fallback_of(self._parts.image, self._parts.text)
 
     @property

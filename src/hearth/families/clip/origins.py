@@ -37,7 +37,7 @@ def export_folder(data_dir: Path, reference: ModelReference) -> Path:
 
 
 class Origin(Protocol):
-    """Where a model comes from; methods block."""
+    """Source that a model's files come from; methods block."""
 
     def describe(self, settings: ClipSettings) -> ModelDescription:
         """Tell what it is, and where its files are; never touches the network."""

@@ -125,7 +125,7 @@ def from_folder(folder: Path, model_config: Mapping[str, Any]) -> JsonTokenizer:
 
 
 def clip_tokenizer(context: int = CONTEXT) -> JsonTokenizer:
-    """CLIP's own tokenizer from the vocabulary file of an installed open_clip.
+    """Make CLIP's own tokenizer from the vocabulary file of an installed open_clip.
 
     The file is found without importing the package, and so without torch. Raises
     ModelUnavailable where open_clip isn't installed.
@@ -141,7 +141,7 @@ def clip_tokenizer(context: int = CONTEXT) -> JsonTokenizer:
 
 
 def byte_pair_tokenizer(vocabulary: Path) -> Any:
-    """CLIP's byte-pair tokenizer as an object of the ``tokenizers`` library.
+    """Make CLIP's byte-pair tokenizer as an object of the ``tokenizers`` library.
 
     ``vocabulary`` is CLIP's ``bpe_simple_vocab_16e6.txt.gz``. Its ids are those of
     open_clip's SimpleTokenizer for every text that is cleaned as ``lower``, except that

@@ -25,7 +25,7 @@ ResizeMode = Literal["shortest", "squash", "longest"]
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """How pictures become tensors; fields as in open_clip's preprocess config.
+    """Transform that makes pictures tensors; fields as in open_clip's preprocess config.
 
     ``height`` and ``width`` in pixels. ``resize_mode``: shortest (edge to size, then
     the centre), squash (to size, whatever the shape) or longest (edge to size, the rest

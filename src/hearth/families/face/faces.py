@@ -76,7 +76,7 @@ class Embedded(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Which faces of a picture somebody wants."""
+    """Bounds on the faces of a picture that somebody wants."""
 
     min_confidence: float = p.MIN_CONFIDENCE
     nms_threshold: float = p.NMS_THRESHOLD

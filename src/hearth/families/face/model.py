@@ -84,7 +84,7 @@ class FaceModel:
 
     @property
     def fallback(self) -> str:
-        """Why it doesn't run on the device asked for; empty where it does."""
+        """Reason why it doesn't run on the device asked for; empty where it does."""
         return fallback_of(*self._sessions)
 
     @property

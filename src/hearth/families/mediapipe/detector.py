@@ -38,7 +38,7 @@ class Detection(NamedTuple):
 
 
 class AnchorGrid(NamedTuple):
-    """Where a detector's answers stand: ``layers`` of (stride, answers a cell)."""
+    """Grid that a detector's answers stand in: ``layers`` of (stride, answers a cell)."""
 
     size: int
     """Size of the model's input, in pixels."""

@@ -25,7 +25,7 @@ MIN_CONFIDENCE = 0.5
 
 
 class WantedFaces(NamedTuple):
-    """Which faces are wanted."""
+    """Choice of the faces that are wanted."""
 
     range: Range = "short"
     min_confidence: float = MIN_CONFIDENCE

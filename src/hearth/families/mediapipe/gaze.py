@@ -60,7 +60,7 @@ that they are lower (0.37 cm of 9.24 in MediaPipe's canonical_face_model.obj).""
 
 
 class Gaze(NamedTuple):
-    """Where an eye looks, seen from the camera: x to the right, y down, z away from it."""
+    """Direction of an eye's look, seen from the camera: x to the right, y down, z away from it."""
 
     direction: tuple[float, float, float]
     """Vector of length 1."""

@@ -67,7 +67,7 @@ class Hand(NamedTuple):
 
 
 class WantedHands(NamedTuple):
-    """Which hands are wanted, and how."""
+    """Choice of the hands that are wanted, and how."""
 
     max_hands: int = MAX_HANDS
     """1 or more."""

@@ -15,7 +15,7 @@ JOINTS: Mapping[str, tuple[int, int, int]] = {
     "left_knee": (23, 25, 27),
     "right_knee": (24, 26, 28),
 }
-"""Which of a pose's 33 points span each angle, the joint itself in the middle: shoulder, elbow,
+"""Points of a pose's 33 that span each angle, the joint in the middle: shoulder, elbow,
 wrist · elbow, shoulder, hip · shoulder, hip, knee · hip, knee, ankle."""
 
 VISIBLE = 0.5

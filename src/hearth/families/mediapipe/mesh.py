@@ -60,11 +60,11 @@ class TrackedFace(NamedTuple):
     filters: Filters | None = None
     """Filters that smooth the next frame's points."""
     follows: int | None = None
-    """Which of the faces before it is, by its place there; None: it is new."""
+    """Place among the faces before of the one that it is; None: it is new."""
 
 
 class WantedMeshes(NamedTuple):
-    """Which faces are wanted, and how."""
+    """Choice of the faces whose meshes are wanted, and how."""
 
     max_faces: int = 1
     """1 or more."""

@@ -95,7 +95,7 @@ class MediaPipeModel:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Which models are loaded by now."""
+        """Names of the models that are loaded by now."""
         loaded = [stage.name for stage in self._stages.values() if stage.session is not None]
         return {"loaded": ", ".join(loaded)}
 

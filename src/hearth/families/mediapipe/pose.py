@@ -68,7 +68,7 @@ class Followed(NamedTuple):
 
 
 class WantedPose(NamedTuple):
-    """Whose pose is wanted, and how."""
+    """Choice of the pose that is wanted, and how."""
 
     min_confidence: float = MIN_CONFIDENCE
     """Least confidence of the detector."""

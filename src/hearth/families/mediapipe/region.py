@@ -39,7 +39,7 @@ class Region(NamedTuple):
 
     @property
     def extent(self) -> float:
-        """How large it is: the mean of width and height."""
+        """Mean of width and height, in pixels."""
         return (self.width + self.height) / 2
 
     def square_long(self) -> "Region":

@@ -58,7 +58,7 @@ def hand_of_recrop(middle: Floats, edge: Floats) -> Region:
 
 
 class Limits(NamedTuple):
-    """How far a thing may be from where it was (RoiTrackingCalculator)."""
+    """Bounds on how far a thing may be from where it was (RoiTrackingCalculator)."""
 
     degrees: float
     """Degrees by which it has turned."""

@@ -99,7 +99,7 @@ class Filters(NamedTuple):
 
 
 class Smoothing(NamedTuple):
-    """How a thing is smoothed in one frame."""
+    """Parameters of smoothing a thing in one frame."""
 
     filters: Filters
     moment: float

@@ -19,7 +19,7 @@ Outputs = Sequence[Array]
 
 
 class Input(NamedTuple):
-    """How a model wants to see a region."""
+    """Form in which a model wants to see a region."""
 
     width: int
     height: int

@@ -109,7 +109,7 @@ class WheelModels:
         return Condition.PARTIAL if some else None
 
     def size(self) -> int:
-        """Bytes of all that ``remove`` would take away."""
+        """Count the bytes of all that ``remove`` would take away."""
         files = (self.folder / file.local.path for file in FILES)
         sizes = (path.stat().st_size for path in files if path.is_file())
         return sum(sizes) + sum(map(size_of, _beside(self.folder)))

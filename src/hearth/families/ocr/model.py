@@ -130,7 +130,7 @@ class OcrModel:
 
     @property
     def fallback(self) -> str:
-        """Why it doesn't run on the device asked for; empty where it does."""
+        """Reason why it doesn't run on the device asked for; empty where it does."""
         return fallback_of(*self._sessions)
 
     @property

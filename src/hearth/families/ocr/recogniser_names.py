@@ -181,7 +181,7 @@ def _is_notice(path: Path) -> bool:
 
 
 def _listed(path: Path) -> list[str]:
-    """PostProcess.character_dict of PaddleX's inference.yml."""
+    """Read ``PostProcess.character_dict`` of PaddleX's inference.yml."""
     import yaml
 
     # All scalars as they are written: 1 and ~ are characters, not numbers and null.

@@ -16,7 +16,7 @@ class Matrix(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many vectors there are."""
+        """Number of vectors."""
         ...
 
     @property
@@ -55,7 +55,7 @@ class NpyMatrix:
 
     @property
     def ends_at(self) -> int:
-        """How long the file is, at least, if it is whole."""
+        """Least length of the file, in bytes, if it is whole."""
         return self._start + self.rows * self.dim * self._dtype.itemsize
 
     def block(self, start: int, end: int) -> Vector:

@@ -36,7 +36,7 @@ class _NoRoomError(ModelUnavailable):
 
 
 class _Origin(NamedTuple):
-    """Where vectors come from."""
+    """Source that vectors come from."""
 
     name: str
     dim: int

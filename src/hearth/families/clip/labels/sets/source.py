@@ -1,4 +1,4 @@
-"""Where the labels of a set come from."""
+"""Sources of labels: where those of a set come from."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ class LabelSource(Protocol):
 
     @property
     def key(self) -> str:
-        """Which labels and prompts are meant; cheap, and without the network."""
+        """Key that tells which labels and prompts are meant; cheap, and without the network."""
         ...
 
     @property
@@ -50,7 +50,7 @@ class LabelSource(Protocol):
 
     @property
     def count(self) -> int | None:
-        """How many labels there are, where that is known without reading files."""
+        """Number of labels, where that is known without reading files."""
         ...
 
     @property
@@ -102,7 +102,7 @@ class LabelSet:
 
     @property
     def count(self) -> int:
-        """How many labels there are."""
+        """Number of labels."""
         return len(self.labels)
 
     @cached_property

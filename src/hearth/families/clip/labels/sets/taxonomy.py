@@ -1,4 +1,4 @@
-"""Where each label stands in the tree of life, so that answers can be summed by rank."""
+"""Places of labels in the tree of life, so that answers can be summed by rank."""
 
 from array import array
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Rank(NamedTuple):
 
     @property
     def groups(self) -> int:
-        """How many there are."""
+        """Number of groups."""
         return len(self.labels) if self.names is None else len(self.names)
 
 
