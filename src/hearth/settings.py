@@ -5,6 +5,7 @@ Environment names are ``HEARTH_`` and the setting's path with ``__`` for the dot
 (``HEARTH_CLIP__BACKEND``); the seed's own names are understood as well (``environment.py``).
 """
 
+import difflib
 import logging
 import os
 import tomllib
@@ -282,5 +283,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     origin = next((where for at, where in origins.items() if at.startswith(path)), "")
     source = f" (from {origin})" if origin else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown setting {path}{source}; the README lists them all"
+        like = difflib.get_close_matches(path, [name for name, _ in all_fields()], n=1)
+        meant = f"; did you mean {like[0]}? The" if like else "; the"
+        return f"unknown setting {path}{source}{meant} README lists them all"
     return f"{path} = {first['input']!r}{source}: {first['msg'][0].lower()}{first['msg'][1:]}"

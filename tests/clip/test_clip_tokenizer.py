@@ -5,6 +5,7 @@ import json
 import unicodedata
 from pathlib import Path
 
+import ftfy
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -154,8 +155,9 @@ def test_an_exports_tokenizer_gives_open_clips_ids_to_any_program(alone, nodes, 
 @given(st.text("abcdefghijklmnopqrstuvwxyz ABCÉ'.,-019éü’“ &;#lt39amp", max_size=200))
 @settings(max_examples=200, deadline=None)
 def test_an_exports_tokenizer_gives_them_for_what_looks_like_text(alone, text):
-    # Of entities not all can be expressed.
+    # Of entities not all can be expressed, and nothing of mojibake: É“ may be ɓ.
     assume("&" not in text or html.unescape(html.unescape(text)) == text)
+    assume(ftfy.fix_encoding(text) == text)
     assert alone.encode(text).ids == THEIRS([text])[0].tolist()
 
 

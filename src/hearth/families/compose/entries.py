@@ -39,7 +39,10 @@ class ComposeEntry(NamedTuple):
 def read_entries(text: str) -> list[ComposeEntry]:
     """Read the entries in their order; raises InvalidInput, with the entry in the message."""
     if not text.strip():
-        raise InvalidInput(f'{ENTRIES.name} is missing: a JSON array, such as ["ocr"]')
+        raise InvalidInput(
+            f"{ENTRIES.name} is missing: names with commas between, such as ocr,face_detection, "
+            "or a JSON array"
+        )
     try:
         # Plain names are what people type.
         listed = orjson.loads(text) if text.lstrip()[0] in "[{" else _names(text)
