@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hearth.models.options import QueueOptions
 
 
-PATIENCE = 10.0
+HUB_TIMEOUT = 10.0
 """Seconds of silence after which the hub counts as out of reach."""
 
 
@@ -70,14 +70,14 @@ def common_loaders_of(settings: Settings, options: "QueueOptions") -> list[Model
     return [_loader(each, parts) for each in SERVICES.values() if not each.is_optional]
 
 
-def loader_of(settings: Settings, service: str, *, patience: float = PATIENCE) -> ModelLoader:
+def loader_of(settings: Settings, service: str, *, hub_timeout: float = HUB_TIMEOUT) -> ModelLoader:
     """Make the loader of one service, whether the settings name it or not.
 
-    ``patience`` is how many seconds of silence of the hub's are borne. Raises SettingsError.
+    ``hub_timeout`` is how many seconds of silence of the hub's are borne. Raises SettingsError.
     """
     declaration = _declaration(service)
     options = queue_options_of(settings, workers_of(settings))
-    return _loader(declaration, _parts(settings, options, patience))
+    return _loader(declaration, _parts(settings, options, hub_timeout))
 
 
 def _declaration(service: str) -> ServiceDeclaration[Any]:
@@ -92,7 +92,9 @@ def _loader(service: ServiceDeclaration[Any], parts: NodeParts) -> ModelLoader:
     return service.make_loader(section, parts)
 
 
-def _parts(settings: Settings, options: "QueueOptions", patience: float = PATIENCE) -> NodeParts:
+def _parts(
+    settings: Settings, options: "QueueOptions", hub_timeout: float = HUB_TIMEOUT
+) -> NodeParts:
     from hearth.export.registry import DYNAMIC_BATCH_MAKERS
     from hearth.hub.store import HubStore
     from hearth.media.images import ImageReader
@@ -103,7 +105,7 @@ def _parts(settings: Settings, options: "QueueOptions", patience: float = PATIEN
             settings.data_dir,
             endpoint=settings.hub.endpoint,
             offline=settings.hub.offline,
-            timeout=patience,
+            timeout=hub_timeout,
         ),
         reader=ImageReader(settings.max_image_pixels),
         options=options,

@@ -210,7 +210,7 @@ def services(settings: Settings) -> Iterator[Check]:
 
     for name in dict.fromkeys(settings.services):
         try:
-            yield _service(loader_of(settings, name, patience=HUB_SECONDS))
+            yield _service(loader_of(settings, name, hub_timeout=HUB_SECONDS))
             if fallback := _fallback(settings, name):
                 yield Check("service", name, State.BAD, fallback)
         except HearthError as error:

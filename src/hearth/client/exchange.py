@@ -61,7 +61,7 @@ class Exchange(OpenRequest):
 
     def __init__(
         self,
-        handle: "ExchangeHandle",
+        handle: ExchangeHandle,
         job: Job,
         asker: Asker,
         started: float,
