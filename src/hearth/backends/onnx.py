@@ -197,8 +197,9 @@ def _cores() -> int:
     else the machine's, hyperthreads counted once; 0 where the system doesn't tell.
 
     ONNX Runtime's own choice is as many, but overlooks such bounds, and pins each thread to a core:
-    the threads of all sessions to the same ones, whoever else is busy there. A text of ViT-B-32
-    took 1.04 of the time on free cores, 1.4 on busy ones (benchmarks/immich.py, spinning.py).
+    the threads of all sessions to the same ones, whoever else is busy there. In one run on two
+    cores a text of ViT-B-32 took 50 ms instead of 69 beside other work; on free cores there was no
+    difference beyond the noise (benchmarks/immich.py, spinning.py).
     """
     if not hasattr(os, "sched_getaffinity"):  # macOS and Windows have no such bounds
         return 0
