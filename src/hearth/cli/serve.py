@@ -41,7 +41,7 @@ def serve(  # noqa: PLR0917
         str | None, typer.Option(help=_meaning("clip.device", "clip's device"))
     ] = None,
     require_device: Annotated[
-        bool, typer.Option("--require-device", help=_meaning("clip.require_device"))
+        bool, typer.Option("--require-device", help=_meaning("clip.require_device", "clip"))
     ] = False,
     name: Annotated[str | None, typer.Option(help="The node's name on the network.")] = None,
     no_mdns: Annotated[bool, typer.Option("--no-mdns", help="Don't announce the node.")] = False,
