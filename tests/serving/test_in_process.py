@@ -77,6 +77,15 @@ async def test_parts_come_one_by_one_and_the_last_is_whole():
         assert json.loads((await node.infer("count", b"", n=3)).body)["text"] == "0 1 2 "
 
 
+async def test_at_the_deadline_there_is_what_there_is_at_any_door():
+    async with lab_node(tasks=STREAM_TASKS) as node:
+        limits = {"n": 1_000_000, "pace_ms": 1, "timeout_ms": 60, "so_far": True}
+        counted = json.loads((await node.infer("count", b"", **limits)).body)["text"].split()
+        assert counted == [str(number) for number in range(len(counted))]
+        assert not counting_of(node).at_work
+        assert node.service.metrics.statistics().requests == {("count", "DEADLINE_EXCEEDED"): 1}
+
+
 async def test_entries_of_a_composed_request_are_parts():
     async with lab_node(tasks=(*STREAM_TASKS, *COMPOSE_TASKS)) as node:
         entries = ["upper", {"id": "long", "task": "count", "options": {"n": 2}}]

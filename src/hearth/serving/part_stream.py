@@ -53,7 +53,10 @@ class PartStream:
         return self
 
     async def __anext__(self) -> Part | Delta:
-        """Wait for the next part; raises DeadlinePassed, and whatever a request may."""
+        """Wait for the next part; at the deadline, for what there is as the last one.
+
+        Raises DeadlinePassed where that is of no use, and whatever a request may.
+        """
         try:
             while True:
                 part = await self.in_time(anext(self._parts))
@@ -65,6 +68,12 @@ class PartStream:
         except StopAsyncIteration:
             self._code = INTERNAL.grpc
             raise AssertionError("a streamed answer had no last part") from None
+        except DeadlinePassed:
+            self._code = DEADLINE_EXCEEDED
+            await self._parts.aclose()
+            if (result := self.so_far()) is None:
+                raise
+            return Part(result, is_last=True)
         except BaseException as error:
             if not is_the_end(error):
                 self._code = code_of(error).grpc
