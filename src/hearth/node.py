@@ -13,8 +13,9 @@ from hearth.families.tasks import TASKS
 from hearth.hub.progress import Progress, no_progress
 from hearth.models.loader import ModelLoader
 from hearth.reload import Reload, reload
-from hearth.rpc.server import MIB, Server
+from hearth.rpc.server import Server
 from hearth.rpc.servicer import InferenceServicer
+from hearth.rpc.stream import MIB
 from hearth.serving.admission import Admission
 from hearth.serving.description import one_runtime
 from hearth.serving.in_process import InProcessDoor

@@ -217,7 +217,9 @@ class BatchRunner:
         except BaseException as error:  # also a panic in a native library: it is tried once
             if not self._scheduler.closed:
                 log.warning("%s can't be measured: %s", self._name, error)
-        self.unmeasured = None
+        with self._lock:
+            if self.unmeasured is measurement:  # and not another, asked for meanwhile
+                self.unmeasured = None
 
     def _is_disturbed(self) -> bool:
         return self._scheduler.closed or self._scheduler.waiting > 0

@@ -13,10 +13,10 @@ from hearth.errors import SettingsError
 from hearth.rpc import health
 from hearth.rpc.descriptors import pool_of
 from hearth.rpc.servicer import InferenceServicer
+from hearth.rpc.stream import MIB
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Inference"].full_name
 
-MIB = 1024 * 1024
 FOREVER = 2**31 - 1
 
 CUT_OFF_SECONDS = 0.5

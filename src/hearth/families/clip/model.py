@@ -22,9 +22,8 @@ from hearth.media import ImagePayload, ImageReader
 from hearth.models.media_work import exclusive_when_heavy
 from hearth.models.options import QueueOptions
 from hearth.models.rows import BatchRow
-from hearth.models.sessions import fallback_of
+from hearth.models.sessions import fallback_of, tune_session
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, digest, key_of
-from hearth.models.tuning import facts_of, tune
 from hearth.models.vectors import Vector
 
 TRAINED_SCALE = 100.0
@@ -265,20 +264,14 @@ class ClipModel:
     async def _warm_up(self, queue: BatchQueue[Any, Vector], tower: Tower, item: Any) -> int:
         """Try one tower; the length of its vectors."""
         vector = await queue.submit(item)
-        facts = await asyncio.to_thread(
-            facts_of,
+        await tune_session(
+            queue,
+            item,
             tower.session,
             model_id=self.model_id,
             files=self._parts.files,
-            item=(item.array if isinstance(item, BatchRow) else item).shape,
-        )
-        await tune(
-            queue,
-            item,
-            cache=self._options.profiles,
-            key=queue.name,
-            facts=facts,
-            max_batch=self._options.max_batch,
+            shape=(item.array if isinstance(item, BatchRow) else item).shape,
+            options=self._options,
         )
         return len(vector)
 

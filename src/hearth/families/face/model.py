@@ -1,6 +1,5 @@
 """The faces of a picture: where they are, and whose."""
 
-import asyncio
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -23,9 +22,8 @@ from hearth.families.face.recognition import Recognition
 from hearth.families.face.scrfd import DetectionInput, FaceDetector
 from hearth.media import ImagePayload, ImageReader
 from hearth.models.options import QueueOptions
-from hearth.models.sessions import fallback_of
+from hearth.models.sessions import fallback_of, tune_session
 from hearth.models.single_flight import SharedStatistics, key_of
-from hearth.models.tuning import facts_of, tune
 from hearth.plan import Plan, Step
 
 
@@ -171,20 +169,14 @@ class FaceModel:
     async def _tune(
         self, queue: BatchQueue[Any, Any], number: int, item: Any, shape: Sequence[int]
     ) -> None:
-        facts = await asyncio.to_thread(
-            facts_of,
+        await tune_session(
+            queue,
+            item,
             self._sessions[number],
             model_id=self.model_id,
             files=self._files[number : number + 1],
-            item=shape,
-        )
-        await tune(
-            queue,
-            item,
-            cache=self._options.profiles,
-            key=queue.name,
-            facts=facts,
-            max_batch=self._options.max_batch,
+            shape=shape,
+            options=self._options,
         )
 
     def close(self) -> None:

@@ -1,6 +1,5 @@
 """PP-OCR: the text lines of an image, and where they stand."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,9 +24,8 @@ from hearth.media import ImagePayload, ImageReader, Picture, PixelForm
 from hearth.media.raw import Pixels
 from hearth.models.media_work import exclusive_when_heavy
 from hearth.models.options import QueueOptions
-from hearth.models.sessions import fallback_of
+from hearth.models.sessions import fallback_of, tune_session
 from hearth.models.single_flight import SharedStatistics, SingleFlightCache, key_of
-from hearth.models.tuning import facts_of, tune
 
 PAGES_AHEAD = 3
 """Pages under way, from their decoding until their last line is read; twice as many for several
@@ -257,17 +255,15 @@ class OcrModel:
     async def _tune(self, queue: BatchQueue[Any, Any], session: Session) -> None:
         line = np.zeros(_LINE, np.uint8)
         await queue.submit(line)
-        facts = await asyncio.to_thread(
-            facts_of, session, model_id=self.model_id, files=self._files, item=_LINE
-        )
-        await tune(
+        await tune_session(
             queue,
             line,
-            cache=self._options.profiles,
-            key=queue.name,
-            facts=facts,
+            session,
+            model_id=self.model_id,
+            files=self._files,
+            shape=_LINE,
+            options=self._options,
             largest=MOST_LINES,
-            max_batch=self._options.max_batch,
         )
 
     def release_memory(self) -> None:
